@@ -1,0 +1,16 @@
+"""The one error that the package raises for bad input, and the one way to suggest what was meant."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class MetaFaceError(ValueError):
+    """Input that cannot be used. Its message says what was wrong, what was expected and what to do."""
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> MetaFaceError:
+    """The error for a `name` that is none of the `known` ones, with the nearest of them as a suggestion."""
+    names = sorted(known)
+    near = get_close_matches(str(name).lower(), names, n=1, cutoff=0.5)
+    meant = f" Did you mean '{near[0]}'?" if near else ""
+    return MetaFaceError(f"There is no {kind} called '{name}'.{meant} Known: {', '.join(names)}.")

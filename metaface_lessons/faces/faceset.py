@@ -1,0 +1,181 @@
+"""`FaceSet`: images, who is on them, and under which conditions they were taken."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..errors import MetaFaceError, unknown
+
+Condition = Any  # a number or word, a (low, high) range of numbers, or a set of numbers or words
+
+
+class Split(NamedTuple):
+    """Three face sets that share no person: to learn from, to choose with, to report on."""
+
+    base: FaceSet
+    validation: FaceSet
+    novel: FaceSet
+
+
+@dataclass(frozen=True)
+class FaceSet:
+    """M face images of known identity.
+
+    images: uint8 `[M, C, H, W]`, with C = 1 (grey) or 3 (RGB).
+    identity: int64 `[M]`. A person keeps their number through `select` and `split`, so that a leak of people from
+        one set into another can be seen by comparing numbers.
+    conditions: per image, tensors `[M]`: float32 for numbers (angles in degrees), int64 for words.
+    levels: the words of each condition that has words; `levels["occluder"][conditions["occluder"][m]]`.
+    names: optionally the name of person 0, 1, …
+    synthetic: whether no real person is shown. Pictures of real people never enter a stored notebook.
+
+    Raises `MetaFaceError` if there are no images, fewer than two people, or if shapes, types or numbers do not fit.
+    """
+
+    images: Tensor
+    identity: Tensor
+    conditions: Mapping[str, Tensor] = field(default_factory=dict)
+    levels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    names: tuple[str, ...] = ()
+    name: str = "faces"
+    synthetic: bool = False
+
+    def __post_init__(self) -> None:
+        images, identity = self.images, self.identity
+        if images.ndim != 4 or images.shape[1] not in (1, 3):
+            raise MetaFaceError(
+                f"images must have the shape [M, C, H, W] with C = 1 or 3, but have {list(images.shape)}."
+                " Stack images of one size, and put the channels before height and width."
+            )
+        if len(images) == 0:
+            raise MetaFaceError("A face set needs images, but there are none. Check the folder or the selection.")
+        if images.dtype != torch.uint8:
+            if images.is_floating_point() and not torch.isfinite(images).all():
+                raise MetaFaceError("images hold NaN or infinite values. Look for a division by zero before this.")
+            raise MetaFaceError(f"images must be uint8 (0 to 255), but are {images.dtype}. Scale, round and convert.")
+        if identity.dtype != torch.int64 or identity.shape != (len(images),):
+            raise MetaFaceError(
+                f"identity must be int64 of shape [{len(images)}], one number per image,"
+                f" but is {identity.dtype} of shape {list(identity.shape)}."
+            )
+        low, high = int(identity.min()), int(identity.max())
+        if low < 0 or (self.names and high >= len(self.names)):
+            limit = f"{len(self.names) - 1}, since there are {len(self.names)} names" if self.names else "upwards"
+            raise MetaFaceError(f"identity must lie in 0 to {limit}, but holds {low} to {high}.")
+        if low == high:
+            raise MetaFaceError("A face set needs at least two people, but all images show one. Add another person.")
+        for key, values in self.conditions.items():
+            if values.shape != identity.shape:
+                raise MetaFaceError(
+                    f"condition '{key}' must have one value per image, shape [{len(images)}],"
+                    f" but has shape {list(values.shape)}."
+                )
+            if values.is_floating_point() and torch.isnan(values).any():
+                raise MetaFaceError(f"condition '{key}' holds NaN. Leave out the images whose value is unknown.")
+            if key in self.levels and not (0 <= int(values.min()) and int(values.max()) < len(self.levels[key])):
+                raise MetaFaceError(
+                    f"condition '{key}' has {len(self.levels[key])} words, so its values must lie in"
+                    f" 0 to {len(self.levels[key]) - 1}, but they reach from {int(values.min())} to {int(values.max())}."
+                )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __repr__(self) -> str:
+        channels, height, width = self.shape
+        kind = "synthetic" if self.synthetic else "real"
+        known = f", conditions: {', '.join(self.conditions)}" if self.conditions else ""
+        return f"FaceSet('{self.name}', {kind}: {len(self)} images of {len(self.identities)} people, {channels}×{height}×{width}{known})"
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of every image."""
+        return (self.images.shape[1], self.images.shape[2], self.images.shape[3])
+
+    @property
+    def device(self) -> torch.device:
+        return self.images.device
+
+    @property
+    def identities(self) -> Tensor:
+        """The numbers of the people, sorted: int64 `[I]`."""
+        return self.identity.unique()
+
+    def where(self, **conditions: Condition) -> Tensor:
+        """Which images fulfil all `conditions`: bool `[M]`.
+
+        A condition is a number or word, a range `(low, high)` of numbers (ends included), or a set or list of
+        numbers or words: `faces.where(yaw=(-15, 15), occluder={"none", "sunglasses"})`.
+        """
+        mask = torch.ones(len(self), dtype=torch.bool, device=self.device)
+        for key, wanted in conditions.items():
+            if key not in self.conditions:
+                if not self.conditions:
+                    raise MetaFaceError(f"'{self.name}' records no conditions, so it cannot select by '{key}'.")
+                raise unknown("condition", key, self.conditions)
+            values = self.conditions[key]
+            if key in self.levels:
+                words = [wanted] if isinstance(wanted, str) else list(wanted)
+                for word in words:
+                    if word not in self.levels[key]:
+                        raise unknown(key, word, self.levels[key])
+                numbers = [self.levels[key].index(word) for word in words]
+                mask &= torch.isin(values, torch.tensor(numbers, dtype=torch.int64, device=self.device))
+            elif isinstance(wanted, tuple):
+                if len(wanted) != 2 or not wanted[0] <= wanted[1]:
+                    raise MetaFaceError(f"A range must be (low, high) with low ≤ high, but '{key}' got {wanted}.")
+                mask &= (values >= wanted[0]) & (values <= wanted[1])
+            else:
+                numbers = list(wanted) if isinstance(wanted, Collection) else [wanted]
+                mask &= torch.isin(values, torch.tensor(numbers, dtype=values.dtype, device=self.device))
+        return mask
+
+    def select(self, which: Tensor) -> FaceSet:
+        """The images that a bool mask `[M]` or an index picks. People keep their numbers."""
+        if which.dtype == torch.bool and which.shape != self.identity.shape:
+            raise MetaFaceError(f"A mask must have the shape [{len(self)}], but has {list(which.shape)}.")
+        which = which.to(self.device)
+        return replace(
+            self,
+            images=self.images[which],
+            identity=self.identity[which],
+            conditions={key: values[which] for key, values in self.conditions.items()},
+        )
+
+    def of(self, people: Tensor) -> FaceSet:
+        """The images of these people: int64 `[…]` numbers out of `identities`."""
+        return self.select(torch.isin(self.identity, people.to(self.device)))
+
+    def split(self, fractions: tuple[float, float, float] = (0.6, 0.15, 0.25), seed: int = 0) -> Split:
+        """Divide the *people*, by `seed`, into base, validation and novel in these `fractions`, which sum to 1.
+
+        No person is in two of the three sets: accuracy on the novel people is accuracy on strangers.
+        """
+        if len(fractions) != 3 or any(part <= 0 for part in fractions) or not math.isclose(sum(fractions), 1.0):
+            raise MetaFaceError(f"fractions must be three positive numbers that sum to 1, but are {fractions}.")
+        people = self.identities.cpu()
+        people = people[torch.randperm(len(people), generator=torch.Generator().manual_seed(seed))]
+        first = round(len(people) * fractions[0])
+        last = round(len(people) * (fractions[0] + fractions[1]))
+        parts = (people[:first], people[first:last], people[last:])
+        if min(len(part) for part in parts) < 2:
+            raise MetaFaceError(
+                f"{len(people)} people cannot be divided {fractions}: each part needs at least two people, but they"
+                f" would hold {', '.join(str(len(part)) for part in parts)}. Use more people or other fractions."
+            )
+        return Split(*(self.of(part) for part in parts))
+
+    def to(self, device: torch.device | str) -> FaceSet:
+        """The same faces on another device."""
+        return replace(
+            self,
+            images=self.images.to(device),
+            identity=self.identity.to(device),
+            conditions={key: values.to(device) for key, values in self.conditions.items()},
+        )

@@ -1,0 +1,34 @@
+"""Where things lie: the course's own files, the learner's folder, the cache."""
+
+import os
+from pathlib import Path
+
+import platformdirs
+
+COURSE = Path(__file__).resolve().parent.parent
+NOTEBOOKS = COURSE / "notebooks"
+DATA = COURSE / "data"
+
+
+def cache_dir() -> Path:
+    """Folder of what can be made again (rendered faces); `METAFACE_CACHE` moves it. It may not exist yet."""
+    return Path(os.environ.get("METAFACE_CACHE") or platformdirs.user_cache_dir("metaface")).expanduser()
+
+
+def home_dir() -> Path:
+    """The learner's own folder: their copy of the lessons and their progress; `METAFACE_HOME` moves it."""
+    return Path(os.environ.get("METAFACE_HOME") or Path.home() / "metaface").expanduser()
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write `data` to `path` so that a crash at any moment leaves either the old file or the new one, whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
