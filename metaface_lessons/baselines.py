@@ -1,0 +1,89 @@
+"""What meta-learning has to beat: nearest class mean on classical features, on the very same episodes.
+
+Each baseline is a `ProtoNet` whose embedding is fixed, so that nothing but the features differs. LDA learns its
+features from the base identities; pixels and LBP learn nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from skimage.feature import local_binary_pattern
+from sklearn.decomposition import PCA
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.pipeline import make_pipeline
+from torch import Tensor, nn
+
+from .errors import MetaFaceError
+from .faces.faceset import FaceSet
+from .networks import standardise
+from .protonet import ProtoNet
+
+Array = NDArray[np.float32]
+
+
+class FixedFeatures(nn.Module):
+    """Features without weights, computed once per distinct image: uint8 `[M, C, H, W]` → float `[M, D]`."""
+
+    def __init__(self, features: Callable[[Tensor], Array]) -> None:
+        super().__init__()
+        self._features = features
+        self._known: dict[bytes, Array] = {}
+
+    def forward(self, images: Tensor) -> Tensor:
+        keys = [image.tobytes() for image in images.cpu().numpy()]
+        new = {key: i for i, key in enumerate(keys) if key not in self._known}
+        if new:
+            computed = self._features(images[list(new.values())].cpu())
+            self._known.update(zip(new, computed, strict=True))
+        return torch.from_numpy(np.stack([self._known[key] for key in keys])).to(images.device)
+
+
+def _pixels(images: Tensor) -> Array:
+    return standardise(images).flatten(1).numpy()
+
+
+def pixels() -> ProtoNet:
+    """Standardised pixels."""
+    return ProtoNet(FixedFeatures(_pixels))
+
+
+def _local_binary_patterns(images: Tensor, cells: int = 8) -> Array:
+    grey = images.float().mean(dim=1).round().byte().numpy()
+    codes = np.stack([local_binary_pattern(image, P=8, R=1, method="nri_uniform") for image in grey]).astype(np.int64)
+    bins = 59  # the uniform patterns of 8 neighbours, and one bin for all others
+    rows = np.array_split(np.arange(codes.shape[1]), cells)
+    columns = np.array_split(np.arange(codes.shape[2]), cells)
+    histograms = [
+        np.stack([np.bincount(image[np.ix_(r, c)].ravel(), minlength=bins) / (len(r) * len(c)) for image in codes])
+        for r in rows
+        for c in columns
+    ]
+    return np.sqrt(np.concatenate(histograms, axis=1)).astype(np.float32)
+
+
+def lbp() -> ProtoNet:
+    """Local binary patterns (Ahonen, Hadid & Pietikäinen 2006): histograms of uniform patterns in 8×8 cells.
+
+    The square root of a histogram is compared, which makes the Euclidean distance the Hellinger distance.
+    """
+    return ProtoNet(FixedFeatures(_local_binary_patterns))
+
+
+def lda(base: FaceSet, components: int = 100) -> ProtoNet:
+    """Fisherfaces (Belhumeur, Hespanha & Kriegman 1997): PCA, then the directions that tell the base people apart."""
+    x = _pixels(base.images.cpu())
+    components = min(components, len(x) - 1, x.shape[1])
+    if len(base.identities) >= len(x):
+        raise MetaFaceError("LDA needs people with more than one image, to learn how images of one person vary.")
+    model = make_pipeline(PCA(components, whiten=True, random_state=0), LinearDiscriminantAnalysis())
+    model.fit(x, base.identity.cpu().numpy())
+    return ProtoNet(FixedFeatures(lambda images: model.transform(_pixels(images)).astype(np.float32)))
+
+
+def baselines(base: FaceSet) -> dict[str, ProtoNet]:
+    """All of them, by name, with LDA trained on the `base` people."""
+    return {"pixels": pixels(), "lbp": lbp(), "lda": lda(base)}

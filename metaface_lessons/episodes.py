@@ -1,0 +1,189 @@
+"""Episodes: N-way K-shot tasks (Vinyals et al. 2016), T of them at a time, as tensors on the faces' device.
+
+    sampler = EpisodeSampler(faces, ways=5, shots=1, queries=15, seed=0)
+    episodes = sampler.sample(tasks=4)
+    episodes.support.x    # [4, 5·1, C, H, W]
+    episodes.query.y      # [4, 5·15], labels 0 to 4
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from .errors import MetaFaceError
+from .faces.faceset import Condition, FaceSet
+
+
+class Examples(NamedTuple):
+    """Inputs `[T, S, …]` and their targets `[T, S, …]`: S examples in each of T tasks."""
+
+    x: Tensor
+    y: Tensor
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """T meta-tasks: a support set to learn from and a query set to be scored on.
+
+    support, query: x uint8 `[T, N·K, C, H, W]` and `[T, N·Q, C, H, W]`; y int64 labels in 0 to N − 1, way by way.
+    identities: int64 `[T, N]`, the person who is label n in task t.
+    """
+
+    support: Examples
+    query: Examples
+    identities: Tensor
+
+    @property
+    def ways(self) -> int:
+        return self.identities.shape[1]
+
+
+class EpisodeSampler:
+    """Draws tasks of `ways` people with `shots` support and `queries` query images each.
+
+    Within a task no person and no image occurs twice. Only people with enough images take part: `people` says how
+    many do. `support_where` and `query_where` (see `FaceSet.where`) let the two sets differ in condition:
+    `EpisodeSampler(faces, 5, 1, 5, support_where={"occluder": "none"}, query_where={"occluder": "mask"})`.
+
+    The tasks depend on `seed` alone, not on the device. A sample of T tasks costs O(T·N·(K + Q)) draws, however many
+    images there are; `state_dict` resumes in mid-stream.
+
+    Raises `MetaFaceError` if there are too few people, or too few images of each.
+    """
+
+    def __init__(
+        self,
+        faces: FaceSet,
+        ways: int,
+        shots: int,
+        queries: int,
+        seed: int = 0,
+        support_where: Mapping[str, Condition] | None = None,
+        query_where: Mapping[str, Condition] | None = None,
+    ) -> None:
+        for argument, value, least in (("ways", ways, 2), ("shots", shots, 1), ("queries", queries, 1)):
+            if value < least:
+                raise MetaFaceError(f"{argument} must be at least {least}, but is {value}.")
+        self.faces, self.ways, self.shots, self.queries = faces, ways, shots, queries
+        self._generator = torch.Generator().manual_seed(seed)
+
+        support = faces.where(**(support_where or {})).cpu()
+        query = faces.where(**(query_where or {})).cpu()
+        everyone, person = faces.identity.cpu().unique(return_inverse=True)
+        both = torch.bincount(person[support & query], minlength=len(everyone)).clamp(max=shots)
+        support_count = torch.bincount(person[support], minlength=len(everyone))
+        query_count = torch.bincount(person[query], minlength=len(everyone))
+        enough = (support_count >= shots) & (query_count - both >= queries)  # at worst, support takes all of `both`
+        self._people = everyone[enough]
+        if self.people < ways:
+            raise self._too_few(len(everyone), support_where, query_where)
+        self._support = _Pool.of(person, support, enough)
+        self._query = _Pool.of(person, query, enough)
+
+    @property
+    def people(self) -> int:
+        """How many people take part: those with enough images."""
+        return len(self._people)
+
+    def _too_few(self, everyone: int, support_where: Any, query_where: Any) -> MetaFaceError:
+        if everyone < self.ways:
+            return MetaFaceError(
+                f"{self.ways}-way episodes need {self.ways} people, but '{self.faces.name}' has {everyone}."
+                f" Lower ways to at most {everyone}."
+            )
+        need, advice = f"{self.shots} + {self.queries} images (shots + queries)", "Lower shots, queries or ways."
+        if support_where or query_where:
+            need += f", support where {dict(support_where or {})} and query where {dict(query_where or {})}"
+            advice = "Lower shots, queries or ways, or widen the conditions."
+        else:
+            counts = self.faces.identity.unique(return_counts=True)[1].sort(descending=True).values
+            advice += f" With {self.ways} ways, shots + queries can be at most {int(counts[self.ways - 1])} here."
+        return MetaFaceError(
+            f"{self.ways}-way episodes need {self.ways} people with {need}, but only {self.people} of the {everyone}"
+            f" people of '{self.faces.name}' have as many. {advice}"
+        )
+
+    def sample(self, tasks: int = 1) -> Episodes:
+        """Draw `tasks` episodes."""
+        if tasks < 1:
+            raise MetaFaceError(f"tasks must be at least 1, but is {tasks}.")
+        people = self._draw(torch.full((tasks,), self.people), self.ways)  # [T, N]
+        row = people.flatten()  # [T·N]
+        support = self._support.images(row, self._draw(self._support.count[row], self.shots))  # [T·N, K]
+
+        # Query images are drawn from what the support set left over: draw from the smaller number of images, then
+        # step over the places that are taken, in ascending order.
+        taken = self._query.place[support].sort(dim=1).values
+        left = self._query.count[row] - (taken < _NOWHERE).sum(1)
+        place = self._draw(left, self.queries)  # [T·N, Q]
+        for k in range(self.shots):
+            place += taken[:, k : k + 1] <= place
+        query = self._query.images(row, place)
+
+        device = self.faces.device
+        labels = torch.arange(self.ways, device=device)
+
+        def examples(index: Tensor) -> Examples:
+            x = self.faces.images[index.view(tasks, -1).to(device)]
+            return Examples(x, labels.repeat_interleave(index.shape[1]).expand(tasks, -1))
+
+        return Episodes(examples(support), examples(query), self._people[people].to(device))
+
+    def _draw(self, population: Tensor, k: int) -> Tensor:
+        return draw_without_replacement(population, k, self._generator)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The state of the stream, to continue it with `load_state_dict`."""
+        return {"generator": self._generator.get_state()}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        self._generator.set_state(state["generator"])
+
+
+_NOWHERE = torch.iinfo(torch.int64).max
+
+
+class _Pool(NamedTuple):
+    """The images that each person has to draw from: image number `order[start[p] + i]` for i < `count[p]`."""
+
+    order: Tensor
+    start: Tensor
+    count: Tensor
+    place: Tensor  # [M]: the i of each image, or _NOWHERE
+
+    @classmethod
+    def of(cls, person: Tensor, mask: Tensor, enough: Tensor) -> _Pool:
+        """person: int64 `[M]` in 0 to I − 1; mask: bool `[M]`; enough: bool `[I]`, the people who take part."""
+        index = mask.nonzero().flatten()
+        order = index[person[index].argsort(stable=True)]
+        count = torch.bincount(person[index], minlength=len(enough))
+        start = count.cumsum(0) - count
+        place = torch.full_like(person, _NOWHERE)
+        place[order] = torch.arange(len(order)) - start[person[order]]
+        return cls(order, start[enough], count[enough], place)
+
+    def images(self, row: Tensor, place: Tensor) -> Tensor:
+        """Image numbers `[B, k]` of the people `row [B]` at `place [B, k]`."""
+        return self.order[self.start[row][:, None] + place]
+
+
+def draw_without_replacement(population: Tensor, k: int, generator: torch.Generator) -> Tensor:
+    """For each b, k different numbers of 0 to `population[b]` − 1 in random order: int64 `[B]` → `[B, k]`.
+
+    Floyd's algorithm (Bentley & Floyd 1987), one column at a time for all b at once: its cost does not depend on the
+    size of the population. Needs `population >= k`.
+    """
+    uniform = torch.rand((len(population), k), generator=generator, dtype=torch.float64)
+    chosen = torch.empty((len(population), k), dtype=torch.int64)
+    for i in range(k):
+        last = population - k + i
+        number = (uniform[:, i] * (last + 1)).long()
+        seen = (chosen[:, :i] == number[:, None]).any(dim=1)
+        chosen[:, i] = torch.where(seen, last, number)
+    shuffle = torch.rand((len(population), k), generator=generator).argsort(dim=1)
+    return chosen.gather(1, shuffle)

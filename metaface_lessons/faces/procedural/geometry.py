@@ -1,0 +1,465 @@
+"""The head as a linear model: a template of grids, displaced by identity and by expression.
+
+Axes: x to the right of the image, y up, z towards the camera; unit: half the width of a head (about 7.5 cm). The
+eyes lie at y = 0, the mouth at y = −0.93, the chin at y = −1.5. A vertex keeps its *canonical* point, its place
+on the template, whatever identity and expression do to it; textures are painted in canonical coordinates.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .parameters import EXPRESSIONS, HAIR, OCCLUDERS, SHAPE, Identity, Nuisance
+
+MATERIALS = ("skin", "ear", "neck", "hair", "cloth", "glasses", "mask", "scarf", "block")
+EYE = (0.42, 0.0)  # centre of the eye of positive x
+MOUTH = -0.93  # height of the line between the lips
+_LIPS_APART = 0.012  # canonical half height of the strip between the lips that opens into the mouth
+_PIVOT = (0.0, -0.85, -0.15)  # the head turns about the top of the neck
+
+Field = Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[object, object, object]]
+
+
+class Template(NamedTuple):
+    """V vertices in grids, F triangles.
+
+    canonical `[V, 3]`, grids (start, rows, columns) in the order of `PARTS`, faces `[F, 3]`, material of each
+    triangle `[F]`, one_sided `[F]`, follows `[V]` (1: turns with the head, 0: stays with the trunk), shape basis
+    `[S, V, 3]`, expression basis `[E, V, 3]`.
+    """
+
+    canonical: Tensor
+    grids: tuple[tuple[int, int, int], ...]
+    faces: Tensor
+    material: Tensor
+    one_sided: Tensor
+    follows: Tensor
+    shape: Tensor
+    expression: Tensor
+
+
+class Mesh(NamedTuple):
+    """Positions and unit normals `[M, V, 3]`, in camera axes (x right, y up, z towards the camera)."""
+
+    points: Tensor
+    normals: Tensor
+
+
+# name: (material, one-sided)
+PARTS = {
+    "head": ("skin", True),
+    "left ear": ("ear", False),
+    "right ear": ("ear", False),
+    "neck": ("neck", True),
+    "cap": ("hair", True),
+    "curtain": ("hair", False),
+    "trunk": ("cloth", True),
+    "left lens": ("glasses", False),
+    "right lens": ("glasses", False),
+    "bridge": ("glasses", False),
+    "left temple": ("glasses", False),
+    "right temple": ("glasses", False),
+    "mask": ("mask", False),
+    "scarf": ("scarf", False),
+    "block": ("block", False),
+}
+
+
+def _step(low: float, high: float, values: np.ndarray) -> np.ndarray:
+    """Smooth step: 0 up to `low`, 1 from `high` on (or the reverse, if low > high)."""
+    t = np.clip((values - low) / (high - low), 0, 1)
+    return t * t * (3 - 2 * t)
+
+
+def _bump(x: np.ndarray, y: np.ndarray, cx: float, cy: float, sx: float, sy: float) -> np.ndarray:
+    """Gaussian bump at (cx, cy) with the standard deviations sx, sy."""
+    return np.exp(-0.5 * (((x - cx) / sx) ** 2 + ((y - cy) / sy) ** 2))
+
+
+# Height: half width, centre in z, extent to the front, extent to the back.
+_SKULL = np.array(
+    [
+        [1.52, 0.00, -0.12, 0.00, 0.00],
+        [1.48, 0.28, -0.12, 0.34, 0.40],
+        [1.38, 0.52, -0.12, 0.66, 0.70],
+        [1.20, 0.74, -0.12, 0.92, 0.96],
+        [1.00, 0.87, -0.12, 1.08, 1.12],
+        [0.75, 0.945, -0.12, 1.19, 1.22],
+        [0.50, 0.975, -0.12, 1.255, 1.26],
+        [0.25, 0.98, -0.10, 1.26, 1.25],
+        [0.00, 0.955, -0.07, 1.19, 1.22],
+        [-0.25, 0.925, -0.03, 1.13, 1.18],
+        [-0.50, 0.875, 0.03, 1.05, 1.05],
+        [-0.75, 0.80, 0.10, 0.96, 0.85],
+        [-0.95, 0.725, 0.18, 0.87, 0.70],
+        [-1.12, 0.635, 0.30, 0.73, 0.58],
+        [-1.28, 0.52, 0.44, 0.57, 0.48],
+        [-1.40, 0.40, 0.56, 0.44, 0.42],
+        [-1.49, 0.27, 0.64, 0.32, 0.34],
+        [-1.54, 0.13, 0.68, 0.18, 0.22],
+        [-1.555, 0.00, 0.70, 0.00, 0.00],
+    ]
+)
+
+
+@lru_cache(maxsize=1)
+def _skull_curves() -> tuple[np.ndarray, np.ndarray]:
+    """The columns of `_SKULL` over a fine arc-length parameter, smoothed, so that both poles close roundly."""
+    steps = np.linalg.norm(np.diff(_SKULL[:, [0, 1, 3]], axis=0), axis=1)
+    knots = np.concatenate([[0], np.cumsum(steps)])
+    fine = np.linspace(0, knots[-1], 800)
+    curves = np.stack([_cubic(knots, _SKULL[:, k], fine) for k in range(5)], axis=1)
+    return fine, curves
+
+
+def _cubic(knots: np.ndarray, values: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """Cubic Hermite interpolation with Catmull-Rom slopes."""
+    slopes = np.gradient(values, knots)
+    k = np.clip(np.searchsorted(knots, at, side="right") - 1, 0, len(knots) - 2)
+    width = knots[k + 1] - knots[k]
+    t = (at - knots[k]) / width
+    return (
+        (1 + 2 * t) * (1 - t) ** 2 * values[k]
+        + t * (1 - t) ** 2 * width * slopes[k]
+        + t**2 * (3 - 2 * t) * values[k + 1]
+        + t**2 * (t - 1) * width * slopes[k + 1]
+    )
+
+
+def _skull(angle: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Points `[…, 3]` of the bare skull at an angle (0 front, ±π back) and a height."""
+    _, curves = _skull_curves()
+    order = np.argsort(curves[:, 0])
+    half, centre, front, back = (np.interp(y, curves[order, 0], np.maximum(curves[order, k], 0) if k != 2 else
+                                           curves[order, k]) for k in (1, 2, 3, 4))
+    sine, cosine = np.sin(angle), np.cos(angle)
+    flat = 2 / (2.12 + 0.18 * _step(0.3, -0.6, y))  # superellipse: the face is a little flatter than an ellipse
+    x = half * np.sign(sine) * np.abs(sine) ** flat
+    z = centre + np.where(cosine > 0, front, back) * np.sign(cosine) * np.abs(cosine) ** flat
+    return np.stack([x, y + 0 * x, z], axis=-1)
+
+
+def _features(p: np.ndarray) -> np.ndarray:
+    """Displacement `[…, 3]` that turns the skull into a face: sockets, brow, nose, lips, chin, cheeks."""
+    x, y, z = p[..., 0], p[..., 1], p[..., 2]
+    a = np.abs(x)
+    front = _step(0.0, 0.55, z)
+    dx, dy, dz = np.zeros_like(x), np.zeros_like(x), np.zeros_like(x)
+    # Eyes lie deep, their lids bulge.
+    dz -= 0.155 * _bump(a, y, 0.40, -0.01, 0.19, 0.125)
+    dz -= 0.05 * _bump(a, y, 0.19, 0.02, 0.07, 0.10)
+    dz += 0.115 * _bump(a, y, 0.42, -0.005, 0.135, 0.085)
+    dz += 0.055 * _bump(a, y, 0.40, 0.25, 0.26, 0.075) + 0.03 * _bump(x, y, 0, 0.24, 0.13, 0.1)
+    # Nose: a ridge that rises to the tip, wings beside it, a sharp fall to the upper lip.
+    rise = 0.06 + 0.34 * _step(0.22, -0.60, y) * np.clip((0.30 - y) / 0.82, 0, 1.05)
+    ridge = _step(0.20, -0.05, y) * _step(-0.655, -0.565, y)
+    width = 0.075 + 0.065 * _step(-0.1, -0.5, y)
+    dz += rise * ridge * np.exp(-0.5 * (x / width) ** 2)
+    dz += 0.05 * _bump(x, y, 0, -0.50, 0.085, 0.075)
+    dz += 0.17 * _bump(a, y, 0.165, -0.555, 0.058, 0.062)
+    dx += np.sign(x) * 0.035 * _bump(a, y, 0.17, -0.555, 0.06, 0.06)
+    dz += 0.06 * _bump(a, y, 0.13, -0.3, 0.10, 0.2)
+    # Mouth: the jaws push the lips out; each lip is a roll; a groove under them.
+    dz += 0.085 * _bump(x, y, 0, -0.90, 0.30, 0.20)
+    lips = np.exp(-0.5 * (x / 0.20) ** 4)
+    dz += lips * 0.062 * np.exp(-0.5 * ((y + 0.865 + 0.10 * a) / 0.036) ** 2)
+    dz += lips * 0.070 * np.exp(-0.5 * ((y + 1.005 - 0.10 * a) / 0.044) ** 2)
+    dz -= 0.035 * _bump(x, y, 0, MOUTH, 0.25, 0.016) + 0.03 * _bump(a, y, 0.35, MOUTH, 0.05, 0.05)
+    dz -= 0.022 * _bump(x, y, 0, -0.75, 0.035, 0.06)
+    dz -= 0.060 * _bump(x, y, 0, -1.125, 0.20, 0.050)
+    dz += 0.075 * _bump(x, y, 0, -1.34, 0.19, 0.12)
+    # Cheekbones out, temples and hollow of the cheek in, the fold between nose and mouth.
+    cheek = _bump(a, y, 0.60, -0.27, 0.17, 0.16)
+    dz += 0.075 * cheek
+    dx += np.sign(x) * 0.035 * _bump(a, y, 0.85, -0.2, 0.2, 0.2)
+    dz -= 0.035 * _bump(a, y, 0.60, -0.78, 0.14, 0.16)
+    dx -= np.sign(x) * 0.05 * _bump(a, y, 0.92, 0.45, 0.2, 0.25)
+    fold = np.clip((-0.55 - y) / 0.5, 0, 1)
+    dz -= 0.03 * np.exp(-0.5 * ((a - 0.26 - 0.17 * fold) / 0.045) ** 2) * _step(-0.5, -0.6, y) * _step(-1.1, -0.9, y)
+    return np.stack([dx, dy, dz], axis=-1) * front[..., None]
+
+
+def _shape_fields() -> dict[str, Field]:
+    """For each identity parameter, the displacement of a canonical point when the parameter is 1."""
+    sign, exp = np.sign, np.exp
+
+    def at(x: np.ndarray, y: np.ndarray, cx: float, cy: float, sx: float, sy: float) -> np.ndarray:
+        return _bump(np.abs(x), y, cx, cy, sx, sy)
+
+    def front(z: np.ndarray) -> np.ndarray:
+        return _step(0.0, 0.55, z)
+
+    def tip(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        return _bump(x, y, 0, -0.50, 0.15, 0.09) + 0.5 * _bump(np.abs(x), y, 0.17, -0.56, 0.08, 0.08)
+
+    return {
+        "face length": lambda x, y, z: (0, 0.11 * np.minimum(y + 0.15, 0) * _step(-2.2, -1.6, y), 0),
+        "head width": lambda x, y, z: (0.065 * x, 0, 0),
+        "skull height": lambda x, y, z: (0, 0.08 * np.maximum(y - 0.3, 0), 0),
+        "skull depth": lambda x, y, z: (0, 0, 0.07 * np.minimum(z, 0)),
+        "forehead slope": lambda x, y, z: (0, 0, -0.12 * _step(0.25, 1.2, y) * front(z)),
+        "forehead width": lambda x, y, z: (0.07 * x * _step(0.0, 0.6, y), 0, 0),
+        "jaw width": lambda x, y, z: (0.12 * x * _step(-0.45, -1.0, y) * _step(-1.7, -1.5, y), 0, 0),
+        "jaw angle": lambda x, y, z: (sign(x) * 0.075 * at(x, y, 0.62, -1.05, 0.22, 0.17), -0.03 * at(x, y, 0.6, -1.15, 0.2, 0.15), 0),
+        "chin width": lambda x, y, z: (0.28 * x * exp(-0.5 * ((y + 1.42) / 0.13) ** 2), 0, 0),
+        "chin length": lambda x, y, z: (0, -0.10 * _step(-1.1, -1.45, y) * front(z), 0),
+        "chin forward": lambda x, y, z: (0, 0, 0.10 * _step(-1.0, -1.35, y) * front(z)),
+        "cheekbones": lambda x, y, z: (sign(x) * 0.05 * at(x, y, 0.75, -0.22, 0.2, 0.17), 0, 0.06 * at(x, y, 0.6, -0.24, 0.16, 0.13) * front(z)),
+        "cheek fullness": lambda x, y, z: (sign(x) * 0.05 * at(x, y, 0.70, -0.75, 0.2, 0.25), 0, 0.075 * at(x, y, 0.52, -0.68, 0.2, 0.22) * front(z)),
+        "brow ridge": lambda x, y, z: (0, -0.015 * at(x, y, 0.35, 0.2, 0.3, 0.1), 0.055 * at(x, y, 0.33, 0.23, 0.28, 0.09) * front(z)),
+        "eye spacing": lambda x, y, z: (sign(x) * 0.040 * at(x, y, 0.42, 0.05, 0.22, 0.22) * front(z), 0, 0),
+        "eye size": lambda x, y, z: (0.16 * (x - sign(x) * 0.42) * at(x, y, 0.42, 0, 0.17, 0.13) * front(z), 0.16 * y * at(x, y, 0.42, 0, 0.17, 0.13) * front(z), 0),
+        "eye opening": lambda x, y, z: (0, 0.26 * y * at(x, y, 0.42, 0, 0.19, 0.10) * front(z), 0),
+        "eye tilt": lambda x, y, z: (0, 0.14 * (np.abs(x) - 0.40) * at(x, y, 0.42, 0.03, 0.18, 0.15) * front(z), 0),
+        "eye depth": lambda x, y, z: (0, 0, -0.05 * at(x, y, 0.42, 0.0, 0.19, 0.13) * front(z)),
+        "eye height": lambda x, y, z: (0, 0.045 * at(x, y, 0.42, 0.05, 0.3, 0.2) * front(z), 0),
+        "nose length": lambda x, y, z: (0, -0.065 * _bump(x, y, 0, -0.56, 0.26, 0.16) * front(z), 0),
+        "nose width": lambda x, y, z: (0.25 * x * _bump(x, y, 0, -0.55, 0.22, 0.12) * front(z), 0, 0),
+        "bridge width": lambda x, y, z: (0.35 * x * _bump(x, y, 0, -0.15, 0.14, 0.25) * front(z), 0, 0),
+        "nose height": lambda x, y, z: (0, 0, 0.085 * exp(-0.5 * (x / 0.12) ** 2) * _step(0.1, -0.45, y) * _step(-0.68, -0.58, y) * front(z)),
+        "nose hump": lambda x, y, z: (0, 0, 0.055 * _bump(x, y, 0, -0.14, 0.07, 0.13) * front(z)),
+        "nose tip up": lambda x, y, z: (0, 0.055 * tip(x, y) * front(z), 0.02 * tip(x, y) * front(z)),
+        "nose tip width": lambda x, y, z: (0.4 * x * _bump(x, y, 0, -0.51, 0.10, 0.09) * front(z), 0, 0.012 * _bump(np.abs(x), y, 0.07, -0.5, 0.05, 0.07) * front(z)),
+        "nasion": lambda x, y, z: (0, 0, 0.055 * _bump(x, y, 0, 0.06, 0.09, 0.12) * front(z)),
+        "nose bend": lambda x, y, z: (0.035 * _bump(x, y, 0, -0.40, 0.2, 0.2) * front(z), 0, 0),
+        "mouth width": lambda x, y, z: (0.17 * x * _bump(x, y, 0, MOUTH, 0.42, 0.13) * front(z), 0, 0),
+        "mouth height": lambda x, y, z: (0, 0.05 * _bump(x, y, 0, MOUTH, 0.42, 0.17) * front(z), 0),
+        "upper lip": lambda x, y, z: (0, 0.030 * _bump(x, y, 0, -0.85, 0.25, 0.05) * front(z), 0.03 * _bump(x, y, 0, -0.865, 0.22, 0.045) * front(z)),
+        "lower lip": lambda x, y, z: (0, -0.034 * _bump(x, y, 0, -1.03, 0.25, 0.06) * front(z), 0.035 * _bump(x, y, 0, -1.005, 0.22, 0.055) * front(z)),
+        "jaws forward": lambda x, y, z: (0, 0, 0.075 * _bump(x, y, 0, -0.90, 0.30, 0.22) * front(z)),
+        "mouth tilt": lambda x, y, z: (0, 0.05 * x * _bump(x, y, 0, MOUTH, 0.4, 0.15) * front(z), 0),
+        "mouth corners": lambda x, y, z: (0, 0.028 * at(x, y, 0.33, MOUTH, 0.10, 0.10) * front(z), 0),
+        "neck width": lambda x, y, z: (0.10 * x * _step(-1.3, -1.6, y) * _step(-2.3, -2.0, y), 0, 0),
+    }  # fmt: skip
+
+
+def _apart(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """How far a point goes with the lower jaw: 0 above the lips, 1 below; a jump between the lips only."""
+    within = _step(0.36, 0.28, np.abs(x))
+    jump = (y < MOUTH).astype(float)
+    slope = _step(-0.70, -1.16, y)
+    return within * jump * (0.25 + 0.75 * _step(0.36, 0.05, np.abs(x)) * 1.0) * 1.0 * _step(-0.2, 0.4, 1 - within + 1) + (1 - within) * slope if False else within * jump + (1 - within) * slope
+
+
+def _expression_fields() -> dict[str, Field]:
+    """For each expression but neutral, the displacement of a canonical point at full strength."""
+    sign = np.sign
+
+    def at(x: np.ndarray, y: np.ndarray, cx: float, cy: float, sx: float, sy: float) -> np.ndarray:
+        return _bump(np.abs(x), y, cx, cy, sx, sy)
+
+    def front(z: np.ndarray) -> np.ndarray:
+        return _step(0.0, 0.55, z)
+
+    def open_mouth(x: np.ndarray, y: np.ndarray, amount: float) -> np.ndarray:
+        """Drop of the lower jaw; the opening is an arch that closes at the corners."""
+        corner = np.sqrt(np.clip(1 - (x / 0.335) ** 2, 0, 1))
+        inside = (y < MOUTH) * corner
+        outside = _step(-0.80, -1.20, y)
+        return -amount * (inside * (1 - outside) + outside)
+
+    def raise_lip(x: np.ndarray, y: np.ndarray, amount: float) -> np.ndarray:
+        corner = np.sqrt(np.clip(1 - (x / 0.335) ** 2, 0, 1))
+        return amount * corner * (y > MOUTH) * _step(-0.70, -0.86, y)
+
+    def smile(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> tuple[object, object, object]:
+        corners = at(x, y, 0.34, MOUTH, 0.13, 0.11) * front(z)
+        cheeks = at(x, y, 0.50, -0.42, 0.17, 0.15) * front(z)
+        lid = at(x, y, 0.42, -0.09, 0.17, 0.05) * front(z)
+        dy = 0.085 * corners + 0.05 * cheeks + 0.022 * lid
+        dy = dy + front(z) * (open_mouth(x, y, 0.06) + raise_lip(x, y, 0.035))
+        return sign(x) * (0.075 * corners + 0.01 * cheeks), dy, -0.05 * corners + 0.055 * cheeks
+
+    def opened(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> tuple[object, object, object]:
+        corners = at(x, y, 0.34, MOUTH, 0.12, 0.15) * front(z)
+        return -0.03 * sign(x) * corners, front(z) * (open_mouth(x, y, 0.20) + raise_lip(x, y, 0.02)), 0
+
+    def frown(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> tuple[object, object, object]:
+        brow = at(x, y, 0.24, 0.26, 0.17, 0.12) * front(z)
+        corners = at(x, y, 0.34, MOUTH, 0.12, 0.09) * front(z)
+        lids = 0.20 * y * at(x, y, 0.42, 0, 0.19, 0.10) * front(z)
+        return -0.045 * sign(x) * brow, -0.075 * brow - 0.05 * corners - lids, 0.02 * brow
+
+    def surprise(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> tuple[object, object, object]:
+        brow = at(x, y, 0.42, 0.30, 0.28, 0.11) * front(z)
+        lids = 0.35 * y * at(x, y, 0.42, 0, 0.19, 0.10) * front(z)
+        return 0, 0.09 * brow + lids + front(z) * open_mouth(x, y, 0.09), 0
+
+    return {"smile": smile, "open mouth": opened, "frown": frown, "surprise": surprise}
+
+
+def _head_rows() -> np.ndarray:
+    """Heights of the rows of the head, dense at eyes, nose and mouth, with two rows at the edges of the lips."""
+    fine, curves = _skull_curves()
+    y = curves[:, 0]
+    density = 0.55 + 0.9 * np.exp(-0.5 * ((y - 0.0) / 0.13) ** 2) + 0.5 * np.exp(-0.5 * ((y - 0.25) / 0.1) ** 2)
+    density += 1.0 * np.exp(-0.5 * ((y + 0.58) / 0.10) ** 2) + 1.1 * np.exp(-0.5 * ((y + 0.93) / 0.11) ** 2)
+    total = np.cumsum(density * np.gradient(fine))
+    rows = np.interp(np.linspace(total[0], total[-1], 82), total, fine)
+    heights = np.interp(rows, fine, y)
+    low = int(np.argmin(np.abs(heights - (MOUTH - _LIPS_APART))))
+    heights[low - 1 : low + 1] = [MOUTH + _LIPS_APART, MOUTH - _LIPS_APART]
+    return heights
+
+
+def _grid(rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    r, c = np.meshgrid(rows, columns, indexing="ij")
+    return r, c
+
+
+def _parts() -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Every part as a grid of canonical points `[R, C, 3]` and of how far it follows the head `[R, C]`."""
+    parts: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    u = np.linspace(-1, 1, 79)
+    angles = 1.75 * (0.55 * u + 0.45 * u**3)
+    back = np.linspace(1.75, math.pi, 8)[1:]
+    angles = np.concatenate([-back[::-1], angles, back])
+    y, angle = _grid(_head_rows(), angles)
+    head = _skull(angle, y)
+    parts["head"] = (head, np.ones_like(y))
+
+    around, out = _grid(np.linspace(0, 2 * math.pi, 19), np.linspace(0.0, 1.0, 7))
+    radius = np.array([0.0, 0.25, 0.5, 0.72, 0.88, 1.0, 0.97])[None] + 0 * around
+    height = np.array([-0.035, -0.03, 0.0, 0.035, 0.085, 0.06, -0.07])[None] + 0 * around
+    across = radius * (0.165 + 0.03 * np.sin(around)) * np.cos(around)
+    along = radius * 0.34 * np.sin(around)
+    height = height * (0.45 + 0.55 * _step(-0.19, -0.02, across))  # the front edge is grown to the cheek
+    backwards, upwards = np.array([0.42, 0.0, -0.90]), np.array([0.02, 0.98, -0.16])
+    outwards = np.array([0.88, 0.05, 0.42])
+    ear = np.array([1.0, -0.17, -0.13]) + across[..., None] * backwards + along[..., None] * upwards
+    ear = ear + height[..., None] * outwards
+    parts["right ear"] = (ear, np.ones_like(across))
+    parts["left ear"] = (ear * np.array([-1, 1, 1]), np.ones_like(across))
+
+    y, angle = _grid(np.linspace(-0.8, -2.15, 10), np.linspace(-math.pi, math.pi, 29))
+    slide = (-0.8 - y) / 1.35
+    neck = np.stack([(0.56 + 0.08 * slide**2) * np.sin(angle), y, -0.10 - 0.2 * slide + (0.50 + 0.06 * slide) * np.cos(angle)], -1)
+    parts["neck"] = (neck, 1 - 0.85 * _step(0, 1, slide))
+
+    down, angle = _grid(np.linspace(0, 1, 30), np.linspace(-math.pi, math.pi, 57))
+    y = 1.515 - 2.5 * down**1.15
+    cap = _skull(angle, y)
+    parts["cap"] = (cap, np.ones_like(y))
+
+    down, angle = _grid(np.linspace(0, 1, 16), np.concatenate([np.linspace(0.85, 1.6, 12), np.linspace(1.7, 2 * math.pi - 1.7, 22), np.linspace(2 * math.pi - 1.6, 2 * math.pi - 0.85, 12)]))
+    y = 0.95 - 3.0 * down
+    curtain = _skull(angle, np.maximum(y, 0.0 + 0 * y))
+    curtain[..., 1] = y
+    parts["curtain"] = (curtain, 1 - 0.6 * _step(-0.9, -1.9, y))
+
+    level = np.array([-1.62, -1.75, -1.86, -1.97, -2.12, -2.35, -2.8, -3.4])
+    half = np.array([0.60, 0.70, 0.92, 1.28, 1.75, 2.10, 2.25, 2.30])
+    deep = np.array([0.50, 0.56, 0.63, 0.70, 0.78, 0.85, 0.90, 0.95])
+    row, angle = _grid(np.arange(8), np.linspace(-math.pi, math.pi, 41))
+    trunk = np.stack([half[row.astype(int)] * np.sin(angle), level[row.astype(int)] + 0 * angle, -0.32 + deep[row.astype(int)] * np.cos(angle)], -1)
+    trunk[..., 1] -= 0.16 * np.cos(angle) * _step(1.5, 0.6, trunk[..., 0]) * (row < 5)
+    parts["trunk"] = (trunk, np.zeros_like(angle))
+
+    v, w = _grid(np.linspace(1, -1, 8), np.linspace(-1, 1, 9))
+    bow = np.sqrt(np.clip(1 - 0.5 * v**2, 0, 1))
+    lens = np.stack([0.43 + 0.33 * w * bow, -0.03 + 0.235 * v * np.sqrt(np.clip(1 - 0.5 * w**2, 0, 1)), 0 * v], -1)
+    lens[..., 2] = 1.36 - 0.36 * np.maximum(lens[..., 0], 0) ** 2.2
+    parts["right lens"] = (lens, np.ones_like(v))
+    parts["left lens"] = (lens * np.array([-1, 1, 1]), np.ones_like(v))
+    v, w = _grid(np.linspace(0.11, 0.04, 2), np.linspace(-0.13, 0.13, 5))
+    parts["bridge"] = (np.stack([w, v, 1.40 - 0.5 * w**2], -1), np.ones_like(v))
+    v, w = _grid(np.linspace(0.10, 0.02, 2), np.linspace(0, 1, 4))
+    temple = np.stack([0.74 + 0.28 * w**0.6, v, 1.17 - 1.3 * w], -1)
+    parts["right temple"] = (temple, np.ones_like(v))
+    parts["left temple"] = (temple * np.array([-1, 1, 1]), np.ones_like(v))
+
+    v, w = _grid(np.linspace(0, 1, 16), np.linspace(-1, 1, 21))
+    top = -0.17 - 0.30 * np.abs(w) ** 1.5
+    y = top + (-1.535 + 0.22 * np.abs(w) ** 2 - top) * v
+    cover = _skull(1.42 * w, y)
+    cover[..., 2] += 0.30 * np.exp(-0.5 * (cover[..., 0] / 0.26) ** 2) * _step(0.15, -0.5, y) * _step(-1.6, -0.75, y) + 0.075
+    cover[..., 0] *= 1.03
+    parts["mask"] = (cover, np.ones_like(v))
+
+    v, angle = _grid(np.linspace(0, 1, 12), np.linspace(-math.pi, math.pi, 45))
+    swell = np.sin(math.pi * v) ** 0.5 + 0.14 * np.sin(3 * math.pi * v) * np.cos(angle / 2)
+    y = -0.62 - 1.5 * v - 0.10 * np.cos(angle + 0.6) * (1 - v)
+    scarf = np.stack([(0.86 + 0.20 * swell) * np.sin(angle), y, 0.13 + (0.98 + 0.22 * swell) * np.cos(angle)], -1)
+    parts["scarf"] = (scarf, 1 - 0.8 * v)
+
+    v, w = _grid(np.linspace(1, -1, 2), np.linspace(-1, 1, 2))
+    parts["block"] = (np.stack([w, v, 0 * v], -1), np.zeros_like(v))
+    return parts
+
+
+@lru_cache(maxsize=1)
+def _template() -> Template:
+    parts = _parts()
+    points, grids, faces, material, one_sided, follows = [], [], [], [], [], []
+    start, names = 0, list(PARTS)
+    for name in names:
+        grid, follow = parts[name]
+        rows, columns = grid.shape[:2]
+        r, c = np.meshgrid(np.arange(rows - 1), np.arange(columns - 1), indexing="ij")
+        corner = (start + r * columns + c).reshape(-1)
+        quads = [np.stack([corner, corner + columns, corner + 1], 1), np.stack([corner + 1, corner + columns, corner + columns + 1], 1)]
+        triangles = np.concatenate(quads)
+        faces.append(triangles)
+        material.append(np.full(len(triangles), MATERIALS.index(PARTS[name][0])))
+        one_sided.append(np.full(len(triangles), PARTS[name][1]))
+        follows.append(follow.reshape(-1))
+        points.append(grid.reshape(-1, 3))
+        grids.append((start, rows, columns))
+        start += rows * columns
+    canonical = np.concatenate(points)
+    # The curtain and the trunk move as the head beside them does; what is far below the chin does not.
+    x, y, z = canonical.T
+    span = {name: slice(s, s + r * c) for name, (s, r, c) in zip(names, grids, strict=True)}
+
+    def basis(fields: dict[str, Field], over: list[str], kept: tuple[str, ...]) -> np.ndarray:
+        out = np.zeros((len(kept), len(canonical), 3))
+        for k, name in enumerate(kept):
+            if name not in fields:
+                continue
+            for part in over:
+                s = span[part]
+                height = np.maximum(y[s], -0.05) if part == "curtain" else y[s]
+                for axis, value in enumerate(fields[name](x[s], height, z[s])):
+                    out[k, s, axis] = value
+        return out
+
+    heads = ["head", "left ear", "right ear", "neck", "cap", "curtain", "left lens", "right lens", "bridge", "left temple", "right temple", "mask"]
+    shape = basis(_shape_fields(), heads, SHAPE)
+    for side, sense in (("left ear", -1), ("right ear", 1)):
+        s = span[side]
+        centre = canonical[s].mean(0)
+        shape[SHAPE.index("ear size"), s] = 0.16 * (canonical[s] - centre)
+        lever = np.abs(x[s]) - 0.90
+        shape[SHAPE.index("ear flare"), s] = np.stack([sense * 0.35 * lever, 0 * lever, 0.25 * lever], 1)
+    expression = basis(_expression_fields(), ["head", "mask"], EXPRESSIONS[1:])
+    # Masks move with the jaw, but not apart at the lips.
+    expression[:, span["mask"]] *= 0.35
+    head = canonical[span["head"]]
+    displaced = canonical.copy()
+    displaced[span["head"]] = head + _features(head)
+
+    def tensor(a: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(a, dtype=np.float32))
+
+    template = Template(
+        canonical=tensor(canonical),
+        grids=tuple(grids),
+        faces=torch.from_numpy(np.concatenate(faces)),
+        material=torch.from_numpy(np.concatenate(material)),
+        one_sided=torch.from_numpy(np.concatenate(one_sided)),
+        follows=tensor(np.concatenate(follows)),
+        shape=tensor(shape),
+        expression=tensor(expression),
+    )
+    _FEATURED.append(tensor(displaced))
+    return template
+
+
+_FEATURED: list[Tensor] = []

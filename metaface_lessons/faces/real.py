@@ -1,0 +1,114 @@
+"""Faces of real people: scikit-learn's sets, and any folder with one sub-folder per person.
+
+The data cards in `data/` say where each set comes from and what it must not be used for.
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from ..errors import MetaFaceError
+from .faceset import FaceSet
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".pgm", ".gif")
+
+# The one crop of LFW that every method of the course sees: rows and columns of the 250×250 picture, then the size.
+LFW_ROWS, LFW_COLUMNS, LFW_SIZE = slice(62, 190), slice(61, 189), 64
+
+
+def olivetti() -> FaceSet:
+    """The Olivetti (ORL) faces: 40 people × 10 images, grey, 64×64.
+
+    Read from scikit-learn's cache (`SCIKIT_LEARN_DATA` moves it), downloaded into it the first time.
+    """
+    from sklearn.datasets import fetch_olivetti_faces
+
+    bunch = _fetch("olivetti", fetch_olivetti_faces)
+    images = torch.from_numpy((bunch.images * 255).round().astype(np.uint8))[:, None]
+    return FaceSet(images, torch.from_numpy(bunch.target.astype(np.int64)), name="olivetti")
+
+
+def lfw(min_images: int = 5) -> FaceSet:
+    """Labeled Faces in the Wild: the people with at least `min_images` images, in one fixed crop.
+
+    Read from scikit-learn's cache (`SCIKIT_LEARN_DATA` moves it), downloaded into it the first time.
+    """
+    from sklearn.datasets import fetch_lfw_people
+
+    bunch = _fetch(
+        "lfw",
+        lambda: fetch_lfw_people(
+            min_faces_per_person=min_images,
+            slice_=(LFW_ROWS, LFW_COLUMNS),
+            resize=LFW_SIZE / (LFW_ROWS.stop - LFW_ROWS.start),
+            color=True,
+        ),
+    )
+    scaled = bunch.images * 255 if bunch.images.max() <= 1 else bunch.images
+    images = torch.from_numpy(scaled.round().astype(np.uint8)).permute(0, 3, 1, 2).contiguous()
+    identity = torch.from_numpy(bunch.target.astype(np.int64))
+    return FaceSet(images, identity, names=tuple(map(str, bunch.target_names)), name="lfw")
+
+
+def _fetch(name: str, fetch):  # type: ignore[no-untyped-def]  # scikit-learn's Bunch has no types
+    from sklearn.datasets import get_data_home
+
+    try:
+        return fetch()
+    except Exception as error:  # network, disk, checksum, unpickling: all end in the same advice
+        raise MetaFaceError(
+            f"The faces '{name}' are not in scikit-learn's cache ({get_data_home()}) and could not be fetched"
+            f" ({type(error).__name__}: {error}). With a network, run: metaface faces {name}. Without one, copy the"
+            " cache from a machine that has it and set SCIKIT_LEARN_DATA to its folder, or use --faces procedural."
+        ) from error
+
+
+def folder(path: str | Path, size: int = 64) -> FaceSet:
+    """Your own faces: one sub-folder per person, holding jpg, png, pgm or gif images.
+
+    Each image is cut to its central square and scaled to `size`×`size`, RGB. Files that cannot be read are skipped,
+    and named in one warning. Raises `MetaFaceError` if the folder is missing or fewer than two people remain.
+    """
+    root = Path(path).expanduser()
+    if not root.is_dir():
+        raise MetaFaceError(f"There is no folder {root}. Expected a folder with one sub-folder per person.")
+    images: list[Tensor] = []
+    identity: list[int] = []
+    names: list[str] = []
+    skipped: list[str] = []
+    for person in sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")):
+        found = []
+        for file in sorted(entry for entry in person.rglob("*") if entry.suffix.lower() in SUFFIXES):
+            try:
+                found.append(_read(file, size))
+            except (OSError, UnidentifiedImageError, ValueError, Image.DecompressionBombError) as error:
+                skipped.append(f"{file.relative_to(root)} ({type(error).__name__})")
+        if found:
+            identity += [len(names)] * len(found)
+            names.append(person.name)
+            images += found
+    if skipped:
+        listed = ", ".join(skipped[:10]) + (f" and {len(skipped) - 10} more" if len(skipped) > 10 else "")
+        warnings.warn(f"{root}: skipped {len(skipped)} files that cannot be read: {listed}.", stacklevel=2)
+    if len(names) < 2:
+        raise MetaFaceError(
+            f"{root} has readable images ({', '.join(SUFFIXES)}) of {len(names)} people, but a face set needs at least"
+            " two. Expected one sub-folder per person, with that person's images in it."
+        )
+    return FaceSet(torch.stack(images), torch.tensor(identity), names=tuple(names), name=f"folder:{root.name}")
+
+
+def _read(file: Path, size: int) -> Tensor:
+    """The central square of an image, scaled: uint8 `[3, size, size]`."""
+    with Image.open(file) as picture:
+        rgb = picture.convert("RGB")
+    side = min(rgb.size)
+    left, top = (rgb.width - side) // 2, (rgb.height - side) // 2
+    square = rgb.resize((size, size), Image.Resampling.LANCZOS, box=(left, top, left + side, top + side))
+    return torch.from_numpy(np.array(square)).permute(2, 0, 1)

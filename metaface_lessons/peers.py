@@ -1,0 +1,77 @@
+"""learn2learn, the library that lessons compare with: how it is installed and how it is imported.
+
+Its release 0.2.0 needs two detours (https://github.com/learnables/learn2learn/issues/413):
+
+- It ships C files that do not compile on Python 3.11 and newer. Building with `build_ext` makes them anew with Cython.
+- It declares packages that nothing here needs and that ask for numpy 1, so it is installed without its dependencies;
+  those that it imports are among the course's own.
+
+pip takes neither option inside a requirements file: hence a second step, `metaface doctor --fix`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import subprocess
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch.library import Library
+
+LEARN2LEARN = "learn2learn==0.2.0"
+
+
+def import_learn2learn() -> ModuleType:
+    """Import learn2learn (a few seconds) and return it.
+
+    Raises ImportError, with the one-line fix, where it is missing or cannot be imported.
+    """
+    try:
+        _import_torchvision()
+        with contextlib.redirect_stderr(io.StringIO()):  # gym prints a plea to leave gym, which nothing here uses
+            import learn2learn
+    except ImportError as error:
+        raise ImportError(f"learn2learn cannot be imported ({error}). To install it: metaface doctor --fix") from error
+    return learn2learn
+
+
+def install_learn2learn() -> None:
+    """Build and install learn2learn into the running Python's environment; takes about a minute and a C compiler.
+
+    Raises RuntimeError with pip's last words if pip fails.
+    """
+    options = ["--no-deps", "--config-settings=--build-option=build_ext"]
+    command = [sys.executable, "-m", "pip", "install", *options, LEARN2LEARN]
+    pip = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if pip.returncode:
+        words = (pip.stderr or pip.stdout).strip().splitlines() or ["pip said nothing"]
+        raise RuntimeError(f"pip could not install {LEARN2LEARN}: {words[-1].strip()}")
+
+
+def _import_torchvision() -> None:
+    """Import torchvision, which learn2learn needs, also where its compiled part does not load.
+
+    On Linux that part is linked to CUDA and stays out beside a CPU build of torch. torchvision then stumbles over two
+    operators that it expects to find declared. Nobody here calls them: to declare them is enough.
+    """
+    try:
+        import torchvision  # noqa: F401
+    except RuntimeError as error:
+        if "torchvision::nms" not in str(error):
+            raise ImportError(f"torchvision: {error}") from error
+        _declare_operators()
+        import torchvision  # noqa: F401
+
+
+@functools.cache  # the declarations last as long as the library object
+def _declare_operators() -> Library:
+    from torch.library import Library
+
+    library = Library("torchvision", "DEF")
+    for operator in ("nms", "qnms"):
+        library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    return library
