@@ -124,17 +124,20 @@ def meta_train(
         load_weights(averaged, state["averaged"], checkpoint)
         optimiser.load_state_dict(state["optimiser"])
         sampler.load_state_dict(state["sampler"])
-        history, spent, best = History(**state["history"]), state["seconds"], state["best"]
+        history, spent, best = History(**state["history"]), state["seconds"], state["learner"]
     same_episodes = validation.state_dict() if validation is not None else {}
+
+    def chosen() -> dict[str, Any]:
+        return best if patience is not None and history.validation else learner.state_dict()
 
     def save() -> None:
         if checkpoint is not None:
             state = {
                 "format": FORMAT,
                 "about": about,
+                "learner": chosen(),
                 "net": net.state_dict(),
                 "averaged": averaged.state_dict(),
-                "best": best,
                 "optimiser": optimiser.state_dict(),
                 "sampler": sampler.state_dict(),
                 "history": asdict(history),
@@ -203,8 +206,7 @@ def meta_train(
             bar.update()
             bar.set_postfix(_live(history), refresh=False)
 
-    if patience is not None and history.validation:
-        learner.load_state_dict(best)
+    learner.load_state_dict(chosen())
     return Trained(learner.eval(), history, spent, stopped)
 
 

@@ -169,7 +169,8 @@ class FaceSet:
                 f"{len(people)} people cannot be divided {fractions}: each part needs at least two people, but they"
                 f" would hold {', '.join(str(len(part)) for part in parts)}. Use more people or other fractions."
             )
-        return Split(*(self.of(part) for part in parts))
+        names = (f"{self.name}, {part} people" for part in Split._fields)
+        return Split(*(replace(self.of(part), name=name) for part, name in zip(parts, names, strict=True)))
 
     def to(self, device: torch.device | str) -> FaceSet:
         """The same faces on another device."""

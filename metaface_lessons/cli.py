@@ -1,0 +1,226 @@
+"""The command `metaface`. Exit codes: 0 success, 1 it failed and says why, 2 wrong usage, 130 interrupted."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from .errors import MetaFaceError, unknown
+
+# Imports of torch and of what needs it stand inside the commands: `metaface doctor` must run where torch is missing.
+
+
+def lab(args: argparse.Namespace) -> int:
+    from . import workspace
+
+    folder = workspace.prepare()
+    print(f"Your lessons are in {folder}. Stop JupyterLab with Ctrl-C, twice.")
+    return subprocess.call(workspace.lab_command(args.arguments), cwd=folder)
+
+
+def doctor(args: argparse.Namespace) -> int:
+    from .doctor import main
+
+    return main(args)
+
+
+def faces(args: argparse.Namespace) -> int:
+    import torch
+
+    from .faces import load_faces
+    from .figures import face_grid
+
+    found = load_faces(args.set)
+    people = found.identities
+    chosen = people[torch.randperm(len(people), generator=torch.Generator().manual_seed(args.seed))[: args.people]]
+    rows = [found.images[(found.identity == person).nonzero().flatten()[: args.each]] for person in chosen]
+    each = min(len(row) for row in rows)
+    figure = face_grid(torch.cat([row[:each] for row in rows]), columns=each)
+    out = Path(args.out or f"{args.set.replace(':', '-').replace('/', '-')}.png")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(out, dpi=150)
+    report = {"name": found.name, "images": len(found), "people": len(people), "shape": list(found.shape)}
+    _say(args, report | {"synthetic": found.synthetic, "file": str(out)}, f"{found}\n{len(chosen)} people in {out}")
+    return 0
+
+
+def train(args: argparse.Namespace) -> int:
+    from .runs import Settings, train
+
+    settings = Settings(
+        args.learner, args.faces, args.ways, args.shots, args.queries, args.tasks, args.width, args.rate, args.seed
+    )
+    out = Path(args.out or f"runs/{args.learner}-{args.faces.split(':')[0]}")
+    steps, seconds = args.steps, args.seconds
+    if steps is None and seconds is None:
+        seconds = 120.0
+    trained = train(
+        settings, out, steps=steps, seconds=seconds, patience=args.patience, progress=not (args.json or args.quiet)
+    )
+    report = {"run": str(out), "steps": trained.steps, "seconds": round(trained.seconds, 1), "stopped": trained.stopped}
+    text = f"{trained.steps} steps in {trained.seconds:.0f} s, ended by {trained.stopped}. Stored in {out}."
+    if trained.stopped == "interrupted":
+        text += " The same command goes on from there."
+    _say(args, report, text)
+    return 130 if trained.stopped == "interrupted" else 0
+
+
+def evaluate(args: argparse.Namespace) -> int:
+    from .runs import evaluate_runs
+
+    report = evaluate_runs(
+        [Path(run) for run in args.runs],
+        ways=args.ways,
+        shots=args.shots,
+        queries=args.queries,
+        episodes=args.episodes,
+        seed=args.seed,
+        compare=not args.no_baselines,
+        progress=not args.json,
+    )
+    if args.out:
+        command = "metaface " + " ".join(args.command_line)
+        about = {"command": command, "date": date.today().isoformat(), "machine": platform.processor() or platform.machine()}
+        Path(args.out).parent.mkdir(parents=True, exist_ok=True)
+        Path(args.out).write_text(json.dumps(about | report, indent=1) + "\n")
+    lines = [
+        f"{args.ways}-way {args.shots}-shot, {args.episodes} episodes of {report['identities']} people never seen in"
+        f" training, {len(args.runs)} run{'s' if len(args.runs) > 1 else ''}:"
+    ]
+    for name, figures in [("the run", report), *report["baselines"].items()]:
+        spread = f", ± {100 * figures['deviation']:.1f} over runs" if "deviation" in figures else ""
+        lines.append(
+            f"  {name:8s} {100 * figures['accuracy']:5.1f} % ± {100 * figures['ci95']:.1f} over episodes,"
+            f" ± {100 * figures['ci95_people']:.1f} over people{spread}"
+        )
+    _say(args, report, "\n".join(lines))
+    return 0
+
+
+def check(args: argparse.Namespace) -> int:
+    from . import exercises
+
+    rows = exercises.progress_rows()
+    if args.lesson:
+        lessons = sorted({row["lesson"] for row in rows})
+        if args.lesson not in lessons:
+            raise unknown("lesson", args.lesson, lessons)
+        rows = [row for row in rows if row["lesson"] == args.lesson]
+    _say(args, rows, exercises.progress_text(rows))
+    return 0
+
+
+def reset(args: argparse.Namespace) -> int:
+    from . import workspace
+
+    restored, saved = workspace.reset(args.lesson)
+    kept = f"Yours is kept as {saved}." if saved else "There was none of yours to keep."
+    _say(args, {"restored": str(restored), "saved": str(saved) if saved else None}, f"{restored} is as new. {kept}")
+    return 0
+
+
+def _say(args: argparse.Namespace, report: Any, text: str) -> None:
+    print(json.dumps(report, indent=1) if args.json else text)
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="metaface", description="Meta-learning for face recognition, from scratch.")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(function: Any, text: str, example: str, as_json: bool = True) -> argparse.ArgumentParser:
+        sub = commands.add_parser(
+            function.__name__,
+            help=text,
+            description=text,
+            epilog=f"example: {example}",
+            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        )
+        sub.set_defaults(function=function, json=False)
+        if as_json:
+            sub.add_argument("--json", action="store_true", help="print JSON, for programs")
+        return sub
+
+    sub = add(lab, "Open JupyterLab at your copy of the lessons.", "metaface lab", as_json=False)
+    sub.add_argument("arguments", nargs=argparse.REMAINDER, help="passed on to jupyter lab, such as --no-browser")
+
+    sub = add(doctor, "Say what runs here, and the one-line fix of what does not.", "metaface doctor --fix")
+    sub.add_argument("--fix", action="store_true", help="apply the fixes that can be applied")
+
+    sub = add(faces, "Draw a contact sheet of a face set to a PNG.", "metaface faces procedural --out sheet.png")
+    sub.add_argument("set", nargs="?", default="procedural", help="procedural, olivetti, lfw or folder:PATH")
+    sub.add_argument("--people", type=int, default=8, help="rows")
+    sub.add_argument("--each", type=int, default=10, help="images of each person")
+    sub.add_argument("--seed", type=int, default=0, help="which people")
+    sub.add_argument("--out", help="the PNG (default: the set's name)")
+
+    sub = add(
+        train,
+        "Meta-train a learner; Ctrl-C saves, and the same command goes on.",
+        "metaface train protonet --faces lfw --ways 20 --shots 1 --seconds 120 --seed 0 --out runs/protonet-lfw",
+    )
+    sub.add_argument("learner", help="protonet")
+    sub.add_argument("--faces", default="procedural", help="procedural, olivetti, lfw or folder:PATH")
+    for name, value, text in (
+        ("ways", 20, "people per episode"),
+        ("shots", 1, "support images of each"),
+        ("queries", 4, "query images of each"),
+        ("tasks", 1, "episodes per step"),
+        ("width", 64, "filters of each convolution"),
+        ("seed", 0, "of the split, the first weights and the episodes"),
+    ):
+        sub.add_argument(f"--{name}", type=int, default=value, help=text)
+    sub.add_argument("--rate", type=float, default=1e-3, help="learning rate")
+    sub.add_argument("--steps", type=int, help="stop after so many steps (repeats a run of --seconds exactly)")
+    sub.add_argument("--seconds", type=float, help="stop after so much wall time (120 if neither is given)")
+    sub.add_argument("--patience", type=int, help="stop after so many validations without a new best")
+    sub.add_argument("--out", help="the run's folder (default: runs/LEARNER-FACES)")
+    sub.add_argument("--quiet", action="store_true", help="no progress bar")
+
+    sub = add(
+        evaluate,
+        "Accuracy of runs, and of the baselines on the same episodes, on people never seen in training.",
+        "metaface evaluate runs/protonet-lfw --ways 5 --shots 1 --queries 4 --episodes 1000 --json",
+    )
+    sub.add_argument("runs", nargs="+", metavar="RUN", help="folders of runs; several are averaged")
+    for name, value, text in (
+        ("ways", 5, "people per episode"),
+        ("shots", 1, "support images of each"),
+        ("queries", 4, "query images of each"),
+        ("episodes", 1000, "how many"),
+        ("seed", 0, "of the episodes"),
+    ):
+        sub.add_argument(f"--{name}", type=int, default=value, help=text)
+    sub.add_argument("--no-baselines", action="store_true", help="only the runs")
+    sub.add_argument("--out", help="store the result in this JSON file, with the command and date")
+
+    sub = add(check, "Your progress: what is passed, tried and open.", "metaface check 02")
+    sub.add_argument("lesson", nargs="?", help="only this lesson, such as 02")
+
+    sub = add(reset, "Bring one lesson back as new, after saving yours.", "metaface reset 02")
+    sub.add_argument("lesson", help="its number, such as 02")
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    args = parser().parse_args(arguments)
+    args.command_line = arguments
+    try:
+        return args.function(args)
+    except MetaFaceError as error:
+        print(f"metaface: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("metaface: interrupted", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

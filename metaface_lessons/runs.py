@@ -1,0 +1,234 @@
+"""Experiments by name: what a training is of, the folder where it lies, and its evaluation on people it never saw.
+
+A run is a folder with two files: `checkpoint.pt` (see `training`) and `run.json`, which a person can read: the
+settings, the people of each split, steps and seconds.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .baselines import baselines
+from .episodes import EpisodeSampler
+from .errors import MetaFaceError, unknown
+from .evaluation import Evaluation, evaluate
+from .faces import FaceSet, Split, load_faces
+from .learners import MetaLearner
+from .networks import Augment, Conv4
+from .paths import write_atomically
+from .protonet import ProtoNet
+from .training import Trained, load_checkpoint, load_weights, meta_train
+
+FRACTIONS = (0.7, 0.05, 0.25)  # of the people: base, validation, novel
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is trained on what. The same settings and number of steps give the same weights on one machine."""
+
+    learner: str = "protonet"
+    faces: str = "procedural"
+    ways: int = 20
+    shots: int = 1
+    queries: int = 4
+    tasks: int = 1
+    width: int = 64
+    rate: float = 1e-3
+    seed: int = 0
+
+
+def _protonet(settings: Settings, shape: tuple[int, int, int]) -> MetaLearner:
+    channels, height, _ = shape
+    embedding = Conv4(channels, height, settings.width, seed=settings.seed)
+    return ProtoNet(embedding, augment=Augment(seed=settings.seed))
+
+
+LEARNERS: dict[str, Callable[[Settings, tuple[int, int, int]], MetaLearner]] = {"protonet": _protonet}
+
+
+def make_learner(settings: Settings, shape: tuple[int, int, int]) -> MetaLearner:
+    """A fresh meta-learner for images of `shape` (channels, height, width)."""
+    if settings.learner not in LEARNERS:
+        raise unknown("learner", settings.learner, LEARNERS)
+    return LEARNERS[settings.learner](settings, shape)
+
+
+def best_device() -> torch.device:
+    """A GPU if there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def train(
+    settings: Settings,
+    out: Path,
+    *,
+    steps: int | None = None,
+    seconds: float | None = None,
+    patience: int | None = None,
+    device: torch.device | None = None,
+    progress: bool = True,
+) -> Trained:
+    """Train, or go on training, the run in the folder `out`; see `meta_train` for when it stops.
+
+    Raises `MetaFaceError` for unknown names, too few people or images, or a folder that holds another run.
+    """
+    if settings.learner not in LEARNERS:  # before the faces are loaded, which may take long
+        raise unknown("learner", settings.learner, LEARNERS)
+    device = device or best_device()
+    faces = load_faces(settings.faces).to(device)
+    split = faces.split(FRACTIONS, seed=settings.seed)
+    net = make_learner(settings, faces.shape).to(device)
+    sampler = EpisodeSampler(split.base, settings.ways, settings.shots, settings.queries, seed=settings.seed)
+    ways = min(5, len(split.validation.identities))
+    validation = EpisodeSampler(split.validation, ways, settings.shots, settings.queries, seed=settings.seed)
+    record = {
+        "settings": asdict(settings),
+        "people": {part: _people(faces, getattr(split, part)) for part in Split._fields},
+        "machine": {"device": _device_name(device), "torch": torch.__version__, "threads": torch.get_num_threads()},
+    }
+    trained = meta_train(
+        net,
+        sampler,
+        steps=steps,
+        seconds=seconds,
+        tasks=settings.tasks,
+        rate=settings.rate,
+        validation=validation,
+        validation_episodes=50,
+        patience=patience,
+        checkpoint=out / "checkpoint.pt",
+        about=asdict(settings),
+        progress=progress,
+    )
+    record["training"] = {
+        "steps": trained.steps,
+        "seconds": round(trained.seconds, 1),
+        "stopped": trained.stopped,
+        "validated": trained.history.validated,
+        "validation": trained.history.validation,
+    }
+    write_atomically(out / "run.json", json.dumps(record, indent=1).encode())
+    return trained
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained run, loaded: the learner, and the faces divided as they were for its training."""
+
+    path: Path
+    settings: Settings
+    learner: MetaLearner
+    split: Split
+    record: dict[str, Any]
+
+
+def load_run(path: Path, device: torch.device | None = None) -> Run:
+    """Load a run. Raises `MetaFaceError` if there is none, it is damaged, or the faces are not those it was trained on."""
+    device = device or best_device()
+    try:
+        record = json.loads((path / "run.json").read_text())
+        settings = Settings(**record["settings"])
+        people = record["people"]
+    except FileNotFoundError as error:
+        raise MetaFaceError(f"There is no finished run in {path}. Train one: metaface train protonet --out {path}") from error
+    except (ValueError, TypeError, KeyError) as error:
+        raise MetaFaceError(f"{path / 'run.json'} is damaged ({error}). Train again into another folder.") from error
+    faces = load_faces(settings.faces).to(device)
+    number = {_name(faces, int(i)): int(i) for i in faces.identities}
+    missing = [name for names in people.values() for name in names if name not in number]
+    if missing:
+        raise MetaFaceError(
+            f"{path} was trained on other faces than '{settings.faces}' are now: {len(missing)} people are missing,"
+            f" such as {missing[0]}. Restore the faces, or train again."
+        )
+    split = Split(*(faces.of(torch.tensor([number[name] for name in people[part]])) for part in Split._fields))
+    learner = make_learner(settings, faces.shape).to(device)
+    checkpoint = path / "checkpoint.pt"
+    state = load_checkpoint(checkpoint)
+    load_weights(learner, state["learner"], checkpoint)
+    return Run(path, settings, learner.eval(), split, record)
+
+
+def evaluate_runs(
+    paths: Sequence[Path],
+    *,
+    ways: int = 5,
+    shots: int = 1,
+    queries: int = 4,
+    episodes: int = 1000,
+    seed: int = 0,
+    compare: bool = True,
+    device: torch.device | None = None,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Accuracy of each run, and of the baselines on the same episodes, on the novel people of that run's split.
+
+    Returns what `metaface evaluate --json` prints: means over the runs, and every run's own figures under "runs".
+    With several runs (seeds), `deviation` is the standard deviation of the accuracy over them.
+    """
+    results = []
+    for path in paths:
+        run = load_run(path, device)
+        sampler = EpisodeSampler(run.split.novel, ways, shots, queries, seed=seed)
+        methods = {run.settings.learner: run.learner, **(baselines(run.split.base) if compare else {})}
+        found = evaluate(methods, sampler, episodes, progress=progress)
+        results.append(
+            {
+                "run": path.name,
+                "faces": run.settings.faces,
+                "seed": run.settings.seed,
+                "steps": run.record["training"]["steps"],
+                "seconds": run.record["training"]["seconds"],
+                "identities": sampler.people,
+                **_figures(found.pop(run.settings.learner)),
+                "baselines": {name: _figures(result) for name, result in found.items()},
+            }
+        )
+    names = list(results[0]["baselines"])
+    return {
+        **_mean(results),
+        "ways": ways,
+        "shots": shots,
+        "queries": queries,
+        "episodes": episodes,
+        "identities": results[0]["identities"],
+        "baselines": {name: _mean([result["baselines"][name] for result in results]) for name in names},
+        "runs": results,
+    }
+
+
+def _figures(result: Evaluation) -> dict[str, float]:
+    return {key: round(getattr(result, key), 4) for key in ("accuracy", "ci95", "ci95_people")}
+
+
+def _mean(results: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """Mean accuracy and mean interval over the runs, and the deviation of the accuracy where there are several."""
+    mean = {
+        key: round(sum(result[key] for result in results) / len(results), 4)
+        for key in ("accuracy", "ci95", "ci95_people")
+    }
+    if len(results) > 1:
+        accuracies = torch.tensor([result["accuracy"] for result in results], dtype=torch.float64)
+        mean["deviation"] = round(accuracies.std().item(), 4)
+    return mean
+
+
+def _people(faces: FaceSet, part: FaceSet) -> list[str]:
+    return [_name(faces, int(i)) for i in part.identities]
+
+
+def _name(faces: FaceSet, person: int) -> str:
+    return faces.names[person] if faces.names else str(person)
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU, {platform.machine()}, {torch.get_num_threads()} threads"
