@@ -18,7 +18,6 @@ import sys
 import sysconfig
 import tempfile
 import textwrap
-import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -59,7 +58,7 @@ class Check:
 def check_python() -> Check:
     """Python is new enough."""
     version = platform.python_version()
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036 (nothing stops an older one from running this module)
         fix = "Install Python 3.11 or newer, then: make install PYTHON=python3.12"
         return Check("fail", f"{version}, but 3.11 or newer is needed", fix)
     return Check("ok", f"{version} ({sys.executable})")
@@ -67,6 +66,8 @@ def check_python() -> Check:
 
 def check_packages() -> Check:
     """What is installed is what pyproject.toml asks for."""
+    import tomllib
+
     from packaging.requirements import Requirement
 
     project = COURSE / "pyproject.toml"
@@ -161,11 +162,6 @@ def check_disk() -> Check:
     return Check(status, f"{detail}, but {DISK_WANTED / GIGABYTE:.0f} GB are wanted", fix)
 
 
-def check_procedural() -> Check:
-    """The default face set is cached and whole."""
-    raise NotImplementedError
-
-
 def check_olivetti() -> Check:
     """Olivetti lies in scikit-learn's cache."""
     return _check_real("olivetti", "olivetti_py3.pkz", "olivetti.pkz")
@@ -221,7 +217,6 @@ CHECKS: dict[str, Callable[[], Check]] = {
     "your folder": check_home,
     "cache folder": check_cache,
     "disk space": check_disk,
-    "default faces": check_procedural,
     "olivetti": check_olivetti,
     "lfw": check_lfw,
     "C compiler": check_compiler,
@@ -331,8 +326,8 @@ def _check_real(name: str, *files: str) -> Check:
     home = Path(os.environ.get("SCIKIT_LEARN_DATA") or Path.home() / "scikit_learn_data").expanduser()
     if any((home / file).exists() for file in files):
         return Check("ok", f"in {home}")
-    fix = f"{METAFACE} faces {name}  (downloads it; its card in data/ says what it may be used for)"
-    return Check("warn", f"not in {home}; lessons leave out their experiments on it", fix)
+    detail = f"not in {home}; lessons leave out their experiments on it. Read its card in data/ before you download it"
+    return Check("warn", detail, f"{METAFACE} faces {name}")
 
 
 def _install_kernel() -> None:

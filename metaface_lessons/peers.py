@@ -59,7 +59,7 @@ def _import_torchvision() -> None:
     operators that it expects to find declared. Nobody here calls them: to declare them is enough.
     """
     try:
-        import torchvision  # noqa: F401
+        import torchvision
     except RuntimeError as error:
         if "torchvision::nms" not in str(error):
             raise ImportError(f"torchvision: {error}") from error

@@ -1,0 +1,58 @@
+# make lab    installs what is missing and opens the course
+# make test   installs what is missing and runs every test but the long trainings
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+COURSE := $(VENV)/.course-installed
+TOOLS := $(VENV)/.tools-installed
+
+# Learner and solution notebooks run as they stand; their outputs are compared with the stored ones.
+NOTEBOOKS := $(wildcard notebooks/*.ipynb notebooks/solutions/*.ipynb)
+SANITIZE := $(wildcard tests/nbval.cfg)
+NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=300 $(if $(SANITIZE),--nbval-sanitize-with $(SANITIZE))
+PYTEST := METAFACE_BUDGET=quick $(BIN)/python -m pytest $(NBVAL) tests $(NOTEBOOKS)
+
+.PHONY: install lab test test-all lessons bench lint clean
+
+install: $(COURSE)
+
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "MetaFace needs Python 3.11 or newer, but '$(PYTHON)' is `$(PYTHON) --version 2>&1`."; \
+	    echo "Install a newer one and name it: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; } >&2
+	$(PYTHON) -m venv $(VENV)
+
+$(COURSE): pyproject.toml | $(BIN)/pip
+	$(BIN)/python -m pip install --editable .
+	$(BIN)/python -m metaface_lessons.doctor --fix
+	@touch $@
+
+# What authors and tests need on top of what learners have.
+$(TOOLS): $(COURSE)
+	$(BIN)/python -m pip install --editable '.[test,authors]'
+	@touch $@
+
+lab: $(COURSE)
+	$(BIN)/metaface lab
+
+test: lint
+	$(PYTEST) -m 'not slow'
+
+test-all: lint
+	$(PYTEST)
+
+lessons: $(TOOLS)
+	METAFACE_BUDGET=quick $(BIN)/python notebooks/build.py
+
+bench: $(TOOLS)
+	METAFACE_BUDGET=quick $(BIN)/python -m benchmarks
+
+lint: $(TOOLS)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,69 @@
+"""What all tests share: folders of their own, real faces where there are any, a browser.
+
+The notebooks run under the same environment variables, for pytest loads this file before it starts their kernels.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from metaface_lessons.doctor import find_browser
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+_own_folders = pytest.StashKey[tempfile.TemporaryDirectory[str]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep the learner's folder out of it; likewise their cache, unless METAFACE_CACHE names one for the tests."""
+    config.stash[_own_folders] = folders = tempfile.TemporaryDirectory(prefix="metaface-tests-")
+    os.environ["METAFACE_HOME"] = os.path.join(folders.name, "home")
+    os.environ.setdefault("METAFACE_CACHE", os.path.join(folders.name, "cache"))
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    config.stash[_own_folders].cleanup()
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def shared_faces() -> Path:
+    """Folder with real faces, read-only: METAFACE_TEST_FACES, or `shared/faces` beside the repository."""
+    folder = Path(os.environ.get("METAFACE_TEST_FACES") or REPOSITORY.parent / "shared" / "faces")
+    if not folder.is_dir():
+        pytest.skip(f"no real faces at {folder}; METAFACE_TEST_FACES may name their folder")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def sklearn_data(shared_faces: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data home for scikit-learn with Olivetti and LFW: links, since the fetchers write their own cache beside them.
+
+    Use it with `monkeypatch.setenv("SCIKIT_LEARN_DATA", str(sklearn_data))`.
+    """
+    source = shared_faces / "scikit_learn_data"
+    if not source.is_dir():
+        pytest.skip(f"no scikit-learn data at {source}")
+    home = tmp_path_factory.mktemp("scikit_learn_data")
+    for entry in (*source.glob("*.pkz"), *source.glob("lfw_home/*")):
+        link = home / entry.relative_to(source)
+        link.parent.mkdir(exist_ok=True)
+        link.symlink_to(entry)
+    return home
+
+
+@pytest.fixture(scope="session")
+def browser_path() -> str:
+    """Chromium. On a CI machine its absence is a failure, elsewhere the tests that need it are skipped."""
+    browser = find_browser()
+    if browser is None:
+        reason = "no Chromium found; METAFACE_BROWSER may name it (see metaface doctor)"
+        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+    return browser

@@ -1,0 +1,157 @@
+"""The house: what is declared is what is used, for everyone, and make can do what the README promises."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+
+# Packages whose import name is not their name in the index.
+IMPORT_NAMES = {
+    "scikit-learn": "sklearn",
+    "scikit-image": "skimage",
+    "pillow": "PIL",
+    "jupyter-client": "jupyter_client",
+    "pyyaml": "yaml",
+}
+# Declared, though nothing here imports them.
+NOT_IMPORTED = {
+    "jupyterlab": "learners work in it",
+    "gym": "learn2learn imports it",
+    "requests": "learn2learn imports it",
+    "scipy": "learn2learn imports it",
+}
+# Imported, though not declared: the second step of the installation brings it.
+NOT_DECLARED = {"learn2learn"}
+TARGETS = ("install", "lab", "test", "test-all", "lessons", "bench", "lint", "clean")
+
+
+@pytest.fixture(scope="module")
+def project(repository: Path) -> dict:
+    return tomllib.loads((repository / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+@pytest.fixture(scope="module")
+def tracked(repository: Path) -> list[Path]:
+    """Every text file that git tracks."""
+    listing = subprocess.run(["git", "ls-files", "-z"], cwd=repository, capture_output=True, text=True)
+    if listing.returncode:
+        pytest.skip("not a git clone")
+    files = [repository / name for name in listing.stdout.split("\0") if name]
+    return [file for file in files if file.is_file() and b"\0" not in file.read_bytes()]
+
+
+def imports(*folders: Path) -> set[str]:
+    """Top-level names of the third-party packages that the Python files in `folders` import."""
+    found: set[str] = set()
+    for file in (file for folder in folders for file in folder.rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                found.add(str(node.module).partition(".")[0])
+    return found - set(sys.stdlib_module_names) - {"__future__", "metaface_lessons"}
+
+
+def names(requirements: list[str]) -> set[str]:
+    """The import names of some requirements."""
+    packages = {Requirement(requirement).name for requirement in requirements}
+    return {IMPORT_NAMES.get(package, package) for package in packages}
+
+
+def make(repository: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run make as if no other make ran this test."""
+    environment = {key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+    return subprocess.run(["make", *arguments], cwd=repository, env=environment, capture_output=True, text=True)
+
+
+def test_what_is_imported_is_declared(repository: Path, project: dict) -> None:
+    used = imports(repository / "metaface_lessons", repository / "notebooks" / "source")
+    assert used - NOT_DECLARED <= names(project["dependencies"])
+
+
+def test_what_is_declared_is_imported(repository: Path, project: dict) -> None:
+    used = imports(repository / "metaface_lessons", repository / "notebooks" / "source")
+    assert names(project["dependencies"]) - used - set(NOT_IMPORTED) == set()
+
+
+def test_what_tests_and_tools_import_is_declared(repository: Path, project: dict) -> None:
+    extras = project["optional-dependencies"]
+    declared = names(project["dependencies"]) | names(extras["test"]) | names(extras["authors"])
+    used = imports(repository / "tests", repository / "benchmarks") | imports(repository / "notebooks")
+    assert used - NOT_DECLARED - {"benchmarks"} <= declared
+
+
+def test_conda_installs_what_everyone_installs(repository: Path, project: dict) -> None:
+    environment = yaml.safe_load((repository / "environment.yml").read_text(encoding="utf-8"))
+    conda = [entry for entry in environment["dependencies"] if isinstance(entry, str)]
+    (pip,) = (entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict))
+    makefile = (repository / "Makefile").read_text(encoding="utf-8")
+    assert pip == ["-e ."]
+    assert "pip install --editable .\n" in makefile, "make installs something other than what conda users get"
+    # Nothing that pip installs may come from conda in another version.
+    ours = {re.split(r"[ =<>~]", entry)[0] for entry in conda}
+    assert ours == {"python", "pip", "c-compiler", "make"}
+    (python,) = (entry.removeprefix("python=") for entry in conda if entry.startswith("python="))
+    assert Requirement(f"python{project['requires-python']}").specifier.contains(python)
+
+
+def test_torchvision_fits_torch(project: dict) -> None:
+    # torchvision 0.N goes with torch 2.(N - 15); pip would otherwise replace the torch that learners were promised.
+    pins = {Requirement(entry).name: entry.partition("==")[2] for entry in project["dependencies"]}
+    torch, torchvision = (tuple(map(int, pins[name].split("."))) for name in ("torch", "torchvision"))
+    assert torchvision == (0, torch[1] + 15, torch[2])
+
+
+def test_versions_agree(project: dict) -> None:
+    import metaface_lessons
+
+    assert project["version"] == metaface_lessons.__version__
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_make_has(target: str, repository: Path) -> None:
+    run = make(repository, "--dry-run", "--always-make", target)
+    assert run.returncode == 0, run.stderr
+
+
+def test_make_refuses_an_old_python(repository: Path, tmp_path: Path) -> None:
+    old = tmp_path / "python3"
+    old.write_text("#!/bin/sh\ncase $1 in --version) echo Python 3.9.2;; *) exit 1;; esac\n")
+    old.chmod(0o755)
+    run = make(repository, "install", f"PYTHON={old}", f"VENV={tmp_path / 'venv'}")
+    assert run.returncode != 0
+    assert "needs Python 3.11 or newer" in run.stderr
+    assert "Python 3.9.2" in run.stderr
+    assert not (tmp_path / "venv").exists()
+
+
+def test_ci_script(repository: Path) -> None:
+    script = repository / ".ci" / "run"
+    assert os.access(script, os.X_OK)
+    assert subprocess.run(["bash", "-n", script]).returncode == 0
+    assert script.read_text(encoding="utf-8").rstrip().endswith("make test")
+
+
+def test_no_file_names_a_machine(tracked: list[Path]) -> None:
+    # A path that only one machine has; in a notebook's output it gives away its author, too.
+    own = re.compile(r"/(?:root|work|home/[a-z]\w*|Users/[a-z]\w*)/(?!\))[\w.]")
+    here = Path(__file__).resolve()
+    assert [f"{file}: {found[0]}" for file in tracked if file != here and (found := own.search(_text(file)))] == []
+
+
+def test_no_picture_is_committed(tracked: list[Path], repository: Path) -> None:
+    listing = subprocess.run(["git", "ls-files"], cwd=repository, capture_output=True, text=True).stdout.splitlines()
+    assert [name for name in listing if re.search(r"\.(jpe?g|pgm|gif|bmp|pkz)$", name, re.IGNORECASE)] == []
+
+
+def _text(file: Path) -> str:
+    return file.read_text(encoding="utf-8", errors="replace")
