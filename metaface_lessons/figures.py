@@ -1,0 +1,149 @@
+"""Figures as the course shows them: one palette, one style, alt text on every picture.
+
+style()                                   # once, at the top of a lesson
+fig, ax = plt.subplots()
+ax.plot(steps, loss, color=COLOURS[0])
+show(fig, alt="The loss falls from 1.6 to 0.3 within 200 steps.")
+"""
+
+from __future__ import annotations
+
+import html
+import io
+import math
+from base64 import b64encode
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from cycler import cycler
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from .errors import MetaFaceError
+
+# Okabe & Ito (2008), told apart with every common colour vision: blue, vermillion, bluish green, reddish purple,
+# orange, sky blue, yellow, black. The order keeps neighbours far apart and the pale ones for last.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
+
+DPI = 144  # of the picture; it is shown at 96 pixels an inch, so that it stays sharp on fine screens
+STYLE: dict[Any, Any] = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": "#555555",
+    "axes.grid": True,
+    "axes.labelsize": 11,
+    "axes.prop_cycle": cycler(color=COLOURS),
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 12,
+    "figure.constrained_layout.use": True,
+    "figure.dpi": DPI,
+    "figure.figsize": (8.0, 4.0),
+    "font.size": 11,
+    "grid.color": "#E5E5E5",
+    "grid.linewidth": 0.8,
+    "image.cmap": "gray",
+    "legend.frameon": False,
+    "lines.linewidth": 2,
+    "savefig.dpi": DPI,
+    "xtick.labelsize": 10,
+    "ytick.labelsize": 10,
+}
+
+
+def style() -> None:
+    """Let every figure made after this look as the course's do: readable sizes, the palette, no chart junk."""
+    matplotlib.rcParams.update(STYLE)
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as a PNG picture, at `DPI`."""
+    canvas = FigureCanvasAgg(figure)  # drawing needs no window and no pyplot
+    buffer = io.BytesIO()
+    # Little compression: a picture that a slider waits for should not wait for zlib.
+    canvas.print_figure(buffer, format="png", dpi=DPI, pil_kwargs={"compress_level": 3})
+    return buffer.getvalue()
+
+
+def image_tag(figure: Figure, alt: str) -> str:
+    """The figure as HTML: an `<img>` that holds the picture itself, with alt text.
+
+    Raises `MetaFaceError` if `alt` says nothing.
+    """
+    if not alt.strip():
+        raise MetaFaceError("A figure needs alt text that says what it shows, for readers who do not see it.")
+    width = round(figure.get_figwidth() * 96)
+    source = b64encode(png(figure)).decode()
+    return (
+        f'<img alt="{html.escape(alt)}" width="{width}" style="max-width: 100%" src="data:image/png;base64,{source}">'
+    )
+
+
+def show(figure: Figure, alt: str) -> None:
+    """Display the figure below the cell, with `alt` as its text alternative, and close it.
+
+    JupyterLab gives image outputs no alt text, so this is an HTML output whose `<img>` has one. nbval compares all of
+    it but the pixels, which `tests/nbval.cfg` takes out: they differ from one version of a font library to the next.
+    """
+    from IPython.display import display
+    from matplotlib import pyplot as plt
+
+    display({"text/plain": alt, "text/html": image_tag(figure, alt)}, raw=True)
+    plt.close(figure)  # or Jupyter shows it a second time
+
+
+def face_grid(
+    images: Tensor,
+    columns: int = 10,
+    titles: Sequence[str] | None = None,
+    borders: Sequence[str | None] | None = None,
+    zoom: int | None = None,
+) -> Figure:
+    """Faces in rows of `columns`, each image pixel drawn as `zoom` × `zoom` pixels, so that none is smeared.
+
+    images: uint8 `[M, C, H, W]`, C = 1 or 3. titles, borders: one for each image, a line of text above it and the
+    colour of a frame around it (None for no frame). zoom: by default so that faces come out 128 pixels high or more.
+
+    Raises `MetaFaceError` if the images have another shape or type, or there are more or fewer titles or borders.
+    """
+    if images.ndim != 4 or images.shape[1] not in (1, 3) or not len(images) or str(images.dtype) != "torch.uint8":
+        raise MetaFaceError(
+            f"face_grid shows uint8 images [M, C, H, W] with C = 1 or 3 and M ≥ 1, but got {images.dtype}"
+            f" {list(images.shape)}."
+        )
+    for name, values in (("titles", titles), ("borders", borders)):
+        if values is not None and len(values) != len(images):
+            raise MetaFaceError(f"{name} must have one entry for each of the {len(images)} images, not {len(values)}.")
+    if columns < 1:
+        raise MetaFaceError(f"columns must be at least 1, but is {columns}.")
+    height, width = images.shape[2:]
+    zoom = zoom or math.ceil(128 / height)
+    columns = min(columns, len(images))
+    rows = math.ceil(len(images) / columns)
+
+    # One picture of all faces: many times faster to draw than one pair of axes for each.
+    frame, gap, head = 6, 6, (26 if titles else 0)
+    cell_h, cell_w = height * zoom + 2 * frame + head + gap, width * zoom + 2 * frame + gap
+    page = np.full((rows * cell_h, columns * cell_w, 3), 255, np.uint8)
+    faces = images.cpu().numpy().transpose(0, 2, 3, 1).repeat(zoom, 1).repeat(zoom, 2)  # [M, H, W, C]
+    corners = [
+        ((i // columns) * cell_h + gap // 2 + head, (i % columns) * cell_w + gap // 2) for i in range(len(faces))
+    ]
+    for i, (face, (top, left)) in enumerate(zip(faces, corners, strict=True)):
+        colour = borders[i] if borders else None
+        if colour:
+            bottom, right = top + len(face) + 2 * frame, left + face.shape[1] + 2 * frame
+            page[top:bottom, left:right] = np.multiply(to_rgb(colour), 255).round()
+        page[top + frame : top + frame + len(face), left + frame : left + frame + face.shape[1]] = face
+
+    figure = Figure(figsize=(page.shape[1] / DPI, page.shape[0] / DPI), dpi=DPI)
+    figure.set_layout_engine("none")  # everything has its place already
+    figure.figimage(page, origin="upper", resize=False)
+    for title, (top, left) in zip(titles or (), corners, strict=False):
+        x, y = (left + cell_w / 2 - gap / 2) / page.shape[1], 1 - (top - 1) / page.shape[0]
+        figure.text(x, y, title, ha="center", va="bottom", fontsize=10)
+    return figure
