@@ -30,12 +30,13 @@ Field = Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[object, object, obj
 class Template(NamedTuple):
     """V vertices in grids, F triangles.
 
-    canonical `[V, 3]`, grids (start, rows, columns) in the order of `PARTS`, faces `[F, 3]`, material of each
+    canonical `[V, 3]`, rest `[V, 3]` (the average face), grids (start, rows, columns) in the order of `PARTS`, faces `[F, 3]`, material of each
     triangle `[F]`, one_sided `[F]`, follows `[V]` (1: turns with the head, 0: stays with the trunk), shape basis
     `[S, V, 3]`, expression basis `[E, V, 3]`.
     """
 
     canonical: Tensor
+    rest: Tensor
     grids: tuple[tuple[int, int, int], ...]
     faces: Tensor
     material: Tensor
@@ -240,14 +241,6 @@ def _shape_fields() -> dict[str, Field]:
     }  # fmt: skip
 
 
-def _apart(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """How far a point goes with the lower jaw: 0 above the lips, 1 below; a jump between the lips only."""
-    within = _step(0.36, 0.28, np.abs(x))
-    jump = (y < MOUTH).astype(float)
-    slope = _step(-0.70, -1.16, y)
-    return within * jump * (0.25 + 0.75 * _step(0.36, 0.05, np.abs(x)) * 1.0) * 1.0 * _step(-0.2, 0.4, 1 - within + 1) + (1 - within) * slope if False else within * jump + (1 - within) * slope
-
-
 def _expression_fields() -> dict[str, Field]:
     """For each expression but neutral, the displacement of a canonical point at full strength."""
     sign = np.sign
@@ -395,7 +388,7 @@ def _parts() -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 
 @lru_cache(maxsize=1)
-def _template() -> Template:
+def template() -> Template:
     parts = _parts()
     points, grids, faces, material, one_sided, follows = [], [], [], [], [], []
     start, names = 0, list(PARTS)
@@ -448,8 +441,9 @@ def _template() -> Template:
     def tensor(a: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(a, dtype=np.float32))
 
-    template = Template(
+    return Template(
         canonical=tensor(canonical),
+        rest=tensor(displaced),
         grids=tuple(grids),
         faces=torch.from_numpy(np.concatenate(faces)),
         material=torch.from_numpy(np.concatenate(material)),
@@ -458,8 +452,153 @@ def _template() -> Template:
         shape=tensor(shape),
         expression=tensor(expression),
     )
-    _FEATURED.append(tensor(displaced))
-    return template
 
 
-_FEATURED: list[Tensor] = []
+def mesh(identity: Identity, nuisance: Nuisance) -> Mesh:
+    """The M heads, posed and dressed, in camera axes."""
+    model = on_device(identity.shape.device)
+    count = len(identity)
+    flat = model.shape.flatten(1)
+    points = model.rest + (identity.shape @ flat).view(count, -1, 3)
+    which = nuisance.expression
+    amount = torch.nn.functional.one_hot(which, len(EXPRESSIONS))[:, 1:] * nuisance.strength[:, None]
+    points = points + (amount.to(flat.dtype) @ model.expression.flatten(1)).view(count, -1, 3)
+    spans = {name: (s, r, c) for name, (s, r, c) in zip(PARTS, model.grids, strict=True)}
+
+    def part(name: str) -> slice:
+        start, rows, columns = spans[name]
+        return slice(start, start + rows * columns)
+
+    _beard(points, model, identity, part("head"))
+    _hair(points, model, identity.hair_with(nuisance), part("cap"), part("curtain"))
+
+    # Pose: yaw, pitch and roll about the neck, as far as the vertex follows the head.
+    follows = model.follows
+    pivot = torch.tensor(_PIVOT, device=points.device)
+    moved = points - pivot
+    angles = torch.deg2rad(torch.stack([nuisance.yaw, nuisance.pitch, nuisance.roll], 1))[:, :, None] * follows
+    moved = rotate(moved, angles[:, 0], angles[:, 1], angles[:, 2])
+    points = moved + pivot
+
+    # Occluders that are not worn shrink to a point, which no pixel sees.
+    worn = {"sunglasses": ("left lens", "right lens", "bridge", "left temple", "right temple"), "mask": ("mask",), "scarf": ("scarf",), "block": ("block",)}
+    block = points[:, part("block")]
+    look = nuisance.look
+    turn = look[:, 2, None] * 3.0
+    x, y = block[..., 0] * (0.35 + 0.45 * look[:, 3, None]), block[..., 1] * (0.35 + 0.45 * look[:, 4, None])
+    block = torch.stack(
+        [
+            x * turn.cos() - y * turn.sin() + (look[:, 0, None] - 0.5) * 1.3,
+            x * turn.sin() + y * turn.cos() - 0.35 + (look[:, 1, None] - 0.5) * 1.5,
+            torch.full_like(x, 2.05),
+        ],
+        -1,
+    )
+    points[:, part("block")] = block
+    for name, pieces in worn.items():
+        absent = nuisance.occluder != OCCLUDERS.index(name)
+        for piece in pieces:
+            points[absent, part(piece)] = 0.0
+    return Mesh(points, _normals(points, model))
+
+
+def rotate(points: Tensor, yaw: Tensor, pitch: Tensor, roll: Tensor) -> Tensor:
+    """Turn points `[M, V, 3]` by angles in radians, `[M, V]`: roll, then pitch, then yaw.
+
+    Positive yaw turns the nose to the right of the image, positive pitch raises it.
+    """
+    x, y, z = points.unbind(-1)
+    x, y = x * roll.cos() - y * roll.sin(), x * roll.sin() + y * roll.cos()
+    y, z = y * pitch.cos() + z * pitch.sin(), z * pitch.cos() - y * pitch.sin()
+    x, z = x * yaw.cos() + z * yaw.sin(), z * yaw.cos() - x * yaw.sin()
+    return torch.stack([x, y, z], -1)
+
+
+@lru_cache(maxsize=4)
+def on_device(device: torch.device) -> Template:
+    """The template with its tensors on a device."""
+    return Template(*(field.to(device) if isinstance(field, Tensor) else field for field in template()))
+
+
+def smooth(low: float | Tensor, high: float | Tensor, values: Tensor) -> Tensor:
+    """Smooth step of tensors: 0 up to `low`, 1 from `high` on (or the reverse, if low > high)."""
+    t = ((values - low) / (high - low)).clamp(0, 1)
+    return t * t * (3 - 2 * t)
+
+
+def hairline(angle: Tensor, hair: Tensor) -> Tensor:
+    """Height of the edge of the hair `[M, V]` at an angle about the vertical axis (0 front, ±π back)."""
+    a = angle.abs()
+    fringe, recede = hair[:, HAIR.index("fringe"), None], hair[:, HAIR.index("recede"), None]
+    front = 0.93 + 0.05 * torch.cos(3 * a) + recede * (0.10 + 0.28 * torch.exp(-0.5 * ((a - 0.55) / 0.22) ** 2))
+    front = front + (0.44 + 0.03 * torch.sin(9 * angle) - front) * fringe
+    side = front + (-0.12 - front) * smooth(0.72, 1.30, a)
+    return side + (-0.88 - side) * smooth(1.55, 2.1, a)
+
+
+def _beard(points: Tensor, model: Template, identity: Identity, part: slice) -> None:
+    """Push the skin out where a beard grows."""
+    x, y, z = model.canonical[part].unbind(-1)
+    area = beard_area(x, y, z)
+    outwards = torch.stack([0.5 * x, -0.5 * smooth(-1.2, -1.55, y), smooth(0.0, 0.6, z)], -1)
+    points[:, part] += 0.11 * (identity.beard[:, 0, None] * area)[..., None] * outwards
+
+
+def beard_area(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+    """Where a beard grows, 0 to 1: jaw, chin and sideburns, not the lips."""
+    a = x.abs()
+    low = smooth(-0.62 - 0.30 * (1 - (a / 0.75).clamp(0, 1) ** 2), -0.95 - 0.2 * (1 - (a / 0.6).clamp(0, 1)), y)
+    burns = smooth(0.72, 0.85, a) * smooth(-0.02, -0.35, y) * smooth(-0.02, 0.12, z)
+    mouth = smooth(0.30, 0.43, ((a / 1.0) ** 2 + ((y - MOUTH) / 0.55) ** 2).sqrt())
+    soul = smooth(0.10, 0.03, a) * smooth(-1.06, -1.10, y)
+    return torch.maximum(low * torch.maximum(mouth, soul), burns)
+
+
+def _hair(points: Tensor, model: Template, hair: Tensor, cap: slice, curtain: slice) -> None:
+    """Lift the cap off the skull where hair grows, sink it elsewhere; let the curtain hang down to its length."""
+    top, side, length, part, curl, wave = (hair[:, HAIR.index(n), None] for n in ("top", "side", "length", "part", "curl", "wave"))
+    x, y, z = model.canonical[cap].unbind(-1)
+    angle = torch.atan2(x, z + 0.1)
+    edge = hairline(angle, hair)
+    fringe = hair[:, HAIR.index("fringe"), None]
+    above = smooth(0.0, 0.38 - 0.2 * fringe, y - edge)
+    lift = side + (top - side) * smooth(0.35, 1.15, y)
+    lift = lift * (1 + 0.35 * torch.tanh(4 * (x - 0.55 * part)) * part * smooth(0.6, 1.2, y))
+    lumps = torch.sin(9 * x + 5 * y + 2) * torch.sin(8 * y + 6 * z) + 0.6 * torch.sin(17 * x - 11 * z) * torch.sin(15 * y + 4)
+    lift = lift * (1 + 0.22 * curl * lumps) + 0.02 * wave * torch.sin(11 * angle + 4 * y)
+    grows = smooth(-0.02, 0.03, y - edge)
+    offset = grows * (0.02 + lift * above) - 0.10 * (1 - grows)
+    outwards = torch.stack([x, 0.75 * y.clamp(min=0), z + 0.1], -1)
+    outwards = outwards / outwards.norm(dim=-1, keepdim=True).clamp(min=1e-6)
+    points[:, cap] += offset[..., None] * outwards
+
+    x, y, z = model.canonical[curtain].unbind(-1)
+    angle = torch.atan2(x, z + 0.1)
+    end = 0.1 - 1.15 * length
+    front = smooth(1.0, 1.35, angle.abs())
+    lift = side * (0.55 + 0.45 * smooth(0.9, 0.2, y)) + 0.05
+    ripple = wave * 0.055 * torch.sin(7.5 * y + 1.5 * torch.sin(3 * angle)) + 0.05 * curl * torch.sin(13 * y + 9 * angle)
+    swing = lift * (0.35 + 0.65 * front) + ripple * smooth(0.4, -0.3, y) - 0.10 * smooth(-0.6, -1.6, y) * smooth(2.0, 1.2, angle.abs())
+    swing = swing - 0.25 * smooth(0.55, 0.95, y)  # the upper edge disappears in the cap
+    outwards = torch.stack([x, 0 * y, z + 0.1], -1)
+    outwards = outwards / outwards.norm(dim=-1, keepdim=True).clamp(min=1e-6)
+    hanging = points[:, curtain] + swing[..., None] * outwards
+    tapered = (0.12 * torch.sin(13 * angle + 3)) * 0.5
+    height = torch.maximum(hanging[..., 1], end + tapered)
+    hanging = torch.stack([hanging[..., 0], height, hanging[..., 2]], -1)
+    points[:, curtain] = torch.where((length > 0.15)[..., None], hanging, torch.zeros_like(hanging))
+
+
+def _normals(points: Tensor, model: Template) -> Tensor:
+    """Unit normals `[M, V, 3]` from differences along the rows and columns of each grid."""
+    normals = torch.empty_like(points)
+    for start, rows, columns in model.grids:
+        grid = points[:, start : start + rows * columns].view(len(points), rows, columns, 3)
+        down = torch.cat([grid[:, 1:2] - grid[:, :1], grid[:, 2:] - grid[:, :-2], grid[:, -1:] - grid[:, -2:-1]], 1)
+        right = torch.cat(
+            [grid[:, :, 1:2] - grid[:, :, :1], grid[:, :, 2:] - grid[:, :, :-2], grid[:, :, -1:] - grid[:, :, -2:-1]], 2
+        )
+        normal = torch.linalg.cross(down, right, dim=-1)
+        length = normal.norm(dim=-1, keepdim=True)
+        normals[:, start : start + rows * columns] = (normal / length.clamp(min=1e-9)).reshape(len(points), -1, 3)
+    return normals

@@ -1,0 +1,162 @@
+"""Procedural faces: a 3-D head from identity parameters, rendered under nuisance. No real person, always offline.
+
+`parameters` says who and how, `geometry` makes the posed mesh, `zbuffer` finds what camera and light see,
+`appearance` paints, `rendering` lights and photographs, `cache` keeps the rendered default set.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from ...errors import MetaFaceError, unknown
+from ...paths import cache_dir
+from ..faceset import FaceSet
+from . import cache as disk
+from .parameters import (
+    EXPRESSIONS,
+    NUISANCES,
+    OCCLUDERS,
+    Identity,
+    Nuisance,
+    sample_identities,
+    sample_nuisance,
+)
+from .rendering import render, render_with_mask
+
+__all__ = [
+    "EXPRESSIONS",
+    "NUISANCES",
+    "OCCLUDERS",
+    "Identity",
+    "Nuisance",
+    "procedural_faces",
+    "render",
+    "render_face",
+    "render_with_mask",
+    "sample_identities",
+    "sample_nuisance",
+]
+
+_DEFAULT_PEOPLE = 300
+_DEFAULT = {"identities": _DEFAULT_PEOPLE, "images": 20, "size": 64, "seed": 0, "nuisance": "full"}
+_CHUNK = 64
+_LEVELS = {"expression": EXPRESSIONS, "occluder": OCCLUDERS, "domain": ("photo",)}
+_NUISANCE_SEED = 1_000_003  # keeps the draws of who and how apart
+
+
+def procedural_faces(
+    identities: int = 300,
+    images: int = 20,
+    size: int = 64,
+    seed: int = 0,
+    nuisance: str = "full",
+    cache: bool = True,
+    progress: bool = True,
+    device: torch.device | str = "cpu",
+) -> FaceSet:
+    """Render `images` pictures of each of `identities` people, uint8 RGB `[identities · images, 3, size, size]`.
+
+    nuisance: "full", "clean", or the one nuisance that varies: "pose", "light", "expression", "occluder".
+    cache: keep the default set (300 people × 20 images, 64×64, full nuisance, seed 0) in the user's cache folder
+        (`METAFACE_CACHE` moves it); it is checked when read, and rendered again if it is damaged.
+    device: where to render; the images come back to the CPU.
+
+    Conditions: yaw, pitch, light_azimuth, light_elevation (degrees), expression, occluder, domain.
+    Raises `MetaFaceError` for fewer than two people, no images, a size below 16, or an unknown nuisance.
+    """
+    if identities < 2:
+        raise MetaFaceError(f"A face set needs at least two identities, but {identities} were asked for.")
+    if images < 1:
+        raise MetaFaceError(f"images (per identity) must be at least 1, but is {images}.")
+    if size < 16:
+        raise MetaFaceError(f"size must be at least 16 pixels, for a face to be seen, but is {size}.")
+    if nuisance not in NUISANCES:
+        raise unknown("nuisance", nuisance, NUISANCES)
+    settings = {"identities": identities, "images": images, "size": size, "seed": seed, "nuisance": nuisance}
+    cache = cache and settings == _DEFAULT
+    path = cache_dir() / "procedural-faces.bin"
+    recipe = settings | {"version": _version()}
+    if cache and (kept := disk.load(path, recipe)) is not None:
+        return _face_set(kept, nuisance)
+
+    who = torch.arange(identities).repeat_interleave(images)
+    people = sample_identities(identities, seed)
+    how = sample_nuisance(len(who), seed + _NUISANCE_SEED, nuisance)
+    pictures = []
+    with tqdm(total=len(who), desc="Rendering faces", unit="image", disable=not progress, leave=False) as bar:
+        for start in range(0, len(who), _CHUNK):
+            rows = slice(start, start + _CHUNK)
+            pictures.append(render(people[who[rows]], how[rows], size, device).cpu())
+            bar.update(len(pictures[-1]))
+    arrays = {"images": torch.cat(pictures), "identity": who, **_conditions(how)}
+    if cache:
+        disk.save(path, arrays, recipe)
+    return _face_set(arrays, nuisance)
+
+
+def _version() -> str:
+    """A fingerprint of the code that makes the pictures: any change of it makes older caches invalid."""
+    sources = sorted(Path(__file__).parent.glob("*.py"))
+    return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:16]
+
+
+def _conditions(how: Nuisance) -> dict[str, Tensor]:
+    return {
+        "yaw": how.yaw,
+        "pitch": how.pitch,
+        "light_azimuth": how.azimuth,
+        "light_elevation": how.elevation,
+        "expression": how.expression,
+        "occluder": how.occluder,
+        "domain": torch.zeros_like(how.occluder),
+    }
+
+
+def _face_set(arrays: dict[str, Tensor], nuisance: str) -> FaceSet:
+    conditions = {name: values for name, values in arrays.items() if name not in ("images", "identity")}
+    name = "procedural" if nuisance == "full" else f"procedural ({nuisance})"
+    return FaceSet(arrays["images"], arrays["identity"], conditions, _LEVELS, name=name, synthetic=True)
+
+
+def render_face(
+    person: int = 0,
+    *,
+    yaw: float = 0.0,
+    pitch: float = 0.0,
+    light_azimuth: float = 25.0,
+    light_elevation: float = 35.0,
+    expression: str = "neutral",
+    strength: float = 1.0,
+    occluder: str = "none",
+    size: int = 128,
+    seed: int = 0,
+) -> Tensor:
+    """One picture with explicit conditions, uint8 `[3, size, size]`: what a slider moves. Angles in degrees.
+
+    person: 0 to 299, one of the people of `procedural_faces(seed=seed)`, the default set.
+    Raises `MetaFaceError` for a person out of that range, an unknown word, or a size below 16.
+    """
+    people = sample_identities(_DEFAULT_PEOPLE, seed)
+    if not 0 <= person < len(people):
+        raise MetaFaceError(f"person must be 0 to {len(people) - 1}, but is {person}.")
+    if expression not in EXPRESSIONS:
+        raise unknown("expression", expression, EXPRESSIONS)
+    if occluder not in OCCLUDERS:
+        raise unknown("occluder", occluder, OCCLUDERS)
+    how = replace(
+        sample_nuisance(1, seed + person, "clean"),
+        yaw=torch.tensor([float(yaw)]),
+        pitch=torch.tensor([float(pitch)]),
+        azimuth=torch.tensor([float(light_azimuth)]),
+        elevation=torch.tensor([float(light_elevation)]),
+        expression=torch.tensor([EXPRESSIONS.index(expression)]),
+        strength=torch.tensor([float(strength)]),
+        occluder=torch.tensor([OCCLUDERS.index(occluder)]),
+    )
+    return render(people[person : person + 1], how, size)[0]

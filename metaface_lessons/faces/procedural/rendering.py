@@ -1,0 +1,209 @@
+"""From parameters to pictures: geometry buffers, then light, then the camera."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ...errors import MetaFaceError
+from .appearance import background, paint
+from .geometry import Mesh, mesh, on_device, smooth
+from .parameters import Identity, Nuisance
+from .zbuffer import zbuffer
+
+_DISTANCE = 9.0  # of the camera from the head, in half heads
+_VIEW = 3.45  # height of the frame at the face, in half heads
+_CENTRE = -0.10  # height of the middle of the frame
+_FACE = 0.6  # depth of the plane that fills the frame as `_VIEW` says
+_SMALLEST, _BATCH = 16, 16
+_MIDDLE, _REACH = (0.0, -0.35, 0.0), 2.25  # the shadow map covers this ball
+
+
+class Buffers(NamedTuple):
+    """What the P surface samples of M pictures are, before any light: the input to every kind of shading.
+
+    pixels int64 `[P]`: flat index into `[M, H, W]`; image int64 `[P]`; canonical, position, normal `[P, 3]` in
+    template and in camera axes; material int64 `[P]`; depth `[M, H, W]`: distance from the camera in half heads,
+    infinite for background.
+    """
+
+    pixels: Tensor
+    image: Tensor
+    canonical: Tensor
+    position: Tensor
+    normal: Tensor
+    material: Tensor
+    depth: Tensor
+
+
+def buffers(heads: Mesh, nuisance: Nuisance, height: int, width: int) -> Buffers:
+    """Rasterise the heads as the camera sees them."""
+    model = on_device(heads.points.device)
+    x, y, z = heads.points.unbind(-1)
+    away = _DISTANCE - z
+    focal = height * (_DISTANCE - _FACE) / _VIEW * nuisance.scale[:, None] / away
+    moved = nuisance.shift * height / _VIEW
+    near = _DISTANCE - 3.2
+    screen = torch.stack(
+        [width / 2 + moved[:, :1] + x * focal, height / 2 - moved[:, 1:] - (y - _CENTRE) * focal, 1 - near / away], -1
+    )
+    seen = zbuffer(screen, model.faces, height, width, model.one_sided)
+    image = seen.pixels // (height * width)
+    weights = seen.weights[:, :, None]
+
+    def blend(values: Tensor) -> Tensor:
+        return (values * weights).sum(1)
+
+    corners = image[:, None] * len(model.canonical) + seen.corners
+    normal = blend(heads.normals.view(-1, 3)[corners])
+    position = blend(heads.points.view(-1, 3)[corners])
+    view = torch.nn.functional.normalize(torch.tensor([0.0, 0.0, _DISTANCE], device=x.device) - position, dim=1)
+    normal = torch.nn.functional.normalize(normal, dim=1)
+    normal = torch.where((normal * view).sum(1, keepdim=True) < -0.15, -normal, normal)  # seen from behind
+    material = model.material[seen.face.view(-1)[seen.pixels]]
+    depth = torch.where(seen.depth < 1, near / (1 - seen.depth).clamp(min=1e-6), torch.inf)
+    return Buffers(seen.pixels, image, blend(model.canonical[seen.corners]), position, normal, material, depth)
+
+
+def light_direction(nuisance: Nuisance) -> Tensor:
+    """Unit vectors `[M, 3]` from the head towards the light."""
+    azimuth, elevation = torch.deg2rad(nuisance.azimuth), torch.deg2rad(nuisance.elevation)
+    return torch.stack(
+        [azimuth.sin() * elevation.cos(), elevation.sin(), azimuth.cos() * elevation.cos()], 1
+    )
+
+
+def shadow(heads: Mesh, light: Tensor, found: Buffers, size: int) -> Tensor:
+    """How much of the directed light reaches each sample `[P]`, 0 to 1: what the light sees is lit (a shadow map)."""
+    model = on_device(light.device)
+    up = torch.tensor([0.0, 1.0, 0.0], device=light.device).expand_as(light)
+    right = torch.nn.functional.normalize(torch.linalg.cross(up, light, dim=1), dim=1)
+    up = torch.linalg.cross(light, right, dim=1)
+    axes = torch.stack([right, -up, -light], 1)  # [M, 3, 3]: column, row, depth
+    middle = torch.tensor(_MIDDLE, device=light.device)
+    unit = torch.tensor([size / (2 * _REACH), size / (2 * _REACH), 1 / (4 * _REACH)], device=light.device)
+    origin = torch.tensor([size / 2, size / 2, 0.5], device=light.device)
+    screen = (heads.points - middle) @ axes.transpose(1, 2) * unit + origin
+    depth = zbuffer(screen, model.faces, size, size).depth
+
+    lifted = found.position + 0.045 * found.normal
+    column, row, far = (((lifted - middle)[:, None] * axes[found.image]).sum(2) * unit + origin).unbind(1)
+    column, row = column - 0.5, row - 0.5
+    c0, r0 = column.floor(), row.floor()
+    fc, fr = column - c0, row - r0
+    flat = depth.view(-1)
+    lit = torch.zeros_like(far)
+    for dr, wr in ((0, 1 - fr), (1, fr)):
+        for dc, wc in ((0, 1 - fc), (1, fc)):
+            r, c = (r0 + dr).clamp(0, size - 1).long(), (c0 + dc).clamp(0, size - 1).long()
+            behind = far - flat[(found.image * size + r) * size + c]
+            lit = lit + wr * wc * (1 - smooth(0.002, 0.010, behind))
+    return lit
+
+
+def shade(found: Buffers, heads: Mesh, identity: Identity, nuisance: Nuisance, height: int) -> Tensor:
+    """Linear RGB `[P, 3]`: albedo under ambient and directed light, with highlights and cast shadows."""
+    image = found.image
+    look = paint(found.canonical, found.material, image, identity, nuisance, _VIEW / height)
+    light = light_direction(nuisance)
+    lit = shadow(heads, light, found, max(64, height))
+    direction, normal = light[image], found.normal
+    cosine = (normal * direction).sum(1)
+    # Light bleeds around the edge of the shade in skin, red farther than green and blue.
+    bleed = look.soft[:, None] * torch.tensor([0.22, 0.09, 0.05], device=light.device)
+    diffuse = ((cosine[:, None] + bleed) / (1 + bleed)).clamp(min=0)
+    visible = lit[:, None] ** (1 / (1 + 2.5 * bleed))
+    view = torch.nn.functional.normalize(
+        torch.tensor([0.0, 0.0, _DISTANCE], device=light.device) - found.position, dim=1
+    )
+    half = torch.nn.functional.normalize(view + direction, dim=1)
+    facing = (normal * view).sum(1).clamp(0, 1)
+    shine = (normal * half).sum(1).clamp(0, 1)
+    sheen = 0.035 + 0.25 * (1 - facing) ** 5
+    highlight = look.gloss * sheen * (3.2 * shine**34 + 1.0 * shine**9) * lit * (cosine > 0)
+    share = nuisance.ambient[image, None]
+    sky = 0.72 + 0.28 * normal[:, 1:2] + 0.12 * normal[:, 2:3]
+    hidden = 0.55 + 0.45 * facing[:, None]  # crevices and rims get less of the ambient light
+    around = share * sky * hidden
+    beam = (1 - 0.55 * share) * 1.9 * nuisance.light[image]
+    return look.albedo * (around * 1.25 + beam * diffuse * visible) + beam * highlight[:, None]
+
+
+def _hash(seed: Tensor, count: int) -> Tensor:
+    """Approximately normal numbers `[M, count]` that depend on nothing but (seed, position)."""
+    mask = 2**31 - 1
+    state = (seed[:, None] % mask) * 48271 + torch.arange(count, device=seed.device) * 69621 + 12345
+    total = torch.zeros(state.shape, device=seed.device)
+    for shift in (13, 7, 11):
+        state = (state ^ (state >> shift)) % mask * 1103515245 % mask
+        total = total + state.float() / mask
+    return (total - 1.5) * 2.0
+
+
+def camera(linear: Tensor, nuisance: Nuisance) -> Tensor:
+    """Expose, blur, quantise: linear RGB `[M, 3, H, W]` to uint8."""
+    count, channels, height, width = linear.shape
+    light = linear * (nuisance.exposure[:, None] * nuisance.white)[:, :, None, None]
+    light = light / (1 + 0.12 * light)  # a soft shoulder instead of hard clipping
+    spread = (nuisance.blur * height / 64).clamp(min=0.05)
+    reach = max(1, round(2 * height / 64))
+    taps = torch.arange(-reach, reach + 1, device=linear.device)
+    kernel = torch.exp(-0.5 * (taps / spread[:, None]) ** 2)
+    kernel = (kernel / kernel.sum(1, keepdim=True)).repeat_interleave(channels, 0)
+    flat = light.reshape(1, count * channels, height, width)
+    flat = torch.nn.functional.pad(flat, (reach,) * 4, mode="replicate")
+    flat = torch.nn.functional.conv2d(flat, kernel[:, None, None, :], groups=count * channels)
+    flat = torch.nn.functional.conv2d(flat, kernel[:, None, :, None], groups=count * channels)
+    light = flat.view_as(linear).clamp(0, 1)
+    display = torch.where(light <= 0.0031308, 12.92 * light, 1.055 * light.clamp(min=1e-6) ** (1 / 2.4) - 0.055)
+    grain = _hash(nuisance.seed, channels * height * width).view_as(linear)
+    return (display * 255 + grain * nuisance.noise[:, None, None, None]).round().clamp(0, 255).to(torch.uint8)
+
+
+def render(identity: Identity, nuisance: Nuisance, size: int = 64, device: torch.device | str = "cpu") -> Tensor:
+    """Pictures of M people, uint8 `[M, 3, size, size]`: row m of `identity` as row m of `nuisance` says."""
+    return torch.cat([_render(i, n, size)[0] for i, n in _batches(identity, nuisance, size, device)])
+
+
+def render_with_mask(
+    identity: Identity, nuisance: Nuisance, size: int = 64, device: torch.device | str = "cpu"
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Pictures and what the controls need: pictures, silhouettes, empty backgrounds.
+
+    Returns uint8 `[M, 3, size, size]`, the share of each pixel that anything but background covers as uint8
+    `[M, 1, size, size]`, and the pictures without anybody on them, uint8 `[M, 3, size, size]`.
+    """
+    parts = [_render(i, n, size) for i, n in _batches(identity, nuisance, size, device)]
+    return tuple(torch.cat(column) for column in zip(*parts, strict=True))  # type: ignore[return-value]
+
+
+def _batches(identity: Identity, nuisance: Nuisance, size: int, device: torch.device | str):  # type: ignore[no-untyped-def]
+    if size < _SMALLEST:
+        raise MetaFaceError(f"size must be at least {_SMALLEST} pixels, for a face to be seen, but is {size}.")
+    if len(identity) != len(nuisance):
+        raise MetaFaceError(
+            f"identity and nuisance need one row per picture each, but have {len(identity)} and {len(nuisance)} rows."
+            " Repeat the rows of the one that is shorter: identity[index]."
+        )
+    step = max(1, _BATCH * 64 * 64 // (size * size))
+    for start in range(0, len(identity), step):
+        rows = slice(start, start + step)
+        yield identity[rows].to(device), nuisance[rows].to(device)
+
+
+@torch.no_grad()
+def _render(identity: Identity, nuisance: Nuisance, size: int) -> tuple[Tensor, Tensor, Tensor]:
+    fine = 2 * size  # four samples per pixel
+    heads = mesh(identity, nuisance)
+    found = buffers(heads, nuisance, fine, fine)
+    color = shade(found, heads, identity, nuisance, fine)
+    empty = background(nuisance, fine, fine)
+    canvas = empty.permute(0, 2, 3, 1).reshape(-1, 3).clone()
+    canvas[found.pixels] = color.clamp(0, 4)
+    linear = canvas.view(len(identity), fine, fine, 3).permute(0, 3, 1, 2)
+    cover = torch.isfinite(found.depth).float()[:, None]
+    pool = torch.nn.functional.avg_pool2d
+    picture = camera(pool(linear.clamp(max=1.3), 2), nuisance)
+    return picture, (pool(cover, 2) * 255).round().to(torch.uint8), camera(pool(empty, 2), nuisance)
