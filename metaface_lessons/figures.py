@@ -18,9 +18,12 @@ from typing import Any
 import matplotlib
 import numpy as np
 from cycler import cycler
+from matplotlib.artist import Artist
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from .errors import MetaFaceError
@@ -62,10 +65,12 @@ def style() -> None:
 
 def png(figure: Figure) -> bytes:
     """The figure as a PNG picture, at `DPI`."""
+    figure.set_dpi(DPI)
     canvas = FigureCanvasAgg(figure)  # drawing needs no window and no pyplot
+    canvas.draw()
     buffer = io.BytesIO()
-    # Little compression: a picture that a slider waits for should not wait for zlib.
-    canvas.print_figure(buffer, format="png", dpi=DPI, pil_kwargs={"compress_level": 3})
+    # Without the alpha channel and with little compression: a slider's picture should not wait for zlib.
+    Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3]).save(buffer, format="png", compress_level=1)
     return buffer.getvalue()
 
 
@@ -120,30 +125,75 @@ def face_grid(
             raise MetaFaceError(f"{name} must have one entry for each of the {len(images)} images, not {len(values)}.")
     if columns < 1:
         raise MetaFaceError(f"columns must be at least 1, but is {columns}.")
-    height, width = images.shape[2:]
-    zoom = zoom or math.ceil(128 / height)
     columns = min(columns, len(images))
-    rows = math.ceil(len(images) / columns)
-
-    # One picture of all faces: many times faster to draw than one pair of axes for each.
-    frame, gap, head = 6, 6, (26 if titles else 0)
-    cell_h, cell_w = height * zoom + 2 * frame + head + gap, width * zoom + 2 * frame + gap
-    page = np.full((rows * cell_h, columns * cell_w, 3), 255, np.uint8)
-    faces = images.cpu().numpy().transpose(0, 2, 3, 1).repeat(zoom, 1).repeat(zoom, 2)  # [M, H, W, C]
+    zoom = zoom or face_zoom(images)
+    height, width = (side * zoom + 2 * FRAME for side in images.shape[2:])
+    head, gap = (26 if titles else 0), 6
     corners = [
-        ((i // columns) * cell_h + gap // 2 + head, (i % columns) * cell_w + gap // 2) for i in range(len(faces))
+        (gap // 2 + head + i // columns * (height + head + gap), gap // 2 + i % columns * (width + gap))
+        for i in range(len(images))
     ]
-    for i, (face, (top, left)) in enumerate(zip(faces, corners, strict=True)):
+    rows = math.ceil(len(images) / columns)
+    page = faces_page(images, corners, (rows * (height + head + gap), columns * (width + gap)), zoom, borders)
+    figure = page_figure(page)
+    for title, (top, left) in zip(titles or (), corners, strict=False):
+        page_text(figure, title, top - 1, left + width / 2, ha="center", va="bottom", fontsize=10)
+    return figure
+
+
+FRAME = 6  # pixels around every face, white or in a colour
+
+
+def face_zoom(images: Tensor) -> int:
+    """How many times to enlarge faces so that they come out 128 pixels high or more."""
+    return math.ceil(128 / images.shape[2])
+
+
+def faces_page(
+    images: Tensor,
+    corners: Sequence[tuple[int, int]],
+    size: tuple[int, int],
+    zoom: int = 1,
+    borders: Sequence[str | None] | None = None,
+) -> NDArray[np.uint8]:
+    """Faces on a white page, each image pixel as `zoom` × `zoom` pixels: `[M, C, H, W]` → uint8 `[height, width, 3]`.
+
+    corners: row and column of the top left pixel of each face with its frame. size: height and width of the page.
+    One picture of all faces is many times faster to draw than one pair of axes for each.
+    """
+    page = np.full((*size, 3), 255, np.uint8)
+    faces = images.cpu().numpy().transpose(0, 2, 3, 1).repeat(zoom, 1).repeat(zoom, 2)
+    height, width = faces.shape[1:3]
+    for i, (top, left) in enumerate(corners):
         colour = borders[i] if borders else None
         if colour:
-            bottom, right = top + len(face) + 2 * frame, left + face.shape[1] + 2 * frame
-            page[top:bottom, left:right] = np.multiply(to_rgb(colour), 255).round()
-        page[top + frame : top + frame + len(face), left + frame : left + frame + face.shape[1]] = face
+            page[top : top + height + 2 * FRAME, left : left + width + 2 * FRAME] = np.multiply(to_rgb(colour), 255)
+        page[top + FRAME : top + FRAME + height, left + FRAME : left + FRAME + width] = faces[i]
+    return page
 
+
+class _Page(Artist):
+    """Pixels put on the canvas as they are. `figimage` would resample them, which takes most of a second."""
+
+    def __init__(self, page: NDArray[np.uint8]) -> None:
+        super().__init__()
+        self.pixels = np.dstack([page, np.full(page.shape[:2], 255, np.uint8)])
+
+    def draw(self, renderer: Any) -> None:
+        context = renderer.new_gc()
+        renderer.draw_image(context, 0, 0, self.pixels[::-1])  # from the bottom up
+        context.restore()
+
+
+def page_figure(page: NDArray[np.uint8]) -> Figure:
+    """A figure that is this page, pixel for pixel."""
     figure = Figure(figsize=(page.shape[1] / DPI, page.shape[0] / DPI), dpi=DPI)
     figure.set_layout_engine("none")  # everything has its place already
-    figure.figimage(page, origin="upper", resize=False)
-    for title, (top, left) in zip(titles or (), corners, strict=False):
-        x, y = (left + cell_w / 2 - gap / 2) / page.shape[1], 1 - (top - 1) / page.shape[0]
-        figure.text(x, y, title, ha="center", va="bottom", fontsize=10)
+    figure.add_artist(_Page(page))
     return figure
+
+
+def page_text(figure: Figure, text: str, row: float, column: float, **style: Any) -> None:
+    """Write on a `page_figure` at a place in pixels."""
+    width, height = figure.get_size_inches() * DPI
+    figure.text(column / width, 1 - row / height, text, **style)

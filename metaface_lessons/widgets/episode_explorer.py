@@ -1,0 +1,98 @@
+"""What a learner is given in an N-way K-shot episode, and what it is asked.
+
+explore(faces)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from matplotlib.figure import Figure
+
+from ..episodes import Episodes, EpisodeSampler
+from ..errors import unknown
+from ..faces.faceset import FaceSet
+from ..figures import COLOURS, FRAME, face_zoom, faces_page, page_figure, page_text
+from .explorer import Explorer, control
+
+Where = Mapping[str, Any]  # as `FaceSet.where` takes it
+
+FRONTAL: Where = {"yaw": (-15.0, 15.0)}
+CONDITIONS: dict[str, tuple[Where, Where]] = {  # of support and query; "worn" stands for every word but "none"
+    "any": ({}, {}),
+    "all frontal": (FRONTAL, FRONTAL),
+    "queries turned": (FRONTAL, {"yaw": (20.0, 90.0)}),
+    "queries lit from the side": ({"azimuth": (-35.0, 35.0)}, {"azimuth": (40.0, 90.0)}),
+    "nothing occluded": ({"occluder": "none"}, {"occluder": "none"}),
+    "queries occluded": ({"occluder": "none"}, {"occluder": "worn"}),
+}
+
+
+@dataclass(frozen=True)
+class State:
+    ways: int = control(5, "ways N", low=2, high=8)
+    shots: int = control(1, "shots K", low=1, high=5)
+    queries: int = control(3, "queries per person Q", low=1, high=5)
+    condition: str = control("any", "condition", options=tuple(CONDITIONS))
+    seed: int = control(0, "episode", low=0, high=99)
+
+
+def conditions(faces: FaceSet) -> list[str]:
+    """Which of `CONDITIONS` these faces can fulfil: those that they record."""
+    return [name for name, (support, query) in CONDITIONS.items() if {*support, *query} <= {*faces.conditions}]
+
+
+def sample(state: State, faces: FaceSet) -> Episodes:
+    """The one episode of the state. Raises `MetaFaceError` if the faces have too few people or images for it."""
+    if state.condition not in CONDITIONS:
+        raise unknown("condition", state.condition, CONDITIONS)
+    support, query = CONDITIONS[state.condition]
+    if query.get("occluder") == "worn":
+        query = {"occluder": [word for word in faces.levels.get("occluder", ()) if word != "none"]}
+    return EpisodeSampler(faces, state.ways, state.shots, state.queries, state.seed, support, query).sample()
+
+
+def draw(state: State, faces: FaceSet) -> Figure:
+    """One row per person: on the left the support set, on the right the query set, framed in the person's colour."""
+    episodes = sample(state, faces)
+    ways, shots, queries = state.ways, state.shots, state.queries
+    zoom = face_zoom(faces.images)
+    height, width = (side * zoom + 2 * FRAME + 6 for side in faces.shape[1:])
+    head, label, gutter = 44, 150, 40
+    middle = label + shots * width + gutter  # where the queries begin
+
+    def corner(way: int, i: int, left: int) -> tuple[int, int]:
+        return head + way * height, left + i * width
+
+    corners = [corner(n, k, label) for n in range(ways) for k in range(shots)]
+    corners += [corner(n, q, middle) for n in range(ways) for q in range(queries)]
+    borders = [COLOURS[int(y)] for y in (*episodes.support.y[0], *episodes.query.y[0])]
+    images = torch.cat([episodes.support.x[0], episodes.query.x[0]])
+    page = faces_page(images, corners, (head + ways * height, middle + queries * width), zoom, borders)
+    page[head:, middle - gutter // 2 - 2 : middle - gutter // 2] = 170
+
+    figure = page_figure(page)
+    page_text(figure, "support", head - 10, label + FRAME, va="bottom", fontsize=12)
+    page_text(figure, "query", head - 10, middle + FRAME, va="bottom", fontsize=12)
+    for n, person in enumerate(episodes.identities[0].tolist()):
+        row = head + n * height + height / 2
+        page_text(figure, f"label {n}", row - 2, label - 12, ha="right", va="bottom", fontsize=12, weight="bold")
+        page_text(figure, f"person {person}", row + 2, label - 12, ha="right", va="top", fontsize=11)
+    return figure
+
+
+def alt(state: State, faces: FaceSet) -> str:
+    """What `draw` shows, in words."""
+    people = ", ".join(map(str, sample(state, faces).identities[0].tolist()))
+    return (
+        f"Episode of {state.ways} ways and {state.shots} shots, condition: {state.condition}. One row for each of the people"
+        f" {people}: {state.shots} support and {state.queries} query images, in a frame of the person's colour."
+    )
+
+
+def explore(faces: FaceSet, start: State = State()) -> Explorer:
+    """Move sliders, see episodes of these faces."""
+    return Explorer(start, lambda s: draw(s, faces), lambda s: alt(s, faces), {"condition": conditions(faces)})

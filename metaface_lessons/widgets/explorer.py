@@ -1,0 +1,140 @@
+"""What every explorer shares: a state declares its controls, and a picture follows them.
+
+An explorer is a frozen dataclass, whose fields say all there is to say about a control, and two pure functions:
+
+    @dataclass(frozen=True)
+    class State:
+        shots: int = control(1, "shots", low=1, high=5)
+        distance: str = control("squared", "distance", options=("squared", "cosine"))
+
+    def draw(state: State, faces: FaceSet) -> Figure: ...
+    def alt(state: State, faces: FaceSet) -> str: ...
+
+    Explorer(State(), lambda state: draw(state, faces), lambda state: alt(state, faces))
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import Field, dataclass, field, fields, replace
+from typing import Any
+
+import ipywidgets
+from matplotlib.figure import Figure
+
+from ..errors import MetaFaceError, unknown
+from ..figures import image_tag
+
+
+@dataclass(frozen=True)
+class Control:
+    """How a field of a state is set: a number from `low` to `high` in steps of `step`, or one of `options`."""
+
+    label: str
+    low: float | None = None
+    high: float | None = None
+    step: float = 1
+    options: tuple[Any, ...] = ()
+
+
+def control(
+    default: Any,
+    label: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    step: float = 1,
+    options: Sequence[Any] = (),
+) -> Any:
+    """A field of a state, with its default and its control in one place. Numbers among `options` are ordered."""
+    return field(default=default, metadata={"control": Control(label, low, high, step, tuple(options))})
+
+
+def controls(state: type | Any) -> dict[str, Control]:
+    """The control of each field of a state."""
+    return {f.name: f.metadata["control"] for f in fields(state)}
+
+
+def describe(state: type | Any) -> str:
+    """The controls with their defaults and ranges, for prose to quote: "shots 1 (1 to 5); distance squared (…)"."""
+    return "; ".join(f"{_control(f).label} {f.default} ({_range(_control(f))})" for f in fields(state))
+
+
+def _control(f: Field[Any]) -> Control:
+    known: Control = f.metadata["control"]
+    return known
+
+
+def _range(c: Control) -> str:
+    return ", ".join(map(str, c.options)) if c.options else f"{c.low} to {c.high}"
+
+
+class Explorer(ipywidgets.VBox):
+    """Controls and the picture that follows them. Jupyter displays it as the last line of a cell.
+
+    start: the state to begin with. draw, alt: state → figure, and the text that says what it shows.
+    options: for fields whose choices depend on data, the choices in place of those that the state declares.
+
+    What a state cannot show, `draw` or `alt` say by a `MetaFaceError`, whose sentence then stands in for the picture.
+    """
+
+    def __init__(
+        self,
+        start: Any,
+        draw: Callable[[Any], Figure],
+        alt: Callable[[Any], str],
+        options: Mapping[str, Sequence[Any]] | None = None,
+    ) -> None:
+        self.state, self._draw, self._alt = start, draw, alt
+        known = controls(start)
+        for name, choices in (options or {}).items():
+            known[name] = replace(known[name], options=tuple(choices))
+        self.controls = {name: _widget(c, getattr(start, name)) for name, c in known.items()}
+        for name, widget in self.controls.items():
+            widget.observe(lambda change, name=name: self._set(name, change["new"]), names="value")
+        self.picture = ipywidgets.HTML(layout=ipywidgets.Layout(width="100%"))
+        self._redraw()
+        super().__init__([*self.controls.values(), self.picture])
+
+    def _set(self, name: str, value: Any) -> None:
+        self.state = replace(self.state, **{name: value})
+        self._redraw()
+
+    def _redraw(self) -> None:
+        try:
+            self.text = self._alt(self.state)
+            self.picture.value = image_tag(self._draw(self.state), self.text)
+        except MetaFaceError as error:
+            self.text = str(error)
+            self.picture.value = f'<p role="status">{html.escape(self.text)}</p>'
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
+        """The widget, the picture where no kernel runs, and its alt text, which is what nbval compares."""
+        return {
+            "text/plain": self.text,
+            "text/html": self.picture.value,
+            "application/vnd.jupyter.widget-view+json": {
+                "version_major": 2,
+                "version_minor": 0,
+                "model_id": self.model_id,
+            },
+        }
+
+
+_LABEL = {"description_width": "9em"}
+_WIDTH = ipywidgets.Layout(width="32em", max_width="100%")
+
+
+def _widget(c: Control, value: Any) -> ipywidgets.ValueWidget:
+    """A slider with a text readout for numbers, a drop-down list for words. The keyboard reaches both."""
+    shared = {"value": value, "description": c.label, "style": _LABEL, "layout": _WIDTH}
+    if c.options:
+        if value not in c.options:
+            raise unknown(c.label, value, map(str, c.options))
+        kind = ipywidgets.Dropdown if isinstance(value, str) else ipywidgets.SelectionSlider
+        return kind(options=c.options, **shared)
+    if c.low is None or c.high is None or not c.low <= value <= c.high:
+        raise MetaFaceError(f"{c.label} must lie in {c.low} to {c.high}, but is {value}.")
+    kind = ipywidgets.IntSlider if isinstance(value, int) else ipywidgets.FloatSlider
+    return kind(min=c.low, max=c.high, step=c.step, **shared)
