@@ -54,6 +54,7 @@ def pixels() -> ProtoNet:
 def _local_binary_patterns(images: Tensor, cells: int = 8) -> Array:
     grey = images.float().mean(dim=1).round().byte().numpy()
     codes = np.stack([local_binary_pattern(image, P=8, R=1, method="nri_uniform") for image in grey]).astype(np.int64)
+    codes = codes[:, 1:-1, 1:-1]  # a pixel at the border lacks neighbours
     bins = 59  # the uniform patterns of 8 neighbours, and one bin for all others
     rows = np.array_split(np.arange(codes.shape[1]), cells)
     columns = np.array_split(np.arange(codes.shape[2]), cells)

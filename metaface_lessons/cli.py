@@ -87,7 +87,11 @@ def evaluate(args: argparse.Namespace) -> int:
     )
     if args.out:
         command = "metaface " + " ".join(args.command_line)
-        about = {"command": command, "date": date.today().isoformat(), "machine": platform.processor() or platform.machine()}
+        about = {
+            "command": command,
+            "date": date.today().isoformat(),
+            "machine": platform.processor() or platform.machine(),
+        }
         Path(args.out).parent.mkdir(parents=True, exist_ok=True)
         Path(args.out).write_text(json.dumps(about | report, indent=1) + "\n")
     lines = [

@@ -18,6 +18,7 @@ import sys
 import sysconfig
 import tempfile
 import textwrap
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -162,6 +163,18 @@ def check_disk() -> Check:
     return Check(status, f"{detail}, but {DISK_WANTED / GIGABYTE:.0f} GB are wanted", fix)
 
 
+def check_procedural() -> Check:
+    """The default face set is cached and whole."""
+    from .faces import load_faces, procedural
+
+    with warnings.catch_warnings(record=True) as damage:
+        warnings.simplefilter("always")
+        if procedural.load_cached() is not None:
+            return Check("ok", "rendered and whole")
+    detail = str(damage[0].message) if damage else "not rendered yet; the first lesson that needs them will do it"
+    return Check("warn", detail, FIX, repair=lambda: load_faces("procedural"))
+
+
 def check_olivetti() -> Check:
     """Olivetti lies in scikit-learn's cache."""
     return _check_real("olivetti", "olivetti_py3.pkz", "olivetti.pkz")
@@ -217,6 +230,7 @@ CHECKS: dict[str, Callable[[], Check]] = {
     "your folder": check_home,
     "cache folder": check_cache,
     "disk space": check_disk,
+    "default faces": check_procedural,
     "olivetti": check_olivetti,
     "lfw": check_lfw,
     "C compiler": check_compiler,
@@ -245,9 +259,9 @@ def run_doctor(fix: bool = False) -> Iterator[Check]:
             try:
                 found.repair()
             except Exception as error:  # a failed repair is a finding, and the next check goes on
-                found = replace(found, repaired=f"failed: {_first_line(error)}")
+                found = replace(found, repaired=f"the repair failed: {_first_line(error)}")
             else:
-                found = replace(_run(name), repaired=f"was: {found.detail}")
+                found = replace(_run(name), repaired=f"repaired: {found.detail}")
         yield found
 
 
@@ -283,7 +297,7 @@ def _as_text(check: Check) -> str:
     mark = {"ok": "ok  ", "warn": "warn", "fail": "FAIL"}[check.status]
     lines = [f"{mark}  {check.name:<15} {check.detail}"]
     if check.repaired:
-        lines.append(f"repair: {check.repaired}")
+        lines.append(check.repaired)
     if check.fix:
         lines.append(f"fix: {check.fix}")
     return textwrap.indent("\n".join(lines), " " * 22).lstrip()

@@ -1,9 +1,9 @@
 """Episodes: N-way K-shot tasks (Vinyals et al. 2016), T of them at a time, as tensors on the faces' device.
 
-    sampler = EpisodeSampler(faces, ways=5, shots=1, queries=15, seed=0)
-    episodes = sampler.sample(tasks=4)
-    episodes.support.x    # [4, 5·1, C, H, W]
-    episodes.query.y      # [4, 5·15], labels 0 to 4
+sampler = EpisodeSampler(faces, ways=5, shots=1, queries=15, seed=0)
+episodes = sampler.sample(tasks=4)
+episodes.support.x    # [4, 5·1, C, H, W]
+episodes.query.y      # [4, 5·15], labels 0 to 4
 """
 
 from __future__ import annotations
@@ -114,12 +114,12 @@ class EpisodeSampler:
             raise MetaFaceError(f"tasks must be at least 1, but is {tasks}.")
         people = self._draw(torch.full((tasks,), self.people), self.ways)  # [T, N]
         row = people.flatten()  # [T·N]
-        support = self._support.images(row, self._draw(self._support.count[row], self.shots))  # [T·N, K]
+        support = self._support.images(row, self._draw(self._support.size[row], self.shots))  # [T·N, K]
 
         # Query images are drawn from what the support set left over: draw from the smaller number of images, then
         # step over the places that are taken, in ascending order.
         taken = self._query.place[support].sort(dim=1).values
-        left = self._query.count[row] - (taken < _NOWHERE).sum(1)
+        left = self._query.size[row] - (taken < _NOWHERE).sum(1)
         place = self._draw(left, self.queries)  # [T·N, Q]
         for k in range(self.shots):
             place += taken[:, k : k + 1] <= place
@@ -149,11 +149,11 @@ _NOWHERE = torch.iinfo(torch.int64).max
 
 
 class _Pool(NamedTuple):
-    """The images that each person has to draw from: image number `order[start[p] + i]` for i < `count[p]`."""
+    """The images that each person has to draw from: image number `order[start[p] + i]` for i < `size[p]`."""
 
     order: Tensor
     start: Tensor
-    count: Tensor
+    size: Tensor
     place: Tensor  # [M]: the i of each image, or _NOWHERE
 
     @classmethod

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -26,7 +28,7 @@ def _norm(kind: str, width: int) -> nn.Module:
     if kind == "batch":
         return nn.BatchNorm2d(width)
     if kind == "group":
-        return nn.GroupNorm(min(8, width), width)
+        return nn.GroupNorm(math.gcd(8, width), width)
     return nn.Identity()
 
 
@@ -64,7 +66,9 @@ class Conv4(nn.Sequential):
                 layers += [convolution, _norm(norm, width), nn.ReLU(), nn.MaxPool2d(2)]
         super().__init__(*layers, nn.Flatten())
         self.channels, self.size = channels, size
-        self.to(memory_format=torch.channels_last)  # on a CPU, max-pooling is many times faster in this order
+        for weight in self.parameters():
+            if weight.ndim == 4:  # on a CPU, max-pooling is many times faster in this order
+                weight.data = weight.data.contiguous(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> Tensor:
         if images.shape[1:] != (self.channels, self.size, self.size):
@@ -72,7 +76,7 @@ class Conv4(nn.Sequential):
                 f"This network was made for images {self.channels}×{self.size}×{self.size}, but got"
                 f" {'×'.join(map(str, images.shape[1:]))}. Use faces of that size, or make another network."
             )
-        x = standardise(images).to(dtype=self[0].weight.dtype)
+        x = standardise(images).to(next(self.parameters()).dtype)
         return super().forward(x.contiguous(memory_format=torch.channels_last))
 
 
@@ -80,7 +84,8 @@ class Augment(nn.Module):
     """Random changes to images that leave the person the same: seeded, batched, on the images' device.
 
     flip: mirror half of the images. shift: pixels, up to. rotate: degrees, up to. scale: zoom by up to this share.
-    gain: contrast changes by up to this share (brightness too). The random stream is part of `state_dict`, to resume in mid-stream.
+    gain: brightness and contrast change by up to this share. The random stream is part of `state_dict`, to resume in
+    mid-stream.
     """
 
     def __init__(

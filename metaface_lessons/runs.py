@@ -130,14 +130,16 @@ class Run:
 
 
 def load_run(path: Path, device: torch.device | None = None) -> Run:
-    """Load a run. Raises `MetaFaceError` if there is none, it is damaged, or the faces are not those it was trained on."""
+    """Load a run. Raises `MetaFaceError` if it is missing or damaged, or if the faces are no longer those it saw."""
     device = device or best_device()
     try:
         record = json.loads((path / "run.json").read_text())
         settings = Settings(**record["settings"])
         people = record["people"]
     except FileNotFoundError as error:
-        raise MetaFaceError(f"There is no finished run in {path}. Train one: metaface train protonet --out {path}") from error
+        raise MetaFaceError(
+            f"There is no finished run in {path}. Train one: metaface train protonet --out {path}"
+        ) from error
     except (ValueError, TypeError, KeyError) as error:
         raise MetaFaceError(f"{path / 'run.json'} is damaged ({error}). Train again into another folder.") from error
     faces = load_faces(settings.faces).to(device)

@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 from tqdm.auto import tqdm
 
 from .episodes import EpisodeSampler
@@ -87,9 +87,9 @@ def meta_train(
 
     steps, seconds: train until the first of them is reached; both count what was done before a resume.
     rate, halve_every: the learning rate at the first step, and in how many steps it falls to half.
-    average: the learner given back has exponentially averaged weights (Polyak & Juditsky 1992): average · old +
-        (1 − average) · new at each step. This takes the place of a rate that falls to zero at a planned end, which a
-        training that may be stopped at any time does not have.
+    average: the learner given back has averaged weights (Polyak & Juditsky 1992): after step n, a · old + (1 − a) · new
+        with a = min(average, (1 + n) / (10 + n)), so that the first weights are soon forgotten. This takes the place
+        of a rate that falls to zero at a planned end, which a training that may be stopped at any time does not have.
     validation: episodes of other people. Every `validate_every` steps the averaged learner is scored on the same
         `validation_episodes` of them; after `patience` scores in a row without a new best, training stops.
     checkpoint: a file. If it exists, training goes on from it. It is written every `save_every` seconds, at the end,
@@ -104,11 +104,13 @@ def meta_train(
         raise MetaFaceError("Say when to stop: steps=…, seconds=…, or both.")
     if patience is not None and validation is None:
         raise MetaFaceError("Early stopping (patience=…) needs validation=…, a sampler over people held out for it.")
-    steps, seconds = math.inf if steps is None else steps, math.inf if seconds is None else seconds
+    last_step, last_second = (math.inf if limit is None else limit for limit in (steps, seconds))
 
     optimiser = torch.optim.Adam(net.parameters(), lr=rate)
-    averaged = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(average), use_buffers=True)
-    learner: MetaLearner = averaged.module
+    averaged = AveragedModel(
+        net, avg_fn=lambda old, new, n: old + (new - old) * (1 - min(average, (1 + n) / (10 + n))), use_buffers=True
+    )
+    learner = cast(MetaLearner, averaged.module)
     history, spent, best = History(), 0.0, learner.state_dict()
     about = about or {}
     if checkpoint is not None and checkpoint.exists():
@@ -157,7 +159,7 @@ def meta_train(
     start, saved = time.monotonic() - spent, time.monotonic()
     bar = tqdm(
         desc="meta-train",
-        total=None if math.isinf(steps) else int(steps),
+        total=steps,
         initial=history.steps,
         unit="step",
         disable=not progress,
@@ -165,9 +167,9 @@ def meta_train(
     with _until_interrupted() as interrupted, bar:
         while True:
             spent = time.monotonic() - start
-            if history.steps >= steps:
+            if history.steps >= last_step:
                 stopped = "steps"
-            elif spent >= seconds:
+            elif spent >= last_second:
                 stopped = "seconds"
             elif out_of_patience():
                 stopped = "patience"
@@ -241,13 +243,15 @@ def _until_interrupted() -> Iterator[Callable[[], bool]]:
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """The state that `meta_train` stored. Raises `MetaFaceError` if the file is missing, damaged or of another format."""
+    """What `meta_train` stored. Raises `MetaFaceError` if the file is missing, damaged or of another format."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise MetaFaceError(f"There is no checkpoint {path}. Train first: metaface train --help.") from error
     except Exception as error:  # truncated zip, wrong magic, forbidden pickle: torch raises many kinds
-        raise MetaFaceError(f"{path} is damaged or no checkpoint ({error}). Delete it and train again.") from error
+        raise MetaFaceError(
+            f"{path} is damaged or no checkpoint ({type(error).__name__}). Delete it and train again."
+        ) from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise MetaFaceError(f"{path} is no checkpoint of this version (format {FORMAT}). Train again.")
     return state

@@ -64,11 +64,15 @@ class FaceSet:
                 f"identity must be int64 of shape [{len(images)}], one number per image,"
                 f" but is {identity.dtype} of shape {list(identity.shape)}."
             )
-        low, high = int(identity.min()), int(identity.max())
-        if low < 0 or (self.names and high >= len(self.names)):
-            limit = f"{len(self.names) - 1}, since there are {len(self.names)} names" if self.names else "upwards"
-            raise MetaFaceError(f"identity must lie in 0 to {limit}, but holds {low} to {high}.")
-        if low == high:
+        first, last = int(identity.min()), int(identity.max())
+        if first < 0 or (self.names and last >= len(self.names)):
+            limit = (
+                f"from 0 to {len(self.names) - 1} (there are {len(self.names)} names)"
+                if self.names
+                else "at 0 or above"
+            )
+            raise MetaFaceError(f"identity must lie {limit}, but holds {first} to {last}. Number the people from 0.")
+        if first == last:
             raise MetaFaceError("A face set needs at least two people, but all images show one. Add another person.")
         for key, values in self.conditions.items():
             if values.shape != identity.shape:
@@ -78,10 +82,11 @@ class FaceSet:
                 )
             if values.is_floating_point() and torch.isnan(values).any():
                 raise MetaFaceError(f"condition '{key}' holds NaN. Leave out the images whose value is unknown.")
-            if key in self.levels and not (0 <= int(values.min()) and int(values.max()) < len(self.levels[key])):
+            low, high = values.min(), values.max()
+            if key in self.levels and not (low >= 0 and high < len(self.levels[key])):
                 raise MetaFaceError(
-                    f"condition '{key}' has {len(self.levels[key])} words, so its values must lie in"
-                    f" 0 to {len(self.levels[key]) - 1}, but they reach from {int(values.min())} to {int(values.max())}."
+                    f"condition '{key}' has {len(self.levels[key])} words, so its values must lie"
+                    f" in 0 to {len(self.levels[key]) - 1}, but they reach from {int(low)} to {int(high)}."
                 )
 
     def __len__(self) -> int:
@@ -91,7 +96,8 @@ class FaceSet:
         channels, height, width = self.shape
         kind = "synthetic" if self.synthetic else "real"
         known = f", conditions: {', '.join(self.conditions)}" if self.conditions else ""
-        return f"FaceSet('{self.name}', {kind}: {len(self)} images of {len(self.identities)} people, {channels}×{height}×{width}{known})"
+        size = f"{channels}×{height}×{width}"
+        return f"FaceSet('{self.name}', {kind}: {len(self)} images of {len(self.identities)} people, {size}{known})"
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from metaface_lessons.episodes import EpisodeSampler, draw_without_replacement
+from metaface_lessons.errors import MetaFaceError
+from metaface_lessons.faces.faceset import FaceSet
+
+from .helpers import random_faces
+
+
+def numbered(counts: list[int]) -> FaceSet:
+    """Person p has counts[p] images; the pixels of image m spell m."""
+    identity = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
+    m = torch.arange(len(identity))
+    images = torch.stack([m // 256, m % 256], 1).byte()[:, None, None, :]
+    return FaceSet(images, identity, conditions={"half": m % 2}, levels={"half": ("left", "right")})
+
+
+def spelled(x: torch.Tensor) -> torch.Tensor:
+    """The numbers of images `[T, S, 1, 1, 2]`."""
+    return x[..., 0, 0, 0].long() * 256 + x[..., 0, 0, 1].long()
+
+
+def test_episodes_have_the_shapes_labels_and_people_they_promise() -> None:
+    faces = numbered([7, 5, 9, 6, 5, 8])
+    episodes = EpisodeSampler(faces, ways=4, shots=2, queries=3).sample(tasks=50)
+    assert episodes.support.x.shape == (50, 8, 1, 1, 2)
+    assert episodes.query.x.shape == (50, 12, 1, 1, 2)
+    assert episodes.support.y[0].tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert episodes.query.y.shape == (50, 12)
+    for examples in (episodes.support, episodes.query):
+        assert torch.equal(faces.identity[spelled(examples.x)], episodes.identities.gather(1, examples.y))
+    for t in range(50):
+        drawn = torch.cat([spelled(episodes.support.x[t]), spelled(episodes.query.x[t])])
+        assert len(drawn.unique()) == 20
+        assert len(episodes.identities[t].unique()) == 4
+
+
+def test_every_person_and_image_is_drawn_equally_often_in_every_role() -> None:
+    faces = numbered([4] * 6)
+    episodes = EpisodeSampler(faces, ways=3, shots=1, queries=2).sample(tasks=8000)
+    places = torch.stack([torch.bincount(episodes.identities[:, n], minlength=6) for n in range(3)])
+    assert (places / 8000 - 1 / 6).abs().max() < 0.02
+    for examples, share in ((episodes.support, 1 / 24), (episodes.query, 1 / 24)):
+        counts = torch.bincount(spelled(examples.x).flatten(), minlength=24)
+        assert (counts / counts.sum() - share).abs().max() < 0.004
+
+
+def test_draws_are_uniform_over_ordered_selections() -> None:
+    drawn = draw_without_replacement(torch.full((24000,), 4), 2, torch.Generator().manual_seed(0))
+    counts = torch.bincount(drawn[:, 0] * 4 + drawn[:, 1], minlength=16).view(4, 4)
+    assert counts.diagonal().sum() == 0
+    off = counts[~torch.eye(4, dtype=torch.bool)]
+    assert (off / 24000 - 1 / 12).abs().max() < 0.008
+    whole = draw_without_replacement(torch.tensor([5, 6]), 5, torch.Generator().manual_seed(1))
+    assert sorted(whole[0].tolist()) == [0, 1, 2, 3, 4]
+
+
+def test_only_people_with_enough_images_take_part() -> None:
+    sampler = EpisodeSampler(numbered([3, 6, 2, 6, 4, 7]), ways=2, shots=1, queries=4)
+    assert sampler.people == 3
+    assert set(sampler.sample(200).identities.flatten().tolist()) == {1, 3, 5}
+
+
+def test_the_stream_follows_its_seed_and_resumes() -> None:
+    faces = random_faces()
+    first, same, other = (EpisodeSampler(faces, 3, 1, 2, seed=s) for s in (5, 5, 6))
+    assert torch.equal(first.sample(4).query.x, same.sample(4).query.x)
+    assert not torch.equal(first.sample(4).query.x, other.sample(4).query.x)
+    state = first.state_dict()
+    wanted = first.sample(3)
+    other.load_state_dict(state)
+    assert torch.equal(other.sample(3).support.x, wanted.support.x)
+
+
+@pytest.mark.parametrize(("support", "query"), [("left", "right"), ("left", "left"), ("left", None), (None, "right")])
+def test_support_and_query_may_differ_in_condition_and_never_share_an_image(support: str, query: str) -> None:
+    faces = numbered([9, 8, 10, 9])
+    where = {"support_where": {"half": support} if support else None, "query_where": {"half": query} if query else None}
+    episodes = EpisodeSampler(faces, ways=3, shots=2, queries=2, **where).sample(300)
+    for examples, wanted in ((episodes.support, support), (episodes.query, query)):
+        if wanted:
+            assert (spelled(examples.x) % 2 == ("left", "right").index(wanted)).all()
+        else:
+            assert len((spelled(examples.x) % 2).unique()) == 2
+        assert torch.equal(faces.identity[spelled(examples.x)], episodes.identities.gather(1, examples.y))
+    assert not (spelled(episodes.support.x)[:, :, None] == spelled(episodes.query.x)[:, None, :]).any()
+    # every image that fits is drawn sooner or later
+    fit = faces.where(**(where["query_where"] or {})) & torch.isin(faces.identity, episodes.identities)
+    assert torch.equal(spelled(episodes.query.x).unique(), fit.nonzero().flatten())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((9, 1, 1), "9-way episodes need 9 people, but 'noise' has 8. Lower ways to at most 8"),
+        ((5, 3, 4), r"3 \+ 4 images .* only 0 of the 8 .* at most 6 here"),
+        ((1, 1, 1), "ways must be at least 2"),
+        ((2, 0, 1), "shots must be at least 1"),
+        ((2, 1, 0), "queries must be at least 1"),
+    ],
+)
+def test_impossible_episodes_say_what_to_lower(arguments: tuple, message: str) -> None:
+    with pytest.raises(MetaFaceError, match=message):
+        EpisodeSampler(random_faces(people=8, each=6), *arguments)
+
+
+def test_impossible_conditions_say_so() -> None:
+    faces = random_faces(people=8, each=6)
+    with pytest.raises(MetaFaceError, match="widen the conditions"):
+        EpisodeSampler(faces, 5, 1, 4, query_where={"occluder": "mask"})
+    with pytest.raises(MetaFaceError, match="tasks must be at least 1"):
+        EpisodeSampler(faces, 2, 1, 1).sample(0)

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.error import URLError
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from metaface_lessons.errors import MetaFaceError
+from metaface_lessons.faces import load_faces
+
+
+def picture(file: Path, width: int = 40, height: int = 50, mode: str = "RGB", seed: int = 0) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    Image.fromarray(noise).convert(mode).save(file)
+
+
+def test_olivetti(sklearn_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCIKIT_LEARN_DATA", str(sklearn_data))
+    faces = load_faces("olivetti")
+    assert (len(faces), len(faces.identities), faces.shape, faces.synthetic) == (400, 40, (1, 64, 64), False)
+    assert faces.images.float().std() > 20
+
+
+def test_lfw(sklearn_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCIKIT_LEARN_DATA", str(sklearn_data))
+    faces = load_faces("lfw")
+    counts = torch.bincount(faces.identity)
+    assert counts.min() >= 5
+    assert len(faces.names) == len(counts)
+    assert faces.shape[1] == faces.shape[2]
+    assert 20 < faces.images.float().std() < 100
+
+
+def test_a_folder_of_mixed_sizes_kinds_and_broken_files(tmp_path: Path) -> None:
+    picture(tmp_path / "Ann" / "a.jpg", 80, 40)
+    picture(tmp_path / "Ann" / "deeper" / "b.PNG", 30, 90, "RGBA")
+    picture(tmp_path / "Bo" / "c.pgm", 64, 64, "L")
+    picture(tmp_path / "Bo" / "d.gif", 20, 20, "P")
+    (tmp_path / "Bo" / "broken.jpg").write_bytes(b"\xff\xd8no picture")
+    whole = (tmp_path / "Ann" / "a.jpg").read_bytes()
+    (tmp_path / "Bo" / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "Bo" / "notes.txt").write_text("not an image")
+    (tmp_path / "Empty").mkdir()
+    with pytest.warns(UserWarning, match=r"skipped 2 files .*broken\.jpg.*cut\.jpg"):
+        faces = load_faces(f"folder:{tmp_path}")
+    assert (faces.shape, faces.identity.tolist(), faces.names) == ((3, 64, 64), [0, 0, 1, 1], ("Ann", "Bo"))
+
+
+def test_a_folder_image_keeps_its_proportions(tmp_path: Path) -> None:
+    """A grey ramp over a wide picture is cut at both sides, not squeezed."""
+    ramp = np.tile(np.linspace(0, 255, 200).astype(np.uint8), (100, 1))
+    for name in ("Ann", "Bo"):
+        (tmp_path / name).mkdir()
+        Image.fromarray(ramp).save(tmp_path / name / "ramp.png")
+    row = load_faces(f"folder:{tmp_path}").images[0, 0, 32].float()
+    assert 60 < row[0] < 70
+    assert 186 < row[-1] < 196
+
+
+def test_folders_that_cannot_be_used_say_why(tmp_path: Path) -> None:
+    with pytest.raises(MetaFaceError, match="no folder"):
+        load_faces(f"folder:{tmp_path / 'none'}")
+    with pytest.raises(MetaFaceError, match=r"of 0 people.*one sub-folder per person"):
+        load_faces(f"folder:{tmp_path}")
+    picture(tmp_path / "Ann" / "a.jpg")
+    with pytest.raises(MetaFaceError, match="of 1 people"):
+        load_faces(f"folder:{tmp_path}")
+    (tmp_path / "Bo").mkdir()
+    (tmp_path / "Bo" / "b.jpg").write_bytes(b"broken")
+    with pytest.warns(UserWarning, match="skipped 1"), pytest.raises(MetaFaceError, match="of 1 people"):
+        load_faces(f"folder:{tmp_path}")
+    with pytest.raises(MetaFaceError, match="needs the path"):
+        load_faces("folder:")
+
+
+@pytest.mark.parametrize(("name", "fetcher"), [("olivetti", "fetch_olivetti_faces"), ("lfw", "fetch_lfw_people")])
+def test_without_network_and_cache_the_error_says_what_to_run(
+    name: str, fetcher: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def offline(**_: object) -> None:
+        raise URLError("no route to host")
+
+    monkeypatch.setenv("SCIKIT_LEARN_DATA", str(tmp_path))
+    monkeypatch.setattr(f"sklearn.datasets.{fetcher}", offline)
+    with pytest.raises(MetaFaceError, match=rf"no route to host.*metaface faces {name}.*SCIKIT_LEARN_DATA"):
+        load_faces(name)
+
+
+def test_an_unknown_set_is_answered_with_the_nearest() -> None:
+    with pytest.raises(MetaFaceError, match="Did you mean 'olivetti'"):
+        load_faces("oliveti")

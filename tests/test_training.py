@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from metaface_lessons.episodes import EpisodeSampler
+from metaface_lessons.errors import MetaFaceError
+from metaface_lessons.networks import Augment, Conv4
+from metaface_lessons.protonet import ProtoNet
+from metaface_lessons.training import Trained, load_checkpoint, load_weights, meta_train
+
+from .helpers import random_faces
+
+SPLIT = random_faces(people=30, each=6).split(seed=1)
+
+
+def small_net(seed: int = 0) -> ProtoNet:
+    return ProtoNet(Conv4(1, 16, 8, seed=seed), augment=Augment(shift=1, seed=seed))
+
+
+def train(**options) -> Trained:
+    sampler = EpisodeSampler(SPLIT.base, ways=5, shots=1, queries=3, seed=2)
+    validation = EpisodeSampler(SPLIT.validation, ways=3, shots=1, queries=3, seed=3)
+    given = {"validation": validation, "validate_every": 5, "validation_episodes": 20, "progress": False}
+    return meta_train(options.pop("net", None) or small_net(), sampler, **given | options)
+
+
+def same_weights(a: torch.nn.Module, b: torch.nn.Module) -> bool:
+    ours, theirs = a.state_dict(), b.state_dict()
+    return all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+
+def test_training_learns_strangers() -> None:
+    trained = train(steps=60, tasks=2, validate_every=15)
+    assert trained.stopped == "steps"
+    assert trained.steps == 60
+    assert not trained.learner.training
+    assert sum(trained.history.loss[-10:]) < 0.8 * sum(trained.history.loss[:10])
+    assert trained.history.validated == [15, 30, 45, 60]
+    assert trained.history.validation[-1] > 0.5  # chance is 0.33
+
+
+def test_the_averaged_weights_are_the_exponential_average() -> None:
+    net, seen = small_net(), []
+    before = net.embedding[0].weight.detach().clone()
+    trained = train(
+        net=net, steps=9, average=0.5, on_step=lambda *_: seen.append(net.embedding[0].weight.detach().clone())
+    )
+    wanted = seen[0]  # the average starts at the first weights that were learned
+    for n, weights in enumerate(seen[1:], start=1):
+        share = min(0.5, (1 + n) / (10 + n))
+        wanted = share * wanted + (1 - share) * weights
+    assert torch.allclose(trained.learner.embedding[0].weight, wanted, atol=1e-6)
+    assert not torch.equal(before, wanted)
+
+
+def test_the_rate_follows_the_step_number() -> None:
+    net, moves = small_net(), []
+    last = [net.embedding[0].weight.detach().clone()]
+
+    def note(step: int, _: torch.nn.Module) -> None:
+        now = net.embedding[0].weight.detach().clone()
+        moves.append((now - last[0]).abs().mean().item())
+        last[0] = now
+
+    train(net=net, steps=40, rate=1e-3, halve_every=5, on_step=note)
+    assert sum(moves[30:40]) < 0.1 * sum(moves[0:10])
+
+
+def test_a_resumed_training_equals_an_uninterrupted_one_bit_for_bit(tmp_path: Path) -> None:
+    whole = train(steps=20)
+    file = tmp_path / "run" / "checkpoint.pt"
+    for steps in (7, 13, 20):
+        parts = train(steps=steps, checkpoint=file)
+    assert same_weights(whole.learner, parts.learner)
+    assert whole.history == parts.history
+
+
+def test_seconds_are_repeated_exactly_by_their_steps() -> None:
+    by_time = train(seconds=0.5)
+    assert by_time.stopped == "seconds"
+    assert by_time.seconds >= 0.5
+    assert same_weights(by_time.learner, train(steps=by_time.steps).learner)
+
+
+def test_early_stopping_gives_back_the_best(tmp_path: Path) -> None:
+    best: dict[int, ProtoNet] = {}
+    trained = train(steps=500, rate=0.3, patience=3, on_step=lambda step, net: best.update({step: _copy(net)}))
+    history = trained.history
+    assert trained.stopped == "patience"
+    when = history.validation.index(max(history.validation))
+    assert len(history.validation) == when + 4
+    assert same_weights(trained.learner, best[history.validated[when]])
+
+
+def _copy(net: ProtoNet) -> ProtoNet:
+    twin = small_net()
+    twin.load_state_dict(net.state_dict())
+    return twin
+
+
+def test_ctrl_c_finishes_the_step_saves_and_resumes(tmp_path: Path) -> None:
+    file = tmp_path / "checkpoint.pt"
+
+    def interrupt(step: int, _: torch.nn.Module) -> None:
+        if step == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    handler = signal.getsignal(signal.SIGINT)
+    stopped = train(steps=12, checkpoint=file, on_step=interrupt)
+    assert (stopped.stopped, stopped.steps) == ("interrupted", 4)
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert same_weights(train(steps=12, checkpoint=file).learner, train(steps=12).learner)
+
+
+def test_a_second_ctrl_c_interrupts_at_once() -> None:
+    def insist(step: int, _: torch.nn.Module) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(1)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(steps=12, on_step=insist)
+
+
+def test_training_runs_outside_the_main_thread() -> None:
+    results: list[Trained] = []
+    thread = threading.Thread(target=lambda: results.append(train(steps=2)))
+    thread.start()
+    thread.join()
+    assert results[0].steps == 2
+
+
+def test_a_killed_training_resumes_from_its_last_checkpoint(tmp_path: Path) -> None:
+    file = tmp_path / "checkpoint.pt"
+    script = f"""
+        from pathlib import Path
+        from tests.test_training import train
+        train(steps=100000, checkpoint=Path({str(file)!r}), save_every=0)
+    """
+    process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)], cwd=Path(__file__).parent.parent)
+    deadline = time.monotonic() + 60
+    while not file.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.3)
+    process.kill()
+    process.wait()
+    done = len(load_checkpoint(file)["history"]["loss"])
+    resumed = train(steps=done + 5, checkpoint=file)
+    assert resumed.steps == done + 5
+    assert same_weights(resumed.learner, train(steps=done + 5).learner)
+
+
+def test_a_damaged_checkpoint_says_so(tmp_path: Path) -> None:
+    file = tmp_path / "checkpoint.pt"
+    train(steps=1, checkpoint=file)
+    whole = file.read_bytes()
+    for damaged in (whole[: len(whole) // 2], b"", b"x" * 100):
+        file.write_bytes(damaged)
+        with pytest.raises(MetaFaceError, match=r"damaged or no checkpoint.*Delete it"):
+            train(steps=2, checkpoint=file)
+
+
+def test_checkpoints_of_other_trainings_networks_and_versions_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "checkpoint.pt"
+    train(steps=1, checkpoint=file, about={"ways": 5})
+    with pytest.raises(MetaFaceError, match=r"another training: it has {'ways': 5}, this one {'ways': 7}"):
+        train(steps=2, checkpoint=file, about={"ways": 7})
+    with pytest.raises(MetaFaceError, match=r"another network: 'embedding.0.weight' is 8×1×3×3 there and 4×1×3×3 here"):
+        load_weights(ProtoNet(Conv4(1, 16, 4), augment=Augment()), load_checkpoint(file)["learner"], file)
+    torch.save({"format": 0}, file)
+    with pytest.raises(MetaFaceError, match="no checkpoint of this version"):
+        load_checkpoint(file)
+    with pytest.raises(MetaFaceError, match=r"no checkpoint .*Train first"):
+        load_checkpoint(tmp_path / "none.pt")
+
+
+def test_a_loss_that_is_not_finite_stops_training_and_keeps_the_checkpoint(tmp_path: Path) -> None:
+    file = tmp_path / "checkpoint.pt"
+    train(steps=2, checkpoint=file)
+    good = file.read_bytes()
+
+    class Diverging(ProtoNet):
+        def loss(self, episodes):
+            loss, logits = super().loss(episodes)
+            return loss * float("inf"), logits
+
+    with pytest.raises(MetaFaceError, match=r"loss of step 3 is inf.*Lower the learning rate"):
+        train(net=Diverging(Conv4(1, 16, 8), augment=Augment(shift=1)), steps=5, checkpoint=file)
+    assert file.read_bytes() == good
+
+
+def test_training_must_know_when_to_stop() -> None:
+    with pytest.raises(MetaFaceError, match="Say when to stop"):
+        train()
+    with pytest.raises(MetaFaceError, match="needs validation"):
+        train(steps=1, patience=1, validation=None)
