@@ -11,7 +11,7 @@ TOOLS := $(VENV)/.tools-installed
 NOTEBOOKS := $(wildcard notebooks/*.ipynb notebooks/solutions/*.ipynb)
 SANITIZE := $(wildcard tests/nbval.cfg)
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=300 $(if $(SANITIZE),--nbval-sanitize-with $(SANITIZE))
-PYTEST := METAFACE_BUDGET=quick $(BIN)/python -m pytest $(NBVAL) tests $(NOTEBOOKS)
+PYTEST := $(BIN)/python -m pytest $(NBVAL) tests $(NOTEBOOKS)
 
 .PHONY: install lab test test-all lessons bench lint clean
 

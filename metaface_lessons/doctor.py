@@ -167,9 +167,11 @@ def check_procedural() -> Check:
     """The default face set is cached and whole."""
     from .faces import load_faces, procedural
 
+    file = procedural.cache_dir() / "procedural-faces.bin"
+    recipe = procedural._DEFAULT | {"version": procedural._version()}
     with warnings.catch_warnings(record=True) as damage:
         warnings.simplefilter("always")
-        if procedural.load_cached() is not None:
+        if procedural.disk.load(file, recipe) is not None:
             return Check("ok", "rendered and whole")
     detail = str(damage[0].message) if damage else "not rendered yet; the first lesson that needs them will do it"
     return Check("warn", detail, FIX, repair=lambda: load_faces("procedural"))

@@ -19,6 +19,7 @@ _own_folders = pytest.StashKey[tempfile.TemporaryDirectory[str]]()
 
 def pytest_configure(config: pytest.Config) -> None:
     """Keep the learner's folder out of it; likewise their cache, unless METAFACE_CACHE names one for the tests."""
+    os.environ.setdefault("METAFACE_BUDGET", "quick")
     config.stash[_own_folders] = folders = tempfile.TemporaryDirectory(prefix="metaface-tests-")
     os.environ["METAFACE_HOME"] = os.path.join(folders.name, "home")
     os.environ.setdefault("METAFACE_CACHE", os.path.join(folders.name, "cache"))

@@ -9,6 +9,7 @@ import json
 import subprocess
 import sys
 import sysconfig
+import warnings
 from collections import namedtuple
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ import pytest
 
 from metaface_lessons import doctor, peers
 from metaface_lessons.doctor import CHECKS, Check, run_doctor
+from metaface_lessons.faces import procedural
 
 Patch = pytest.MonkeyPatch
 DiskUsage = namedtuple("DiskUsage", "total used free")
@@ -134,6 +136,17 @@ def filling_disk(patch: Patch) -> None:
     patch.setattr(doctor.shutil, "disk_usage", lambda folder: DiskUsage(10**12, 10**12 - 10**9, 10**9))
 
 
+def no_faces(patch: Patch) -> None:
+    patch.setattr(procedural.disk, "load", lambda path, recipe: None)
+
+
+def damaged_faces(patch: Patch) -> None:
+    def load(path: Path, recipe: Any) -> None:
+        warnings.warn("The cached faces cannot be used (it is truncated)", stacklevel=2)
+
+    patch.setattr(procedural.disk, "load", load)
+
+
 def no_data(patch: Patch) -> None:
     patch.setenv("SCIKIT_LEARN_DATA", "/nowhere")
 
@@ -172,6 +185,8 @@ INJURIES = [
     ("cache folder", absent_folders, "warn", "does not exist yet"),
     ("disk space", full_disk, "fail", "0.1 GB free"),
     ("disk space", filling_disk, "warn", "1.0 GB free"),
+    ("default faces", no_faces, "warn", "not rendered yet"),
+    ("default faces", damaged_faces, "warn", "truncated"),
     ("olivetti", no_data, "warn", "not in /nowhere"),
     ("lfw", no_data, "warn", "not in /nowhere"),
     ("C compiler", no_programs, "warn", "none found"),
@@ -235,6 +250,18 @@ def test_fix_makes_folders(monkeypatch: Patch, tmp_path: Path) -> None:
     assert (tmp_path / "new" / "home").is_dir()
 
 
+def test_fix_renders_the_faces(monkeypatch: Patch) -> None:
+    def load_faces(name: str) -> None:
+        assert name == "procedural"
+        monkeypatch.setattr(procedural.disk, "load", lambda path, recipe: {"images": "whole"})
+
+    no_faces(monkeypatch)
+    monkeypatch.setattr("metaface_lessons.faces.load_faces", load_faces)
+    check = examine("default faces", fix=True)
+    assert check.status == "ok"
+    assert check.repaired.startswith("repaired: not rendered yet")
+
+
 def test_fix_installs_learn2learn(monkeypatch: Patch) -> None:
     commands = []
 
@@ -259,7 +286,7 @@ def test_a_failed_repair_is_a_finding(monkeypatch: Patch) -> None:
     monkeypatch.setattr(peers.subprocess, "run", lambda command, **keywords: answer)
     check = examine("learn2learn", fix=True)
     assert check.status == "warn"
-    assert check.repaired == "failed: pip could not install learn2learn==0.2.0: ERROR: no network"
+    assert check.repaired == "the repair failed: pip could not install learn2learn==0.2.0: ERROR: no network"
 
 
 def test_without_a_compiler_learn2learn_is_not_attempted(monkeypatch: Patch) -> None:
