@@ -1,0 +1,148 @@
+"""The command as its users type it, on small faces in a folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from metaface_lessons import cli
+from metaface_lessons.runs import load_run
+from metaface_lessons.training import load_checkpoint
+
+from .helpers import random_faces
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """40 made-up people × 6 images, as files."""
+    root = tmp_path_factory.mktemp("photos")
+    faces = random_faces(people=40, each=6, size=64, channels=3)
+    for m, (image, person) in enumerate(zip(faces.images, faces.identity, strict=True)):
+        file = root / f"person{int(person):02d}" / f"{m}.png"
+        file.parent.mkdir(exist_ok=True)
+        Image.fromarray(np.ascontiguousarray(image.permute(1, 2, 0).numpy())).save(file)
+    return root
+
+
+def train(photos: Path, out: Path, *more: str) -> int:
+    small = ("--ways", "5", "--queries", "2", "--width", "8", "--quiet")
+    return cli.main(["train", "protonet", "--faces", f"folder:{photos}", *small, "--out", str(out), *more])
+
+
+def report(capsys: pytest.CaptureFixture[str]) -> dict:
+    return json.loads(capsys.readouterr().out)
+
+
+def test_train_then_evaluate_on_strangers(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "run"
+    assert train(photos, run, "--seconds", "2", "--json") == 0
+    trained = report(capsys)
+    assert trained["stopped"] == "seconds"
+
+    arguments = ["evaluate", str(run), "--ways", "4", "--queries", "2", "--episodes", "40", "--json"]
+    assert cli.main([*arguments, "--out", str(tmp_path / "results" / "result.json")]) == 0
+    found = report(capsys)
+    assert {"accuracy", "ci95", "ci95_people", "episodes", "identities", "baselines"} <= set(found)
+    assert found["identities"] == 10  # a quarter of 40
+    assert set(found["baselines"]) == {"pixels", "lbp", "lda"}
+    assert found["baselines"]["pixels"]["accuracy"] > 0.9
+    stored = json.loads((tmp_path / "results" / "result.json").read_text())
+    assert stored["accuracy"] == found["accuracy"]
+    assert stored["command"].startswith("metaface evaluate")
+
+    people = json.loads((run / "run.json").read_text())["people"]
+    assert [len(people[part]) for part in ("base", "validation", "novel")] == [28, 2, 10]
+    assert len({name for names in people.values() for name in names}) == 40
+
+    again = tmp_path / "again"
+    assert train(photos, again, "--steps", str(trained["steps"]), "--json") == 0
+    first, second = (load_checkpoint(path / "checkpoint.pt")["learner"] for path in (run, again))
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+    capsys.readouterr()
+    assert (
+        cli.main(["evaluate", str(run), str(again), "--ways", "4", "--queries", "2", "--episodes", "40", "--json"]) == 0
+    )
+    both = report(capsys)
+    assert both["deviation"] == 0
+    assert both["accuracy"] == found["accuracy"]
+
+
+def test_a_run_goes_on_and_refuses_what_does_not_belong_to_it(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    assert train(photos, run, "--steps", "3") == 0
+    assert train(photos, run, "--steps", "5", "--json") == 0
+    assert len(load_checkpoint(run / "checkpoint.pt")["history"]["loss"]) == 5
+
+    assert train(photos, run, "--steps", "5", "--shots", "2") == 1
+    assert "another training: it has {'shots': 1}, this one {'shots': 2}" in capsys.readouterr().err
+
+    record = json.loads((run / "run.json").read_text())
+    record["settings"]["width"] = 4
+    (run / "run.json").write_text(json.dumps(record))
+    assert cli.main(["evaluate", str(run)]) == 1
+    assert "another network: 'embedding.0.weight'" in capsys.readouterr().err
+
+    (run / "run.json").write_text('{"settings": ')
+    assert cli.main(["evaluate", str(run)]) == 1
+    assert "run.json is damaged" in capsys.readouterr().err
+    assert cli.main(["evaluate", str(tmp_path / "none")]) == 1
+    assert "no finished run" in capsys.readouterr().err
+
+
+def test_a_run_notices_that_its_faces_changed(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "run"
+    assert train(photos, run, "--steps", "1") == 0
+    novel = load_run(run).record["people"]["novel"][0]
+    (photos / novel).rename(photos / f"x{novel}")
+    try:
+        assert cli.main(["evaluate", str(run)]) == 1
+        assert f"1 people are missing, such as {novel}" in capsys.readouterr().err
+    finally:
+        (photos / f"x{novel}").rename(photos / novel)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "protonett"], "Did you mean 'protonet'"),
+        (["train", "protonet", "--faces", "procedual"], "Did you mean 'procedural'"),
+        (["faces", "lwf"], "Known: folder:PATH, lfw"),
+        (["reset", "2"], "02"),
+    ],
+)
+def test_wrong_names_are_answered_with_the_nearest(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(arguments) == 1
+    shown = capsys.readouterr()
+    assert message in shown.err
+    assert "Traceback" not in shown.err
+
+
+def test_a_contact_sheet_is_drawn(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sheet = tmp_path / "deeper" / "sheet.png"
+    assert cli.main(["faces", f"folder:{photos}", "--people", "3", "--each", "4", "--out", str(sheet), "--json"]) == 0
+    assert report(capsys)["people"] == 40
+    with Image.open(sheet) as picture:
+        assert picture.width > 200
+
+
+def test_every_command_has_help_with_an_example(capsys: pytest.CaptureFixture[str]) -> None:
+    commands = ("lab", "doctor", "faces", "train", "evaluate", "check", "reset")
+    for command in commands:
+        with pytest.raises(SystemExit) as stop:
+            cli.main([command, "--help"])
+        assert stop.value.code == 0
+        assert f"example: metaface {command}" in capsys.readouterr().out
+    for wrong in ([], ["learn"], ["train"], ["train", "protonet", "--ways", "many"]):
+        with pytest.raises(SystemExit) as stop:
+            cli.main(wrong)
+        assert stop.value.code == 2
