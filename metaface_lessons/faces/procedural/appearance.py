@@ -38,9 +38,9 @@ def noise(u: Tensor, v: Tensor) -> Tensor:
     iu, iv = u.floor(), v.floor()
     fu, fv = u - iu, v - iv
     fu, fv = fu * fu * (3 - 2 * fu), fv * fv * (3 - 2 * fv)
-    iu, iv = iu.long(), iv.long()
-    a, b = (iu % _TILE) * _TILE, ((iu + 1) % _TILE) * _TILE
-    c, d = iv % _TILE, (iv + 1) % _TILE
+    iu, iv = iu.int(), iv.int()
+    a, b = (iu & _TILE - 1) * _TILE, ((iu + 1) & _TILE - 1) * _TILE
+    c, d = iv & _TILE - 1, (iv + 1) & _TILE - 1
     low = torch.lerp(tile[a + c], tile[b + c], fu)
     high = torch.lerp(tile[a + d], tile[b + d], fu)
     return torch.lerp(low, high, fv)
@@ -338,6 +338,11 @@ def _block(p: Tensor, image: Tensor, who: Identity, how: Nuisance, footprint: fl
     return Paint(_blend(color, other, stripe), torch.full_like(x, 0.2), torch.zeros_like(x))
 
 
+def _muted(color: Tensor) -> Tensor:
+    """A wall or a street, not a paint box: most of the way to grey."""
+    return torch.lerp(color, color.mean(1, keepdim=True), 0.55)
+
+
 def background(how: Nuisance, height: int, width: int) -> Tensor:
     """Out-of-focus backgrounds, linear RGB `[M, 3, H, W]`: a gradient of two colours and four soft shapes."""
     b = how.background
@@ -352,7 +357,7 @@ def background(how: Nuisance, height: int, width: int) -> Tensor:
 
     tilt = take(6) * 2 * math.pi
     t = smooth(-1.2, 1.2, u * tilt.cos() + v * tilt.sin())[:, None]
-    first, second = (0.02 + 0.75 * b[:, k : k + 3, None, None] ** 1.8 for k in (0, 3))
+    first, second = (_muted(0.02 + 0.75 * b[:, k : k + 3] ** 1.8)[:, :, None, None] for k in (0, 3))
     canvas = first + (second - first) * t
     for k in range(4):
         cx, cy, size, tone = (take(7 + 4 * k + j) for j in range(4))

@@ -47,10 +47,14 @@ class Template(NamedTuple):
 
 
 class Mesh(NamedTuple):
-    """Positions and unit normals `[M, V, 3]`, in camera axes (x right, y up, z towards the camera)."""
+    """Positions and unit normals `[M, V, 3]`, in camera axes (x right, y up, z towards the camera).
+
+    hidden: bool `[M, V]`, vertices of what is not there (occluders not worn) or lies under something else.
+    """
 
     points: Tensor
     normals: Tensor
+    hidden: Tensor
 
 
 # name: (material, one-sided)
@@ -159,23 +163,23 @@ def _features(p: np.ndarray) -> np.ndarray:
     dz += 0.115 * _bump(a, y, 0.42, -0.005, 0.135, 0.085)
     dz += 0.055 * _bump(a, y, 0.40, 0.25, 0.26, 0.075) + 0.03 * _bump(x, y, 0, 0.24, 0.13, 0.1)
     # Nose: a ridge that rises to the tip, wings beside it, a sharp fall to the upper lip.
-    rise = 0.06 + 0.34 * _step(0.22, -0.60, y) * np.clip((0.30 - y) / 0.82, 0, 1.05)
-    ridge = _step(0.20, -0.05, y) * _step(-0.655, -0.565, y)
-    width = 0.075 + 0.065 * _step(-0.1, -0.5, y)
+    rise = 0.055 + 0.255 * np.clip((0.20 - y) / 0.70, 0, 1) ** 1.1
+    ridge = _step(0.22, -0.05, y) * _step(-0.70, -0.52, y)
+    width = 0.072 + 0.050 * _step(-0.1, -0.5, y)
     dz += rise * ridge * np.exp(-0.5 * (x / width) ** 2)
-    dz += 0.05 * _bump(x, y, 0, -0.50, 0.085, 0.075)
-    dz += 0.17 * _bump(a, y, 0.165, -0.555, 0.058, 0.062)
+    dz += 0.055 * _bump(x, y, 0, -0.505, 0.075, 0.065)
+    dz += 0.155 * _bump(a, y, 0.160, -0.565, 0.060, 0.066)
     dx += np.sign(x) * 0.035 * _bump(a, y, 0.17, -0.555, 0.06, 0.06)
-    dz += 0.06 * _bump(a, y, 0.13, -0.3, 0.10, 0.2)
+    dz += 0.055 * _bump(a, y, 0.12, -0.32, 0.10, 0.17)
     # Mouth: the jaws push the lips out; each lip is a roll; a groove under them.
-    dz += 0.085 * _bump(x, y, 0, -0.90, 0.30, 0.20)
+    dz += 0.115 * _bump(x, y, 0, -0.90, 0.30, 0.20)
     lips = np.exp(-0.5 * (x / 0.20) ** 4)
     dz += lips * 0.062 * np.exp(-0.5 * ((y + 0.865 + 0.10 * a) / 0.036) ** 2)
     dz += lips * 0.070 * np.exp(-0.5 * ((y + 1.005 - 0.10 * a) / 0.044) ** 2)
     dz -= 0.035 * _bump(x, y, 0, MOUTH, 0.25, 0.016) + 0.03 * _bump(a, y, 0.35, MOUTH, 0.05, 0.05)
     dz -= 0.022 * _bump(x, y, 0, -0.75, 0.035, 0.06)
     dz -= 0.060 * _bump(x, y, 0, -1.125, 0.20, 0.050)
-    dz += 0.075 * _bump(x, y, 0, -1.34, 0.19, 0.12)
+    dz += 0.105 * _bump(x, y, 0, -1.36, 0.20, 0.13)
     # Cheekbones out, temples and hollow of the cheek in, the fold between nose and mouth.
     cheek = _bump(a, y, 0.60, -0.27, 0.17, 0.16)
     dz += 0.075 * cheek
@@ -207,11 +211,11 @@ def _shape_fields() -> dict[str, Field]:
         "skull depth": lambda x, y, z: (0, 0, 0.07 * np.minimum(z, 0)),
         "forehead slope": lambda x, y, z: (0, 0, -0.12 * _step(0.25, 1.2, y) * front(z)),
         "forehead width": lambda x, y, z: (0.07 * x * _step(0.0, 0.6, y), 0, 0),
-        "jaw width": lambda x, y, z: (0.12 * x * _step(-0.45, -1.0, y) * _step(-1.7, -1.5, y), 0, 0),
-        "jaw angle": lambda x, y, z: (sign(x) * 0.075 * at(x, y, 0.62, -1.05, 0.22, 0.17), -0.03 * at(x, y, 0.6, -1.15, 0.2, 0.15), 0),
-        "chin width": lambda x, y, z: (0.28 * x * exp(-0.5 * ((y + 1.42) / 0.13) ** 2), 0, 0),
-        "chin length": lambda x, y, z: (0, -0.10 * _step(-1.1, -1.45, y) * front(z), 0),
-        "chin forward": lambda x, y, z: (0, 0, 0.10 * _step(-1.0, -1.35, y) * front(z)),
+        "jaw width": lambda x, y, z: (0.085 * x * _step(-0.45, -1.0, y) * _step(-1.7, -1.5, y), 0, 0),
+        "jaw angle": lambda x, y, z: (sign(x) * 0.05 * at(x, y, 0.62, -1.05, 0.22, 0.17), -0.03 * at(x, y, 0.6, -1.15, 0.2, 0.15), 0),
+        "chin width": lambda x, y, z: (0.20 * x * exp(-0.5 * ((y + 1.42) / 0.13) ** 2), 0, 0),
+        "chin length": lambda x, y, z: (0, -0.065 * _step(-1.1, -1.45, y) * front(z), 0),
+        "chin forward": lambda x, y, z: (0, 0, 0.06 * _step(-1.0, -1.35, y) * front(z)),
         "cheekbones": lambda x, y, z: (sign(x) * 0.05 * at(x, y, 0.75, -0.22, 0.2, 0.17), 0, 0.06 * at(x, y, 0.6, -0.24, 0.16, 0.13) * front(z)),
         "cheek fullness": lambda x, y, z: (sign(x) * 0.05 * at(x, y, 0.70, -0.75, 0.2, 0.25), 0, 0.075 * at(x, y, 0.52, -0.68, 0.2, 0.22) * front(z)),
         "brow ridge": lambda x, y, z: (0, -0.015 * at(x, y, 0.35, 0.2, 0.3, 0.1), 0.055 * at(x, y, 0.33, 0.23, 0.28, 0.09) * front(z)),
@@ -235,8 +239,8 @@ def _shape_fields() -> dict[str, Field]:
         "upper lip": lambda x, y, z: (0, 0.030 * _bump(x, y, 0, -0.85, 0.25, 0.05) * front(z), 0.03 * _bump(x, y, 0, -0.865, 0.22, 0.045) * front(z)),
         "lower lip": lambda x, y, z: (0, -0.034 * _bump(x, y, 0, -1.03, 0.25, 0.06) * front(z), 0.035 * _bump(x, y, 0, -1.005, 0.22, 0.055) * front(z)),
         "jaws forward": lambda x, y, z: (0, 0, 0.075 * _bump(x, y, 0, -0.90, 0.30, 0.22) * front(z)),
-        "mouth tilt": lambda x, y, z: (0, 0.05 * x * _bump(x, y, 0, MOUTH, 0.4, 0.15) * front(z), 0),
-        "mouth corners": lambda x, y, z: (0, 0.028 * at(x, y, 0.33, MOUTH, 0.10, 0.10) * front(z), 0),
+        "mouth tilt": lambda x, y, z: (0, 0.025 * x * _bump(x, y, 0, MOUTH, 0.4, 0.15) * front(z), 0),
+        "mouth corners": lambda x, y, z: (0, 0.018 * at(x, y, 0.33, MOUTH, 0.10, 0.10) * front(z), 0),
         "neck width": lambda x, y, z: (0.10 * x * _step(-1.3, -1.6, y) * _step(-2.3, -2.0, y), 0, 0),
     }  # fmt: skip
 
@@ -288,14 +292,14 @@ def _expression_fields() -> dict[str, Field]:
     return {"smile": smile, "open mouth": opened, "frown": frown, "surprise": surprise}
 
 
-def _head_rows() -> np.ndarray:
+def _head_rows(count: int) -> np.ndarray:
     """Heights of the rows of the head, dense at eyes, nose and mouth, with two rows at the edges of the lips."""
     fine, curves = _skull_curves()
     y = curves[:, 0]
     density = 0.55 + 0.9 * np.exp(-0.5 * ((y - 0.0) / 0.13) ** 2) + 0.5 * np.exp(-0.5 * ((y - 0.25) / 0.1) ** 2)
     density += 1.0 * np.exp(-0.5 * ((y + 0.58) / 0.10) ** 2) + 1.1 * np.exp(-0.5 * ((y + 0.93) / 0.11) ** 2)
     total = np.cumsum(density * np.gradient(fine))
-    rows = np.interp(np.linspace(total[0], total[-1], 82), total, fine)
+    rows = np.interp(np.linspace(total[0], total[-1], count), total, fine)
     heights = np.interp(rows, fine, y)
     low = int(np.argmin(np.abs(heights - (MOUTH - _LIPS_APART))))
     heights[low - 1 : low + 1] = [MOUTH + _LIPS_APART, MOUTH - _LIPS_APART]
@@ -307,18 +311,25 @@ def _grid(rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return r, c
 
 
-def _parts() -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Every part as a grid of canonical points `[R, C, 3]` and of how far it follows the head `[R, C]`."""
+def _parts(detail: float) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Every part as a grid of canonical points `[R, C, 3]` and of how far it follows the head `[R, C]`.
+
+    detail: 1 for as many rows and columns as a large picture needs, less for fewer.
+    """
+
+    def line(start: float, stop: float, count: int) -> np.ndarray:
+        return np.linspace(start, stop, max(2, round(detail * (count - 1) / 2) * 2 + 1 if count % 2 else round(detail * count)))
+
     parts: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-    u = np.linspace(-1, 1, 79)
+    u = line(-1, 1, 79)
     angles = 1.75 * (0.55 * u + 0.45 * u**3)
-    back = np.linspace(1.75, math.pi, 8)[1:]
+    back = line(1.75, math.pi, 8)[1:]
     angles = np.concatenate([-back[::-1], angles, back])
-    y, angle = _grid(_head_rows(), angles)
+    y, angle = _grid(_head_rows(round(82 * detail)), angles)
     head = _skull(angle, y)
     parts["head"] = (head, np.ones_like(y))
 
-    around, out = _grid(np.linspace(0, 2 * math.pi, 19), np.linspace(0.0, 1.0, 7))
+    around, out = _grid(line(0, 2 * math.pi, 19), np.linspace(0.0, 1.0, 7))
     radius = np.array([0.0, 0.25, 0.5, 0.72, 0.88, 1.0, 0.97])[None] + 0 * around
     height = np.array([-0.035, -0.03, 0.0, 0.035, 0.085, 0.06, -0.07])[None] + 0 * around
     across = radius * (0.165 + 0.03 * np.sin(around)) * np.cos(around)
@@ -331,17 +342,17 @@ def _parts() -> dict[str, tuple[np.ndarray, np.ndarray]]:
     parts["right ear"] = (ear, np.ones_like(across))
     parts["left ear"] = (ear * np.array([-1, 1, 1]), np.ones_like(across))
 
-    y, angle = _grid(np.linspace(-0.8, -2.15, 10), np.linspace(-math.pi, math.pi, 29))
+    y, angle = _grid(line(-0.8, -2.15, 10), line(-math.pi, math.pi, 29))
     slide = (-0.8 - y) / 1.35
     neck = np.stack([(0.56 + 0.08 * slide**2) * np.sin(angle), y, -0.10 - 0.2 * slide + (0.50 + 0.06 * slide) * np.cos(angle)], -1)
     parts["neck"] = (neck, 1 - 0.85 * _step(0, 1, slide))
 
-    down, angle = _grid(np.linspace(0, 1, 30), np.linspace(-math.pi, math.pi, 57))
+    down, angle = _grid(line(0, 1, 30), line(-math.pi, math.pi, 57))
     y = 1.515 - 2.5 * down**1.15
     cap = _skull(angle, y)
     parts["cap"] = (cap, np.ones_like(y))
 
-    down, angle = _grid(np.linspace(0, 1, 16), np.concatenate([np.linspace(0.85, 1.6, 12), np.linspace(1.7, 2 * math.pi - 1.7, 22), np.linspace(2 * math.pi - 1.6, 2 * math.pi - 0.85, 12)]))
+    down, angle = _grid(line(0, 1, 16), np.concatenate([line(0.85, 1.6, 12), line(1.7, 2 * math.pi - 1.7, 22), line(2 * math.pi - 1.6, 2 * math.pi - 0.85, 12)]))
     y = 0.95 - 3.0 * down
     curtain = _skull(angle, np.maximum(y, 0.0 + 0 * y))
     curtain[..., 1] = y
@@ -350,12 +361,12 @@ def _parts() -> dict[str, tuple[np.ndarray, np.ndarray]]:
     level = np.array([-1.62, -1.75, -1.86, -1.97, -2.12, -2.35, -2.8, -3.4])
     half = np.array([0.60, 0.70, 0.92, 1.28, 1.75, 2.10, 2.25, 2.30])
     deep = np.array([0.50, 0.56, 0.63, 0.70, 0.78, 0.85, 0.90, 0.95])
-    row, angle = _grid(np.arange(8), np.linspace(-math.pi, math.pi, 41))
+    row, angle = _grid(np.arange(8), line(-math.pi, math.pi, 41))
     trunk = np.stack([half[row.astype(int)] * np.sin(angle), level[row.astype(int)] + 0 * angle, -0.32 + deep[row.astype(int)] * np.cos(angle)], -1)
     trunk[..., 1] -= 0.16 * np.cos(angle) * _step(1.5, 0.6, trunk[..., 0]) * (row < 5)
     parts["trunk"] = (trunk, np.zeros_like(angle))
 
-    v, w = _grid(np.linspace(1, -1, 8), np.linspace(-1, 1, 9))
+    v, w = _grid(line(1, -1, 8), line(-1, 1, 9))
     bow = np.sqrt(np.clip(1 - 0.5 * v**2, 0, 1))
     lens = np.stack([0.43 + 0.33 * w * bow, -0.03 + 0.235 * v * np.sqrt(np.clip(1 - 0.5 * w**2, 0, 1)), 0 * v], -1)
     lens[..., 2] = 1.36 - 0.36 * np.maximum(lens[..., 0], 0) ** 2.2
@@ -368,7 +379,7 @@ def _parts() -> dict[str, tuple[np.ndarray, np.ndarray]]:
     parts["right temple"] = (temple, np.ones_like(v))
     parts["left temple"] = (temple * np.array([-1, 1, 1]), np.ones_like(v))
 
-    v, w = _grid(np.linspace(0, 1, 16), np.linspace(-1, 1, 21))
+    v, w = _grid(line(0, 1, 16), line(-1, 1, 21))
     top = -0.17 - 0.30 * np.abs(w) ** 1.5
     y = top + (-1.535 + 0.22 * np.abs(w) ** 2 - top) * v
     cover = _skull(1.42 * w, y)
@@ -376,7 +387,7 @@ def _parts() -> dict[str, tuple[np.ndarray, np.ndarray]]:
     cover[..., 0] *= 1.03
     parts["mask"] = (cover, np.ones_like(v))
 
-    v, angle = _grid(np.linspace(0, 1, 12), np.linspace(-math.pi, math.pi, 45))
+    v, angle = _grid(line(0, 1, 12), line(-math.pi, math.pi, 45))
     swell = np.sin(math.pi * v) ** 0.5 + 0.14 * np.sin(3 * math.pi * v) * np.cos(angle / 2)
     y = -0.62 - 1.5 * v - 0.10 * np.cos(angle + 0.6) * (1 - v)
     scarf = np.stack([(0.86 + 0.20 * swell) * np.sin(angle), y, 0.13 + (0.98 + 0.22 * swell) * np.cos(angle)], -1)
@@ -387,9 +398,10 @@ def _parts() -> dict[str, tuple[np.ndarray, np.ndarray]]:
     return parts
 
 
-@lru_cache(maxsize=1)
-def template() -> Template:
-    parts = _parts()
+@lru_cache(maxsize=2)
+def template(detail: float) -> Template:
+    """The template with as many vertices as `detail` asks for; 1 is the finest."""
+    parts = _parts(detail)
     points, grids, faces, material, one_sided, follows = [], [], [], [], [], []
     start, names = 0, list(PARTS)
     for name in names:
@@ -454,9 +466,8 @@ def template() -> Template:
     )
 
 
-def mesh(identity: Identity, nuisance: Nuisance) -> Mesh:
+def mesh(identity: Identity, nuisance: Nuisance, model: Template) -> Mesh:
     """The M heads, posed and dressed, in camera axes."""
-    model = on_device(identity.shape.device)
     count = len(identity)
     flat = model.shape.flatten(1)
     points = model.rest + (identity.shape @ flat).view(count, -1, 3)
@@ -470,7 +481,8 @@ def mesh(identity: Identity, nuisance: Nuisance) -> Mesh:
         return slice(start, start + rows * columns)
 
     _beard(points, model, identity, part("head"))
-    _hair(points, model, identity.hair_with(nuisance), part("cap"), part("curtain"))
+    hidden = torch.zeros(points.shape[:2], dtype=torch.bool, device=points.device)
+    _hair(points, hidden, model, identity.hair_with(nuisance), part("head"), part("cap"), part("curtain"))
 
     # Pose: yaw, pitch and roll about the neck, as far as the vertex follows the head.
     follows = model.follows
@@ -480,7 +492,6 @@ def mesh(identity: Identity, nuisance: Nuisance) -> Mesh:
     moved = rotate(moved, angles[:, 0], angles[:, 1], angles[:, 2])
     points = moved + pivot
 
-    # Occluders that are not worn shrink to a point, which no pixel sees.
     worn = {"sunglasses": ("left lens", "right lens", "bridge", "left temple", "right temple"), "mask": ("mask",), "scarf": ("scarf",), "block": ("block",)}
     block = points[:, part("block")]
     look = nuisance.look
@@ -496,10 +507,9 @@ def mesh(identity: Identity, nuisance: Nuisance) -> Mesh:
     )
     points[:, part("block")] = block
     for name, pieces in worn.items():
-        absent = nuisance.occluder != OCCLUDERS.index(name)
         for piece in pieces:
-            points[absent, part(piece)] = 0.0
-    return Mesh(points, _normals(points, model))
+            hidden[:, part(piece)] = (nuisance.occluder != OCCLUDERS.index(name))[:, None]
+    return Mesh(points, _normals(points, model), hidden)
 
 
 def rotate(points: Tensor, yaw: Tensor, pitch: Tensor, roll: Tensor) -> Tensor:
@@ -515,9 +525,9 @@ def rotate(points: Tensor, yaw: Tensor, pitch: Tensor, roll: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=4)
-def on_device(device: torch.device) -> Template:
+def on_device(detail: float, device: torch.device) -> Template:
     """The template with its tensors on a device."""
-    return Template(*(field.to(device) if isinstance(field, Tensor) else field for field in template()))
+    return Template(*(field.to(device) if isinstance(field, Tensor) else field for field in template(detail)))
 
 
 def smooth(low: float | Tensor, high: float | Tensor, values: Tensor) -> Tensor:
@@ -532,8 +542,9 @@ def hairline(angle: Tensor, hair: Tensor) -> Tensor:
     fringe, recede = hair[:, HAIR.index("fringe"), None], hair[:, HAIR.index("recede"), None]
     front = 0.93 + 0.05 * torch.cos(3 * a) + recede * (0.10 + 0.28 * torch.exp(-0.5 * ((a - 0.55) / 0.22) ** 2))
     front = front + (0.44 + 0.03 * torch.sin(9 * angle) - front) * fringe
-    side = front + (-0.12 - front) * smooth(0.72, 1.30, a)
-    return side + (-0.88 - side) * smooth(1.55, 2.1, a)
+    temple = front + (-0.10 - front) * smooth(0.72, 1.20, a)
+    ear = temple + (0.20 - temple) * smooth(1.28, 1.42, a)
+    return ear + (-0.88 - ear) * smooth(1.85, 2.25, a)
 
 
 def _beard(points: Tensor, model: Template, identity: Identity, part: slice) -> None:
@@ -547,14 +558,16 @@ def _beard(points: Tensor, model: Template, identity: Identity, part: slice) -> 
 def beard_area(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
     """Where a beard grows, 0 to 1: jaw, chin and sideburns, not the lips."""
     a = x.abs()
-    low = smooth(-0.62 - 0.30 * (1 - (a / 0.75).clamp(0, 1) ** 2), -0.95 - 0.2 * (1 - (a / 0.6).clamp(0, 1)), y)
-    burns = smooth(0.72, 0.85, a) * smooth(-0.02, -0.35, y) * smooth(-0.02, 0.12, z)
-    mouth = smooth(0.30, 0.43, ((a / 1.0) ** 2 + ((y - MOUTH) / 0.55) ** 2).sqrt())
+    line = -0.98 + 0.78 * smooth(0.34, 0.88, a) ** 1.3
+    low = smooth(line + 0.03, line - 0.10, y) * smooth(-0.12, 0.02, z + 0.35 * smooth(-0.6, -0.9, y))
+    mouth = smooth(0.30, 0.43, (a**2 + ((y - MOUTH) / 0.55) ** 2).sqrt())
     soul = smooth(0.10, 0.03, a) * smooth(-1.06, -1.10, y)
-    return torch.maximum(low * torch.maximum(mouth, soul), burns)
+    return low * torch.maximum(mouth, soul)
 
 
-def _hair(points: Tensor, model: Template, hair: Tensor, cap: slice, curtain: slice) -> None:
+def _hair(
+    points: Tensor, hidden: Tensor, model: Template, hair: Tensor, head: slice, cap: slice, curtain: slice
+) -> None:
     """Lift the cap off the skull where hair grows, sink it elsewhere; let the curtain hang down to its length."""
     top, side, length, part, curl, wave = (hair[:, HAIR.index(n), None] for n in ("top", "side", "length", "part", "curl", "wave"))
     x, y, z = model.canonical[cap].unbind(-1)
@@ -567,10 +580,13 @@ def _hair(points: Tensor, model: Template, hair: Tensor, cap: slice, curtain: sl
     lumps = torch.sin(9 * x + 5 * y + 2) * torch.sin(8 * y + 6 * z) + 0.6 * torch.sin(17 * x - 11 * z) * torch.sin(15 * y + 4)
     lift = lift * (1 + 0.22 * curl * lumps) + 0.02 * wave * torch.sin(11 * angle + 4 * y)
     grows = smooth(-0.02, 0.03, y - edge)
-    offset = grows * (0.02 + lift * above) - 0.10 * (1 - grows)
+    offset = grows * (0.006 + lift * above) - 0.10 * (1 - grows)
     outwards = torch.stack([x, 0.75 * y.clamp(min=0), z + 0.1], -1)
     outwards = outwards / outwards.norm(dim=-1, keepdim=True).clamp(min=1e-6)
     points[:, cap] += offset[..., None] * outwards
+    hidden[:, cap] = y - edge < -0.2
+    x, y, z = model.canonical[head].unbind(-1)
+    hidden[:, head] = y - hairline(torch.atan2(x, z + 0.1), hair) > 0.4
 
     x, y, z = model.canonical[curtain].unbind(-1)
     angle = torch.atan2(x, z + 0.1)
@@ -586,7 +602,8 @@ def _hair(points: Tensor, model: Template, hair: Tensor, cap: slice, curtain: sl
     tapered = (0.12 * torch.sin(13 * angle + 3)) * 0.5
     height = torch.maximum(hanging[..., 1], end + tapered)
     hanging = torch.stack([hanging[..., 0], height, hanging[..., 2]], -1)
-    points[:, curtain] = torch.where((length > 0.15)[..., None], hanging, torch.zeros_like(hanging))
+    points[:, curtain] = hanging
+    hidden[:, curtain] = (length < 0.15) | (y < end - 0.3)
 
 
 def _normals(points: Tensor, model: Template) -> Tensor:

@@ -140,7 +140,7 @@ def sample_identities(people: int, seed: int = 0) -> Identity:
 
     man = (uniform() < 0.5).float()
     age = uniform() ** 1.3
-    shape = 0.85 * normal(len(SHAPE))
+    shape = 0.7 * normal(len(SHAPE))
     mean_of_men = {
         "jaw width": 0.6, "jaw angle": 0.7, "chin width": 0.6, "chin length": 0.4, "brow ridge": 0.9, "nose length": 0.3,
         "nose width": 0.3, "nose height": 0.3, "nasion": 0.4, "eye opening": -0.4, "eye size": -0.3, "eye depth": 0.5,

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ...errors import MetaFaceError
 from .appearance import background, paint
-from .geometry import Mesh, mesh, on_device, smooth
+from .geometry import Mesh, Template, mesh, on_device, smooth
 from .parameters import Identity, Nuisance
 from .zbuffer import zbuffer
 
@@ -25,7 +25,8 @@ class Buffers(NamedTuple):
     """What the P surface samples of M pictures are, before any light: the input to every kind of shading.
 
     pixels int64 `[P]`: flat index into `[M, H, W]`; image int64 `[P]`; canonical, position, normal `[P, 3]` in
-    template and in camera axes; material int64 `[P]`; depth `[M, H, W]`: distance from the camera in half heads,
+    template and in camera axes; material int64 `[P]`; corners int64 and weights `[P, 3]`: the vertices (of all heads in
+    a row) between which the sample lies; depth `[M, H, W]`: distance from the camera in half heads,
     infinite for background.
     """
 
@@ -35,12 +36,13 @@ class Buffers(NamedTuple):
     position: Tensor
     normal: Tensor
     material: Tensor
+    corners: Tensor
+    weights: Tensor
     depth: Tensor
 
 
-def buffers(heads: Mesh, nuisance: Nuisance, height: int, width: int) -> Buffers:
+def buffers(heads: Mesh, model: Template, nuisance: Nuisance, height: int, width: int) -> Buffers:
     """Rasterise the heads as the camera sees them."""
-    model = on_device(heads.points.device)
     x, y, z = heads.points.unbind(-1)
     away = _DISTANCE - z
     focal = height * (_DISTANCE - _FACE) / _VIEW * nuisance.scale[:, None] / away
@@ -49,22 +51,24 @@ def buffers(heads: Mesh, nuisance: Nuisance, height: int, width: int) -> Buffers
     screen = torch.stack(
         [width / 2 + moved[:, :1] + x * focal, height / 2 - moved[:, 1:] - (y - _CENTRE) * focal, 1 - near / away], -1
     )
-    seen = zbuffer(screen, model.faces, height, width, model.one_sided)
+    seen = zbuffer(screen, model.faces, height, width, model.one_sided, heads.hidden)
     image = seen.pixels // (height * width)
-    weights = seen.weights[:, :, None]
-
-    def blend(values: Tensor) -> Tensor:
-        return (values * weights).sum(1)
-
+    canonical = model.canonical.expand_as(heads.points)
     corners = image[:, None] * len(model.canonical) + seen.corners
-    normal = blend(heads.normals.view(-1, 3)[corners])
-    position = blend(heads.points.view(-1, 3)[corners])
+    values = _interpolate(torch.cat([heads.points, heads.normals, canonical], 2), corners, seen.weights)
+    position, normal, canonical = values[:, :3], values[:, 3:6], values[:, 6:]
     view = torch.nn.functional.normalize(torch.tensor([0.0, 0.0, _DISTANCE], device=x.device) - position, dim=1)
     normal = torch.nn.functional.normalize(normal, dim=1)
     normal = torch.where((normal * view).sum(1, keepdim=True) < -0.15, -normal, normal)  # seen from behind
     material = model.material[seen.face.view(-1)[seen.pixels]]
     depth = torch.where(seen.depth < 1, near / (1 - seen.depth).clamp(min=1e-6), torch.inf)
-    return Buffers(seen.pixels, image, blend(model.canonical[seen.corners]), position, normal, material, depth)
+    return Buffers(seen.pixels, image, canonical, position, normal, material, corners, seen.weights, depth)
+
+
+def _interpolate(vertices: Tensor, corners: Tensor, weights: Tensor) -> Tensor:
+    """Barycentric means `[P, C]` of what `vertices` `[M, V, C]` hold: weighted sums of rows, so an embedding bag."""
+    table = vertices.reshape(-1, vertices.shape[2])
+    return torch.nn.functional.embedding_bag(corners, table, per_sample_weights=weights, mode="sum")
 
 
 def light_direction(nuisance: Nuisance) -> Tensor:
@@ -75,9 +79,8 @@ def light_direction(nuisance: Nuisance) -> Tensor:
     )
 
 
-def shadow(heads: Mesh, light: Tensor, found: Buffers, size: int) -> Tensor:
+def shadow(heads: Mesh, model: Template, light: Tensor, found: Buffers, size: int) -> Tensor:
     """How much of the directed light reaches each sample `[P]`, 0 to 1: what the light sees is lit (a shadow map)."""
-    model = on_device(light.device)
     up = torch.tensor([0.0, 1.0, 0.0], device=light.device).expand_as(light)
     right = torch.nn.functional.normalize(torch.linalg.cross(up, light, dim=1), dim=1)
     up = torch.linalg.cross(light, right, dim=1)
@@ -86,10 +89,10 @@ def shadow(heads: Mesh, light: Tensor, found: Buffers, size: int) -> Tensor:
     unit = torch.tensor([size / (2 * _REACH), size / (2 * _REACH), 1 / (4 * _REACH)], device=light.device)
     origin = torch.tensor([size / 2, size / 2, 0.5], device=light.device)
     screen = (heads.points - middle) @ axes.transpose(1, 2) * unit + origin
-    depth = zbuffer(screen, model.faces, size, size).depth
+    depth = zbuffer(screen, model.faces, size, size, model.one_sided, heads.hidden).depth
 
-    lifted = found.position + 0.045 * found.normal
-    column, row, far = (((lifted - middle)[:, None] * axes[found.image]).sum(2) * unit + origin).unbind(1)
+    lifted = screen + (0.045 * heads.normals) @ axes.transpose(1, 2) * unit  # off the surface: no self-shadow
+    column, row, far = _interpolate(lifted, found.corners, found.weights).unbind(1)
     column, row = column - 0.5, row - 0.5
     c0, r0 = column.floor(), row.floor()
     fc, fr = column - c0, row - r0
@@ -103,12 +106,12 @@ def shadow(heads: Mesh, light: Tensor, found: Buffers, size: int) -> Tensor:
     return lit
 
 
-def shade(found: Buffers, heads: Mesh, identity: Identity, nuisance: Nuisance, height: int) -> Tensor:
+def shade(found: Buffers, heads: Mesh, model: Template, identity: Identity, nuisance: Nuisance, height: int) -> Tensor:
     """Linear RGB `[P, 3]`: albedo under ambient and directed light, with highlights and cast shadows."""
     image = found.image
     look = paint(found.canonical, found.material, image, identity, nuisance, _VIEW / height)
     light = light_direction(nuisance)
-    lit = shadow(heads, light, found, max(64, height))
+    lit = shadow(heads, model, light, found, max(64, 3 * height // 4))
     direction, normal = light[image], found.normal
     cosine = (normal * direction).sum(1)
     # Light bleeds around the edge of the shade in skin, red farther than green and blue.
@@ -134,12 +137,11 @@ def shade(found: Buffers, heads: Mesh, identity: Identity, nuisance: Nuisance, h
 def _hash(seed: Tensor, count: int) -> Tensor:
     """Approximately normal numbers `[M, count]` that depend on nothing but (seed, position)."""
     mask = 2**31 - 1
-    state = (seed[:, None] % mask) * 48271 + torch.arange(count, device=seed.device) * 69621 + 12345
-    total = torch.zeros(state.shape, device=seed.device)
-    for shift in (13, 7, 11):
-        state = (state ^ (state >> shift)) % mask * 1103515245 % mask
-        total = total + state.float() / mask
-    return (total - 1.5) * 2.0
+    state = (seed[:, None] + torch.arange(count, device=seed.device) * 2654435761) & mask
+    for shift in (15, 13, 16):
+        state = ((state ^ (state >> shift)) * 1274126177) & mask
+    low, high = state & 1023, (state >> 10) & 1023
+    return (low + high + (state >> 20) - 2046).float() * (2 / 2048)  # a sum of three uniform numbers
 
 
 def camera(linear: Tensor, nuisance: Nuisance) -> Tensor:
@@ -164,7 +166,7 @@ def camera(linear: Tensor, nuisance: Nuisance) -> Tensor:
 
 def render(identity: Identity, nuisance: Nuisance, size: int = 64, device: torch.device | str = "cpu") -> Tensor:
     """Pictures of M people, uint8 `[M, 3, size, size]`: row m of `identity` as row m of `nuisance` says."""
-    return torch.cat([_render(i, n, size)[0] for i, n in _batches(identity, nuisance, size, device)])
+    return torch.cat([camera(_expose(i, n, size)[0], n) for i, n in _batches(identity, nuisance, size, device)])
 
 
 def render_with_mask(
@@ -175,8 +177,13 @@ def render_with_mask(
     Returns uint8 `[M, 3, size, size]`, the share of each pixel that anything but background covers as uint8
     `[M, 1, size, size]`, and the pictures without anybody on them, uint8 `[M, 3, size, size]`.
     """
-    parts = [_render(i, n, size) for i, n in _batches(identity, nuisance, size, device)]
-    return tuple(torch.cat(column) for column in zip(*parts, strict=True))  # type: ignore[return-value]
+    pictures, covers, empties = [], [], []
+    for i, n in _batches(identity, nuisance, size, device):
+        picture, cover, empty = _expose(i, n, size)
+        pictures.append(camera(picture, n))
+        covers.append((cover * 255).round().to(torch.uint8))
+        empties.append(camera(empty, n))
+    return torch.cat(pictures), torch.cat(covers), torch.cat(empties)
 
 
 def _batches(identity: Identity, nuisance: Nuisance, size: int, device: torch.device | str):  # type: ignore[no-untyped-def]
@@ -194,16 +201,18 @@ def _batches(identity: Identity, nuisance: Nuisance, size: int, device: torch.de
 
 
 @torch.no_grad()
-def _render(identity: Identity, nuisance: Nuisance, size: int) -> tuple[Tensor, Tensor, Tensor]:
-    fine = 2 * size  # four samples per pixel
-    heads = mesh(identity, nuisance)
-    found = buffers(heads, nuisance, fine, fine)
-    color = shade(found, heads, identity, nuisance, fine)
-    empty = background(nuisance, fine, fine)
-    canvas = empty.permute(0, 2, 3, 1).reshape(-1, 3).clone()
-    canvas[found.pixels] = color.clamp(0, 4)
-    linear = canvas.view(len(identity), fine, fine, 3).permute(0, 3, 1, 2)
-    cover = torch.isfinite(found.depth).float()[:, None]
+def _expose(identity: Identity, nuisance: Nuisance, size: int) -> tuple[Tensor, Tensor, Tensor]:
+    """What falls on the sensor: the scene, linear RGB `[M, 3, H, W]`; the share of each pixel that is not background
+    `[M, 1, H, W]`; the background alone. Each pixel is the mean of four samples."""
+    fine = 2 * size
+    model = on_device(1.0 if size > 96 else 0.65, identity.shape.device)
+    heads = mesh(identity, nuisance, model)
+    found = buffers(heads, model, nuisance, fine, fine)
+    color = shade(found, heads, model, identity, nuisance, fine)
+    empty = background(nuisance, size, size)
+    canvas = empty.repeat_interleave(2, 2).repeat_interleave(2, 3).permute(0, 2, 3, 1).reshape(-1, 3)
+    canvas[found.pixels] = color.clamp(0, 1.3)
+    scene = canvas.view(len(identity), fine, fine, 3).permute(0, 3, 1, 2)
+    cover = torch.isfinite(found.depth).to(color.dtype)[:, None]
     pool = torch.nn.functional.avg_pool2d
-    picture = camera(pool(linear.clamp(max=1.3), 2), nuisance)
-    return picture, (pool(cover, 2) * 255).round().to(torch.uint8), camera(pool(empty, 2), nuisance)
+    return pool(scene, 2), pool(cover, 2), empty

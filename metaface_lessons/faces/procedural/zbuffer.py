@@ -27,7 +27,14 @@ class Visible(NamedTuple):
     depth: Tensor
 
 
-def zbuffer(screen: Tensor, faces: Tensor, height: int, width: int, one_sided: Tensor | None = None) -> Visible:
+def zbuffer(
+    screen: Tensor,
+    faces: Tensor,
+    height: int,
+    width: int,
+    one_sided: Tensor | None = None,
+    hidden: Tensor | None = None,
+) -> Visible:
     """Find the nearest triangle at the centre of every pixel.
 
     screen: float `[M, V, 3]`, vertices as (column, row, depth): pixel (i, j) has its centre at (j + ½, i + ½); depth
@@ -35,78 +42,79 @@ def zbuffer(screen: Tensor, faces: Tensor, height: int, width: int, one_sided: T
     faces: int64 `[F, 3]`, vertices of each triangle, the same for all images.
     one_sided: bool `[F]`, triangles that are dropped where they turn their back (clockwise on the screen, as rows
         grow downwards: where their area is positive).
+    hidden: bool `[M, V]`; a triangle whose first corner is hidden is left out.
 
-    Each triangle proposes the pixel centres inside its bounding box; the minimum of (depth, index of the triangle)
+    Each triangle tests every pixel centre inside its bounding box; the minimum of (depth, index of the triangle)
     wins, so the result does not depend on the order in which a device works.
     """
-    images, faces_count = len(screen), len(faces)
-    device = screen.device
-    corner = [screen[:, faces[:, k]] for k in range(3)]
-    (x0, y0, z0), (x1, y1, z1), (x2, y2, z2) = (c.unbind(-1) for c in corner)
+    images, count = len(screen), len(faces)
+    x, y, z = (screen[:, :, axis].contiguous() for axis in range(3))
+    first, second, third = faces.unbind(1)
+    x0, x1, x2, y0, y1, y2 = x[:, first], x[:, second], x[:, third], y[:, first], y[:, second], y[:, third]
     area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
-    left = torch.ceil(torch.minimum(torch.minimum(x0, x1), x2) - 0.5).clamp(min=0)
-    right = torch.floor(torch.maximum(torch.maximum(x0, x1), x2) - 0.5).clamp(max=width - 1)
-    top = torch.ceil(torch.minimum(torch.minimum(y0, y1), y2) - 0.5).clamp(min=0)
-    bottom = torch.floor(torch.maximum(torch.maximum(y0, y1), y2) - 0.5).clamp(max=height - 1)
+    left = (torch.minimum(torch.minimum(x0, x1), x2) - 0.5).ceil_().clamp_(min=0)
+    right = (torch.maximum(torch.maximum(x0, x1), x2) - 0.5).floor_().clamp_(max=width - 1)
+    top = (torch.minimum(torch.minimum(y0, y1), y2) - 0.5).ceil_().clamp_(min=0)
+    bottom = (torch.maximum(torch.maximum(y0, y1), y2) - 0.5).floor_().clamp_(max=height - 1)
     wanted = (right >= left) & (bottom >= top) & (area.abs() > 1e-9)
     if one_sided is not None:
         wanted &= (area < 0) | ~one_sided
-    kept = wanted.flatten().nonzero()[:, 0]
-
-    def pick(values: Tensor) -> Tensor:
-        return values.reshape(-1)[kept]
-
-    x0, y0, z0, x1, y1, z1, x2, y2, z2 = map(pick, (x0, y0, z0, x1, y1, z1, x2, y2, z2))
-    area, left, top, right, bottom = map(pick, (area, left, top, right, bottom))
-    columns, rows = (right - left).long() + 1, (bottom - top).long() + 1
-
-    # Barycentric coordinates and depth are affine in the offset from the first corner: two slopes each.
-    slopes = torch.stack(
-        [
-            (y2 - y0) / area,
-            (x0 - x2) / area,
-            (y0 - y1) / area,
-            (x1 - x0) / area,
-            left + 0.5 - x0,
-            top + 0.5 - y0,
-            z0,
-            z1 - z0,
-            z2 - z0,
-        ],
-        dim=1,
+    if hidden is not None:
+        wanted &= ~hidden[:, first]
+    kept = wanted.view(-1).nonzero()[:, 0]
+    x0, x1, x2, y0, y1, y2, area, left, top, right, bottom = (
+        values.view(-1)[kept] for values in (x0, x1, x2, y0, y1, y2, area, left, top, right, bottom)
     )
-    count = columns * rows
-    owner = torch.repeat_interleave(torch.arange(len(kept), device=device), count)
-    nth = torch.arange(len(owner), device=device) - (count.cumsum(0) - count)[owner]
-    wide = columns[owner]
-    down = nth // wide
-    across = nth - down * wide
-    b1x, b1y, b2x, b2y, offset_x, offset_y, near, rise1, rise2 = slopes[owner].unbind(1)
-    offset_x, offset_y = offset_x + across, offset_y + down
-    b1 = b1x * offset_x + b1y * offset_y
-    b2 = b2x * offset_x + b2y * offset_y
-    depth = near + b1 * rise1 + b2 * rise2
-    inside = ((b1 >= 0) & (b2 >= 0) & (b1 + b2 <= 1) & (depth >= 0) & (depth <= 1)).nonzero()[:, 0]
+    image = kept // count
+    face = kept - image * count
+    corners = faces[face]
+    z0, z1, z2 = z.view(-1)[image[:, None] * z.shape[1] + corners].unbind(1)
 
-    owner = owner[inside]
-    triangle = kept[owner]
-    image = triangle // faces_count
-    face = triangle - image * faces_count
-    first = (image * height + top.long()[owner]) * width + left.long()[owner]
-    pixel = first + down[inside] * width + across[inside]
-    key = ((depth[inside].double() * _DEPTH_STEPS).long() << 32) | face
-    nothing = (_DEPTH_STEPS << 32) | (2**32 - 1)
-    best = torch.full((images * height * width,), nothing, dtype=torch.int64, device=device)
+    # Barycentric coordinates are affine: their values at the first pixel of the box, and their slopes.
+    slope1 = (y2 - y0) / area, (x0 - x2) / area
+    slope2 = (y0 - y1) / area, (x1 - x0) / area
+    start1 = (left + 0.5 - x0) * slope1[0] + (top + 0.5 - y0) * slope1[1]
+    start2 = (left + 0.5 - x0) * slope2[0] + (top + 0.5 - y0) * slope2[1]
+    start = (image * height + top.long()) * width + left.long()
+
+    # Boxes of about one size are tested together: their pixels along the first axis, the triangles along the second.
+    found: list[tuple[Tensor, ...]] = []
+    largest = torch.maximum(right - left, bottom - top) + 1
+    biggest = int(largest.max()) if len(kept) else 0
+    smaller, side = 0, 1
+    while smaller < biggest:
+        these = ((largest > smaller) & (largest <= side)).nonzero()[:, 0]
+        if len(these):
+            steps = torch.arange(side * side, device=screen.device)
+            down, across = steps // side, steps % side
+            b1 = start1[these] + across[:, None] * slope1[0][these] + down[:, None] * slope1[1][these]
+            b2 = start2[these] + across[:, None] * slope2[0][these] + down[:, None] * slope2[1][these]
+            step, nth = (torch.minimum(torch.minimum(b1, b2), 1 - b1 - b2) >= 0).nonzero().unbind(1)
+            framed = (left[these[nth]] + across[step] < width) & (top[these[nth]] + down[step] < height)
+            step, nth = step[framed], nth[framed]
+            owner = these[nth]
+            found.append((owner, start[owner] + down[step] * width + across[step], b1[step, nth], b2[step, nth]))
+        smaller, side = side, side + max(1, side // 2)
+    if not found:
+        found.append((kept[:0], kept[:0], start1[:0], start2[:0]))
+    owner, pixel, b1, b2 = (torch.cat(column) for column in zip(*found, strict=True))
+    near = z0[owner]
+    depth = near + b1 * (z1[owner] - near) + b2 * (z2[owner] - near)
+
+    nothing = (_DEPTH_STEPS << 32) + (1 << 31)
+    key = ((depth.double() * _DEPTH_STEPS).long() << 32) | face[owner]
+    key = torch.where((depth >= 0) & (depth < 1), key, nothing)
+    best = torch.full((images * height * width,), nothing, dtype=torch.int64, device=screen.device)
     best.scatter_reduce_(0, pixel, key, "amin")
-
-    won = (best[pixel] == key).nonzero()[:, 0]  # exactly one fragment per seen pixel
-    pixels, order = pixel[won].sort()
-    won = won[order]
-    fragment = inside[won]
-    weights = torch.stack([1 - b1[fragment] - b2[fragment], b1[fragment], b2[fragment]], dim=1)
-    seen = torch.full((images * height * width,), -1, dtype=torch.int64, device=device)
-    seen[pixels] = face[won]
-    far = torch.ones(images * height * width, dtype=screen.dtype, device=device)
-    far[pixels] = depth[fragment]
+    won = ((best[pixel] == key) & (key < nothing)).nonzero()[:, 0]  # exactly one fragment per seen pixel
+    winner = torch.full_like(best, -1)
+    winner[pixel[won]] = won
+    pixels = (winner >= 0).nonzero()[:, 0]
+    won = winner[pixels]
+    b1, b2, owner = b1[won], b2[won], owner[won]
+    seen = torch.full_like(best, -1)
+    seen[pixels] = face[owner]
+    far = torch.ones(images * height * width, dtype=screen.dtype, device=screen.device)
+    far[pixels] = depth[won]
     shape = (images, height, width)
-    return Visible(seen.view(shape), pixels, faces[face[won]], weights, far.view(shape))
+    return Visible(seen.view(shape), pixels, corners[owner], torch.stack([1 - b1 - b2, b1, b2], 1), far.view(shape))
