@@ -1,0 +1,509 @@
+"""How an exercise is written down, and how an answer is judged.
+
+An exercise is a check function with a name, a title, points, the equation that it practises and hints in steps. Beside
+it stand wrong answers that people typically give, each with the words by which the check must recognise it, and right
+answers in different styles. A test runs them all.
+
+    @exercise("means.of_rows", lesson="02", title="The mean of each row", points=1, equation="(2.1)",
+              hints=("Which axis is a row?", "`x.mean(dim=…)` removes the axis that it is given."))
+    def _(answer):
+        x = torch.tensor([[1.0, 3.0], [5.0, 5.0]])
+        expect(answer(x), torch.tensor([2.0, 5.0]), case="For x = [[1, 3], [5, 5]]",
+               slips={"That is the mean of each column.": x.mean(dim=0)})
+
+    @right_answer("means.of_rows")
+    def _(x):
+        return x.sum(dim=1) / x.shape[1]
+
+    @wrong_answer("means.of_rows", hint="mean of each column")
+    def _(x):
+        return x.mean(dim=0)
+
+The check gets a guarded answer: it works on copies of the arguments, and what it raises counts as the learner's error,
+whereas an error in the check itself never does. An answer is stopped after `SECONDS` seconds where the system has
+interval timers (Linux, macOS) and the check runs in the main thread; elsewhere it takes "Interrupt kernel".
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import importlib
+import inspect
+import linecache
+import numbers
+import pkgutil
+import signal
+import sys
+import sysconfig
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any, TextIO, TypeVar
+
+import numpy as np
+from torch import Tensor
+
+from ..errors import MetaFaceError, unknown
+
+PASSED, WRONG, RAISED, NOT_ATTEMPTED = "passed", "wrong", "raised", "not attempted"
+BROKEN = "broken"  # the check itself failed: says nothing about the answer
+
+SECONDS = 10.0  # an answer is stopped after this time
+PRINTED = 4000  # characters that an answer may print while it is checked
+
+Check = Callable[[Any], None]
+Anything = TypeVar("Anything")
+
+
+class Wrong(Exception):
+    """Raised by a check: the answer is wrong, and the message says in the lesson's words what is."""
+
+
+class AnswerError(Exception):
+    """The learner's code raised `error` when it was called with `arguments`."""
+
+    def __init__(self, error: BaseException, arguments: str) -> None:
+        super().__init__(f"{type(error).__name__}: {error}")
+        self.error, self.arguments = error, arguments
+
+
+class _TimeUp(BaseException):
+    """No `Exception`, so that an answer's `except Exception` does not swallow it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class WrongAnswer:
+    answer: Any
+    hint: str  # must occur in the message with which the check refuses the answer
+
+
+@dataclasses.dataclass(frozen=True)
+class Exercise:
+    """One graded exercise.
+
+    value: the answer is a value (number, tensor, text …), not a function.
+    """
+
+    name: str
+    lesson: str
+    title: str
+    points: int
+    equation: str
+    hints: tuple[str, ...]
+    value: bool
+    check: Check
+    right_answers: list[Any] = dataclasses.field(default_factory=list)
+    wrong_answers: list[WrongAnswer] = dataclasses.field(default_factory=list)
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What came of a check: one of `PASSED`, `WRONG`, `RAISED`, `NOT_ATTEMPTED` (or `BROKEN`), and what to tell."""
+
+    exercise: str
+    kind: str
+    message: str
+
+    @property
+    def passed(self) -> bool:
+        return self.kind == PASSED
+
+    def _ipython_display_(self) -> None:
+        """Silent as the last value of a cell: `check` has shown the message already."""
+
+
+_registry: dict[str, Exercise] = {}
+
+
+def exercise(
+    name: str,
+    *,
+    lesson: str,
+    title: str,
+    points: int = 1,
+    equation: str = "",
+    hints: Sequence[str] = (),
+    value: bool = False,
+) -> Callable[[Check], Check]:
+    """Register the decorated function as the check of a new exercise. It gets the answer and raises `Wrong`."""
+    if name in _registry:
+        raise MetaFaceError(f"There are two exercises called '{name}'. Give each a name of its own.")
+    if points < 1:
+        raise MetaFaceError(f"Exercise '{name}' has {points} points; it needs at least 1.")
+
+    def register(check: Check) -> Check:
+        _registry[name] = Exercise(name, lesson, title, points, equation, tuple(hints), value, check)
+        return check
+
+    return register
+
+
+def right_answer(name: str) -> Callable[[Anything], Anything]:
+    """Register the decorated function as an answer that must pass. For a value: `right_answer(name)(value)`."""
+
+    def register(answer: Anything) -> Anything:
+        _registered(name).right_answers.append(answer)
+        return answer
+
+    return register
+
+
+def wrong_answer(name: str, *, hint: str) -> Callable[[Anything], Anything]:
+    """Register the decorated function as an answer that must be refused with `hint` in the message.
+
+    For a value: `wrong_answer(name, hint="…")(value)`.
+    """
+
+    def register(answer: Anything) -> Anything:
+        _registered(name).wrong_answers.append(WrongAnswer(answer, hint))
+        return answer
+
+    return register
+
+
+def _registered(name: str) -> Exercise:
+    if name not in _registry:
+        raise unknown("exercise", name, _registry)
+    return _registry[name]
+
+
+@functools.cache
+def _load_lessons() -> None:
+    package = importlib.import_module(__package__)
+    for module in pkgutil.iter_modules(package.__path__):
+        if module.name.startswith("lesson"):
+            importlib.import_module(f"{__package__}.{module.name}")
+
+
+def find(name: str) -> Exercise:
+    """The exercise of that name. Raises `MetaFaceError`, with the nearest name, if there is none."""
+    _load_lessons()
+    return _registered(name)
+
+
+def exercises(lesson: str | None = None) -> list[Exercise]:
+    """All exercises, or those of one lesson ("02"), in the order of the lessons."""
+    _load_lessons()
+    chosen = [e for e in _registry.values() if lesson in (None, e.lesson)]
+    if not chosen and lesson is not None:
+        raise unknown("lesson with exercises", lesson, {e.lesson for e in _registry.values()})
+    return sorted(chosen, key=lambda e: e.lesson)
+
+
+# ---------------------------------------------------------------------------------------------------------- judging
+
+
+def judge(exercise: Exercise, answer: Any, seconds: float = SECONDS) -> Outcome:
+    """Run the check of `exercise` on `answer`. Neither shows nor records anything, and raises nothing."""
+
+    def outcome(kind: str, message: str) -> Outcome:
+        return Outcome(exercise.name, kind, message)
+
+    if answer is None or answer is ...:
+        return outcome(NOT_ATTEMPTED, "Not attempted yet.")
+    try:
+        if not exercise.value and not callable(answer):
+            raise Wrong(
+                f"The answer is a function, but the check was given {describe(answer)}."
+                " Hand over the function itself, without calling it."
+            )
+        if exercise.value and inspect.isroutine(answer):
+            raise Wrong("The answer is a value, but the check was given a function. Call it, and hand over the result.")
+        with contextlib.redirect_stdout(_Limited(sys.stdout)), _time_limit(seconds):
+            exercise.check(_copied(answer) if exercise.value else guarded(answer))
+    except Wrong as wrong:
+        return outcome(WRONG, str(wrong))
+    except _TimeUp:
+        return outcome(RAISED, f"Stopped after {seconds:g} s: the check needs far less. Does it loop forever?")
+    except AnswerError as raised:
+        if isinstance(raised.error, NotImplementedError) and not raised.error.args:  # as nbgrader's stub raises it
+            return outcome(
+                NOT_ATTEMPTED, "Not attempted yet. (If you have: delete the line `raise NotImplementedError()`.)"
+            )
+        return outcome(RAISED, _explain(raised))
+    except Exception as error:
+        if _learners_frame(error.__traceback__):  # in an object that the answer made, and the check called
+            return outcome(RAISED, _explain(AnswerError(error, "")))
+        return outcome(BROKEN, _apology(error))
+    return outcome(PASSED, "")
+
+
+def guarded(answer: Callable[..., Any]) -> Callable[..., Any]:
+    """`answer`, working on copies of its arguments; what it raises is wrapped into an `AnswerError`."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        arguments = ", ".join([*map(describe, args), *(f"{k}={describe(v)}" for k, v in kwargs.items())])
+        try:
+            result = answer(*_copied(args), **_copied(kwargs))
+        except (_TimeUp, KeyboardInterrupt, AnswerError):
+            raise
+        except BaseException as error:  # SystemExit, too: an answer must not end the learner's session
+            raise AnswerError(error, arguments) from error
+        return guarded(result) if inspect.isroutine(result) else result
+
+    with contextlib.suppress(AttributeError, TypeError, ValueError):
+        functools.update_wrapper(call, answer)
+    return call
+
+
+def _copied(value: Any) -> Any:
+    """A copy that an answer may change. Tensors in a graph stay what they are, so that gradients can flow."""
+    match value:
+        case Tensor():
+            return value if value.requires_grad else value.clone()
+        case np.ndarray():
+            return value.copy()
+        case dict():
+            return {k: _copied(v) for k, v in value.items()}
+        case tuple() if hasattr(value, "_fields"):
+            return type(value)(*map(_copied, value))
+        case list() | tuple():
+            return type(value)(map(_copied, value))
+        case _:
+            return value
+
+
+@contextlib.contextmanager
+def _time_limit(seconds: float) -> Iterator[None]:
+    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise _TimeUp
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds, 0.2)  # again and again: a bare `except:` may swallow one
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+class _Limited:
+    """A text stream that drops what exceeds `PRINTED` characters, so that an endless `print` does no harm."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream, self.left = stream, PRINTED
+
+    def write(self, text: str) -> int:
+        if self.left > 0:
+            self.stream.write(text[: self.left])
+            self.left -= len(text)
+            if self.left <= 0:
+                self.stream.write("\n… (the rest of what your answer prints is not shown)\n")
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+_LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
+
+
+def _learners_frame(traceback: TracebackType | None) -> tuple[str, int] | None:
+    """File and line of the innermost frame that is neither the course's nor a library's."""
+    found = None
+    while traceback is not None:
+        file = traceback.tb_frame.f_code.co_filename
+        if not file.startswith((str(_PACKAGE), *_LIBRARIES, "<frozen")):
+            found = (file, traceback.tb_lineno)
+        traceback = traceback.tb_next
+    return found
+
+
+def _explain(raised: AnswerError) -> str:
+    lines = [f"Your code raised {_named(raised.error)}"]
+    frame = _learners_frame(raised.error.__traceback__)
+    if frame and (line := linecache.getline(*frame).strip()):
+        lines.append(f"in line {frame[1]}:  {line}")
+    if raised.arguments:
+        lines.append(f"It was called with {raised.arguments}.")
+    return "\n".join(lines)
+
+
+def _apology(error: Exception) -> str:
+    frames = inspect.getinnerframes(error.__traceback__) if error.__traceback__ else []
+    where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+    return (
+        "This check itself failed, which is a fault of the course and says nothing about your answer;"
+        f" nothing was recorded. Please report it: {_named(error)}{where}"
+    )
+
+
+def _named(error: BaseException) -> str:
+    text = str(error).strip()
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+# -------------------------------------------------------------------------------------------------------- comparing
+
+
+def expect(
+    got: Any,
+    wanted: Any,
+    case: str = "",
+    slips: Mapping[str, Any] | None = None,
+    tolerance: float = 1e-4,
+) -> None:
+    """Raise `Wrong` unless `got` is `wanted`: in type, then shape, kind of numbers, NaN, and value.
+
+    wanted: tensor, array, number, bool, text, None, or tuples, lists and dicts of these.
+    case: what was asked, in words ("For two people with one image each"); use the smallest example that can fail.
+    slips: what the learner probably did → the value that this gives. The one that was got is named.
+    tolerance: numbers may differ by tolerance · (1 + |wanted|). A number may come as a tensor with one entry, a list
+        as a tuple; texts are compared without regard to case and to spaces around them.
+    """
+    problem = _difference(got, wanted, tolerance)
+    if problem is None:
+        return
+    slip = next((text for text, value in (slips or {}).items() if _difference(got, value, tolerance) is None), None)
+    raise Wrong("\n".join(part for part in (f"{case}:" if case else "", problem, slip) if part))
+
+
+def _difference(got: Any, wanted: Any, tolerance: float) -> str | None:
+    """What is wrong with `got`, or None."""
+    match wanted:
+        case bool() | np.bool_():
+            if isinstance(plain := _plain(got), bool):
+                return None if plain == bool(wanted) else _got_wanted(plain, bool(wanted))
+            return _got_wanted(describe(got), "True or False")
+        case Tensor() | np.ndarray():
+            return _array_difference(got, wanted, tolerance)
+        case numbers.Real():
+            plain = _plain(got)
+            if isinstance(plain, bool) or not isinstance(plain, numbers.Real):
+                return _got_wanted(describe(got), "a number") + _forgotten_return(got)
+            if not np.isfinite(float(plain)) and np.isfinite(float(wanted)):
+                return _got_wanted(plain, wanted) + "\nSomewhere something is divided by zero, or overflows."
+            near = _near(np.asarray(plain), np.asarray(wanted), tolerance)
+            return None if near.all() else _got_wanted(plain, wanted)
+        case str():
+            if not isinstance(got, str):
+                return _got_wanted(describe(got), "a text") + _forgotten_return(got)
+            same = got.strip().casefold() == wanted.strip().casefold()
+            return None if same else _got_wanted(repr(got), repr(wanted))
+        case dict():
+            if not isinstance(got, Mapping):
+                return _got_wanted(describe(got), f"a dict with {compact(list(wanted))}") + _forgotten_return(got)
+            if set(got) != set(wanted):
+                return _got_wanted(f"keys {compact(list(got))}", f"keys {compact(list(wanted))}")
+            pairs = [(f"Under {key!r}", got[key], wanted[key]) for key in wanted]
+        case list() | tuple():
+            kind = f"a {type(wanted).__name__} of {len(wanted)}"
+            if not isinstance(got, list | tuple):
+                return _got_wanted(describe(got), kind) + _forgotten_return(got)
+            if len(got) != len(wanted):
+                return _got_wanted(describe(got), kind)
+            pairs = [
+                (f"Number {i + 1} of {len(wanted)}", g, w) for i, (g, w) in enumerate(zip(got, wanted, strict=True))
+            ]
+        case None:
+            return None if got is None else _got_wanted(describe(got), "None")
+        case _:
+            raise TypeError(f"expect() cannot compare with {describe(wanted)}")
+    for place, one, other in pairs:
+        if problem := _difference(one, other, tolerance):
+            return f"{place}:\n{problem}"
+    return None
+
+
+def _array_difference(got: Any, wanted: Tensor | np.ndarray, tolerance: float) -> str | None:
+    if not isinstance(got, type(wanted)):
+        kind = "a torch tensor" if isinstance(wanted, Tensor) else "a NumPy array"
+        return _got_wanted(describe(got), f"{kind} of shape {list(wanted.shape)}") + _forgotten_return(got)
+    if got.shape != wanted.shape:
+        return _got_wanted(f"shape {list(got.shape)}", f"shape {list(wanted.shape)}")
+    g, w = _array(got), _array(wanted)
+    if _kind(g) != _kind(w):
+        return _got_wanted(f"{_kind(g)} ({got.dtype})", f"{_kind(w)} ({wanted.dtype})")
+    if np.isnan(g).any() and not np.isnan(w).any():
+        return _got_wanted(compact(g), compact(w)) + "\nNaN: 0 was divided by 0, or a root or log has no value."
+    near = _near(g, w, tolerance)
+    if near.all():
+        return None
+    if g.size <= 24:
+        return _got_wanted(compact(g), compact(w))
+    first = tuple(int(i) for i in np.argwhere(~near)[0])
+    place = f"In a result of shape {list(g.shape)}, {int((~near).sum())} of {g.size} entries differ; "
+    return f"{place}the first is [{', '.join(map(str, first))}]:\n" + _got_wanted(compact(g[first]), compact(w[first]))
+
+
+def _near(got: np.ndarray, wanted: np.ndarray, tolerance: float) -> np.ndarray:
+    if _kind(wanted) != "floats" and _kind(got) != "floats":
+        return np.asarray(got == wanted)
+    return np.isclose(got, wanted, rtol=tolerance, atol=tolerance, equal_nan=True)
+
+
+def _array(value: Tensor | np.ndarray) -> np.ndarray:
+    if isinstance(value, Tensor):
+        value = value.detach().cpu()
+        return value.double().numpy() if value.is_floating_point() else value.numpy()  # NumPy knows no bfloat16
+    return value
+
+
+def _kind(array: np.ndarray) -> str:
+    kinds = {"f": "floats", "i": "integers", "u": "integers", "b": "booleans"}
+    return kinds.get(array.dtype.kind, str(array.dtype))
+
+
+def _plain(value: Any) -> Any:
+    """A tensor or array with one entry and no axis, or a NumPy scalar, as the Python number; all else unchanged."""
+    if isinstance(value, Tensor | np.ndarray) and value.ndim == 0:
+        return value.detach().item() if isinstance(value, Tensor) else value.item()
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _got_wanted(got: Any, wanted: Any) -> str:
+    for digits in (4, 9):  # few, unless they hide the difference
+        left, right = (value if isinstance(value, str) else compact(value, digits) for value in (got, wanted))
+        if left != right:
+            break
+    return f"  got     {left}\n  wanted  {right}"
+
+
+def _forgotten_return(got: Any) -> str:
+    return "\nIs a `return` missing?" if got is None else ""
+
+
+def compact(value: Any, digits: int = 4) -> str:
+    """Tensors, arrays, numbers and lists on one line, with few digits: `[[1, 0.3333], [0, 2.5]]`."""
+    match value:
+        case Tensor() | np.ndarray():
+            return compact(_array(value).tolist(), digits)
+        case list():
+            return f"[{', '.join(compact(v, digits) for v in value)}]"
+        case tuple():
+            return f"({', '.join(compact(v, digits) for v in value)})"
+        case float() | np.floating():
+            return f"{float(value):.{digits}g}"
+        case np.generic():
+            return repr(value.item())
+        case _:
+            return repr(value)
+
+
+def describe(value: Any) -> str:
+    """What kind of thing `value` is, in a few words that are the same in every run."""
+    match value:
+        case Tensor():
+            return f"a torch tensor of shape {list(value.shape)}"
+        case np.ndarray():
+            return f"a NumPy array of shape {list(value.shape)}"
+        case None | bool() | int() | float() | np.generic():
+            return compact(value)
+        case str():
+            return repr(value) if len(value) <= 40 else f"a text of {len(value)} characters"
+        case list() | tuple() | dict():
+            return f"a {type(value).__name__} of {len(value)}"
+        case _ if inspect.isroutine(value):
+            return f"the function {getattr(value, '__name__', '')}".strip()
+        case type():
+            return f"the class {value.__name__}"
+        case _:
+            return f"a value of type {type(value).__name__}"

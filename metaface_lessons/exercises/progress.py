@@ -1,0 +1,182 @@
+"""What a learner has tried and passed: one JSON file in their own folder, no account.
+
+    {"format": 1, "exercises": {"protonet.prototypes": {"best": "passed", "last": "wrong", "tries": 3, "hints": 1,
+                                                        "points": 2, "first": "2026-11-23T…", "latest": "…"}}}
+
+Every change reads the file, changes one entry and replaces the file in one step, under a lock: several notebooks may
+write at once, and a crash leaves the file before or after the change. Fields that this version does not know are kept.
+A file that cannot be read is set aside under another name, never overwritten.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ..paths import home_dir, write_atomically
+from .core import BROKEN, NOT_ATTEMPTED, PASSED, Exercise, Outcome, exercises
+
+_LOCK_SECONDS = 5.0
+
+
+def progress_file() -> Path:
+    return home_dir() / "progress.json"
+
+
+def record_outcome(exercise: Exercise, outcome: Outcome) -> list[str]:
+    """Record a try. Returns the sentence to show if it could not be recorded, else nothing.
+
+    An untouched stub is no try, and a broken check says nothing about the answer: neither is recorded.
+    """
+    if outcome.kind in (NOT_ATTEMPTED, BROKEN):
+        return []
+
+    def change(entry: dict[str, Any]) -> None:
+        entry["tries"] = entry.get("tries", 0) + 1
+        entry["last"] = outcome.kind
+        if outcome.passed or entry.get("best") != PASSED:
+            entry["best"] = outcome.kind
+        entry["points"] = exercise.points if entry["best"] == PASSED else 0
+
+    return _record(exercise.name, change)
+
+
+def record_hint(exercise: Exercise, step: int) -> list[str]:
+    """Record that hint number `step` was seen. Returns the sentence to show if it could not be recorded."""
+
+    def change(entry: dict[str, Any]) -> None:
+        entry["hints"] = max(step, entry.get("hints", 0))
+
+    return _record(exercise.name, change)
+
+
+def _record(name: str, change: Callable[[dict[str, Any]], None]) -> list[str]:
+    try:
+        with _locked():
+            data = _read()
+            entry = data["exercises"].setdefault(name, {})
+            entry.setdefault("first", _now())
+            change(entry)
+            entry["latest"] = _now()
+            write_atomically(progress_file(), json.dumps(data, indent=1, ensure_ascii=False).encode())
+    except OSError as error:
+        return [f"(Not recorded: {progress_file()} cannot be written: {error.strerror or error}.)"]
+    return []
+
+
+def _read() -> dict[str, Any]:
+    """The file's content, or a fresh start where there is none. A damaged file is set aside."""
+    path = progress_file()
+    try:
+        data = json.loads(path.read_bytes())
+        entries = data.setdefault("exercises", {})
+        if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
+            raise ValueError("exercises are not what they should be")
+    except FileNotFoundError:
+        pass
+    except (ValueError, AttributeError):  # no JSON, no text, or JSON of another shape
+        aside = path.with_name(f"progress.damaged-{time.time_ns()}.json")
+        path.replace(aside)
+        warnings.warn(f"Your progress file was damaged. It is kept as {aside}; a new one is begun.", stacklevel=2)
+    else:
+        return data
+    return {"format": 1, "exercises": {}}
+
+
+@contextlib.contextmanager
+def _locked() -> Iterator[None]:
+    """Hold the lock of the progress file. The system frees it if the process dies. Raises `OSError` if it is not to be
+    had within some seconds."""
+    path = progress_file().with_name(".progress.lock")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab") as file:
+        deadline = time.monotonic() + _LOCK_SECONDS
+        while not _try_lock(file.fileno()):
+            if time.monotonic() > deadline:
+                raise OSError("another notebook holds it")
+            time.sleep(0.02)
+        yield
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _try_lock(file: int) -> bool:
+        try:
+            msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+
+else:
+    import fcntl
+
+    def _try_lock(file: int) -> bool:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+# ---------------------------------------------------------------------------------------------------------- showing
+
+
+def progress_rows(lesson: str | None = None) -> list[dict[str, Any]]:
+    """One row per exercise, in the order of the lessons.
+
+    Keys: lesson, exercise, title, outcome ("passed", "tried" or "open"), points, earned, tries, hints (how many seen),
+    first and latest (UTC, ISO 8601, or None).
+    """
+    chosen = exercises(lesson)
+    entries = _read()["exercises"] if os.access(progress_file(), os.R_OK) else {}
+    rows = []
+    for exercise in chosen:
+        entry = entries.get(exercise.name, {})
+        passed, tries = entry.get("best") == PASSED, entry.get("tries", 0)
+        rows.append(
+            {
+                "lesson": exercise.lesson,
+                "exercise": exercise.name,
+                "title": exercise.title,
+                "outcome": "passed" if passed else "tried" if tries else "open",
+                "points": exercise.points,
+                "earned": exercise.points if passed else 0,
+                "tries": tries,
+                "hints": entry.get("hints", 0),
+                "first": entry.get("first"),
+                "latest": entry.get("latest"),
+            }
+        )
+    return rows
+
+
+_SIGNS = {"passed": "✓", "tried": "✗", "open": "○"}
+
+
+def progress_text(rows: Sequence[dict[str, Any]]) -> str:
+    """The rows as a table, with the sums under it."""
+    width = max((len(row["exercise"]) for row in rows), default=0)
+    lines, lesson = [], None
+    for row in rows:
+        if row["lesson"] != lesson:
+            lesson = row["lesson"]
+            lines.append(f"Lesson {lesson}")
+        points = f"{row['earned']}/{row['points']}"
+        lines.append(f"  {_SIGNS[row['outcome']]} {row['exercise']:{width}}  {points:>5}  {row['title']}")
+    earned, points = (sum(row[key] for row in rows) for key in ("earned", "points"))
+    passed = sum(row["outcome"] == "passed" for row in rows)
+    lines.append(f"{passed} of {len(rows)} exercises passed, {earned} of {points} points.")
+    return "\n".join(lines)
