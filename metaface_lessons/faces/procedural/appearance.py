@@ -57,7 +57,17 @@ def paint(
     count = len(material)
     albedo = canonical.new_zeros(count, 3)
     gloss, soft = canonical.new_zeros(count), canonical.new_zeros(count)
-    painters = {"skin": _skin, "ear": _ear, "neck": _neck, "hair": _hair, "cloth": _cloth, "glasses": _glasses, "mask": _mask, "scarf": _scarf, "block": _block}
+    painters = {
+        "skin": _skin,
+        "ear": _ear,
+        "neck": _neck,
+        "hair": _hair,
+        "cloth": _cloth,
+        "glasses": _glasses,
+        "mask": _mask,
+        "scarf": _scarf,
+        "block": _block,
+    }
     for number, name in enumerate(MATERIALS):
         here = (material == number).nonzero()[:, 0]
         if len(here):
@@ -88,18 +98,34 @@ def _skin(p: Tensor, image: Tensor, who: Identity, how: Nuisance, footprint: flo
     color = color * (1 + (blush * face * (0.35 + who.blush[image]))[:, None] * red)
     socket = torch.exp(-0.5 * (((a - 0.40) / 0.22) ** 2 + ((y - 0.0) / 0.12) ** 2)) * face
     bag = torch.exp(-0.5 * (((a - 0.37) / 0.13) ** 2 + ((y + 0.145 + 0.25 * (a - 0.4) ** 2) / 0.030) ** 2)) * face
-    color = color * (1 - socket * 0.16 - bag * (0.05 + 0.22 * age))[:, None] * torch.tensor([1.0, 0.99, 1.0], device=p.device)
+    color = (
+        color
+        * (1 - socket * 0.16 - bag * (0.05 + 0.22 * age))[:, None]
+        * torch.tensor([1.0, 0.99, 1.0], device=p.device)
+    )
 
     # Lines that age draws.
     wave = 0.025 * torch.sin(5 * x + 20 * offset[:, 0]) + 0.05 * x**2
-    forehead = torch.exp(-0.5 * (((((y + wave) * 6.5) % 1) - 0.5) / 0.11) ** 2) * smooth(0.42, 0.5, y) * smooth(0.85, 0.75, y) * smooth(0.6, 0.35, a)
+    forehead = (
+        torch.exp(-0.5 * (((((y + wave) * 6.5) % 1) - 0.5) / 0.11) ** 2)
+        * smooth(0.42, 0.5, y)
+        * smooth(0.85, 0.75, y)
+        * smooth(0.6, 0.35, a)
+    )
     fold_x = 0.245 + 0.19 * smooth(-0.52, -1.0, y) * ((-0.52 - y).clamp(0, 1) * 2).clamp(0, 1)
     fold = torch.exp(-0.5 * ((a - fold_x) / 0.022) ** 2) * smooth(-0.54, -0.64, y) * smooth(-1.04, -0.90, y)
-    crow = torch.exp(-0.5 * ((((y - 0.25 * (a - 0.6)) * 18 % 1) - 0.5) / 0.16) ** 2) * torch.exp(-0.5 * (((a - 0.70) / 0.05) ** 2 + ((y + 0.0) / 0.07) ** 2))
+    crow = torch.exp(-0.5 * ((((y - 0.25 * (a - 0.6)) * 18 % 1) - 0.5) / 0.16) ** 2) * torch.exp(
+        -0.5 * (((a - 0.70) / 0.05) ** 2 + ((y + 0.0) / 0.07) ** 2)
+    )
     glabella = torch.exp(-0.5 * (((a - 0.06) / 0.014) ** 2 + ((y - 0.24) / 0.07) ** 2))
     smiling = (how.expression[image] == EXPRESSIONS.index("smile")) * how.strength[image]
     old = (age - 0.25).clamp(min=0)
-    lines = 0.42 * old * forehead + (0.06 + 0.38 * old + 0.2 * smiling) * fold + (0.45 * old + 0.12 * smiling) * crow + 0.4 * old * glabella
+    lines = (
+        0.42 * old * forehead
+        + (0.06 + 0.38 * old + 0.2 * smiling) * fold
+        + (0.45 * old + 0.12 * smiling) * crow
+        + 0.4 * old * glabella
+    )
     color = color * (1 - (lines * face)).clamp(0.3, 1)[:, None]
 
     # Shade that the ambient light leaves out: nose wings, nostrils, under the lip.
@@ -113,25 +139,37 @@ def _skin(p: Tensor, image: Tensor, who: Identity, how: Nuisance, footprint: flo
     # Freckles and moles.
     freckle = smooth(0.70, 0.82, noise(u * 22 + offset[:, 0] * 3, v * 22 + offset[:, 1] * 5))
     spread = torch.exp(-0.5 * ((a / 0.6) ** 2 + ((y + 0.28) / 0.25) ** 2))
-    color = color * (1 - (freckle * spread * who.freckles[image])[:, None] * torch.tensor([0.35, 0.5, 0.6], device=p.device))
+    color = color * (
+        1 - (freckle * spread * who.freckles[image])[:, None] * torch.tensor([0.35, 0.5, 0.6], device=p.device)
+    )
     moles = who.moles[image]
     spot = ((x[:, None] - moles[:, :, 0]) ** 2 + (y[:, None] - moles[:, :, 1]) ** 2).sqrt()
     spot = ((moles[:, :, 2] + footprint / 2 - spot) / footprint).clamp(0, 1) * (moles[:, :, 2] > 0)
     color = color * (1 - 0.72 * spot.amax(1) * face)[:, None]
-    gloss = 0.5 + 0.5 * torch.exp(-0.5 * ((x / 0.25) ** 2 + ((y - 0.55) / 0.25) ** 2)) + 0.6 * torch.exp(-0.5 * ((x / 0.10) ** 2 + ((y + 0.40) / 0.2) ** 2))
+    gloss = (
+        0.5
+        + 0.5 * torch.exp(-0.5 * ((x / 0.25) ** 2 + ((y - 0.55) / 0.25) ** 2))
+        + 0.6 * torch.exp(-0.5 * ((x / 0.10) ** 2 + ((y + 0.40) / 0.2) ** 2))
+    )
     soft = torch.ones_like(x)
 
     # Beard, stubble, moustache.
     strand = noise(u * 30 + offset[:, 0], v * 13)
     area = beard_area(x, y, z)
-    moustache = smooth(0.40, 0.30, a) * smooth(-0.665, -0.70, y + 0.12 * a) * smooth(-0.875, -0.845, y - 0.02 + 0.32 * a) * face
+    moustache = (
+        smooth(0.40, 0.30, a) * smooth(-0.665, -0.70, y + 0.12 * a) * smooth(-0.875, -0.845, y - 0.02 + 0.32 * a) * face
+    )
     beard = who.beard[image]
     hair = who.hair_color[image]
     grown = (beard[:, 0] * 1.6).clamp(max=1) * area
     grown = torch.maximum(grown, beard[:, 1] * moustache)
     stubble = 0.50 * beard[:, 2] * torch.maximum(area, moustache)
-    color = _blend(color, hair * 0.75 + skin * 0.10, (stubble * (0.55 + 0.9 * (strand - 0.3))).clamp(0, 1))
-    color = _blend(color, hair * (0.55 + 0.9 * strand)[:, None], (grown * (0.75 + 0.6 * strand)).clamp(0, 0.97))
+    color = _blend(
+        color,
+        torch.minimum(hair * 0.8, skin * 0.5) + skin * 0.08,
+        (stubble * (0.55 + 0.9 * (strand - 0.3))).clamp(0, 1),
+    )
+    color = _blend(color, hair * (0.55 + 0.9 * strand)[:, None], (grown * (0.85 + 0.5 * strand)).clamp(0, 0.97))
     gloss = gloss * (1 - 0.8 * grown)
 
     # Scalp: hair shines through above the hairline.
@@ -150,10 +188,14 @@ def _skin(p: Tensor, image: Tensor, who: Identity, how: Nuisance, footprint: flo
     return result
 
 
-def _on(painter, where: Tensor, look: Paint, p: Tensor, image: Tensor, who: Identity, how: Nuisance, footprint: float) -> None:  # type: ignore[no-untyped-def]
+def _on(
+    painter, where: Tensor, look: Paint, p: Tensor, image: Tensor, who: Identity, how: Nuisance, footprint: float
+) -> None:  # type: ignore[no-untyped-def]
     """Let `painter` go over the points of `look` where a feature may be."""
     here = where.nonzero()[:, 0]
-    part = painter(Paint(look.albedo[here], look.gloss[here], look.soft[here]), p[here], image[here], who, how, footprint)
+    part = painter(
+        Paint(look.albedo[here], look.gloss[here], look.soft[here]), p[here], image[here], who, how, footprint
+    )
     look.albedo[here], look.gloss[here], look.soft[here] = part
 
 
@@ -163,12 +205,17 @@ def _brows(under: Paint, p: Tensor, image: Tensor, who: Identity, how: Nuisance,
     thick, arch, height, density, gap, tilt = who.brow[image].unbind(1)
     inner = 0.145 + 0.022 * gap
     t = (a - inner) / 0.56
-    middle = 0.238 + 0.018 * height + (0.055 + 0.022 * arch) * torch.sin(math.pi * t.clamp(0, 1) ** 0.9).clamp(min=1e-6) ** 1.2 + (0.012 * tilt - 0.035 * t.clamp(0, 1)) * t
+    middle = (
+        0.238
+        + 0.018 * height
+        + (0.055 + 0.022 * arch) * torch.sin(math.pi * t.clamp(0, 1) ** 0.9).clamp(min=1e-6) ** 1.2
+        + (0.012 * tilt - 0.035 * t.clamp(0, 1)) * t
+    )
     half = 0.040 * thick.clamp(0.4, 2) * (1 - 0.72 * t.clamp(0, 1) ** 1.5) + 0.15 * footprint
     inside = smooth(half + 0.5 * footprint + 0.012, half - 0.5 * footprint - 0.008, (y - middle).abs())
     inside = inside * smooth(-0.04, 0.07, t) * smooth(1.05, 0.85, t)
-    strand = noise(a * 34 - y * 22 + image * 7, y * 12 + a * 6)
-    amount = (inside * density * (0.62 + 0.65 * strand)).clamp(0, 0.96)
+    strand = noise(a * 34 - y * 22 + who.texture[image, 0] * _TILE, y * 12 + a * 6)
+    amount = (inside * density * (0.80 + 0.35 * strand)).clamp(0, 0.96)
     color = who.hair_color[image]
     grey = color.mean(1, keepdim=True)
     color = torch.minimum(color, color * 0.16 / grey.clamp(min=0.16)) * 0.75
@@ -183,8 +230,8 @@ def _eyes(under: Paint, p: Tensor, image: Tensor, who: Identity, how: Nuisance, 
     e = (a - EYE[0]) / 0.200
     round_ = (1 - e.abs().clamp(max=1) ** 2.2).clamp(min=1e-6)
     tilted = y - 0.016 * e
-    upper = 0.092 * round_**0.60 + 0.006 * e * round_
-    lower = -0.062 * round_**0.75
+    upper = 0.082 * round_**0.60 + 0.006 * e * round_
+    lower = -0.058 * round_**0.75
     width = 0.5 * footprint + 0.004
     opening = smooth(-width, width, torch.minimum(upper - tilted, tilted - lower)) * smooth(1.03, 0.97, e.abs())
 
@@ -196,7 +243,7 @@ def _eyes(under: Paint, p: Tensor, image: Tensor, who: Identity, how: Nuisance, 
     ring = iris * (ray * (1.25 - 0.9 * smooth(0.060, 0.092, r)) * (1.15 - 3.5 * iy))[:, None]
     pupil = smooth(0.036 + width, 0.036 - width, r)
     ring = ring * (1 - 0.97 * pupil)[:, None]
-    white = torch.tensor([0.74, 0.70, 0.67], device=p.device) * (1 - 0.22 * smooth(0.55, 1.0, e.abs()))[:, None]
+    white = torch.tensor([0.66, 0.62, 0.59], device=p.device) * (1 - 0.22 * smooth(0.55, 1.0, e.abs()))[:, None]
     ball = _blend(white, ring, smooth(0.092 + width, 0.092 - width, r))
     shaded = 0.38 + 0.62 * smooth(0.0, 0.055, upper - tilted)  # the upper lid shades the eyeball
     ball = ball * shaded[:, None]
@@ -207,9 +254,13 @@ def _eyes(under: Paint, p: Tensor, image: Tensor, who: Identity, how: Nuisance, 
 
     lash = who.lashes[image]
     edge = tilted - upper
-    line = torch.exp(-0.5 * ((edge - 0.004) / (0.011 + 0.008 * lash + 0.25 * footprint)) ** 2) * smooth(1.15, 0.98, e.abs())
+    line = torch.exp(-0.5 * ((edge - 0.004) / (0.011 + 0.008 * lash + 0.25 * footprint)) ** 2) * smooth(
+        1.15, 0.98, e.abs()
+    )
     rim = torch.exp(-0.5 * ((tilted - lower + 0.004) / (0.009 + 0.2 * footprint)) ** 2) * smooth(1.1, 0.95, e.abs())
-    crease = torch.exp(-0.5 * ((tilted - 0.058 - 0.105 * (1 - (e.abs() / 1.12).clamp(max=1) ** 2) ** 0.7) / 0.012) ** 2) * smooth(1.15, 0.9, e.abs())
+    crease = torch.exp(
+        -0.5 * ((tilted - 0.058 - 0.096 * (1 - (e.abs() / 1.12).clamp(max=1) ** 2) ** 0.7) / 0.012) ** 2
+    ) * smooth(1.15, 0.9, e.abs())
     color = skin * (1 - 0.30 * crease)[:, None]
     color = color * (1 - rim * (0.22 + 0.25 * lash))[:, None]
     color = _blend(color, ball, opening)
@@ -277,7 +328,7 @@ def _hair(p: Tensor, image: Tensor, who: Identity, how: Nuisance, footprint: flo
     angle = torch.atan2(x, z + 0.1)
     curl, wave = (who.hair_with(how)[image][:, HAIR.index(n)] for n in ("curl", "wave"))
     bend = angle + 0.05 * wave * torch.sin(9 * y)
-    strand = 0.6 * noise(bend * 26 + 30, y * 2.2 + image * 3) + 0.4 * noise(bend * 55 + 90, y * 5)
+    strand = 0.6 * noise(bend * 26 + 30, y * 2.2 + who.texture[image, 0] * _TILE) + 0.4 * noise(bend * 55 + 90, y * 5)
     lump = noise(x * 9 + 5, y * 9 + z * 9)
     pattern = strand + (lump - strand) * (0.75 * curl.clamp(0, 1))
     color = who.hair_color[image] * (0.42 + 1.15 * pattern)[:, None]
@@ -301,9 +352,9 @@ def _glasses(p: Tensor, image: Tensor, who: Identity, how: Nuisance, footprint: 
     a = (x.abs() - 0.43) / 0.33
     rim = smooth(0.80, 0.88, torch.maximum(a.abs(), ((y + 0.03) / 0.235).abs()) * 1.0)
     tint = torch.stack([0.012 + 0.03 * look[:, 5], 0.012 + 0.02 * look[:, 6], 0.012 + 0.03 * look[:, 7]], 1)
-    lens = tint * (1 + 2.5 * smooth(-0.2, 0.2, -y))[:, None]
+    lens = tint * (1 + 1.5 * smooth(-0.2, 0.2, -y))[:, None]
     frame = torch.stack([0.02 + 0.22 * look[:, 7] ** 2, 0.018 + 0.12 * look[:, 7] ** 2, 0.015 + 0.04 * look[:, 7]], 1)
-    return Paint(_blend(lens, frame, rim), torch.full_like(x, 2.2), torch.zeros_like(x))
+    return Paint(_blend(lens, frame, rim), torch.full_like(x, 0.8), torch.zeros_like(x))
 
 
 def _mask(p: Tensor, image: Tensor, who: Identity, how: Nuisance, footprint: float) -> Paint:
@@ -362,7 +413,11 @@ def background(how: Nuisance, height: int, width: int) -> Tensor:
     for k in range(4):
         cx, cy, size, tone = (take(7 + 4 * k + j) for j in range(4))
         cx, cy, size = cx * 2.4 - 1.2, cy * 2.4 - 1.2, 0.15 + 0.5 * size
-        far = torch.maximum((u - cx).abs(), (v - cy).abs() * (0.4 + take(23))) if k % 2 else ((u - cx) ** 2 + (v - cy) ** 2).sqrt()
+        far = (
+            torch.maximum((u - cx).abs(), (v - cy).abs() * (0.4 + take(23)))
+            if k % 2
+            else ((u - cx) ** 2 + (v - cy) ** 2).sqrt()
+        )
         inside = smooth(size + 0.06, size - 0.06, far)[:, None]
         canvas = canvas * (1 + inside * (2.2 * tone[:, None] - 1.1)).clamp(min=0.05)
     return canvas

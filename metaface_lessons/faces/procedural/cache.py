@@ -42,7 +42,7 @@ def load(path: Path, recipe: Mapping[str, object]) -> dict[str, Tensor] | None:
     """The tensors that `save` wrote with this `recipe`, or None if there are none; then a warning says why, if need be."""
     try:
         return _read(path.read_bytes(), recipe)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (Damaged, OSError) as error:
         warnings.warn(f"The cached faces {path} cannot be used ({error}); rendering them again.", stacklevel=3)

@@ -142,8 +142,10 @@ def _skull(angle: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Points `[…, 3]` of the bare skull at an angle (0 front, ±π back) and a height."""
     _, curves = _skull_curves()
     order = np.argsort(curves[:, 0])
-    half, centre, front, back = (np.interp(y, curves[order, 0], np.maximum(curves[order, k], 0) if k != 2 else
-                                           curves[order, k]) for k in (1, 2, 3, 4))
+    half, centre, front, back = (
+        np.interp(y, curves[order, 0], np.maximum(curves[order, k], 0) if k != 2 else curves[order, k])
+        for k in (1, 2, 3, 4)
+    )
     sine, cosine = np.sin(angle), np.cos(angle)
     flat = 2 / (2.12 + 0.18 * _step(0.3, -0.6, y))  # superellipse: the face is a little flatter than an ellipse
     x = half * np.sign(sine) * np.abs(sine) ** flat
@@ -241,7 +243,7 @@ def _shape_fields() -> dict[str, Field]:
         "jaws forward": lambda x, y, z: (0, 0, 0.075 * _bump(x, y, 0, -0.90, 0.30, 0.22) * front(z)),
         "mouth tilt": lambda x, y, z: (0, 0.025 * x * _bump(x, y, 0, MOUTH, 0.4, 0.15) * front(z), 0),
         "mouth corners": lambda x, y, z: (0, 0.018 * at(x, y, 0.33, MOUTH, 0.10, 0.10) * front(z), 0),
-        "neck width": lambda x, y, z: (0.10 * x * _step(-1.3, -1.6, y) * _step(-2.3, -2.0, y), 0, 0),
+        "neck width": lambda x, y, z: (0.055 * x * _step(-1.3, -1.6, y) * _step(-2.3, -2.0, y), 0, 0),
     }  # fmt: skip
 
 
@@ -318,7 +320,9 @@ def _parts(detail: float) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """
 
     def line(start: float, stop: float, count: int) -> np.ndarray:
-        return np.linspace(start, stop, max(2, round(detail * (count - 1) / 2) * 2 + 1 if count % 2 else round(detail * count)))
+        return np.linspace(
+            start, stop, max(2, round(detail * (count - 1) / 2) * 2 + 1 if count % 2 else round(detail * count))
+        )
 
     parts: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     u = line(-1, 1, 79)
@@ -344,7 +348,9 @@ def _parts(detail: float) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
     y, angle = _grid(line(-0.8, -2.15, 10), line(-math.pi, math.pi, 29))
     slide = (-0.8 - y) / 1.35
-    neck = np.stack([(0.56 + 0.08 * slide**2) * np.sin(angle), y, -0.10 - 0.2 * slide + (0.50 + 0.06 * slide) * np.cos(angle)], -1)
+    neck = np.stack(
+        [(0.575 + 0.08 * slide**2) * np.sin(angle), y, -0.10 - 0.2 * slide + (0.50 + 0.06 * slide) * np.cos(angle)], -1
+    )
     parts["neck"] = (neck, 1 - 0.85 * _step(0, 1, slide))
 
     down, angle = _grid(line(0, 1, 30), line(-math.pi, math.pi, 57))
@@ -352,7 +358,12 @@ def _parts(detail: float) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     cap = _skull(angle, y)
     parts["cap"] = (cap, np.ones_like(y))
 
-    down, angle = _grid(line(0, 1, 16), np.concatenate([line(0.85, 1.6, 12), line(1.7, 2 * math.pi - 1.7, 22), line(2 * math.pi - 1.6, 2 * math.pi - 0.85, 12)]))
+    down, angle = _grid(
+        line(0, 1, 16),
+        np.concatenate(
+            [line(0.85, 1.6, 12), line(1.7, 2 * math.pi - 1.7, 22), line(2 * math.pi - 1.6, 2 * math.pi - 0.85, 12)]
+        ),
+    )
     y = 0.95 - 3.0 * down
     curtain = _skull(angle, np.maximum(y, 0.0 + 0 * y))
     curtain[..., 1] = y
@@ -362,14 +373,21 @@ def _parts(detail: float) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     half = np.array([0.60, 0.70, 0.92, 1.28, 1.75, 2.10, 2.25, 2.30])
     deep = np.array([0.50, 0.56, 0.63, 0.70, 0.78, 0.85, 0.90, 0.95])
     row, angle = _grid(np.arange(8), line(-math.pi, math.pi, 41))
-    trunk = np.stack([half[row.astype(int)] * np.sin(angle), level[row.astype(int)] + 0 * angle, -0.32 + deep[row.astype(int)] * np.cos(angle)], -1)
+    trunk = np.stack(
+        [
+            half[row.astype(int)] * np.sin(angle),
+            level[row.astype(int)] + 0 * angle,
+            -0.32 + deep[row.astype(int)] * np.cos(angle),
+        ],
+        -1,
+    )
     trunk[..., 1] -= 0.16 * np.cos(angle) * _step(1.5, 0.6, trunk[..., 0]) * (row < 5)
     parts["trunk"] = (trunk, np.zeros_like(angle))
 
     v, w = _grid(line(1, -1, 8), line(-1, 1, 9))
     bow = np.sqrt(np.clip(1 - 0.5 * v**2, 0, 1))
     lens = np.stack([0.43 + 0.33 * w * bow, -0.03 + 0.235 * v * np.sqrt(np.clip(1 - 0.5 * w**2, 0, 1)), 0 * v], -1)
-    lens[..., 2] = 1.36 - 0.36 * np.maximum(lens[..., 0], 0) ** 2.2
+    lens[..., 2] = 1.39 - 0.36 * np.maximum(lens[..., 0], 0) ** 2.2
     parts["right lens"] = (lens, np.ones_like(v))
     parts["left lens"] = (lens * np.array([-1, 1, 1]), np.ones_like(v))
     v, w = _grid(np.linspace(0.11, 0.04, 2), np.linspace(-0.13, 0.13, 5))
@@ -383,8 +401,12 @@ def _parts(detail: float) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     top = -0.17 - 0.30 * np.abs(w) ** 1.5
     y = top + (-1.535 + 0.22 * np.abs(w) ** 2 - top) * v
     cover = _skull(1.42 * w, y)
-    cover[..., 2] += 0.30 * np.exp(-0.5 * (cover[..., 0] / 0.26) ** 2) * _step(0.15, -0.5, y) * _step(-1.6, -0.75, y) + 0.075
-    cover[..., 0] *= 1.03
+    cover[..., 2] += (
+        0.36 * np.exp(-0.5 * (cover[..., 0] / 0.28) ** 2) * _step(0.05, -0.42, y) * _step(-1.6, -0.75, y)
+        + 0.10
+        + 0.06 * np.exp(-0.5 * (cover[..., 0] / 0.4) ** 2) * _step(-0.6, -0.9, y)
+    )
+    cover[..., 0] *= 1.045
     parts["mask"] = (cover, np.ones_like(v))
 
     v, angle = _grid(line(0, 1, 12), line(-math.pi, math.pi, 45))
@@ -409,7 +431,10 @@ def template(detail: float) -> Template:
         rows, columns = grid.shape[:2]
         r, c = np.meshgrid(np.arange(rows - 1), np.arange(columns - 1), indexing="ij")
         corner = (start + r * columns + c).reshape(-1)
-        quads = [np.stack([corner, corner + columns, corner + 1], 1), np.stack([corner + 1, corner + columns, corner + columns + 1], 1)]
+        quads = [
+            np.stack([corner, corner + columns, corner + 1], 1),
+            np.stack([corner + 1, corner + columns, corner + columns + 1], 1),
+        ]
         triangles = np.concatenate(quads)
         faces.append(triangles)
         material.append(np.full(len(triangles), MATERIALS.index(PARTS[name][0])))
@@ -435,7 +460,20 @@ def template(detail: float) -> Template:
                     out[k, s, axis] = value
         return out
 
-    heads = ["head", "left ear", "right ear", "neck", "cap", "curtain", "left lens", "right lens", "bridge", "left temple", "right temple", "mask"]
+    heads = [
+        "head",
+        "left ear",
+        "right ear",
+        "neck",
+        "cap",
+        "curtain",
+        "left lens",
+        "right lens",
+        "bridge",
+        "left temple",
+        "right temple",
+        "mask",
+    ]
     shape = basis(_shape_fields(), heads, SHAPE)
     for side, sense in (("left ear", -1), ("right ear", 1)):
         s = span[side]
@@ -492,7 +530,12 @@ def mesh(identity: Identity, nuisance: Nuisance, model: Template) -> Mesh:
     moved = rotate(moved, angles[:, 0], angles[:, 1], angles[:, 2])
     points = moved + pivot
 
-    worn = {"sunglasses": ("left lens", "right lens", "bridge", "left temple", "right temple"), "mask": ("mask",), "scarf": ("scarf",), "block": ("block",)}
+    worn = {
+        "sunglasses": ("left lens", "right lens", "bridge", "left temple", "right temple"),
+        "mask": ("mask",),
+        "scarf": ("scarf",),
+        "block": ("block",),
+    }
     block = points[:, part("block")]
     look = nuisance.look
     turn = look[:, 2, None] * 3.0
@@ -540,7 +583,7 @@ def hairline(angle: Tensor, hair: Tensor) -> Tensor:
     """Height of the edge of the hair `[M, V]` at an angle about the vertical axis (0 front, ±π back)."""
     a = angle.abs()
     fringe, recede = hair[:, HAIR.index("fringe"), None], hair[:, HAIR.index("recede"), None]
-    front = 0.93 + 0.05 * torch.cos(3 * a) + recede * (0.10 + 0.28 * torch.exp(-0.5 * ((a - 0.55) / 0.22) ** 2))
+    front = 0.83 + 0.04 * torch.cos(3 * a) + recede * (0.14 + 0.34 * torch.exp(-0.5 * ((a - 0.55) / 0.22) ** 2))
     front = front + (0.44 + 0.03 * torch.sin(9 * angle) - front) * fringe
     temple = front + (-0.10 - front) * smooth(0.72, 1.20, a)
     ear = temple + (0.20 - temple) * smooth(1.28, 1.42, a)
@@ -552,7 +595,7 @@ def _beard(points: Tensor, model: Template, identity: Identity, part: slice) -> 
     x, y, z = model.canonical[part].unbind(-1)
     area = beard_area(x, y, z)
     outwards = torch.stack([0.5 * x, -0.5 * smooth(-1.2, -1.55, y), smooth(0.0, 0.6, z)], -1)
-    points[:, part] += 0.11 * (identity.beard[:, 0, None] * area)[..., None] * outwards
+    points[:, part] += 0.07 * (identity.beard[:, 0, None] * area**2)[..., None] * outwards
 
 
 def beard_area(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
@@ -569,7 +612,9 @@ def _hair(
     points: Tensor, hidden: Tensor, model: Template, hair: Tensor, head: slice, cap: slice, curtain: slice
 ) -> None:
     """Lift the cap off the skull where hair grows, sink it elsewhere; let the curtain hang down to its length."""
-    top, side, length, part, curl, wave = (hair[:, HAIR.index(n), None] for n in ("top", "side", "length", "part", "curl", "wave"))
+    top, side, length, part, curl, wave = (
+        hair[:, HAIR.index(n), None] for n in ("top", "side", "length", "part", "curl", "wave")
+    )
     x, y, z = model.canonical[cap].unbind(-1)
     angle = torch.atan2(x, z + 0.1)
     edge = hairline(angle, hair)
@@ -577,7 +622,9 @@ def _hair(
     above = smooth(0.0, 0.38 - 0.2 * fringe, y - edge)
     lift = side + (top - side) * smooth(0.35, 1.15, y)
     lift = lift * (1 + 0.35 * torch.tanh(4 * (x - 0.55 * part)) * part * smooth(0.6, 1.2, y))
-    lumps = torch.sin(9 * x + 5 * y + 2) * torch.sin(8 * y + 6 * z) + 0.6 * torch.sin(17 * x - 11 * z) * torch.sin(15 * y + 4)
+    lumps = torch.sin(9 * x + 5 * y + 2) * torch.sin(8 * y + 6 * z) + 0.6 * torch.sin(17 * x - 11 * z) * torch.sin(
+        15 * y + 4
+    )
     lift = lift * (1 + 0.22 * curl * lumps) + 0.02 * wave * torch.sin(11 * angle + 4 * y)
     grows = smooth(-0.02, 0.03, y - edge)
     offset = grows * (0.006 + lift * above) - 0.10 * (1 - grows)
@@ -593,8 +640,14 @@ def _hair(
     end = 0.1 - 1.15 * length
     front = smooth(1.0, 1.35, angle.abs())
     lift = side * (0.55 + 0.45 * smooth(0.9, 0.2, y)) + 0.05
-    ripple = wave * 0.055 * torch.sin(7.5 * y + 1.5 * torch.sin(3 * angle)) + 0.05 * curl * torch.sin(13 * y + 9 * angle)
-    swing = lift * (0.35 + 0.65 * front) + ripple * smooth(0.4, -0.3, y) - 0.10 * smooth(-0.6, -1.6, y) * smooth(2.0, 1.2, angle.abs())
+    ripple = wave * 0.055 * torch.sin(7.5 * y + 1.5 * torch.sin(3 * angle)) + 0.05 * curl * torch.sin(
+        13 * y + 9 * angle
+    )
+    swing = (
+        lift * (0.35 + 0.65 * front)
+        + ripple * smooth(0.4, -0.3, y)
+        - 0.10 * smooth(-0.6, -1.6, y) * smooth(2.0, 1.2, angle.abs())
+    )
     swing = swing - 0.25 * smooth(0.55, 0.95, y)  # the upper edge disappears in the cap
     outwards = torch.stack([x, 0 * y, z + 0.1], -1)
     outwards = outwards / outwards.norm(dim=-1, keepdim=True).clamp(min=1e-6)

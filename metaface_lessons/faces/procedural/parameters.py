@@ -117,10 +117,31 @@ _LONG = [
     [0.10, 0.06, 0.0, 0.0, 0.3, 0.0, 0.2, 0.0],
     [0.30, 0.30, 0.9, 0.1, 0.0, 1.0, 0.6, 0.0],
 ]
-_IRISES = [[0.09, 0.045, 0.02], [0.14, 0.075, 0.03], [0.16, 0.15, 0.06], [0.12, 0.20, 0.13], [0.13, 0.24, 0.40], [0.25, 0.30, 0.33]]
-_HAIRS = [[0.012, 0.010, 0.009], [0.03, 0.018, 0.012], [0.075, 0.04, 0.02], [0.17, 0.09, 0.04], [0.42, 0.28, 0.13], [0.26, 0.075, 0.025]]
+_IRISES = [
+    [0.09, 0.045, 0.02],
+    [0.14, 0.075, 0.03],
+    [0.16, 0.15, 0.06],
+    [0.12, 0.20, 0.13],
+    [0.13, 0.24, 0.40],
+    [0.25, 0.30, 0.33],
+]
+_HAIRS = [
+    [0.012, 0.010, 0.009],
+    [0.03, 0.018, 0.012],
+    [0.075, 0.04, 0.02],
+    [0.17, 0.09, 0.04],
+    [0.42, 0.28, 0.13],
+    [0.26, 0.075, 0.025],
+]
 # Linear albedos from light to dark.
-_SKINS = [[0.80, 0.55, 0.44], [0.72, 0.46, 0.34], [0.60, 0.36, 0.24], [0.44, 0.25, 0.15], [0.27, 0.145, 0.085], [0.15, 0.078, 0.048]]
+_SKINS = [
+    [0.80, 0.55, 0.44],
+    [0.72, 0.46, 0.34],
+    [0.60, 0.36, 0.24],
+    [0.44, 0.25, 0.15],
+    [0.27, 0.145, 0.085],
+    [0.15, 0.078, 0.048],
+]
 
 
 def sample_identities(people: int, seed: int = 0) -> Identity:
@@ -149,7 +170,13 @@ def sample_identities(people: int, seed: int = 0) -> Identity:
     }  # fmt: skip
     for name, mean in mean_of_men.items():
         shape[:, SHAPE.index(name)] += mean * (2 * man - 1)
-    for name, change in {"ear size": 0.8, "nose length": 0.4, "upper lip": -0.6, "lower lip": -0.4, "eye opening": -0.4}.items():
+    for name, change in {
+        "ear size": 0.8,
+        "nose length": 0.4,
+        "upper lip": -0.6,
+        "lower lip": -0.4,
+        "eye opening": -0.4,
+    }.items():
         shape[:, SHAPE.index(name)] += change * (age - 0.4)
 
     tone = uniform() * (len(_SKINS) - 1)
@@ -159,18 +186,25 @@ def sample_identities(people: int, seed: int = 0) -> Identity:
     skin = skin * torch.exp(0.05 * normal(3)) * torch.exp(0.06 * normal(1))
     dark = (tone / (len(_SKINS) - 1))[:, None]
 
-    hair_weights = torch.tensor([0.05, 0.2, 0.25, 0.2, 0.2, 0.10]) * (1 - dark) + torch.tensor([0.7, 0.28, 0.02, 0, 0, 0]) * dark
+    hair_weights = (
+        torch.tensor([0.05, 0.2, 0.25, 0.2, 0.2, 0.10]) * (1 - dark) + torch.tensor([0.7, 0.28, 0.02, 0, 0, 0]) * dark
+    )
     color = choose(_HAIRS, hair_weights) * torch.exp(0.25 * normal(1))
-    grey = ((age - 0.45) * 2.2 + 0.35 * normal()).clamp(0, 0.95)[:, None]
+    grey = ((age - 0.55 - 0.25 * (1 - man)) * 2.5 + 0.3 * normal()).clamp(0, 0.95)[:, None]
     color = torch.lerp(color, torch.tensor([0.42, 0.41, 0.39]).expand(people, 3), grey)
-    iris_weights = torch.tensor([0.15, 0.2, 0.15, 0.15, 0.22, 0.13]) * (1 - dark) ** 2 + torch.tensor([0.8, 0.2, 0, 0, 0, 0]) * dark
+    iris_weights = (
+        torch.tensor([0.15, 0.2, 0.15, 0.15, 0.22, 0.13]) * (1 - dark) ** 2
+        + torch.tensor([0.8, 0.2, 0, 0, 0, 0]) * dark
+    )
     iris = choose(_IRISES, iris_weights) * torch.exp(0.15 * normal(1))
     lips = skin * torch.tensor([0.86, 0.55, 0.58]) * torch.exp(0.10 * normal(3))
     painted = ((uniform() < 0.35).float() * (1 - man))[:, None]
     rouge = torch.lerp(torch.tensor([0.42, 0.05, 0.07]), torch.tensor([0.45, 0.16, 0.15]), uniform(1))
     lips = torch.lerp(lips, rouge, 0.7 * painted)
 
-    styles = torch.where(man[:, None] > 0, choose(_SHORT, torch.ones(people, len(_SHORT))), choose(_LONG, torch.ones(people, len(_LONG))))
+    styles = torch.where(
+        man[:, None] > 0, choose(_SHORT, torch.ones(people, len(_SHORT))), choose(_LONG, torch.ones(people, len(_LONG)))
+    )
     styles = styles * torch.exp(0.15 * normal(len(HAIR)))
     recede = man * ((age - 0.2) * 1.3 * uniform()).clamp(0, 1)
     styles[:, HAIR.index("recede")] = torch.maximum(styles[:, HAIR.index("recede")], recede)
@@ -254,7 +288,9 @@ def sample_nuisance(pictures: int, seed: int = 0, kind: str = "full") -> Nuisanc
         look=uniform(8),
         hair=styles,
         restyle=when("full", (uniform() < 0.75).float(), 0.0),
-        cloth=when("full", torch.cat([uniform(3) ** 1.5 * 0.7 + 0.02, uniform(1)], 1), torch.tensor([0.07, 0.09, 0.13, 0.5])),
+        cloth=when(
+            "full", torch.cat([uniform(3) ** 1.5 * 0.7 + 0.02, uniform(1)], 1), torch.tensor([0.07, 0.09, 0.13, 0.5])
+        ),
         background=when("full", uniform(24), 0.5),
         gaze=when("full", normal(2) * torch.tensor([0.025, 0.008]), 0.0),
         scale=when("full", torch.exp(0.05 * normal()), 1.0),

@@ -74,9 +74,7 @@ def _interpolate(vertices: Tensor, corners: Tensor, weights: Tensor) -> Tensor:
 def light_direction(nuisance: Nuisance) -> Tensor:
     """Unit vectors `[M, 3]` from the head towards the light."""
     azimuth, elevation = torch.deg2rad(nuisance.azimuth), torch.deg2rad(nuisance.elevation)
-    return torch.stack(
-        [azimuth.sin() * elevation.cos(), elevation.sin(), azimuth.cos() * elevation.cos()], 1
-    )
+    return torch.stack([azimuth.sin() * elevation.cos(), elevation.sin(), azimuth.cos() * elevation.cos()], 1)
 
 
 def shadow(heads: Mesh, model: Template, light: Tensor, found: Buffers, size: int) -> Tensor:

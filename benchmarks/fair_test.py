@@ -1,0 +1,143 @@
+"""Are the procedural faces a fair test? Easy when clean, hard for pixels and LDA under nuisance, learnable, no shortcut.
+
+    python -m benchmarks.fair_test            # the table; minutes on two cores
+    python -m benchmarks.fair_test --json
+
+All figures are 5-way 1-shot accuracies on novel identities. A control sees a part of the picture that says nothing of
+the face: its silhouette, the background without anybody, the mean brightness. There the stronger of nearest class mean
+and a ProtoNet trained on it counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from metaface_lessons.baselines import FixedFeatures, lda, pixels
+from metaface_lessons.episodes import EpisodeSampler
+from metaface_lessons.evaluation import Evaluation, evaluate
+from metaface_lessons.faces.faceset import FaceSet
+from metaface_lessons.faces.procedural import (
+    procedural_faces,
+    render_with_mask,
+    sample_identities,
+    sample_nuisance,
+)
+from metaface_lessons.networks import Conv4
+from metaface_lessons.protonet import ProtoNet
+from metaface_lessons.training import meta_train
+
+WAYS, SHOTS, QUERIES = 5, 1, 5
+
+
+@dataclass(frozen=True)
+class Figure:
+    """An accuracy in percent, its 95 % interval over episodes, and the range that a fair test wants."""
+
+    name: str
+    accuracy: float
+    ci95: float
+    low: float
+    high: float
+
+    @property
+    def fair(self) -> bool:
+        return self.low <= self.accuracy <= self.high
+
+
+def train(faces: FaceSet, steps: int, seed: int = 0, progress: bool = False) -> ProtoNet:
+    """A Conv-4 ProtoNet from scratch on 20-way 1-shot episodes of the base people."""
+    split = faces.split(seed=seed)
+    channels, size, _ = faces.shape
+    net = ProtoNet(Conv4(channels, size, width=32, seed=seed))
+    ways = min(20, len(split.base.identities))
+    meta_train(
+        net,
+        EpisodeSampler(split.base, ways, SHOTS, QUERIES, seed=seed),
+        steps=steps,
+        halve_every=500,
+        progress=progress,
+    )
+    return net
+
+
+def measure(
+    people: int = 300,
+    images: int = 20,
+    steps: int = 1000,
+    control_steps: int = 300,
+    episodes: int = 1000,
+    seed: int = 0,
+    progress: bool = True,
+) -> list[Figure]:
+    """Render, train and evaluate; see the module."""
+
+    def score(faces: FaceSet, **methods: ProtoNet) -> dict[str, Evaluation]:
+        novel = faces.split(seed=seed).novel
+        return evaluate(methods, EpisodeSampler(novel, WAYS, SHOTS, QUERIES, seed=seed + 1), episodes)
+
+    def figure(name: str, result: Evaluation, low: float, high: float) -> Figure:
+        return Figure(name, 100 * result.accuracy, 100 * result.ci95, low, high)
+
+    def strongest(*results: Evaluation) -> Evaluation:
+        return max(results, key=lambda result: result.accuracy)
+
+    clean = procedural_faces(people, SHOTS + QUERIES, seed=seed, nuisance="clean", cache=False, progress=progress)
+    full = procedural_faces(people, images, seed=seed, progress=progress)
+    base = full.split(seed=seed).base
+    found = score(full, pixels=pixels(), lda=lda(base), protonet=train(full, steps, seed, progress))
+    network, linear = found["protonet"], found["lda"]
+    figures = [
+        figure("pixels, clean", score(clean, pixels=pixels())["pixels"], 95, 100),
+        figure("pixels, full nuisance", found["pixels"], 20, 45),
+        figure("LDA, full nuisance", linear, 20, 100 * network.accuracy - 15),
+        figure("ProtoNet, full nuisance", network, 70, 92),
+    ]
+
+    who = torch.arange(people).repeat_interleave(images)
+    outlines, empty = [], []
+    everyone, how = sample_identities(people, seed), sample_nuisance(len(who), seed + 1_000_003)
+    for rows in who.new_tensor(range(len(who))).split(64):
+        _, outline, background = render_with_mask(everyone[who[rows]], how[rows])
+        outlines.append(outline)
+        empty.append(background)
+
+    def control(pictures: list[Tensor]) -> Evaluation:
+        faces = FaceSet(torch.cat(pictures), who, synthetic=True)
+        return strongest(*score(faces, pixels=pixels(), protonet=train(faces, control_steps, seed, progress)).values())
+
+    def brightness(pictures: Tensor):  # type: ignore[no-untyped-def]
+        return pictures.float().mean(dim=(1, 2, 3))[:, None].numpy()
+
+    figures += [
+        figure("outline only", control(outlines), 0, 35),
+        figure("background only", control(empty), 0, 25),
+        figure("mean brightness only", score(full, mean=ProtoNet(FixedFeatures(brightness)))["mean"], 0, 25),
+    ]
+    return figures
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.fair_test", description=__doc__.split("\n")[0])
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument("--steps", type=int, default=1000, help="training episodes of the ProtoNet")
+    parser.add_argument("--episodes", type=int, default=1000, help="episodes that each figure is the mean of")
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args()
+    figures = measure(steps=asked.steps, episodes=asked.episodes, seed=asked.seed, progress=not asked.json)
+    if asked.json:
+        print(json.dumps([{**vars(figure), "fair": figure.fair} for figure in figures], indent=2))
+    else:
+        print(f"{'5-way 1-shot on novel identities':34} accuracy          wanted")
+        for f in figures:
+            mark = "" if f.fair else "  <- out of range"
+            print(f"{f.name:34} {f.accuracy:5.1f} ± {f.ci95:3.1f} %   {f.low:5.1f} to {f.high:5.1f}{mark}")
+    return 0 if all(figure.fair for figure in figures) else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
