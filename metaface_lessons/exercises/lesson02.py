@@ -1,0 +1,692 @@
+"""The exercises of lesson 02, Prototypical networks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .core import Wrong, exercise, expect, right_answer, wrong_answer
+
+Pair = tuple[Tensor, Tensor]
+
+
+def _normal(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def _gradient(result: Tensor, of: Tensor) -> Tensor:
+    """The gradient of the sum of `result`. Raises `Wrong` if the graph is cut between the two."""
+    gradient = torch.autograd.grad(result.sum(), of, allow_unused=True)[0] if result.requires_grad else None
+    if gradient is None:
+        raise Wrong(
+            "The numbers are right, but no gradient flows back to the embeddings, so the network could not learn from"
+            " this.\nWhat cuts the graph: detach(), no_grad(), item(), numpy(), and torch.tensor(…) of computed values."
+        )
+    return gradient
+
+
+# ---------------------------------------------------------------------------------------------------------- prototypes
+
+
+@exercise(
+    "protonet.prototypes",
+    lesson="02",
+    title="The prototype of each class",
+    points=2,
+    equation="(2.1)",
+    hints=(
+        "Do it for one class first: which rows of `points` have the label k? A comparison, `labels == k`, picks them.",
+        "Average the picked rows over axis 0: that axis counts examples, axis 1 counts coordinates.",
+        "`torch.stack` puts the N means into one tensor, row k for class k: loop k over `range(ways)`.",
+        "Without a loop: `member = F.one_hot(labels, ways).float()` is [S, N]; then `member.T @ points` sums each"
+        " class, and `member.sum(0)` counts it.",
+    ),
+)
+def _(answer: Callable[[Tensor, Tensor, int], Tensor]) -> None:
+    points = torch.tensor([[2.0, 4.0], [0.0, 0.0], [10.0, 6.0], [10.0, 0.0]])
+    classes = torch.stack([points[:2].mean(0), points[2:].mean(0)])
+    expect(
+        answer(points, torch.tensor([0, 0, 1, 1]), 2),
+        classes,
+        case=f"With points {points.tolist()} and labels [0, 0, 1, 1]",
+        slips={
+            "That is the sum of each class. Divide it by the number of its examples.": 2 * classes,
+            "You divide by the size of the whole support set; each class is divided by its own count.": classes / 2,
+            "That averages over the classes instead of within each: the mean runs over the wrong axis. With as many"
+            " ways as shots, the shape does not give it away.": points.view(2, 2, 2).mean(0),
+            "That is the first example of each class, not the mean of all.": points[::2],
+            "That is the median; equation (2.1) asks for the mean.": points.view(2, 2, 2).median(1).values,
+            "That is the mean of all points, whatever their label.": points.mean(0),
+        },
+    )
+    labels = torch.tensor([1, 0, 0, 1])
+    inner, outer = points[[1, 2]].mean(0), points[[0, 3]].mean(0)
+    expect(
+        answer(points, labels, 2),
+        torch.stack([inner, outer]),
+        case=f"With the same points, but labels {labels.tolist()}",
+        slips={
+            "You take the points in order, as if the classes came one after the other. Let `labels` decide.": classes,
+            "Right means in the wrong rows: row k is of the label k, not of the k-th label that turns up.": torch.stack(
+                [outer, inner]
+            ),
+        },
+    )
+    labels = torch.tensor([2, 0, 2, 1, 2, 0])
+    points = _normal(6, 3).requires_grad_()
+    result = answer(points, labels, 3)
+    rows = [[1, 5], [3], [0, 2, 4]]
+    expect(
+        result,
+        torch.stack([points[r].mean(0) for r in rows]),
+        case=f"With labels {labels.tolist()}, a class of 2, one of 1 and one of 3 examples",
+        slips={
+            "You divide every class by the same number, but these have 2, 1 and 3 examples.": torch.stack(
+                [points[r].sum(0) / 2 for r in rows]
+            )
+        },
+    )
+    _gradient(result, points)
+
+
+@right_answer("protonet.prototypes")
+def _(points: Tensor, labels: Tensor, ways: int) -> Tensor:
+    return torch.stack([points[labels == k].mean(dim=0) for k in range(ways)])
+
+
+@right_answer("protonet.prototypes")
+def _(points: Tensor, labels: Tensor, ways: int) -> Tensor:
+    member = F.one_hot(labels, ways).to(points.dtype)
+    return (member.T @ points) / member.sum(0)[:, None]
+
+
+@right_answer("protonet.prototypes")
+def _(points: Tensor, labels: Tensor, ways: int) -> Tensor:
+    total = points.new_zeros(ways, points.shape[1]).index_add(0, labels, points)
+    return total / torch.bincount(labels, minlength=ways).unsqueeze(1)
+
+
+@right_answer("protonet.prototypes")
+def _(points: Tensor, labels: Tensor, ways: int) -> Tensor:
+    mask = labels[None, :] == torch.arange(ways)[:, None]
+    weight = mask / mask.sum(1, keepdim=True)
+    return torch.einsum("ns,sd->nd", weight, points)
+
+
+@wrong_answer("protonet.prototypes", hint="sum of each class")
+def _(points: Tensor, labels: Tensor, ways: int) -> Tensor:
+    return torch.stack([points[labels == k].sum(dim=0) for k in range(ways)])
+
+
+@wrong_answer("protonet.prototypes", hint="whole support set")
+def _(points: Tensor, labels: Tensor, ways: int) -> Tensor:
+    return F.one_hot(labels, ways).float().T @ points / len(points)
+
+
+@wrong_answer("protonet.prototypes", hint="wrong axis")
+def _(points: Tensor, labels: Tensor, ways: int) -> Tensor:
+    return points.view(ways, -1, points.shape[1]).mean(dim=0)
+
+
+@wrong_answer("protonet.prototypes", hint="first example")
+def _(points: Tensor, labels: Tensor, ways: int) -> Tensor:
+    return torch.stack([points[labels == k][0] for k in range(ways)])
+
+
+@wrong_answer("protonet.prototypes", hint="median")
+def _(points: Tensor, labels: Tensor, ways: int) -> Tensor:
+    return torch.stack([points[labels == k].median(dim=0).values for k in range(ways)])
+
+
+@wrong_answer("protonet.prototypes", hint="take the points in order")
+def _(points: Tensor, labels: Tensor, ways: int) -> Tensor:
+    return points.view(ways, -1, points.shape[1]).mean(dim=1)
+
+
+@wrong_answer("protonet.prototypes", hint="wrong rows")
+def _(points: Tensor, labels: Tensor, ways: int) -> Tensor:
+    return torch.stack([points[labels == k].mean(dim=0) for k in dict.fromkeys(labels.tolist())])
+
+
+@wrong_answer("protonet.prototypes", hint="same number")
+def _(points: Tensor, labels: Tensor, ways: int) -> Tensor:
+    return F.one_hot(labels, ways).float().T @ points / (len(points) / ways)
+
+
+@wrong_answer("protonet.prototypes", hint="no gradient flows")
+def _(points: Tensor, labels: Tensor, ways: int) -> Tensor:
+    return torch.stack([points[labels == k].mean(dim=0).detach() for k in range(ways)])
+
+
+@wrong_answer("protonet.prototypes", hint="Is a `return` missing?")
+def _(points: Tensor, labels: Tensor, ways: int) -> None:
+    torch.stack([points[labels == k].mean(dim=0) for k in range(ways)])
+
+
+# ------------------------------------------------------------------------------------------------------------ distances
+
+
+def _squared(a: Tensor, b: Tensor) -> Tensor:
+    return (a.unsqueeze(-2) - b.unsqueeze(-3)).square().sum(-1)
+
+
+@exercise(
+    "protonet.squared_distances",
+    lesson="02",
+    title="Squared distances of all pairs",
+    points=2,
+    equation="(2.4)",
+    hints=(
+        "Give `a` a new axis for the prototypes and `b` one for the queries; broadcasting then pairs each with each.",
+        "`a[..., :, None, :]` is […, Q, 1, D] and `b[..., None, :, :]` is […, 1, N, D]: their difference is"
+        " […, Q, N, D].",
+        "Square the difference, then sum it over the last axis, the coordinates.",
+    ),
+)
+def _(answer: Callable[[Tensor, Tensor], Tensor]) -> None:
+    a, b = torch.tensor([[0.0, 0.0], [1.0, 2.0], [3.0, 1.0]]), torch.tensor([[0.0, 1.0], [4.0, 4.0]])
+    difference, product = a[:, None] - b[None], a @ b.T
+    aa, bb = a.square().sum(1)[:, None], b.square().sum(1)[None]
+    expect(
+        answer(a, b),
+        torch.tensor([[1.0, 32.0], [2.0, 13.0], [9.0, 10.0]]),
+        case=f"With a = {a.tolist()} and b = {b.tolist()}",
+        slips={
+            "That is the distance; its square is asked for: leave out the square root.": _squared(a, b).sqrt(),
+            "That adds absolute differences, the city-block distance. Square them.": difference.abs().sum(-1),
+            "That is the mean over the coordinates. Sum them: a mean is D times too small.": _squared(a, b) / 2,
+            "That is [N, Q]: transposed. Queries are rows, prototypes columns.": _squared(b, a),
+            "That is minus the squared distance. The minus belongs to the softmax of equation (2.2).": -_squared(a, b),
+            "You sum over the wrong axis. The last axis, of the coordinates, is the one to go; with as many"
+            " coordinates as prototypes, the shape does not give it away.": difference.square().sum(1),
+            "You square the sum of the differences; sum their squares.": difference.sum(-1).square(),
+            "‖a − b‖² = ‖a‖² − 2a·b + ‖b‖²: the sign of the middle term is wrong.": aa + 2 * product + bb,
+            "‖a − b‖² = ‖a‖² − 2a·b + ‖b‖²: the middle term counts twice.": aa - product + bb,
+            "‖a − b‖² = ‖a‖² − 2a·b + ‖b‖²: the first term is missing. (The softmax would not notice, but a distance"
+            " is asked for.)": bb - 2 * product,
+            "That is the inner product.": product,
+        },
+    )
+    a, b = _normal(2, 4, 3), _normal(2, 4, 3, seed=1)
+    expect(
+        answer(a, b),
+        _squared(a, b),
+        case="With two tasks at once, a [2, 4, 3] and b [2, 4, 3]",
+        slips={
+            "That pairs the tasks with each other. Count the axes from the end, so that whatever stands in front, the T"
+            " tasks, is left alone: `a[..., :, None, :]`.": (a[:, None] - b[None]).square().sum(-1),
+            "That compares query number i with prototype number i alone. Each is to meet each.": (a - b)
+            .square()
+            .sum(-1),
+        },
+    )
+    a = b[:, :1].clone().requires_grad_()  # the first distance is 0
+    gradient = _gradient(answer(a, b), a)
+    if torch.isnan(gradient).any():
+        raise Wrong(
+            "The gradient is NaN where a query lies on a prototype: the slope of a square root at 0 is infinite. Do not"
+            " take the root at all."
+        )
+    expect(gradient, 2 * (a - b).sum(1, keepdim=True), case="The gradient of the sum of distances to b, by a")
+
+
+@right_answer("protonet.squared_distances")
+def _(a: Tensor, b: Tensor) -> Tensor:
+    return ((a[..., :, None, :] - b[..., None, :, :]) ** 2).sum(dim=-1)
+
+
+@right_answer("protonet.squared_distances")
+def _(a: Tensor, b: Tensor) -> Tensor:
+    aa, bb = (a * a).sum(-1, keepdim=True), (b * b).sum(-1, keepdim=True)
+    return aa - 2 * a @ b.transpose(-1, -2) + bb.transpose(-1, -2)
+
+
+@right_answer("protonet.squared_distances")
+def _(a: Tensor, b: Tensor) -> Tensor:
+    return torch.stack([(a - b[..., n : n + 1, :]).pow(2).sum(-1) for n in range(b.shape[-2])], dim=-1)
+
+
+@right_answer("protonet.squared_distances")
+def _(a: Tensor, b: Tensor) -> Tensor:
+    difference = a.unsqueeze(-2) - b.unsqueeze(-3)
+    return torch.einsum("...d,...d->...", difference, difference)
+
+
+@wrong_answer("protonet.squared_distances", hint="leave out the square root")
+def _(a: Tensor, b: Tensor) -> Tensor:
+    return torch.cdist(a, b)
+
+
+@wrong_answer("protonet.squared_distances", hint="city-block")
+def _(a: Tensor, b: Tensor) -> Tensor:
+    return (a[..., :, None, :] - b[..., None, :, :]).abs().sum(dim=-1)
+
+
+@wrong_answer("protonet.squared_distances", hint="mean over the coordinates")
+def _(a: Tensor, b: Tensor) -> Tensor:
+    return (a[..., :, None, :] - b[..., None, :, :]).square().mean(dim=-1)
+
+
+@wrong_answer("protonet.squared_distances", hint="transposed")
+def _(a: Tensor, b: Tensor) -> Tensor:
+    return (a[..., None, :, :] - b[..., :, None, :]).square().sum(dim=-1)
+
+
+@wrong_answer("protonet.squared_distances", hint="wrong axis")
+def _(a: Tensor, b: Tensor) -> Tensor:
+    return (a[..., :, None, :] - b[..., None, :, :]).square().sum(dim=1)
+
+
+@wrong_answer("protonet.squared_distances", hint="sign of the middle term")
+def _(a: Tensor, b: Tensor) -> Tensor:
+    return a.square().sum(-1)[..., :, None] + 2 * a @ b.mT + b.square().sum(-1)[..., None, :]
+
+
+@wrong_answer("protonet.squared_distances", hint="minus the squared distance")
+def _(a: Tensor, b: Tensor) -> Tensor:
+    return -_squared(a, b)
+
+
+@wrong_answer("protonet.squared_distances", hint="pairs the tasks")
+def _(a: Tensor, b: Tensor) -> Tensor:
+    return (a[:, None] - b[None]).square().sum(dim=-1)
+
+
+@wrong_answer("protonet.squared_distances", hint="gradient is NaN")
+def _(a: Tensor, b: Tensor) -> Tensor:
+    return _squared(a, b).sqrt() ** 2
+
+
+@wrong_answer("protonet.squared_distances", hint="no gradient flows")
+def _(a: Tensor, b: Tensor) -> Tensor:
+    with torch.no_grad():
+        return _squared(a, b)
+
+
+# ---------------------------------------------------------------------------------------------------------------- loss
+
+
+@exercise(
+    "protonet.loss",
+    lesson="02",
+    title="The loss of an episode",
+    points=2,
+    equation="(2.3)",
+    hints=(
+        "What enters the softmax is *minus* the distance, so that the nearest prototype gets the largest probability.",
+        "Probabilities of one query sum to 1 over the prototypes: the softmax runs over axis 1, the columns.",
+        "`log_softmax` does not round exp(−2000) to 0 as `softmax(…).log()` does. Then pick, in row q, the column"
+        " `labels[q]`, and average with a minus sign.",
+        "`F.cross_entropy(logits, labels)` does all of it, once you know what the logits are.",
+    ),
+)
+def _(answer: Callable[[Tensor, Tensor], Tensor]) -> None:
+    distances, labels = torch.tensor([[1.0, 2.0], [3.0, 1.0], [0.0, 4.0]]), torch.tensor([0, 1, 1])
+    rows, each = torch.arange(3), (-distances).log_softmax(1)
+    probability = each.exp()[rows, labels]
+    wanted = -each[rows, labels].mean()
+    expect(
+        answer(distances, labels),
+        float(wanted),
+        case=f"With distances {distances.tolist()} and labels {labels.tolist()}",
+        slips={
+            "The sign is lost: the logits are minus the distances. This rewards a far prototype.": float(
+                F.cross_entropy(distances, labels)
+            ),
+            "That is the mean log-probability. The loss is minus that, so that less is better.": -float(wanted),
+            "That is the sum over the queries; take the mean.": 3 * float(wanted),
+            "Your softmax runs over the queries (axis 0). Over the prototypes do probabilities sum to 1.": float(
+                -(-distances).log_softmax(0)[rows, labels].mean()
+            ),
+            "Your softmax is over all entries at once. Each query has a softmax of its own, over its row.": float(
+                -(-distances).flatten().log_softmax(0).view(3, 2)[rows, labels].mean()
+            ),
+            "The softmax is taken twice: `cross_entropy` has one inside. Give it the logits.": float(
+                F.cross_entropy((-distances).softmax(1), labels)
+            ),
+            "`nll_loss` wants log-probabilities, but got probabilities.": float(-probability.mean()),
+            "That is the mean probability; average the logarithms.": float(probability.mean()),
+            "First the logarithm, then the mean: the other way round is another number.": -math.log(
+                float(probability.mean())
+            ),
+            "That pulls each query to its own prototype, but pushes it away from none: the sum in the denominator of"
+            " equation (2.2) is missing.": float(distances[rows, labels].mean()),
+            "That is the accuracy. It has no slope to learn by.": 2 / 3,
+        },
+    )
+    far = torch.tensor([[2000.0, 2100.0], [1000.0, 1000.0]])
+    result = answer(far, torch.tensor([1, 0]))
+    if not math.isfinite(float(result)):
+        raise Wrong(
+            f"With distances {far.tolist()} and labels [1, 0]:\n  got     {float(result)}\n  wanted  50.35\n"
+            "exp(−2000) is rounded to 0, and 0 has no logarithm. Use `log_softmax`, or subtract the smallest distance"
+            " of each row first."
+        )
+    expect(result, 50 + math.log(2) / 2, case=f"With large distances, {far.tolist()}, and labels [1, 0]")
+
+    distances = _normal(4, 3).square().requires_grad_()
+    labels = torch.tensor([2, 0, 1, 0])
+    wanted_gradient = (F.one_hot(labels, 3) - (-distances).softmax(1)) / 4
+    result = answer(distances, labels)
+    expect(
+        result,
+        float(F.cross_entropy(-distances.detach(), labels)),
+        case="With random distances of 4 queries, 3 prototypes",
+    )
+    if not isinstance(result, Tensor):
+        raise Wrong(
+            "The number is right, but it is no tensor any more, so no gradient flows. Return it without item()."
+        )
+    expect(_gradient(result, distances), wanted_gradient, case="The gradient by the distances")
+
+
+@right_answer("protonet.loss")
+def _(distances: Tensor, labels: Tensor) -> Tensor:
+    return F.cross_entropy(-distances, labels)
+
+
+@right_answer("protonet.loss")
+def _(distances: Tensor, labels: Tensor) -> Tensor:
+    log_p = (-distances).log_softmax(dim=1)
+    return -log_p[torch.arange(len(labels)), labels].mean()
+
+
+@right_answer("protonet.loss")
+def _(distances: Tensor, labels: Tensor) -> Tensor:
+    own = distances.gather(1, labels[:, None]).squeeze(1)
+    return (own + torch.logsumexp(-distances, dim=1)).mean()
+
+
+@right_answer("protonet.loss")
+def _(distances: Tensor, labels: Tensor) -> Tensor:
+    d = distances - distances.min(dim=1, keepdim=True).values
+    return torch.stack([d[q, y] + (-d[q]).exp().sum().log() for q, y in enumerate(labels)]).mean()
+
+
+@wrong_answer("protonet.loss", hint="sign is lost")
+def _(distances: Tensor, labels: Tensor) -> Tensor:
+    return F.cross_entropy(distances, labels)
+
+
+@wrong_answer("protonet.loss", hint="mean log-probability")
+def _(distances: Tensor, labels: Tensor) -> Tensor:
+    return (-distances).log_softmax(1).gather(1, labels[:, None]).mean()
+
+
+@wrong_answer("protonet.loss", hint="sum over the queries")
+def _(distances: Tensor, labels: Tensor) -> Tensor:
+    return F.cross_entropy(-distances, labels, reduction="sum")
+
+
+@wrong_answer("protonet.loss", hint="axis 0")
+def _(distances: Tensor, labels: Tensor) -> Tensor:
+    return F.nll_loss((-distances).log_softmax(dim=0), labels)
+
+
+@wrong_answer("protonet.loss", hint="taken twice")
+def _(distances: Tensor, labels: Tensor) -> Tensor:
+    return F.cross_entropy((-distances).softmax(dim=1), labels)
+
+
+@wrong_answer("protonet.loss", hint="wants log-probabilities")
+def _(distances: Tensor, labels: Tensor) -> Tensor:
+    return F.nll_loss((-distances).softmax(dim=1), labels)
+
+
+@wrong_answer("protonet.loss", hint="pushes it away from none")
+def _(distances: Tensor, labels: Tensor) -> Tensor:
+    return distances.gather(1, labels[:, None]).mean()
+
+
+@wrong_answer("protonet.loss", hint="accuracy")
+def _(distances: Tensor, labels: Tensor) -> Tensor:
+    return (distances.argmin(1) == labels).float().mean()
+
+
+@wrong_answer("protonet.loss", hint="rounded to 0")
+def _(distances: Tensor, labels: Tensor) -> Tensor:
+    p = (-distances).exp() / (-distances).exp().sum(1, keepdim=True)
+    return -p[torch.arange(len(labels)), labels].log().mean()
+
+
+@wrong_answer("protonet.loss", hint="no tensor any more")
+def _(distances: Tensor, labels: Tensor) -> float:
+    return F.cross_entropy(-distances, labels).item()
+
+
+# --------------------------------------------------------------------------------------------------------- linear head
+
+
+@exercise(
+    "protonet.linear_head",
+    lesson="02",
+    title="The linear classifier inside",
+    points=2,
+    equation="(2.20)",
+    hints=(
+        "Multiply out −‖f − c‖². Which of the three terms is the same for all classes, so that the softmax drops it?",
+        "What multiplies f is the weight; what stands alone is the bias.",
+        "The bias of class k is minus the squared length of c_k: square, sum over axis 1, change the sign.",
+    ),
+)
+def _(answer: Callable[[Tensor], Pair]) -> None:
+    c = torch.tensor([[1.0, 2.0, 2.0], [0.0, 3.0, 4.0]])
+    length2 = torch.tensor([9.0, 25.0])
+    expect(
+        answer(c),
+        (2 * c, -length2),
+        case=f"With prototypes {c.tolist()}",
+        slips={
+            "The weight is 2c, not c: the middle term of −‖f − c‖² is +2c·f.": (c, -length2),
+            "This decides alike, but its logits are half as large, so its probabilities are less sure. The logits are"
+            " to be minus the squared distances, but for what the softmax drops.": (c, -length2 / 2),
+            "The sign of the bias: −‖f − c‖² holds −‖c‖².": (2 * c, length2),
+            "The sign of the weight: −‖f − c‖² holds +2c·f.": (-2 * c, -length2),
+            "The bias is minus the *squared* length of the prototype.": (2 * c, -length2.sqrt()),
+            "The weight is [N, D], one row per class, as `F.linear` wants it. Yours is transposed.": (
+                2 * c.T,
+                -length2,
+            ),
+            "The bias is one number per class: sum the squares over axis 1 alone.": (2 * c, -length2.sum()),
+            "You sum over the classes, and get one number per coordinate. Sum over axis 1.": (
+                2 * c,
+                -c.square().sum(0),
+            ),
+            "The bias is minus the squared length of c itself, not of 2c.": (2 * c, -4 * length2),
+            "Return the weight first, then the bias.": (-length2, 2 * c),
+            "Half of that: the weight is 2c, the bias −‖c‖².": (4 * c, -2 * length2),
+        },
+    )
+    c = _normal(4, 4).requires_grad_()
+    weight, bias = answer(c)
+    expect((weight, bias), (2 * c, -c.square().sum(1)), case="With 4 random prototypes in 4 dimensions")
+    _gradient(weight, c)
+    _gradient(bias, c)
+
+
+@right_answer("protonet.linear_head")
+def _(prototypes: Tensor) -> Pair:
+    return 2 * prototypes, -prototypes.square().sum(dim=1)
+
+
+@right_answer("protonet.linear_head")
+def _(prototypes: Tensor) -> Pair:
+    return prototypes + prototypes, -(torch.linalg.vector_norm(prototypes, dim=-1) ** 2)
+
+
+@right_answer("protonet.linear_head")
+def _(prototypes: Tensor) -> list[Tensor]:
+    return [prototypes.mul(2), -torch.einsum("nd,nd->n", prototypes, prototypes)]
+
+
+@right_answer("protonet.linear_head")
+def _(prototypes: Tensor) -> Pair:
+    return 2 * prototypes, -(prototypes @ prototypes.T).diagonal()
+
+
+@wrong_answer("protonet.linear_head", hint="is 2c, not c")
+def _(prototypes: Tensor) -> Pair:
+    return prototypes, -prototypes.square().sum(dim=1)
+
+
+@wrong_answer("protonet.linear_head", hint="half as large")
+def _(prototypes: Tensor) -> Pair:
+    return prototypes, -prototypes.square().sum(dim=1) / 2
+
+
+@wrong_answer("protonet.linear_head", hint="sign of the bias")
+def _(prototypes: Tensor) -> Pair:
+    return 2 * prototypes, prototypes.square().sum(dim=1)
+
+
+@wrong_answer("protonet.linear_head", hint="sign of the weight")
+def _(prototypes: Tensor) -> Pair:
+    return -2 * prototypes, -prototypes.square().sum(dim=1)
+
+
+@wrong_answer("protonet.linear_head", hint="*squared* length")
+def _(prototypes: Tensor) -> Pair:
+    return 2 * prototypes, -prototypes.norm(dim=1)
+
+
+@wrong_answer("protonet.linear_head", hint="transposed")
+def _(prototypes: Tensor) -> Pair:
+    return 2 * prototypes.T, -prototypes.square().sum(dim=1)
+
+
+@wrong_answer("protonet.linear_head", hint="over axis 1 alone")
+def _(prototypes: Tensor) -> Pair:
+    return 2 * prototypes, -prototypes.square().sum()
+
+
+@wrong_answer("protonet.linear_head", hint="over the classes")
+def _(prototypes: Tensor) -> Pair:
+    return 2 * prototypes, -prototypes.square().sum(dim=0)
+
+
+@wrong_answer("protonet.linear_head", hint="weight first")
+def _(prototypes: Tensor) -> Pair:
+    return -prototypes.square().sum(dim=1), 2 * prototypes
+
+
+@wrong_answer("protonet.linear_head", hint="no gradient flows")
+def _(prototypes: Tensor) -> Pair:
+    return 2 * prototypes.detach(), -prototypes.detach().square().sum(dim=1)
+
+
+# ---------------------------------------------------------------------------------------------------- cosine prototype
+
+
+@exercise(
+    "protonet.cosine_prototype",
+    lesson="02",
+    title="The best prototype for the cosine",
+    points=2,
+    equation="(2.23)",
+    hints=(
+        "The cosine sees directions alone: scale every point to length 1 before anything else.",
+        "Their mean points the right way, but lies inside the unit sphere. Scale it to length 1 again.",
+        "`F.normalize(x, dim=-1)` divides by the length along the last axis. You need it twice.",
+    ),
+)
+def _(answer: Callable[[Tensor], Tensor]) -> None:
+    points = torch.tensor([[10.0, 0.0], [0.0, 1.0]])
+    expect(
+        answer(points),
+        torch.full((2,), 0.5**0.5),
+        case=f"With points {points.tolist()}",
+        slips={
+            "The point [10, 0] counts ten times as much as [0, 1], though the cosine sees directions alone: scale the"
+            " points to length 1 before you average.": F.normalize(points.mean(0), dim=0),
+            "The right direction, but not of length 1: scale the mean, too.": torch.tensor([0.5, 0.5]),
+            "The right direction, but that is the sum of the directions, and not of length 1.": torch.ones(2),
+            "That is the plain mean: best for the squared distance, not for the cosine.": points.mean(0),
+            "You scale the columns to length 1; it is the rows that are points.": F.normalize(points, dim=0).mean(0)
+            * 3,
+            "The right direction, but keep its shape: [D], without the axis of the points.": torch.full(
+                (1, 2), 0.5**0.5
+            ),
+            "That is the median of the directions; equation (2.23) asks for their mean.": torch.zeros(2),
+        },
+    )
+    points = torch.tensor([[3.0, 4.0, 0.0], [0.0, 0.0, 2.0], [1.0, 0.0, 0.0], [0.0, 5.0, 12.0]])
+    unit = points / points.norm(dim=1, keepdim=True)
+    expect(
+        answer(points),
+        unit.sum(0) / unit.sum(0).norm(),
+        case=f"With points {points.tolist()}",
+        slips={
+            "You scale the columns to length 1; it is the rows that are points.": F.normalize(
+                F.normalize(points, dim=0).mean(0), dim=0
+            ),
+            "That divides the points by their *squared* length.": F.normalize(
+                (points / points.square().sum(1, keepdim=True)).mean(0), dim=0
+            ),
+        },
+    )
+    points = _normal(5, 4).requires_grad_()
+    result = answer(points)
+    expect(result, F.normalize(F.normalize(points, dim=1).mean(0), dim=0), case="With 5 random points in 4 dimensions")
+    _gradient(result[:1], points)
+
+
+@right_answer("protonet.cosine_prototype")
+def _(points: Tensor) -> Tensor:
+    return F.normalize(F.normalize(points, dim=-1).mean(dim=0), dim=-1)
+
+
+@right_answer("protonet.cosine_prototype")
+def _(points: Tensor) -> Tensor:
+    total = sum(p / p.norm() for p in points)
+    return total / total.norm()
+
+
+@right_answer("protonet.cosine_prototype")
+def _(points: Tensor) -> Tensor:
+    weight = points.square().sum(1).rsqrt()
+    direction = weight @ points
+    return direction / (direction @ direction).sqrt()
+
+
+@wrong_answer("protonet.cosine_prototype", hint="ten times as much")
+def _(points: Tensor) -> Tensor:
+    return F.normalize(points.mean(dim=0), dim=-1)
+
+
+@wrong_answer("protonet.cosine_prototype", hint="scale the mean, too")
+def _(points: Tensor) -> Tensor:
+    return F.normalize(points, dim=-1).mean(dim=0)
+
+
+@wrong_answer("protonet.cosine_prototype", hint="sum of the directions")
+def _(points: Tensor) -> Tensor:
+    return F.normalize(points, dim=-1).sum(dim=0)
+
+
+@wrong_answer("protonet.cosine_prototype", hint="plain mean")
+def _(points: Tensor) -> Tensor:
+    return points.mean(dim=0)
+
+
+@wrong_answer("protonet.cosine_prototype", hint="scale the columns")
+def _(points: Tensor) -> Tensor:
+    return F.normalize(F.normalize(points, dim=0).mean(dim=0), dim=0)
+
+
+@wrong_answer("protonet.cosine_prototype", hint="without the axis of the points")
+def _(points: Tensor) -> Tensor:
+    return F.normalize(F.normalize(points, dim=-1).mean(dim=0, keepdim=True), dim=-1)
+
+
+@wrong_answer("protonet.cosine_prototype", hint="median of the directions")
+def _(points: Tensor) -> Tensor:
+    return F.normalize(F.normalize(points, dim=-1).median(dim=0).values, dim=-1)
+
+
+@wrong_answer("protonet.cosine_prototype", hint="no gradient flows")
+def _(points: Tensor) -> Tensor:
+    return F.normalize(F.normalize(points.detach(), dim=-1).mean(dim=0), dim=-1)
