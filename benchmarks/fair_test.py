@@ -1,4 +1,4 @@
-"""Are the procedural faces a fair test? Easy when clean, hard for pixels and LDA under nuisance, learnable, no shortcut.
+"""Are the procedural faces a fair test? Easy when clean, hard for pixels and LDA under nuisance, learnable, no leak.
 
     python -m benchmarks.fair_test            # the table; minutes on two cores
     python -m benchmarks.fair_test --json

@@ -6,6 +6,7 @@ Everything is a function of canonical coordinates, so it is sharp at any size an
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 
 from .geometry import EYE, MATERIALS, MOUTH, beard_area, hairline, smooth
-from .parameters import BROW, EXPRESSIONS, HAIR, Identity, Nuisance
+from .parameters import EXPRESSIONS, HAIR, Identity, Nuisance
 
 _TILE = 64
 
@@ -157,7 +158,10 @@ def _skin(p: Tensor, image: Tensor, who: Identity, how: Nuisance, footprint: flo
     strand = noise(u * 30 + offset[:, 0], v * 13)
     area = beard_area(x, y, z)
     moustache = (
-        smooth(0.40, 0.30, a) * smooth(-0.665, -0.70, y + 0.12 * a) * smooth(-0.875, -0.845, y - 0.02 + 0.32 * a) * face
+        smooth(0.40, 0.30, a)
+        * smooth(-0.665, -0.71, y + 0.30 * a - 0.02)
+        * smooth(-0.875, -0.845, y - 0.02 + 0.32 * a)
+        * face
     )
     beard = who.beard[image]
     hair = who.hair_color[image]
@@ -189,8 +193,15 @@ def _skin(p: Tensor, image: Tensor, who: Identity, how: Nuisance, footprint: flo
 
 
 def _on(
-    painter, where: Tensor, look: Paint, p: Tensor, image: Tensor, who: Identity, how: Nuisance, footprint: float
-) -> None:  # type: ignore[no-untyped-def]
+    painter: Callable[..., Paint],
+    where: Tensor,
+    look: Paint,
+    p: Tensor,
+    image: Tensor,
+    who: Identity,
+    how: Nuisance,
+    footprint: float,
+) -> None:
     """Let `painter` go over the points of `look` where a feature may be."""
     here = where.nonzero()[:, 0]
     part = painter(
@@ -347,7 +358,7 @@ def _cloth(p: Tensor, image: Tensor, who: Identity, how: Nuisance, footprint: fl
 
 
 def _glasses(p: Tensor, image: Tensor, who: Identity, how: Nuisance, footprint: float) -> Paint:
-    x, y, z = p.unbind(1)
+    x, y, _ = p.unbind(1)
     look = how.look[image]
     a = (x.abs() - 0.43) / 0.33
     rim = smooth(0.80, 0.88, torch.maximum(a.abs(), ((y + 0.03) / 0.235).abs()) * 1.0)
@@ -358,7 +369,7 @@ def _glasses(p: Tensor, image: Tensor, who: Identity, how: Nuisance, footprint: 
 
 
 def _mask(p: Tensor, image: Tensor, who: Identity, how: Nuisance, footprint: float) -> Paint:
-    x, y, z = p.unbind(1)
+    x, y, _ = p.unbind(1)
     look = how.look[image]
     plain = torch.tensor([[0.30, 0.52, 0.66], [0.72, 0.72, 0.70], [0.03, 0.03, 0.035]], device=p.device)
     color = plain[(look[:, 5] * 2.999).long()]
@@ -382,7 +393,7 @@ def _scarf(p: Tensor, image: Tensor, who: Identity, how: Nuisance, footprint: fl
 
 
 def _block(p: Tensor, image: Tensor, who: Identity, how: Nuisance, footprint: float) -> Paint:
-    x, y, z = p.unbind(1)
+    x, y, _ = p.unbind(1)
     look = how.look[image]
     color, other = 0.03 + 0.7 * look[:, 5:8] ** 1.5, 0.03 + 0.7 * look[:, 1:4] ** 1.5
     stripe = smooth(-0.15, 0.15, torch.sin(x * (3 + 9 * look[:, 4]) + 2 * y)) * (look[:, 0] > 0.4)

@@ -25,7 +25,7 @@ class Damaged(Exception):
 def save(path: Path, arrays: Mapping[str, Tensor], recipe: Mapping[str, object]) -> None:
     """Write tensors with the `recipe` that made them and a checksum. A folder that cannot be written only warns."""
     body = io.BytesIO()
-    np.savez(body, **{name: tensor.numpy() for name, tensor in arrays.items()})
+    np.savez(body, allow_pickle=False, **{name: tensor.numpy() for name, tensor in arrays.items()})
     content = body.getvalue()
     head = json.dumps({"recipe": dict(recipe), "sha256": hashlib.sha256(content).hexdigest()}).encode()
     try:
@@ -39,7 +39,7 @@ def save(path: Path, arrays: Mapping[str, Tensor], recipe: Mapping[str, object])
 
 
 def load(path: Path, recipe: Mapping[str, object]) -> dict[str, Tensor] | None:
-    """The tensors that `save` wrote with this `recipe`, or None if there are none; then a warning says why, if need be."""
+    """What `save` wrote with this `recipe`; None if there is no such file or, with a warning, no good one."""
     try:
         return _read(path.read_bytes(), recipe)
     except (FileNotFoundError, NotADirectoryError):

@@ -24,15 +24,16 @@ MOUTH = -0.93  # height of the line between the lips
 _LIPS_APART = 0.012  # canonical half height of the strip between the lips that opens into the mouth
 _PIVOT = (0.0, -0.85, -0.15)  # the head turns about the top of the neck
 
-Field = Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[object, object, object]]
+Displaced = np.ndarray | int  # along one axis, `[P]`, or 0 for nowhere
+Field = tuple[Displaced, Displaced, Displaced]
 
 
 class Template(NamedTuple):
     """V vertices in grids, F triangles.
 
-    canonical `[V, 3]`, rest `[V, 3]` (the average face), grids (start, rows, columns) in the order of `PARTS`, faces `[F, 3]`, material of each
-    triangle `[F]`, one_sided `[F]`, follows `[V]` (1: turns with the head, 0: stays with the trunk), shape basis
-    `[S, V, 3]`, expression basis `[E, V, 3]`.
+    canonical `[V, 3]`, rest `[V, 3]` (the average face), grids (start, rows, columns) in the order of `PARTS`, faces
+    `[F, 3]`, material of each triangle `[F]`, one_sided `[F]`, follows `[V]` (1: turns with the head, 0: stays with
+    the trunk), shape basis `[S, V, 3]`, expression basis `[E, V, 3]`.
     """
 
     canonical: Tensor
@@ -193,105 +194,92 @@ def _features(p: np.ndarray) -> np.ndarray:
     return np.stack([dx, dy, dz], axis=-1) * front[..., None]
 
 
-def _shape_fields() -> dict[str, Field]:
-    """For each identity parameter, the displacement of a canonical point when the parameter is 1."""
-    sign, exp = np.sign, np.exp
+def _shape_fields(p: np.ndarray) -> dict[str, Field]:
+    """For each identity parameter, the displacement of the canonical points `p` `[P, 3]` when the parameter is 1."""
+    x, y, z = p.T
+    right, front = np.sign(x), _step(0.0, 0.55, z)
 
-    def at(x: np.ndarray, y: np.ndarray, cx: float, cy: float, sx: float, sy: float) -> np.ndarray:
-        return _bump(np.abs(x), y, cx, cy, sx, sy)
+    def mid(cy: float, sx: float, sy: float) -> np.ndarray:
+        """A bump in the middle of the face."""
+        return _bump(x, y, 0, cy, sx, sy) * front
 
-    def front(z: np.ndarray) -> np.ndarray:
-        return _step(0.0, 0.55, z)
+    def both(cx: float, cy: float, sx: float, sy: float) -> np.ndarray:
+        """The same bump on either side."""
+        return _bump(np.abs(x), y, cx, cy, sx, sy) * front
 
-    def tip(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        return _bump(x, y, 0, -0.50, 0.15, 0.09) + 0.5 * _bump(np.abs(x), y, 0.17, -0.56, 0.08, 0.08)
-
+    eye, from_eye = both(0.42, 0, 0.17, 0.13), x - right * EYE[0]
+    tip = mid(-0.50, 0.15, 0.09) + 0.5 * both(0.17, -0.56, 0.08, 0.08)
+    ridge = np.exp(-0.5 * (x / 0.12) ** 2) * _step(0.1, -0.45, y) * _step(-0.68, -0.58, y) * front
+    jaw = _step(-0.45, -1.0, y) * _step(-1.7, -1.5, y)
     return {
-        "face length": lambda x, y, z: (0, 0.11 * np.minimum(y + 0.15, 0) * _step(-2.2, -1.6, y), 0),
-        "head width": lambda x, y, z: (0.065 * x, 0, 0),
-        "skull height": lambda x, y, z: (0, 0.08 * np.maximum(y - 0.3, 0), 0),
-        "skull depth": lambda x, y, z: (0, 0, 0.07 * np.minimum(z, 0)),
-        "forehead slope": lambda x, y, z: (0, 0, -0.12 * _step(0.25, 1.2, y) * front(z)),
-        "forehead width": lambda x, y, z: (0.07 * x * _step(0.0, 0.6, y), 0, 0),
-        "jaw width": lambda x, y, z: (0.085 * x * _step(-0.45, -1.0, y) * _step(-1.7, -1.5, y), 0, 0),
-        "jaw angle": lambda x, y, z: (sign(x) * 0.05 * at(x, y, 0.62, -1.05, 0.22, 0.17), -0.03 * at(x, y, 0.6, -1.15, 0.2, 0.15), 0),
-        "chin width": lambda x, y, z: (0.20 * x * exp(-0.5 * ((y + 1.42) / 0.13) ** 2), 0, 0),
-        "chin length": lambda x, y, z: (0, -0.065 * _step(-1.1, -1.45, y) * front(z), 0),
-        "chin forward": lambda x, y, z: (0, 0, 0.06 * _step(-1.0, -1.35, y) * front(z)),
-        "cheekbones": lambda x, y, z: (sign(x) * 0.05 * at(x, y, 0.75, -0.22, 0.2, 0.17), 0, 0.06 * at(x, y, 0.6, -0.24, 0.16, 0.13) * front(z)),
-        "cheek fullness": lambda x, y, z: (sign(x) * 0.05 * at(x, y, 0.70, -0.75, 0.2, 0.25), 0, 0.075 * at(x, y, 0.52, -0.68, 0.2, 0.22) * front(z)),
-        "brow ridge": lambda x, y, z: (0, -0.015 * at(x, y, 0.35, 0.2, 0.3, 0.1), 0.055 * at(x, y, 0.33, 0.23, 0.28, 0.09) * front(z)),
-        "eye spacing": lambda x, y, z: (sign(x) * 0.040 * at(x, y, 0.42, 0.05, 0.22, 0.22) * front(z), 0, 0),
-        "eye size": lambda x, y, z: (0.16 * (x - sign(x) * 0.42) * at(x, y, 0.42, 0, 0.17, 0.13) * front(z), 0.16 * y * at(x, y, 0.42, 0, 0.17, 0.13) * front(z), 0),
-        "eye opening": lambda x, y, z: (0, 0.26 * y * at(x, y, 0.42, 0, 0.19, 0.10) * front(z), 0),
-        "eye tilt": lambda x, y, z: (0, 0.14 * (np.abs(x) - 0.40) * at(x, y, 0.42, 0.03, 0.18, 0.15) * front(z), 0),
-        "eye depth": lambda x, y, z: (0, 0, -0.05 * at(x, y, 0.42, 0.0, 0.19, 0.13) * front(z)),
-        "eye height": lambda x, y, z: (0, 0.045 * at(x, y, 0.42, 0.05, 0.3, 0.2) * front(z), 0),
-        "nose length": lambda x, y, z: (0, -0.065 * _bump(x, y, 0, -0.56, 0.26, 0.16) * front(z), 0),
-        "nose width": lambda x, y, z: (0.25 * x * _bump(x, y, 0, -0.55, 0.22, 0.12) * front(z), 0, 0),
-        "bridge width": lambda x, y, z: (0.35 * x * _bump(x, y, 0, -0.15, 0.14, 0.25) * front(z), 0, 0),
-        "nose height": lambda x, y, z: (0, 0, 0.085 * exp(-0.5 * (x / 0.12) ** 2) * _step(0.1, -0.45, y) * _step(-0.68, -0.58, y) * front(z)),
-        "nose hump": lambda x, y, z: (0, 0, 0.055 * _bump(x, y, 0, -0.14, 0.07, 0.13) * front(z)),
-        "nose tip up": lambda x, y, z: (0, 0.055 * tip(x, y) * front(z), 0.02 * tip(x, y) * front(z)),
-        "nose tip width": lambda x, y, z: (0.4 * x * _bump(x, y, 0, -0.51, 0.10, 0.09) * front(z), 0, 0.012 * _bump(np.abs(x), y, 0.07, -0.5, 0.05, 0.07) * front(z)),
-        "nasion": lambda x, y, z: (0, 0, 0.055 * _bump(x, y, 0, 0.06, 0.09, 0.12) * front(z)),
-        "nose bend": lambda x, y, z: (0.035 * _bump(x, y, 0, -0.40, 0.2, 0.2) * front(z), 0, 0),
-        "mouth width": lambda x, y, z: (0.17 * x * _bump(x, y, 0, MOUTH, 0.42, 0.13) * front(z), 0, 0),
-        "mouth height": lambda x, y, z: (0, 0.05 * _bump(x, y, 0, MOUTH, 0.42, 0.17) * front(z), 0),
-        "upper lip": lambda x, y, z: (0, 0.030 * _bump(x, y, 0, -0.85, 0.25, 0.05) * front(z), 0.03 * _bump(x, y, 0, -0.865, 0.22, 0.045) * front(z)),
-        "lower lip": lambda x, y, z: (0, -0.034 * _bump(x, y, 0, -1.03, 0.25, 0.06) * front(z), 0.035 * _bump(x, y, 0, -1.005, 0.22, 0.055) * front(z)),
-        "jaws forward": lambda x, y, z: (0, 0, 0.075 * _bump(x, y, 0, -0.90, 0.30, 0.22) * front(z)),
-        "mouth tilt": lambda x, y, z: (0, 0.025 * x * _bump(x, y, 0, MOUTH, 0.4, 0.15) * front(z), 0),
-        "mouth corners": lambda x, y, z: (0, 0.018 * at(x, y, 0.33, MOUTH, 0.10, 0.10) * front(z), 0),
-        "neck width": lambda x, y, z: (0.055 * x * _step(-1.3, -1.6, y) * _step(-2.3, -2.0, y), 0, 0),
-    }  # fmt: skip
+        "face length": (0, 0.11 * np.minimum(y + 0.15, 0) * _step(-2.2, -1.6, y), 0),
+        "head width": (0.065 * x, 0, 0),
+        "skull height": (0, 0.08 * np.maximum(y - 0.3, 0), 0),
+        "skull depth": (0, 0, 0.07 * np.minimum(z, 0)),
+        "forehead slope": (0, 0, -0.12 * _step(0.25, 1.2, y) * front),
+        "forehead width": (0.07 * x * _step(0.0, 0.6, y), 0, 0),
+        "jaw width": (0.085 * x * jaw, 0, 0),
+        "jaw angle": (right * 0.06 * both(0.62, -1.05, 0.22, 0.17), -0.03 * both(0.6, -1.15, 0.2, 0.15), 0),
+        "chin width": (0.20 * x * np.exp(-0.5 * ((y + 1.42) / 0.13) ** 2), 0, 0),
+        "chin length": (0, -0.065 * _step(-1.1, -1.45, y) * front, 0),
+        "chin forward": (0, 0, 0.06 * _step(-1.0, -1.35, y) * front),
+        "cheekbones": (right * 0.055 * both(0.75, -0.22, 0.2, 0.17), 0, 0.06 * both(0.6, -0.24, 0.16, 0.13)),
+        "cheek fullness": (right * 0.055 * both(0.70, -0.75, 0.2, 0.25), 0, 0.075 * both(0.52, -0.68, 0.2, 0.22)),
+        "brow ridge": (0, -0.015 * both(0.35, 0.2, 0.3, 0.1), 0.055 * both(0.33, 0.23, 0.28, 0.09)),
+        "eye spacing": (right * 0.040 * both(0.42, 0.05, 0.22, 0.22), 0, 0),
+        "eye size": (0.16 * from_eye * eye, 0.16 * y * eye, 0),
+        "eye opening": (0, 0.26 * y * both(0.42, 0, 0.19, 0.10), 0),
+        "eye tilt": (0, 0.14 * (np.abs(x) - 0.40) * both(0.42, 0.03, 0.18, 0.15), 0),
+        "eye depth": (0, 0, -0.05 * both(0.42, 0.0, 0.19, 0.13)),
+        "eye height": (0, 0.045 * both(0.42, 0.05, 0.3, 0.2), 0),
+        "nose length": (0, -0.065 * mid(-0.56, 0.26, 0.16), 0),
+        "nose width": (0.25 * x * mid(-0.55, 0.22, 0.12), 0, 0),
+        "bridge width": (0.35 * x * mid(-0.15, 0.14, 0.25), 0, 0),
+        "nose height": (0, 0, 0.085 * ridge),
+        "nose hump": (0, 0, 0.055 * mid(-0.14, 0.07, 0.13)),
+        "nose tip up": (0, 0.055 * tip, 0.02 * tip),
+        "nose tip width": (0.4 * x * mid(-0.51, 0.10, 0.09), 0, 0.012 * both(0.07, -0.5, 0.05, 0.07)),
+        "nasion": (0, 0, 0.055 * mid(0.06, 0.09, 0.12)),
+        "nose bend": (0.035 * mid(-0.40, 0.2, 0.2), 0, 0),
+        "mouth width": (0.17 * x * mid(MOUTH, 0.42, 0.13), 0, 0),
+        "mouth height": (0, 0.05 * mid(MOUTH, 0.42, 0.17), 0),
+        "upper lip": (0, 0.030 * mid(-0.85, 0.25, 0.05), 0.03 * mid(-0.865, 0.22, 0.045)),
+        "lower lip": (0, -0.034 * mid(-1.03, 0.25, 0.06), 0.035 * mid(-1.005, 0.22, 0.055)),
+        "jaws forward": (0, 0, 0.075 * mid(-0.90, 0.30, 0.22)),
+        "mouth tilt": (0, 0.025 * x * mid(MOUTH, 0.4, 0.15), 0),
+        "mouth corners": (0, 0.018 * both(0.33, MOUTH, 0.10, 0.10), 0),
+        "neck width": (0.055 * x * _step(-1.3, -1.6, y) * _step(-2.3, -2.0, y), 0, 0),
+    }
 
 
-def _expression_fields() -> dict[str, Field]:
-    """For each expression but neutral, the displacement of a canonical point at full strength."""
-    sign = np.sign
+def _expression_fields(p: np.ndarray) -> dict[str, Field]:
+    """For each expression but neutral, the displacement of the canonical points `p` `[P, 3]` at full strength."""
+    x, y, z = p.T
+    right, front = np.sign(x), _step(0.0, 0.55, z)
+    arch = np.sqrt(np.clip(1 - (x / 0.335) ** 2, 0, 1))  # the open mouth closes at the corners
 
-    def at(x: np.ndarray, y: np.ndarray, cx: float, cy: float, sx: float, sy: float) -> np.ndarray:
-        return _bump(np.abs(x), y, cx, cy, sx, sy)
+    def both(cx: float, cy: float, sx: float, sy: float) -> np.ndarray:
+        return _bump(np.abs(x), y, cx, cy, sx, sy) * front
 
-    def front(z: np.ndarray) -> np.ndarray:
-        return _step(0.0, 0.55, z)
+    def part_lips(drop: float, rise: float) -> np.ndarray:
+        """The lower jaw drops, the upper lip rises: between the lips the displacement jumps."""
+        chin = _step(-0.80, -1.20, y)
+        lower = (y < MOUTH) * arch
+        upper = (y > MOUTH) * arch * _step(-0.70, -0.86, y)
+        return (rise * upper - drop * (lower * (1 - chin) + chin)) * front
 
-    def open_mouth(x: np.ndarray, y: np.ndarray, amount: float) -> np.ndarray:
-        """Drop of the lower jaw; the opening is an arch that closes at the corners."""
-        corner = np.sqrt(np.clip(1 - (x / 0.335) ** 2, 0, 1))
-        inside = (y < MOUTH) * corner
-        outside = _step(-0.80, -1.20, y)
-        return -amount * (inside * (1 - outside) + outside)
-
-    def raise_lip(x: np.ndarray, y: np.ndarray, amount: float) -> np.ndarray:
-        corner = np.sqrt(np.clip(1 - (x / 0.335) ** 2, 0, 1))
-        return amount * corner * (y > MOUTH) * _step(-0.70, -0.86, y)
-
-    def smile(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> tuple[object, object, object]:
-        corners = at(x, y, 0.34, MOUTH, 0.13, 0.11) * front(z)
-        cheeks = at(x, y, 0.50, -0.42, 0.17, 0.15) * front(z)
-        lid = at(x, y, 0.42, -0.09, 0.17, 0.05) * front(z)
-        dy = 0.085 * corners + 0.05 * cheeks + 0.022 * lid
-        dy = dy + front(z) * (open_mouth(x, y, 0.06) + raise_lip(x, y, 0.035))
-        return sign(x) * (0.075 * corners + 0.01 * cheeks), dy, -0.05 * corners + 0.055 * cheeks
-
-    def opened(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> tuple[object, object, object]:
-        corners = at(x, y, 0.34, MOUTH, 0.12, 0.15) * front(z)
-        return -0.03 * sign(x) * corners, front(z) * (open_mouth(x, y, 0.20) + raise_lip(x, y, 0.02)), 0
-
-    def frown(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> tuple[object, object, object]:
-        brow = at(x, y, 0.24, 0.26, 0.17, 0.12) * front(z)
-        corners = at(x, y, 0.34, MOUTH, 0.12, 0.09) * front(z)
-        lids = 0.20 * y * at(x, y, 0.42, 0, 0.19, 0.10) * front(z)
-        return -0.045 * sign(x) * brow, -0.075 * brow - 0.05 * corners - lids, 0.02 * brow
-
-    def surprise(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> tuple[object, object, object]:
-        brow = at(x, y, 0.42, 0.30, 0.28, 0.11) * front(z)
-        lids = 0.35 * y * at(x, y, 0.42, 0, 0.19, 0.10) * front(z)
-        return 0, 0.09 * brow + lids + front(z) * open_mouth(x, y, 0.09), 0
-
-    return {"smile": smile, "open mouth": opened, "frown": frown, "surprise": surprise}
+    corners, cheeks = both(0.34, MOUTH, 0.13, 0.11), both(0.50, -0.42, 0.17, 0.15)
+    inner_brow = both(0.24, 0.26, 0.17, 0.12)
+    lids = y * both(0.42, 0, 0.19, 0.10)
+    smile = 0.085 * corners + 0.05 * cheeks + 0.022 * both(0.42, -0.09, 0.17, 0.05) + part_lips(0.06, 0.035)
+    frown = -0.075 * inner_brow - 0.05 * both(0.34, MOUTH, 0.12, 0.09) - 0.20 * lids
+    surprise = 0.09 * both(0.42, 0.30, 0.28, 0.11) + 0.35 * lids + part_lips(0.09, 0)
+    return {
+        "smile": (right * (0.075 * corners + 0.01 * cheeks), smile, 0.055 * cheeks - 0.05 * corners),
+        "open mouth": (-0.03 * right * both(0.34, MOUTH, 0.12, 0.15), part_lips(0.20, 0.02), 0),
+        "frown": (-0.045 * right * inner_brow, frown, 0.02 * inner_brow),
+        "surprise": (0, surprise, 0),
+    }
 
 
 def _head_rows(count: int) -> np.ndarray:
@@ -333,7 +321,7 @@ def _parts(detail: float) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     head = _skull(angle, y)
     parts["head"] = (head, np.ones_like(y))
 
-    around, out = _grid(line(0, 2 * math.pi, 19), np.linspace(0.0, 1.0, 7))
+    around = line(0, 2 * math.pi, 19)[:, None]
     radius = np.array([0.0, 0.25, 0.5, 0.72, 0.88, 1.0, 0.97])[None] + 0 * around
     height = np.array([-0.035, -0.03, 0.0, 0.035, 0.085, 0.06, -0.07])[None] + 0 * around
     across = radius * (0.165 + 0.03 * np.sin(around)) * np.cos(around)
@@ -444,44 +432,28 @@ def template(detail: float) -> Template:
         grids.append((start, rows, columns))
         start += rows * columns
     canonical = np.concatenate(points)
-    # The curtain and the trunk move as the head beside them does; what is far below the chin does not.
-    x, y, z = canonical.T
     span = {name: slice(s, s + r * c) for name, (s, r, c) in zip(names, grids, strict=True)}
 
-    def basis(fields: dict[str, Field], over: list[str], kept: tuple[str, ...]) -> np.ndarray:
+    def basis(fields: Callable[[np.ndarray], dict[str, Field]], over: list[str], kept: tuple[str, ...]) -> np.ndarray:
         out = np.zeros((len(kept), len(canonical), 3))
-        for k, name in enumerate(kept):
-            if name not in fields:
-                continue
-            for part in over:
-                s = span[part]
-                height = np.maximum(y[s], -0.05) if part == "curtain" else y[s]
-                for axis, value in enumerate(fields[name](x[s], height, z[s])):
-                    out[k, s, axis] = value
+        for part in over:
+            p = canonical[span[part]].copy()
+            if part == "curtain":  # hair that hangs moves as the head beside the ears does
+                p[:, 1] = np.maximum(p[:, 1], -0.05)
+            for name, field in fields(p).items():
+                for axis, value in enumerate(field):
+                    out[kept.index(name), span[part], axis] = value
         return out
 
-    heads = [
-        "head",
-        "left ear",
-        "right ear",
-        "neck",
-        "cap",
-        "curtain",
-        "left lens",
-        "right lens",
-        "bridge",
-        "left temple",
-        "right temple",
-        "mask",
-    ]
-    shape = basis(_shape_fields(), heads, SHAPE)
+    heads = [name for name in names if name not in ("trunk", "scarf", "block")]
+    shape = basis(_shape_fields, heads, SHAPE)
     for side, sense in (("left ear", -1), ("right ear", 1)):
         s = span[side]
         centre = canonical[s].mean(0)
         shape[SHAPE.index("ear size"), s] = 0.16 * (canonical[s] - centre)
-        lever = np.abs(x[s]) - 0.90
+        lever = np.abs(canonical[s, 0]) - 0.90
         shape[SHAPE.index("ear flare"), s] = np.stack([sense * 0.35 * lever, 0 * lever, 0.25 * lever], 1)
-    expression = basis(_expression_fields(), ["head", "mask"], EXPRESSIONS[1:])
+    expression = basis(_expression_fields, ["head", "mask"], EXPRESSIONS[1:])
     # Masks move with the jaw, but not apart at the lips.
     expression[:, span["mask"]] *= 0.35
     head = canonical[span["head"]]
@@ -570,7 +542,8 @@ def rotate(points: Tensor, yaw: Tensor, pitch: Tensor, roll: Tensor) -> Tensor:
 @lru_cache(maxsize=4)
 def on_device(detail: float, device: torch.device) -> Template:
     """The template with its tensors on a device."""
-    return Template(*(field.to(device) if isinstance(field, Tensor) else field for field in template(detail)))
+    fields = template(detail)._asdict()
+    return Template(**{name: value.to(device) if name != "grids" else value for name, value in fields.items()})
 
 
 def smooth(low: float | Tensor, high: float | Tensor, values: Tensor) -> Tensor:

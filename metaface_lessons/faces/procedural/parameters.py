@@ -163,8 +163,9 @@ def sample_identities(people: int, seed: int = 0) -> Identity:
     age = uniform() ** 1.3
     shape = 0.7 * normal(len(SHAPE))
     mean_of_men = {
-        "jaw width": 0.6, "jaw angle": 0.7, "chin width": 0.6, "chin length": 0.4, "brow ridge": 0.9, "nose length": 0.3,
-        "nose width": 0.3, "nose height": 0.3, "nasion": 0.4, "eye opening": -0.4, "eye size": -0.3, "eye depth": 0.5,
+        "jaw width": 0.6, "jaw angle": 0.7, "chin width": 0.6, "chin length": 0.4, "brow ridge": 0.9,
+        "nose length": 0.3, "nose width": 0.3,
+        "nose height": 0.3, "nasion": 0.4, "eye opening": -0.4, "eye size": -0.3, "eye depth": 0.5,
         "face length": 0.35, "upper lip": -0.4, "lower lip": -0.4, "neck width": 0.9, "forehead slope": 0.5,
         "cheek fullness": -0.2, "head width": 0.2, "cheekbones": -0.1,
     }  # fmt: skip

@@ -1,0 +1,64 @@
+"""How fast procedural faces are rendered, and how soon the cached set is there.
+
+python -m benchmarks.procedural --json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+
+import torch
+
+from metaface_lessons.faces.procedural import procedural_faces, render, sample_identities, sample_nuisance
+
+RATE_WANTED, RELOAD_WANTED = 200.0, 2.0  # images a second at 64×64 on two cores; seconds
+
+
+def seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def rate(size: int, pictures: int, repeats: int = 5) -> float:
+    """Images a second: the median of some runs, after one that does not count."""
+    people, how = sample_identities(pictures, 0), sample_nuisance(pictures, 1)
+    render(people, how, size)
+    return pictures / statistics.median(seconds(lambda: render(people, how, size)) for _ in range(repeats))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.procedural", description="Speed of procedural faces.")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of lines")
+    asked = parser.parse_args()
+    found: dict[str, float] = {"threads": torch.get_num_threads()}
+    found["images_per_second_64"] = rate(64, 256)
+    found["images_per_second_256"] = rate(256, 16)
+    with tempfile.TemporaryDirectory() as folder:
+        before, os.environ["METAFACE_CACHE"] = os.environ.get("METAFACE_CACHE"), folder
+        found["first_load_seconds"] = seconds(lambda: procedural_faces(progress=False))
+        found["reload_seconds"] = statistics.median(seconds(lambda: procedural_faces(progress=False)) for _ in range(5))
+        if before is None:
+            del os.environ["METAFACE_CACHE"]
+        else:
+            os.environ["METAFACE_CACHE"] = before
+    if asked.json:
+        print(json.dumps(found, indent=2))
+    else:
+        print(f"rendering  64×64  {found['images_per_second_64']:6.0f} images/s (wanted: {RATE_WANTED:.0f})")
+        print(f"rendering 256×256 {found['images_per_second_256']:6.0f} images/s")
+        print(
+            f"default set: rendered in {found['first_load_seconds']:.1f} s, reloaded in {found['reload_seconds']:.2f} s"
+        )
+    fast = found["images_per_second_64"] >= RATE_WANTED and found["reload_seconds"] < RELOAD_WANTED
+    return 0 if fast else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
