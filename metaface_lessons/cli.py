@@ -52,11 +52,11 @@ def faces(args: argparse.Namespace) -> int:
 
 
 def train(args: argparse.Namespace) -> int:
+    from dataclasses import fields
+
     from .runs import Settings, train
 
-    settings = Settings(
-        args.learner, args.faces, args.ways, args.shots, args.queries, args.tasks, args.width, args.rate, args.seed
-    )
+    settings = Settings(**{field.name: getattr(args, field.name) for field in fields(Settings)})
     out = Path(args.out or f"runs/{args.learner}-{args.faces.split(':')[0]}")
     steps, seconds = args.steps, args.seconds
     if steps is None and seconds is None:
@@ -180,7 +180,8 @@ def parser() -> argparse.ArgumentParser:
         ("seed", 0, "of the split, the first weights and the episodes"),
     ):
         sub.add_argument(f"--{name}", type=int, default=value, help=text)
-    sub.add_argument("--rate", type=float, default=1e-3, help="learning rate")
+    sub.add_argument("--rate", type=float, default=3e-3, help="learning rate")
+    sub.add_argument("--temperature", type=float, default=50.0, help="distances are divided by it")
     sub.add_argument("--steps", type=int, help="stop after so many steps (repeats a run of --seconds exactly)")
     sub.add_argument("--seconds", type=float, help="stop after so much wall time (120 if neither is given)")
     sub.add_argument("--patience", type=int, help="stop after so many validations without a new best")

@@ -35,9 +35,10 @@ def _norm(kind: str, width: int) -> nn.Module:
 class Conv4(nn.Sequential):
     """The few-shot network of Vinyals et al. (2016) and Snell et al. (2017): blocks that halve height and width.
 
-    Each of the `depth` blocks is a 3×3 convolution with `width` filters, a normalisation, ReLU, and 2×2 max-pooling.
-    Images uint8 or float `[M, channels, size, size]` → embeddings `[M, width · (size // 2**depth)²]`; images are
-    standardised first.
+    Each of the `depth` blocks is a 3×3 convolution with `width` filters (half as many in the first, where the image is
+    largest and a filter costs most), 2×2 max-pooling, a normalisation and ReLU. The papers pool last; pooling before
+    the normalisation leaves it a quarter of the work. Images uint8 or float `[M, channels, size, size]` → embeddings
+    `[M, width · (size // 2**depth)²]`; images are standardised first.
 
     norm: "batch" uses the statistics of the batch in training and running averages in evaluation, so that a prediction
     never depends on which other images are predicted with it (it is inductive); "group" (Wu & He 2018) uses
@@ -56,14 +57,15 @@ class Conv4(nn.Sequential):
                 f"{depth} blocks halve the image {depth} times, so it must be at least {2**depth} pixels wide,"
                 f" but is {size}. Use larger images or a smaller depth."
             )
+        widths = [channels, width // 2] + [width] * (depth - 1)
         layers: list[nn.Module] = []
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             for block in range(depth):
-                inputs = channels if block == 0 else width
+                inputs, outputs = widths[block : block + 2]
                 # A normalisation that subtracts the mean makes a bias before it useless.
-                convolution = nn.Conv2d(inputs, width, 3, padding=1, bias=norm == "none")
-                layers += [convolution, _norm(norm, width), nn.ReLU(), nn.MaxPool2d(2)]
+                convolution = nn.Conv2d(inputs, outputs, 3, padding=1, bias=norm == "none")
+                layers += [convolution, nn.MaxPool2d(2), _norm(norm, outputs), nn.ReLU()]
         super().__init__(*layers, nn.Flatten())
         self.channels, self.size = channels, size
         for weight in self.parameters():
@@ -83,41 +85,60 @@ class Conv4(nn.Sequential):
 class Augment(nn.Module):
     """Random changes to images that leave the person the same: seeded, batched, on the images' device.
 
-    flip: mirror half of the images. shift: pixels, up to. rotate: degrees, up to. scale: zoom by up to this share.
-    gain: brightness and contrast change by up to this share. The random stream is part of `state_dict`, to resume in
-    mid-stream.
+    flip: mirror half of the images. shift: move by up to this share of the image. rotate: by up to so many degrees.
+    scale: zoom by up to this share. gamma: raise to a power of up to exp(±gamma). tint: weight the colours by up to
+    exp(±tint). shade: let the light fall off across the image, by up to exp(±shade) at its edges. erase: grey out a
+    rectangle in this share of the images. The random stream is part of `state_dict`, to resume in mid-stream.
     """
 
     def __init__(
         self,
         flip: bool = True,
-        shift: float = 2.0,
-        rotate: float = 8.0,
-        scale: float = 0.08,
-        gain: float = 0.2,
+        shift: float = 0.08,
+        rotate: float = 10.0,
+        scale: float = 0.1,
+        gamma: float = 0.3,
+        tint: float = 0.1,
+        shade: float = 0.2,
+        erase: float = 0.3,
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self.flip, self.shift, self.rotate, self.scale, self.gain = flip, shift, rotate, scale, gain
+        self.flip, self.shift, self.rotate, self.scale = flip, shift, rotate, scale
+        self.gamma, self.tint, self.shade, self.erase = gamma, tint, shade, erase
         self._generator = torch.Generator().manual_seed(seed)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images uint8 or float `[M, C, H, W]` → float `[M, C, H, W]`, each changed in its own way."""
-        m, _, height, width = images.shape
+        """Images `[M, C, H, W]` with values 0 to 255 → float32 of the same shape, each changed in its own way."""
+        m, channels, height, width = images.shape
 
-        def uniform(low: float, high: float) -> Tensor:
-            return torch.rand(m, generator=self._generator) * (high - low) + low
+        def within(limit: float, *shape: int) -> Tensor:  # uniform in ±limit
+            return ((torch.rand((m, *shape), generator=self._generator) * 2 - 1) * limit).to(images.device)
 
-        angle = torch.deg2rad(uniform(-self.rotate, self.rotate))
-        zoom = 1 + uniform(-self.scale, self.scale)
-        mirror = torch.where(uniform(0, 1) < 0.5, -1.0, 1.0) if self.flip else torch.ones(m)
+        angle, zoom = torch.deg2rad(within(self.rotate)), within(self.scale).exp()
         cos, sin = angle.cos() * zoom, angle.sin() * zoom
-        dx, dy = uniform(-self.shift, self.shift) * 2 / width, uniform(-self.shift, self.shift) * 2 / height
-        rows = [torch.stack([cos * mirror, -sin, dx], 1), torch.stack([sin * mirror, cos, dy], 1)]
-        grid = F.affine_grid(torch.stack(rows, 1), [m, 1, height, width], align_corners=False).to(images.device)
+        mirror = torch.where(within(1) < 0, -1.0, 1.0) if self.flip else torch.ones_like(angle)
+        rows = (
+            torch.stack([cos * mirror, -sin, within(2 * self.shift)], dim=1),
+            torch.stack([sin * mirror, cos, within(2 * self.shift)], dim=1),
+        )
+        grid = F.affine_grid(torch.stack(rows, dim=1), [m, 1, height, width], align_corners=False)
         x = F.grid_sample(images.float(), grid, padding_mode="border", align_corners=False)
-        gain = 1 + uniform(-self.gain, self.gain)
-        return x * gain.to(images.device)[:, None, None, None]
+
+        down = torch.linspace(-1, 1, height, device=images.device)[:, None]
+        across = torch.linspace(-1, 1, width, device=images.device)[None, :]
+        light = (
+            within(self.shade, 1, 1, 1) * down
+            + within(self.shade, 1, 1, 1) * across
+            + within(self.tint, channels, 1, 1)
+        )
+        x = 255 * (x / 255).clamp(min=1e-3) ** within(self.gamma, 1, 1, 1).exp() * light.exp()
+
+        half_height, half_width = (0.35 + within(0.15, 1, 1, 1) for _ in range(2))  # 0.2 to 0.5 of the half image
+        erased = (within(1, 1, 1, 1) < 2 * self.erase - 1) & (
+            ((down - within(1, 1, 1, 1)).abs() < half_height) & ((across - within(1, 1, 1, 1)).abs() < half_width)
+        )
+        return torch.where(erased, x.mean(dim=(2, 3), keepdim=True), x)
 
     def get_extra_state(self) -> Tensor:
         return self._generator.get_state()

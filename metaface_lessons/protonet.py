@@ -88,6 +88,8 @@ class ProtoNet(MetaLearner):
     temperature: distances are divided by it before the softmax. A cosine distance lies in 0 to 2, so it wants a
         temperature well below 1, or no prediction can be confident.
     augment: changes the images of training episodes, support and query alike.
+    in_turn: in training, let every image of an episode be support in turn, with the others as queries, and average the
+        losses. Embedding the images is nearly all the work, so K + Q images give (K + Q) / K times the signal for it.
     """
 
     def __init__(
@@ -96,13 +98,15 @@ class ProtoNet(MetaLearner):
         distance: str = "squared",
         temperature: float = 1.0,
         augment: nn.Module | None = None,
+        in_turn: bool = False,
     ) -> None:
         if distance not in DISTANCES:
             raise unknown("distance", distance, DISTANCES)
         if not temperature > 0:
             raise MetaFaceError(f"temperature must be above 0, but is {temperature}.")
         super().__init__()
-        self.embedding, self.distance, self.temperature, self.augment = embedding, distance, temperature, augment
+        self.embedding, self.augment = embedding, augment
+        self.distance, self.temperature, self.in_turn = distance, temperature, in_turn
 
     def embed(self, x: Tensor) -> Tensor:
         """Images `[T, S, C, H, W]` → points `[T, S, D]`."""
@@ -114,21 +118,27 @@ class ProtoNet(MetaLearner):
         return -DISTANCES[self.distance](points, prototypes) / self.temperature
 
     def loss(self, episodes: Episodes) -> tuple[Tensor, Tensor]:
-        """Mean −log p(y | x) over all queries of all tasks, and the logits `[T, Q, N]`."""
-        x = torch.cat([episodes.support.x, episodes.query.x], dim=1)  # one pass, so one set of batch statistics
+        """The mean of −log p(y | x) over all queries of all tasks, and their logits `[T, N·Q, N]`, turn after turn."""
+        ways = episodes.ways
+        x = torch.cat([examples.x.unflatten(1, (ways, -1)) for examples in (episodes.support, episodes.query)], dim=2)
+        images, (shots, each) = x.flatten(1, 2), (episodes.support.x.shape[1] // ways, x.shape[2])
         if self.augment is not None:
-            x = self.augment(x.flatten(0, 1)).unflatten(0, x.shape[:2])
-        shots = episodes.support.x.shape[1]
-        points = self.embed(x)
-        centres = prototypes(points[:, :shots], episodes.support.y, episodes.ways)
-        logits = self.logits(points[:, shots:], centres)
-        return F.cross_entropy(logits.flatten(0, 1), episodes.query.y.flatten()), logits
+            images = self.augment(images.flatten(0, 1)).unflatten(0, images.shape[:2])
+        points = self.embed(images).unflatten(1, (ways, each))  # [T, N, K + Q, D], in one pass: one batch of statistics
+
+        logits = []
+        for first in range(0, each - shots + 1, shots) if self.in_turn else [0]:
+            turned = points.roll(-first, dims=2)
+            centres = prototypes(turned[:, :, :shots].flatten(1, 2), episodes.support.y, ways)
+            logits.append(self.logits(turned[:, :, shots:].flatten(1, 2), centres))
+        y = episodes.query.y.repeat(1, len(logits))
+        return F.cross_entropy(torch.cat(logits, dim=1).flatten(0, 1), y.flatten()), torch.cat(logits, dim=1)
 
     def meta_gradient(self, episodes: Episodes) -> dict[str, float]:
         loss, logits = self.loss(episodes)
         loss.backward()
-        correct = logits.argmax(dim=-1) == episodes.query.y
-        return {"loss": loss.item(), "accuracy": correct.float().mean().item()}
+        y = episodes.query.y.repeat(1, logits.shape[1] // episodes.query.y.shape[1])
+        return {"loss": loss.item(), "accuracy": (logits.argmax(dim=-1) == y).float().mean().item()}
 
     def adapt(self, support: Examples) -> PrototypeLearner:
         ways = int(support.y.max()) + 1

@@ -40,14 +40,16 @@ class Settings:
     queries: int = 4
     tasks: int = 1
     width: int = 64
-    rate: float = 1e-3
+    rate: float = 3e-3
+    temperature: float = 50.0
     seed: int = 0
 
 
 def _protonet(settings: Settings, shape: tuple[int, int, int]) -> MetaLearner:
     channels, height, _ = shape
     embedding = Conv4(channels, height, settings.width, seed=settings.seed)
-    return ProtoNet(embedding, augment=Augment(seed=settings.seed))
+    augment = Augment(seed=settings.seed)
+    return ProtoNet(embedding, temperature=settings.temperature, augment=augment, in_turn=True)
 
 
 LEARNERS: dict[str, Callable[[Settings, tuple[int, int, int]], MetaLearner]] = {"protonet": _protonet}
