@@ -93,11 +93,11 @@ def _skin(p: Tensor, image: Tensor, who: Identity, how: Nuisance, footprint: flo
     color = skin * (1 + 0.10 * mottle + (0.05 + 0.08 * age) * fine)[:, None]
 
     # Blood: cheeks, nose; melanin: around the eyes.
-    blush = torch.exp(-0.5 * (((a - 0.52) / 0.20) ** 2 + ((y + 0.40) / 0.18) ** 2))
-    blush = blush + 0.7 * torch.exp(-0.5 * ((x / 0.14) ** 2 + ((y + 0.52) / 0.10) ** 2))
+    blush = _spot(a, y, 0.52, -0.40, 0.20, 0.18)
+    blush = blush + 0.7 * _spot(x, y, 0.0, -0.52, 0.14, 0.10)
     red = torch.tensor([0.03, -0.20, -0.16], device=p.device)
     color = color * (1 + (blush * face * (0.35 + who.blush[image]))[:, None] * red)
-    socket = torch.exp(-0.5 * (((a - 0.40) / 0.22) ** 2 + ((y - 0.0) / 0.12) ** 2)) * face
+    socket = _spot(a, y, 0.40, 0.0, 0.22, 0.12) * face
     bag = torch.exp(-0.5 * (((a - 0.37) / 0.13) ** 2 + ((y + 0.145 + 0.25 * (a - 0.4) ** 2) / 0.030) ** 2)) * face
     color = (
         color
@@ -105,8 +105,25 @@ def _skin(p: Tensor, image: Tensor, who: Identity, how: Nuisance, footprint: flo
         * torch.tensor([1.0, 0.99, 1.0], device=p.device)
     )
 
-    # Lines that age draws.
-    wave = 0.025 * torch.sin(5 * x + 20 * offset[:, 0]) + 0.05 * x**2
+    color = color * (1 - _wrinkles(x, y, offset[:, 0], age, how, image) * face)[:, None]
+
+    color = color * _marks(x, y, offset, who, image, footprint, face)
+    gloss = 0.5 + 0.5 * _spot(x, y, 0.0, 0.55, 0.25, 0.25) + 0.6 * _spot(x, y, 0.0, -0.40, 0.10, 0.2)
+    soft = torch.ones_like(x)
+
+    result = _hairy(Paint(color, gloss, soft), p, image, who, how, footprint)
+    front = z > 0.3
+    _on(_nose, front & (y < -0.35) & (y > -1.25) & (a < 0.35), result, p, image, who, how, footprint)
+    _on(_brows, front & (y > 0.05) & (y < 0.5) & (a < 0.85), result, p, image, who, how, footprint)
+    _on(_eyes, front & (y.abs() < 0.24) & ((a - EYE[0]).abs() < 0.30), result, p, image, who, how, footprint)
+    _on(_lips, front & (y < -0.78) & (y > -1.12) & (a < 0.42), result, p, image, who, how, footprint)
+    return result
+
+
+def _wrinkles(x: Tensor, y: Tensor, offset: Tensor, age: Tensor, how: Nuisance, image: Tensor) -> Tensor:
+    """How much the lines that age and smiling draw darken the skin `[P]`."""
+    a = x.abs()
+    wave = 0.025 * torch.sin(5 * x + 20 * offset) + 0.05 * x**2
     forehead = (
         torch.exp(-0.5 * (((((y + wave) * 6.5) % 1) - 0.5) / 0.11) ** 2)
         * smooth(0.42, 0.5, y)
@@ -118,7 +135,7 @@ def _skin(p: Tensor, image: Tensor, who: Identity, how: Nuisance, footprint: flo
     crow = torch.exp(-0.5 * ((((y - 0.25 * (a - 0.6)) * 18 % 1) - 0.5) / 0.16) ** 2) * torch.exp(
         -0.5 * (((a - 0.70) / 0.05) ** 2 + ((y + 0.0) / 0.07) ** 2)
     )
-    glabella = torch.exp(-0.5 * (((a - 0.06) / 0.014) ** 2 + ((y - 0.24) / 0.07) ** 2))
+    glabella = _spot(a, y, 0.06, 0.24, 0.014, 0.07)
     smiling = (how.expression[image] == EXPRESSIONS.index("smile")) * how.strength[image]
     old = (age - 0.25).clamp(min=0)
     lines = (
@@ -127,34 +144,29 @@ def _skin(p: Tensor, image: Tensor, who: Identity, how: Nuisance, footprint: flo
         + (0.45 * old + 0.12 * smiling) * crow
         + 0.4 * old * glabella
     )
-    color = color * (1 - (lines * face)).clamp(0.3, 1)[:, None]
+    return lines.clamp(0, 0.7)
 
-    # Shade that the ambient light leaves out: nose wings, nostrils, under the lip.
-    wing = torch.exp(-0.5 * (((a - 0.235) / 0.022) ** 2 + ((y + 0.57) / 0.055) ** 2))
-    nostril = torch.exp(-0.5 * (((a - 0.085) / 0.040) ** 2 + ((y + 0.622) / 0.020) ** 2) ** 2)
-    under = torch.exp(-0.5 * ((x / 0.16) ** 2 + ((y + 1.12) / 0.035) ** 2))
-    philtrum = torch.exp(-0.5 * ((x / 0.022) ** 2 + ((y + 0.74) / 0.05) ** 2))
-    shade = (1 - 0.28 * wing) * (1 - 0.80 * nostril) * (1 - 0.16 * under) * (1 - 0.10 * philtrum)
-    color = color * (1 + (shade - 1) * face)[:, None]
 
-    # Freckles and moles.
-    freckle = smooth(0.70, 0.82, noise(u * 22 + offset[:, 0] * 3, v * 22 + offset[:, 1] * 5))
-    spread = torch.exp(-0.5 * ((a / 0.6) ** 2 + ((y + 0.28) / 0.25) ** 2))
-    color = color * (
-        1 - (freckle * spread * who.freckles[image])[:, None] * torch.tensor([0.35, 0.5, 0.6], device=p.device)
-    )
+def _marks(
+    x: Tensor, y: Tensor, offset: Tensor, who: Identity, image: Tensor, footprint: float, face: Tensor
+) -> Tensor:
+    """What freckles and moles leave of the colour, `[P, 3]`."""
+    freckle = smooth(0.70, 0.82, noise(x * 22 + offset[:, 0] * 3, y * 22 + offset[:, 1] * 5))
+    spread = _spot(x, y, 0.0, -0.28, 0.6, 0.25)
+    tan = torch.tensor([0.35, 0.5, 0.6], device=x.device)
+    left = 1 - (freckle * spread * who.freckles[image])[:, None] * tan
     moles = who.moles[image]
     spot = ((x[:, None] - moles[:, :, 0]) ** 2 + (y[:, None] - moles[:, :, 1]) ** 2).sqrt()
     spot = ((moles[:, :, 2] + footprint / 2 - spot) / footprint).clamp(0, 1) * (moles[:, :, 2] > 0)
-    color = color * (1 - 0.72 * spot.amax(1) * face)[:, None]
-    gloss = (
-        0.5
-        + 0.5 * torch.exp(-0.5 * ((x / 0.25) ** 2 + ((y - 0.55) / 0.25) ** 2))
-        + 0.6 * torch.exp(-0.5 * ((x / 0.10) ** 2 + ((y + 0.40) / 0.2) ** 2))
-    )
-    soft = torch.ones_like(x)
+    return left * (1 - 0.72 * spot.amax(1) * face)[:, None]
 
-    # Beard, stubble, moustache.
+
+def _hairy(under: Paint, p: Tensor, image: Tensor, who: Identity, how: Nuisance, footprint: float) -> Paint:
+    """Skin with stubble, beard and moustache, and the scalp above the hairline."""
+    x, y, z = p.unbind(1)
+    a, u, v, face = x.abs(), x + 0.6 * z, y, smooth(0.0, 0.4, z)
+    color, gloss, soft = under
+    skin, offset = who.skin[image], who.texture[image] * _TILE
     strand = noise(u * 30 + offset[:, 0], v * 13)
     area = beard_area(x, y, z)
     moustache = (
@@ -183,13 +195,7 @@ def _skin(p: Tensor, image: Tensor, who: Identity, how: Nuisance, footprint: flo
     scalp = smooth(-0.02, 0.07 + footprint, y - edge + ragged)
     color = _blend(color, hair * (0.5 + 0.7 * strand)[:, None], scalp * 0.93)
     gloss = gloss * (1 - 0.7 * scalp)
-
-    result = Paint(color, gloss, soft)
-    front = z > 0.3
-    _on(_brows, front & (y > 0.05) & (y < 0.5) & (a < 0.85), result, p, image, who, how, footprint)
-    _on(_eyes, front & (y.abs() < 0.24) & ((a - EYE[0]).abs() < 0.30), result, p, image, who, how, footprint)
-    _on(_lips, front & (y < -0.78) & (y > -1.12) & (a < 0.42), result, p, image, who, how, footprint)
-    return result
+    return Paint(color, gloss, soft)
 
 
 def _on(
@@ -208,6 +214,23 @@ def _on(
         Paint(look.albedo[here], look.gloss[here], look.soft[here]), p[here], image[here], who, how, footprint
     )
     look.albedo[here], look.gloss[here], look.soft[here] = part
+
+
+def _nose(under: Paint, p: Tensor, image: Tensor, who: Identity, how: Nuisance, footprint: float) -> Paint:
+    """Shade that the ambient light leaves out: wings of the nose, nostrils, under the nose and under the lip."""
+    x, y, z = p.unbind(1)
+    a = x.abs()
+    wing = _spot(a, y, 0.235, -0.57, 0.022, 0.055)
+    nostril = torch.exp(-0.5 * (((a - 0.085) / 0.040) ** 2 + ((y + 0.622) / 0.020) ** 2) ** 2)
+    below = _spot(x, y, 0.0, -1.12, 0.16, 0.035)
+    philtrum = _spot(x, y, 0.0, -0.74, 0.022, 0.05)
+    shade = (1 - 0.28 * wing) * (1 - 0.80 * nostril) * (1 - 0.16 * below) * (1 - 0.10 * philtrum)
+    return Paint(under.albedo * (1 + (shade - 1) * smooth(0.0, 0.4, z))[:, None], under.gloss, under.soft)
+
+
+def _spot(x: Tensor, y: Tensor, cx: float, cy: float, sx: float, sy: float) -> Tensor:
+    """A Gaussian spot at (cx, cy) with the standard deviations sx, sy."""
+    return torch.exp(-0.5 * (((x - cx) / sx) ** 2 + ((y - cy) / sy) ** 2))
 
 
 def _brows(under: Paint, p: Tensor, image: Tensor, who: Identity, how: Nuisance, footprint: float) -> Paint:

@@ -115,15 +115,19 @@ def shade(found: Buffers, heads: Mesh, model: Template, identity: Identity, nuis
     # Light bleeds around the edge of the shade in skin, red farther than green and blue.
     bleed = look.soft[:, None] * torch.tensor([0.22, 0.09, 0.05], device=light.device)
     diffuse = ((cosine[:, None] + bleed) / (1 + bleed)).clamp(min=0)
-    visible = lit[:, None] ** (1 / (1 + 2.5 * bleed))
+    visible = lit[:, None] + (lit.sqrt() - lit)[:, None] * bleed * 2
     view = torch.nn.functional.normalize(
         torch.tensor([0.0, 0.0, _DISTANCE], device=light.device) - found.position, dim=1
     )
     half = torch.nn.functional.normalize(view + direction, dim=1)
     facing = (normal * view).sum(1).clamp(0, 1)
     shine = (normal * half).sum(1).clamp(0, 1)
-    sheen = 0.035 + 0.25 * (1 - facing) ** 5
-    highlight = look.gloss * sheen * (3.2 * shine**34 + 1.0 * shine**9) * lit * (cosine > 0)
+    rim = (1 - facing) ** 2
+    sheen = 0.035 + 0.25 * rim * rim  # Fresnel
+    broad = (shine**2) ** 2
+    broad = broad * broad
+    tight = (broad**2) ** 2
+    highlight = look.gloss * sheen * (3.2 * tight + broad) * lit * (cosine > 0)
     share = nuisance.ambient[image, None]
     sky = 0.72 + 0.28 * normal[:, 1:2] + 0.12 * normal[:, 2:3]
     hidden = 0.55 + 0.45 * facing[:, None]  # crevices and rims get less of the ambient light

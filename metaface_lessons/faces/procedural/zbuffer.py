@@ -70,33 +70,35 @@ def zbuffer(
     corners = faces[face]
     z0, z1, z2 = z.view(-1)[image[:, None] * z.shape[1] + corners].unbind(1)
 
-    # Barycentric coordinates are affine: their values at the first pixel of the box, and their slopes.
-    slope1 = (y2 - y0) / area, (x0 - x2) / area
-    slope2 = (y0 - y1) / area, (x1 - x0) / area
-    start1 = (left + 0.5 - x0) * slope1[0] + (top + 0.5 - y0) * slope1[1]
-    start2 = (left + 0.5 - x0) * slope2[0] + (top + 0.5 - y0) * slope2[1]
-    start = (image * height + top.long()) * width + left.long()
+    # Barycentric coordinates are affine on the screen: their slopes along columns and rows.
+    across1, down1 = (y2 - y0) / area, (x0 - x2) / area
+    across2, down2 = (y0 - y1) / area, (x1 - x0) / area
 
     # Boxes of about one size are tested together: their pixels along the first axis, the triangles along the second.
     found: list[tuple[Tensor, ...]] = []
     largest = torch.maximum(right - left, bottom - top) + 1
     biggest = int(largest.max()) if len(kept) else 0
-    smaller, side = 0, 1
+    smaller, side = 0, 2
     while smaller < biggest:
         these = ((largest > smaller) & (largest <= side)).nonzero()[:, 0]
         if len(these):
-            steps = torch.arange(side * side, device=screen.device)
-            down, across = steps // side, steps % side
-            b1 = start1[these] + across[:, None] * slope1[0][these] + down[:, None] * slope1[1][these]
-            b2 = start2[these] + across[:, None] * slope2[0][these] + down[:, None] * slope2[1][these]
-            step, nth = (torch.minimum(torch.minimum(b1, b2), 1 - b1 - b2) >= 0).nonzero().unbind(1)
-            framed = (left[these[nth]] + across[step] < width) & (top[these[nth]] + down[step] < height)
-            step, nth = step[framed], nth[framed]
-            owner = these[nth]
-            found.append((owner, start[owner] + down[step] * width + across[step], b1[step, nth], b2[step, nth]))
-        smaller, side = side, side + max(1, side // 2)
+            wide, high = min(side, width), min(side, height)
+            steps = torch.arange(wide * high, device=screen.device)
+            down, across = steps // wide, steps % wide
+            corner_x = left[these].clamp(max=width - wide)  # a box that would leave the screen is moved back
+            corner_y = top[these].clamp(max=height - high)
+            dx, dy = corner_x + 0.5 - x0[these], corner_y + 0.5 - y0[these]
+            ax, ay, bx, by = (slope[these] for slope in (across1, down1, across2, down2))
+            b1 = (dx * ax + dy * ay) + across[:, None] * ax + down[:, None] * ay
+            b2 = (dx * bx + dy * by) + across[:, None] * bx + down[:, None] * by
+            inside = (torch.minimum(torch.minimum(b1, b2), 1 - b1 - b2) >= 0).view(-1).nonzero()[:, 0]
+            step, nth = inside // len(these), inside % len(these)
+            first = (image[these] * height + corner_y.long()) * width + corner_x.long()
+            pixel = first[nth] + (down * width + across)[step]
+            found.append((these[nth], pixel, b1.view(-1)[inside], b2.view(-1)[inside]))
+        smaller, side = side, 2 * side
     if not found:
-        found.append((kept[:0], kept[:0], start1[:0], start2[:0]))
+        found.append((kept[:0], kept[:0], area[:0], area[:0]))
     owner, pixel, b1, b2 = (torch.cat(column) for column in zip(*found, strict=True))
     near = z0[owner]
     depth = near + b1 * (z1[owner] - near) + b2 * (z2[owner] - near)
