@@ -68,7 +68,7 @@ def train(faces: FaceSet, steps: int, seed: int = 0, progress: bool = False) -> 
 def measure(
     people: int = 300,
     images: int = 20,
-    steps: int = 1000,
+    steps: int = 1200,
     control_steps: int = 300,
     episodes: int = 1000,
     seed: int = 0,
@@ -124,7 +124,7 @@ def measure(
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.fair_test", description=__doc__.split("\n")[0])
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser.add_argument("--steps", type=int, default=1000, help="training episodes of the ProtoNet")
+    parser.add_argument("--steps", type=int, default=1200, help="training episodes of the ProtoNet")
     parser.add_argument("--episodes", type=int, default=1000, help="episodes that each figure is the mean of")
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()

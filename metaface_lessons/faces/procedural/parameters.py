@@ -161,7 +161,7 @@ def sample_identities(people: int, seed: int = 0) -> Identity:
 
     man = (uniform() < 0.5).float()
     age = uniform() ** 1.3
-    shape = 0.7 * normal(len(SHAPE))
+    shape = 0.75 * normal(len(SHAPE))
     mean_of_men = {
         "jaw width": 0.6, "jaw angle": 0.7, "chin width": 0.6, "chin length": 0.4, "brow ridge": 0.9,
         "nose length": 0.3, "nose width": 0.3,
@@ -273,7 +273,7 @@ def sample_nuisance(pictures: int, seed: int = 0, kind: str = "full") -> Nuisanc
     white = torch.exp(0.09 * warmth * torch.tensor([1.0, 0.0, -1.0]) + 0.03 * normal(3))
     table = torch.tensor(_SHORT + _LONG)
     styles = table[torch.randint(len(table), (pictures,), generator=draw)] * torch.exp(0.15 * normal(len(HAIR)))
-    elevation = torch.rad2deg(torch.asin(uniform(low=-0.45, high=0.95)))
+    elevation = torch.rad2deg(torch.asin(uniform(low=-0.35, high=0.95)))
     plain_light = torch.tensor([1.0, 0.97, 0.93])
     return Nuisance(
         yaw=when("pose", uniform(low=-45, high=45), 0.0),
@@ -281,7 +281,7 @@ def sample_nuisance(pictures: int, seed: int = 0, kind: str = "full") -> Nuisanc
         roll=when("pose", 5 * normal(), 0.0),
         azimuth=when("light", uniform(low=-85, high=85), 25.0),
         elevation=when("light", elevation, 35.0),
-        ambient=when("light", uniform(low=0.16, high=0.45), 0.42),
+        ambient=when("light", uniform(low=0.20, high=0.50), 0.42),
         light=when("light", plain_light * torch.exp(0.06 * normal(3)), plain_light),
         expression=when("expression", torch.randint(len(EXPRESSIONS), (pictures,), generator=draw), 0),
         strength=when("expression", uniform(low=0.5, high=1.0), 0.0),
@@ -296,9 +296,9 @@ def sample_nuisance(pictures: int, seed: int = 0, kind: str = "full") -> Nuisanc
         gaze=when("full", normal(2) * torch.tensor([0.025, 0.008]), 0.0),
         scale=when("full", torch.exp(0.05 * normal()), 1.0),
         shift=when("full", normal(2) * torch.tensor([0.07, 0.06]), 0.0),
-        exposure=when("full", torch.exp(0.18 * normal()), 1.0),
+        exposure=when("full", torch.exp(0.32 * normal()), 1.0),
         white=when("full", white, 1.0),
-        noise=when("full", uniform(low=1.0, high=7.0), 1.0),
-        blur=when("full", uniform(low=0.0, high=0.7), 0.0),
+        noise=when("full", uniform(low=1.0, high=5.0), 1.0),
+        blur=when("full", uniform(low=0.0, high=0.55), 0.0),
         seed=torch.randint(2**40, (pictures,), generator=draw),
     )
