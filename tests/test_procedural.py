@@ -22,7 +22,7 @@ from metaface_lessons.faces.procedural import (
 )
 from metaface_lessons.faces.procedural.geometry import MATERIALS, MOUTH, mesh, on_device
 from metaface_lessons.faces.procedural.rendering import buffers, light_direction, shadow
-from metaface_lessons.faces.procedural.zbuffer import zbuffer
+from metaface_lessons.faces.procedural.zbuffer import depth_map, zbuffer
 
 CPU = torch.device("cpu")
 
@@ -70,6 +70,7 @@ def test_zbuffer_agrees_with_brute_force():
     expected = nearest_triangle(screen, faces, 9, 12)
     assert (expected >= 0).mean() > 0.5
     np.testing.assert_array_equal(seen.face.numpy(), expected)
+    torch.testing.assert_close(depth_map(screen, faces, 9, 12), seen.depth)
 
 
 def test_zbuffer_weights_reconstruct_the_pixel():

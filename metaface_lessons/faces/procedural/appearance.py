@@ -15,6 +15,7 @@ from torch import Tensor
 
 from .geometry import EYE, MATERIALS, MOUTH, beard_area, hairline, smooth
 from .parameters import EXPRESSIONS, HAIR, Identity, Nuisance
+from .zbuffer import take
 
 _TILE = 64
 
@@ -42,8 +43,8 @@ def noise(u: Tensor, v: Tensor) -> Tensor:
     iu, iv = iu.int(), iv.int()
     a, b = (iu & _TILE - 1) * _TILE, ((iu + 1) & _TILE - 1) * _TILE
     c, d = iv & _TILE - 1, (iv + 1) & _TILE - 1
-    low = torch.lerp(tile[a + c], tile[b + c], fu)
-    high = torch.lerp(tile[a + d], tile[b + d], fu)
+    low = torch.lerp(take(tile, a + c), take(tile, b + c), fu)
+    high = torch.lerp(take(tile, a + d), take(tile, b + d), fu)
     return torch.lerp(low, high, fv)
 
 
@@ -72,7 +73,7 @@ def paint(
     for number, name in enumerate(MATERIALS):
         here = (material == number).nonzero()[:, 0]
         if len(here):
-            part = painters[name](canonical[here], image[here], identity, nuisance, footprint)
+            part = painters[name](take(canonical, here), take(image, here), identity, nuisance, footprint)
             albedo[here], gloss[here], soft[here] = part
     return Paint(albedo.clamp(0.002, 1.2), gloss, soft)
 
@@ -84,9 +85,9 @@ def _blend(base: Tensor, over: Tensor, amount: Tensor) -> Tensor:
 def _skin(p: Tensor, image: Tensor, who: Identity, how: Nuisance, footprint: float) -> Paint:
     x, y, z = p.unbind(1)
     a = x.abs()
-    skin, age = who.skin[image], who.age[image]
+    skin, age = take(who.skin, image), take(who.age, image)
     face = smooth(0.0, 0.4, z)
-    offset = who.texture[image] * _TILE
+    offset = take(who.texture, image) * _TILE
     u, v = x + 0.6 * z, y
     mottle = noise(u * 4 + offset[:, 0], v * 4 + offset[:, 1]) - 0.5
     fine = noise(u * 26 + offset[:, 1], v * 26 + offset[:, 0]) - 0.5
@@ -96,7 +97,7 @@ def _skin(p: Tensor, image: Tensor, who: Identity, how: Nuisance, footprint: flo
     blush = _spot(a, y, 0.52, -0.40, 0.20, 0.18)
     blush = blush + 0.7 * _spot(x, y, 0.0, -0.52, 0.14, 0.10)
     red = torch.tensor([0.03, -0.20, -0.16], device=p.device)
-    color = color * (1 + (blush * face * (0.35 + who.blush[image]))[:, None] * red)
+    color = color * (1 + (blush * face * (0.35 + take(who.blush, image)))[:, None] * red)
     socket = _spot(a, y, 0.40, 0.0, 0.22, 0.12) * face
     bag = torch.exp(-0.5 * (((a - 0.37) / 0.13) ** 2 + ((y + 0.145 + 0.25 * (a - 0.4) ** 2) / 0.030) ** 2)) * face
     color = (
@@ -136,7 +137,7 @@ def _wrinkles(x: Tensor, y: Tensor, offset: Tensor, age: Tensor, how: Nuisance, 
         -0.5 * (((a - 0.70) / 0.05) ** 2 + ((y + 0.0) / 0.07) ** 2)
     )
     glabella = _spot(a, y, 0.06, 0.24, 0.014, 0.07)
-    smiling = (how.expression[image] == EXPRESSIONS.index("smile")) * how.strength[image]
+    smiling = (take(how.expression, image) == EXPRESSIONS.index("smile")) * take(how.strength, image)
     old = (age - 0.25).clamp(min=0)
     lines = (
         0.42 * old * forehead
@@ -154,8 +155,8 @@ def _marks(
     freckle = smooth(0.70, 0.82, noise(x * 22 + offset[:, 0] * 3, y * 22 + offset[:, 1] * 5))
     spread = _spot(x, y, 0.0, -0.28, 0.6, 0.25)
     tan = torch.tensor([0.35, 0.5, 0.6], device=x.device)
-    left = 1 - (freckle * spread * who.freckles[image])[:, None] * tan
-    moles = who.moles[image]
+    left = 1 - (freckle * spread * take(who.freckles, image))[:, None] * tan
+    moles = take(who.moles, image)
     spot = ((x[:, None] - moles[:, :, 0]) ** 2 + (y[:, None] - moles[:, :, 1]) ** 2).sqrt()
     spot = ((moles[:, :, 2] + footprint / 2 - spot) / footprint).clamp(0, 1) * (moles[:, :, 2] > 0)
     return left * (1 - 0.72 * spot.amax(1) * face)[:, None]
@@ -166,7 +167,7 @@ def _hairy(under: Paint, p: Tensor, image: Tensor, who: Identity, how: Nuisance,
     x, y, z = p.unbind(1)
     a, u, v, face = x.abs(), x + 0.6 * z, y, smooth(0.0, 0.4, z)
     color, gloss, soft = under
-    skin, offset = who.skin[image], who.texture[image] * _TILE
+    skin, offset = take(who.skin, image), take(who.texture, image) * _TILE
     strand = noise(u * 30 + offset[:, 0], v * 13)
     area = beard_area(x, y, z)
     moustache = (
@@ -175,8 +176,8 @@ def _hairy(under: Paint, p: Tensor, image: Tensor, who: Identity, how: Nuisance,
         * smooth(-0.875, -0.845, y - 0.02 + 0.32 * a)
         * face
     )
-    beard = who.beard[image]
-    hair = who.hair_color[image]
+    beard = take(who.beard, image)
+    hair = take(who.hair_color, image)
     grown = (beard[:, 0] * 1.6).clamp(max=1) * area
     grown = torch.maximum(grown, beard[:, 1] * moustache)
     stubble = 0.50 * beard[:, 2] * torch.maximum(area, moustache)
@@ -189,7 +190,7 @@ def _hairy(under: Paint, p: Tensor, image: Tensor, who: Identity, how: Nuisance,
     gloss = gloss * (1 - 0.8 * grown)
 
     # Scalp: hair shines through above the hairline.
-    worn = who.hair_with(how)[image]
+    worn = take(who.hair_with(how), image)
     edge = hairline(torch.atan2(x, z + 0.1)[:, None], worn)[:, 0]
     ragged = 0.06 * (noise(u * 14, v * 5 + offset[:, 0]) - 0.5)
     scalp = smooth(-0.02, 0.07 + footprint, y - edge + ragged)
@@ -211,7 +212,7 @@ def _on(
     """Let `painter` go over the points of `look` where a feature may be."""
     here = where.nonzero()[:, 0]
     part = painter(
-        Paint(look.albedo[here], look.gloss[here], look.soft[here]), p[here], image[here], who, how, footprint
+        Paint(*(take(values, here) for values in look)), take(p, here), take(image, here), who, how, footprint
     )
     look.albedo[here], look.gloss[here], look.soft[here] = part
 
@@ -236,7 +237,7 @@ def _spot(x: Tensor, y: Tensor, cx: float, cy: float, sx: float, sy: float) -> T
 def _brows(under: Paint, p: Tensor, image: Tensor, who: Identity, how: Nuisance, footprint: float) -> Paint:
     x, y, _ = p.unbind(1)
     a = x.abs()
-    thick, arch, height, density, gap, tilt = who.brow[image].unbind(1)
+    thick, arch, height, density, gap, tilt = take(who.brow, image).unbind(1)
     inner = 0.145 + 0.022 * gap
     t = (a - inner) / 0.56
     middle = (
@@ -248,9 +249,9 @@ def _brows(under: Paint, p: Tensor, image: Tensor, who: Identity, how: Nuisance,
     half = 0.040 * thick.clamp(0.4, 2) * (1 - 0.72 * t.clamp(0, 1) ** 1.5) + 0.15 * footprint
     inside = smooth(half + 0.5 * footprint + 0.012, half - 0.5 * footprint - 0.008, (y - middle).abs())
     inside = inside * smooth(-0.04, 0.07, t) * smooth(1.05, 0.85, t)
-    strand = noise(a * 34 - y * 22 + who.texture[image, 0] * _TILE, y * 12 + a * 6)
+    strand = noise(a * 34 - y * 22 + take(who.texture, image)[:, 0] * _TILE, y * 12 + a * 6)
     amount = (inside * density * (0.80 + 0.35 * strand)).clamp(0, 0.96)
-    color = who.hair_color[image]
+    color = take(who.hair_color, image)
     grey = color.mean(1, keepdim=True)
     color = torch.minimum(color, color * 0.16 / grey.clamp(min=0.16)) * 0.75
     return Paint(_blend(under.albedo, color, amount), under.gloss * (1 - 0.7 * amount), under.soft)
@@ -269,10 +270,10 @@ def _eyes(under: Paint, p: Tensor, image: Tensor, who: Identity, how: Nuisance, 
     width = 0.5 * footprint + 0.004
     opening = smooth(-width, width, torch.minimum(upper - tilted, tilted - lower)) * smooth(1.03, 0.97, e.abs())
 
-    gaze = how.gaze[image]
+    gaze = take(how.gaze, image)
     ix, iy = (a - EYE[0]) - side * gaze[:, 0], y - 0.012 - gaze[:, 1]
     r = (ix**2 + iy**2).sqrt()
-    iris = who.iris[image]
+    iris = take(who.iris, image)
     ray = 0.75 + 0.5 * noise(torch.atan2(iy, ix) * 5 + 20, r * 30)
     ring = iris * (ray * (1.25 - 0.9 * smooth(0.060, 0.092, r)) * (1.15 - 3.5 * iy))[:, None]
     pupil = smooth(0.036 + width, 0.036 - width, r)
@@ -281,12 +282,15 @@ def _eyes(under: Paint, p: Tensor, image: Tensor, who: Identity, how: Nuisance, 
     ball = _blend(white, ring, smooth(0.092 + width, 0.092 - width, r))
     shaded = 0.38 + 0.62 * smooth(0.0, 0.055, upper - tilted)  # the upper lid shades the eyeball
     ball = ball * shaded[:, None]
-    azimuth, elevation = torch.deg2rad(how.azimuth[image] - how.yaw[image]), torch.deg2rad(how.elevation[image])
+    azimuth, elevation = (
+        torch.deg2rad(take(how.azimuth, image) - take(how.yaw, image)),
+        torch.deg2rad(take(how.elevation, image)),
+    )
     gx, gy = x - side * EYE[0] - gaze[:, 0] - 0.045 * torch.sin(azimuth), iy - 0.032 * torch.sin(elevation) - 0.008
     glint = smooth(0.020 + footprint * 0.5, 0.008, (gx**2 + gy**2).sqrt())
     ball = _blend(ball, torch.ones_like(ball) * 1.1, 0.75 * glint)
 
-    lash = who.lashes[image]
+    lash = take(who.lashes, image)
     edge = tilted - upper
     line = torch.exp(-0.5 * ((edge - 0.004) / (0.011 + 0.008 * lash + 0.25 * footprint)) ** 2) * smooth(
         1.15, 0.98, e.abs()
@@ -313,7 +317,7 @@ def _lips(under: Paint, p: Tensor, image: Tensor, who: Identity, how: Nuisance, 
     low = MOUTH - 0.128 * (1 - m**2.2) ** 0.9
     width = 0.012 + 0.5 * footprint
     lips = smooth(-width, width, torch.minimum(top - y, y - low)) * smooth(1.0, 0.93, m)
-    color = who.lips[image]
+    color = take(who.lips, image)
     grain = 0.88 + 0.24 * noise(x * 45, y * 6 + 7)
     roll = 1 - 0.16 * smooth(MOUTH - 0.02, MOUTH + 0.05, y)  # the upper lip looks down, and is darker
     color = _blend(under.albedo, color * (grain * roll)[:, None], lips * 0.9)
@@ -321,7 +325,7 @@ def _lips(under: Paint, p: Tensor, image: Tensor, who: Identity, how: Nuisance, 
     color = color * (1 - 0.14 * border)[:, None]
 
     # Between the lips: a line when closed, teeth and a dark mouth when open.
-    strength, expression = how.strength[image], how.expression[image]
+    strength, expression = take(how.strength, image), take(how.expression, image)
     wide = torch.zeros_like(x)
     teeth = torch.zeros_like(x)
     for name, gape, bared in (("smile", 0.8, 0.85), ("open mouth", 1.0, 0.26), ("surprise", 0.8, 0.22)):
@@ -343,7 +347,7 @@ def _lips(under: Paint, p: Tensor, image: Tensor, who: Identity, how: Nuisance, 
 
 def _ear(p: Tensor, image: Tensor, who: Identity, how: Nuisance, footprint: float) -> Paint:
     x, y, z = p.unbind(1)
-    color = who.skin[image] * torch.tensor([1.0, 0.86, 0.84], device=p.device)
+    color = take(who.skin, image) * torch.tensor([1.0, 0.86, 0.84], device=p.device)
     inner = torch.exp(-0.5 * (((z + 0.10) / 0.075) ** 2 + ((y + 0.20) / 0.14) ** 2))
     groove = torch.exp(-0.5 * ((((z + 0.14) / 0.13) ** 2 + ((y + 0.15) / 0.25) ** 2).sqrt() - 0.85) ** 2 / 0.11**2)
     return Paint(color * (1 - 0.45 * inner - 0.25 * groove)[:, None], torch.full_like(x, 0.4), torch.ones_like(x))
@@ -353,36 +357,38 @@ def _neck(p: Tensor, image: Tensor, who: Identity, how: Nuisance, footprint: flo
     x, y, z = p.unbind(1)
     shade = 0.62 + 0.38 * smooth(-1.35, -1.95, y)
     tendon = torch.exp(-0.5 * ((x.abs() - 0.36 + 0.28 * smooth(-1.2, -2.0, y)) / 0.05) ** 2) * smooth(0, 0.2, z)
-    color = who.skin[image] * (shade * (1 + 0.06 * tendon))[:, None]
+    color = take(who.skin, image) * (shade * (1 + 0.06 * tendon))[:, None]
     return Paint(color, torch.full_like(x, 0.3), torch.ones_like(x))
 
 
 def _hair(p: Tensor, image: Tensor, who: Identity, how: Nuisance, footprint: float) -> Paint:
     x, y, z = p.unbind(1)
     angle = torch.atan2(x, z + 0.1)
-    curl, wave = (who.hair_with(how)[image][:, HAIR.index(n)] for n in ("curl", "wave"))
+    curl, wave = (take(who.hair_with(how), image)[:, HAIR.index(n)] for n in ("curl", "wave"))
     bend = angle + 0.05 * wave * torch.sin(9 * y)
-    strand = 0.6 * noise(bend * 26 + 30, y * 2.2 + who.texture[image, 0] * _TILE) + 0.4 * noise(bend * 55 + 90, y * 5)
+    strand = 0.6 * noise(bend * 26 + 30, y * 2.2 + take(who.texture, image)[:, 0] * _TILE) + 0.4 * noise(
+        bend * 55 + 90, y * 5
+    )
     lump = noise(x * 9 + 5, y * 9 + z * 9)
     pattern = strand + (lump - strand) * (0.75 * curl.clamp(0, 1))
-    color = who.hair_color[image] * (0.42 + 1.15 * pattern)[:, None]
+    color = take(who.hair_color, image) * (0.42 + 1.15 * pattern)[:, None]
     return Paint(color, 0.9 * pattern, torch.zeros_like(x))
 
 
 def _cloth(p: Tensor, image: Tensor, who: Identity, how: Nuisance, footprint: float) -> Paint:
     x, y, z = p.unbind(1)
-    look = how.cloth[image]
-    color = look[:, :3] * (0.9 + 0.2 * noise(x * 12, y * 12))[:, None]
+    look = take(how.cloth, image)
+    color = _muted(look[:, :3]) * (0.9 + 0.2 * noise(x * 12, y * 12))[:, None]
     neckline = -1.86 - 0.42 * look[:, 3] + 0.55 * x.abs()
     bare = smooth(-0.5 * footprint, 0.5 * footprint, y - neckline) * smooth(0.0, 0.1, z + 0.2)
     hem = torch.exp(-0.5 * ((y - neckline + 0.04) / 0.03) ** 2)
-    color = _blend(color * (1 - 0.3 * hem)[:, None], who.skin[image] * 0.9, bare)
+    color = _blend(color * (1 - 0.3 * hem)[:, None], take(who.skin, image) * 0.9, bare)
     return Paint(color, 0.3 * bare, bare)
 
 
 def _glasses(p: Tensor, image: Tensor, who: Identity, how: Nuisance, footprint: float) -> Paint:
     x, y, _ = p.unbind(1)
-    look = how.look[image]
+    look = take(how.look, image)
     a = (x.abs() - 0.43) / 0.33
     rim = smooth(0.80, 0.88, torch.maximum(a.abs(), ((y + 0.03) / 0.235).abs()) * 1.0)
     tint = torch.stack([0.012 + 0.03 * look[:, 5], 0.012 + 0.02 * look[:, 6], 0.012 + 0.03 * look[:, 7]], 1)
@@ -393,10 +399,10 @@ def _glasses(p: Tensor, image: Tensor, who: Identity, how: Nuisance, footprint: 
 
 def _mask(p: Tensor, image: Tensor, who: Identity, how: Nuisance, footprint: float) -> Paint:
     x, y, _ = p.unbind(1)
-    look = how.look[image]
+    look = take(how.look, image)
     plain = torch.tensor([[0.30, 0.52, 0.66], [0.72, 0.72, 0.70], [0.03, 0.03, 0.035]], device=p.device)
     color = plain[(look[:, 5] * 2.999).long()]
-    own = 0.05 + 0.6 * look[:, 5:8] ** 1.5
+    own = _muted(0.05 + 0.6 * look[:, 5:8] ** 1.5)
     color = _blend(color, own, (look[:, 2] > 0.6).to(x.dtype))
     pleat = 0.5 + 0.5 * torch.cos(2 * math.pi * (y + 0.45) / 0.21)
     color = color * (0.82 + 0.18 * smooth(0.0, 0.5, pleat))[:, None]
@@ -405,9 +411,9 @@ def _mask(p: Tensor, image: Tensor, who: Identity, how: Nuisance, footprint: flo
 
 def _scarf(p: Tensor, image: Tensor, who: Identity, how: Nuisance, footprint: float) -> Paint:
     x, y, z = p.unbind(1)
-    look = how.look[image]
+    look = take(how.look, image)
     angle = torch.atan2(x, z)
-    color, other = 0.03 + 0.6 * look[:, 5:8] ** 1.5, 0.03 + 0.6 * look[:, 2:5] ** 1.5
+    color, other = (_muted(0.03 + 0.6 * look[:, k : k + 3] ** 1.5) for k in (5, 2))
     band = smooth(-0.2, 0.2, torch.sin(angle * 9 + 6 * y)) * (look[:, 1] > 0.5)
     color = _blend(color, other, band)
     fold = noise(angle * 2.2 + 40, y * 9 + angle * 1.5)
@@ -417,15 +423,15 @@ def _scarf(p: Tensor, image: Tensor, who: Identity, how: Nuisance, footprint: fl
 
 def _block(p: Tensor, image: Tensor, who: Identity, how: Nuisance, footprint: float) -> Paint:
     x, y, _ = p.unbind(1)
-    look = how.look[image]
-    color, other = 0.03 + 0.7 * look[:, 5:8] ** 1.5, 0.03 + 0.7 * look[:, 1:4] ** 1.5
+    look = take(how.look, image)
+    color, other = (_muted(0.03 + 0.7 * look[:, k : k + 3] ** 1.5) for k in (5, 1))
     stripe = smooth(-0.15, 0.15, torch.sin(x * (3 + 9 * look[:, 4]) + 2 * y)) * (look[:, 0] > 0.4)
     return Paint(_blend(color, other, stripe), torch.full_like(x, 0.2), torch.zeros_like(x))
 
 
 def _muted(color: Tensor) -> Tensor:
-    """A wall or a street, not a paint box: most of the way to grey."""
-    return torch.lerp(color, color.mean(1, keepdim=True), 0.55)
+    """A wall, a street or a scarf, not a paint box: half way to grey."""
+    return torch.lerp(color, color.mean(1, keepdim=True), 0.5)
 
 
 def background(how: Nuisance, height: int, width: int) -> Tensor:

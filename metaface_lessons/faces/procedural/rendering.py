@@ -11,7 +11,7 @@ from ...errors import MetaFaceError
 from .appearance import background, paint
 from .geometry import Mesh, Template, mesh, on_device, smooth
 from .parameters import Identity, Nuisance
-from .zbuffer import zbuffer
+from .zbuffer import depth_map, take, zbuffer
 
 _DISTANCE = 9.0  # of the camera from the head, in half heads
 _VIEW = 3.45  # height of the frame at the face, in half heads
@@ -60,7 +60,7 @@ def buffers(heads: Mesh, model: Template, nuisance: Nuisance, height: int, width
     view = torch.nn.functional.normalize(torch.tensor([0.0, 0.0, _DISTANCE], device=x.device) - position, dim=1)
     normal = torch.nn.functional.normalize(normal, dim=1)
     normal = torch.where((normal * view).sum(1, keepdim=True) < -0.15, -normal, normal)  # seen from behind
-    material = model.material[seen.face.view(-1)[seen.pixels]]
+    material = take(model.material, take(seen.face.view(-1), seen.pixels))
     depth = torch.where(seen.depth < 1, near / (1 - seen.depth).clamp(min=1e-6), torch.inf)
     return Buffers(seen.pixels, image, canonical, position, normal, material, corners, seen.weights, depth)
 
@@ -87,7 +87,7 @@ def shadow(heads: Mesh, model: Template, light: Tensor, found: Buffers, size: in
     unit = torch.tensor([size / (2 * _REACH), size / (2 * _REACH), 1 / (4 * _REACH)], device=light.device)
     origin = torch.tensor([size / 2, size / 2, 0.5], device=light.device)
     screen = (heads.points - middle) @ axes.transpose(1, 2) * unit + origin
-    depth = zbuffer(screen, model.faces, size, size, model.one_sided, heads.hidden).depth
+    depth = depth_map(screen, model.faces, size, size, model.one_sided, heads.hidden)
 
     lifted = screen + (0.045 * heads.normals) @ axes.transpose(1, 2) * unit  # off the surface: no self-shadow
     column, row, far = _interpolate(lifted, found.corners, found.weights).unbind(1)
@@ -99,7 +99,7 @@ def shadow(heads: Mesh, model: Template, light: Tensor, found: Buffers, size: in
     for dr, wr in ((0, 1 - fr), (1, fr)):
         for dc, wc in ((0, 1 - fc), (1, fc)):
             r, c = (r0 + dr).clamp(0, size - 1).long(), (c0 + dc).clamp(0, size - 1).long()
-            behind = far - flat[(found.image * size + r) * size + c]
+            behind = far - take(flat, (found.image * size + r) * size + c)
             lit = lit + wr * wc * (1 - smooth(0.002, 0.010, behind))
     return lit
 
@@ -110,7 +110,7 @@ def shade(found: Buffers, heads: Mesh, model: Template, identity: Identity, nuis
     look = paint(found.canonical, found.material, image, identity, nuisance, _VIEW / height)
     light = light_direction(nuisance)
     lit = shadow(heads, model, light, found, max(64, 3 * height // 4))
-    direction, normal = light[image], found.normal
+    direction, normal = take(light, image), found.normal
     cosine = (normal * direction).sum(1)
     # Light bleeds around the edge of the shade in skin, red farther than green and blue.
     bleed = look.soft[:, None] * torch.tensor([0.22, 0.09, 0.05], device=light.device)
@@ -128,11 +128,11 @@ def shade(found: Buffers, heads: Mesh, model: Template, identity: Identity, nuis
     broad = broad * broad
     tight = (broad**2) ** 2
     highlight = look.gloss * sheen * (3.2 * tight + broad) * lit * (cosine > 0)
-    share = nuisance.ambient[image, None]
+    share = take(nuisance.ambient, image)[:, None]
     sky = 0.72 + 0.28 * normal[:, 1:2] + 0.12 * normal[:, 2:3]
     hidden = 0.55 + 0.45 * facing[:, None]  # crevices and rims get less of the ambient light
     around = share * sky * hidden
-    beam = (1 - 0.55 * share) * 1.9 * nuisance.light[image]
+    beam = (1 - 0.55 * share) * 1.9 * take(nuisance.light, image)
     return look.albedo * (around * 1.25 + beam * diffuse * visible) + beam * highlight[:, None]
 
 
@@ -207,7 +207,7 @@ def _expose(identity: Identity, nuisance: Nuisance, size: int) -> tuple[Tensor, 
     """What falls on the sensor: the scene, linear RGB `[M, 3, H, W]`; the share of each pixel that is not background
     `[M, 1, H, W]`; the background alone. Each pixel is the mean of four samples."""
     fine = 2 * size
-    model = on_device(1.0 if size > 96 else 0.65, identity.shape.device)
+    model = on_device(1.0 if size > 96 else 0.55, identity.shape.device)
     heads = mesh(identity, nuisance, model)
     found = buffers(heads, model, nuisance, fine, fine)
     color = shade(found, heads, model, identity, nuisance, fine)

@@ -27,6 +27,21 @@ class Visible(NamedTuple):
     depth: Tensor
 
 
+def take(values: Tensor, rows: Tensor) -> Tensor:
+    """`values[rows]`, several times faster on a CPU."""
+    return values.index_select(0, rows)
+
+
+class _Fragments(NamedTuple):
+    """Where triangles cover pixel centres: flat pixel `[G]`, triangle `[G]`, coordinates b1, b2 `[G]`, depth `[G]`."""
+
+    pixel: Tensor
+    face: Tensor
+    b1: Tensor
+    b2: Tensor
+    depth: Tensor
+
+
 def zbuffer(
     screen: Tensor,
     faces: Tensor,
@@ -47,10 +62,50 @@ def zbuffer(
     Each triangle tests every pixel centre inside its bounding box; the minimum of (depth, index of the triangle)
     wins, so the result does not depend on the order in which a device works.
     """
-    images, count = len(screen), len(faces)
+    pixel, face, b1, b2, depth = _fragments(screen, faces, height, width, one_sided, hidden)
+    shape = (len(screen), height, width)
+    size = len(screen) * height * width
+    nothing = (_DEPTH_STEPS << 32) + (1 << 31)
+    key = ((depth.double() * _DEPTH_STEPS).long() << 32) | face
+    key = torch.where((depth >= 0) & (depth < 1), key, nothing)
+    best = torch.full((size,), nothing, dtype=torch.int64, device=screen.device)
+    best.scatter_reduce_(0, pixel, key, "amin")
+    won = ((take(best, pixel) == key) & (key < nothing)).nonzero()[:, 0]  # exactly one fragment per seen pixel
+    winner = torch.full_like(best, -1)
+    winner[take(pixel, won)] = won
+    pixels = (winner >= 0).nonzero()[:, 0]
+    won = take(winner, pixels)
+    b1, b2, face = take(b1, won), take(b2, won), take(face, won)
+    seen = torch.full_like(best, -1)
+    seen[pixels] = face
+    far = torch.ones(size, dtype=screen.dtype, device=screen.device)
+    far[pixels] = take(depth, won)
+    return Visible(seen.view(shape), pixels, take(faces, face), torch.stack([1 - b1 - b2, b1, b2], 1), far.view(shape))
+
+
+def depth_map(
+    screen: Tensor,
+    faces: Tensor,
+    height: int,
+    width: int,
+    one_sided: Tensor | None = None,
+    hidden: Tensor | None = None,
+) -> Tensor:
+    """The depth alone that `zbuffer` finds, `[M, H, W]`: what a light needs to know."""
+    found = _fragments(screen, faces, height, width, one_sided, hidden)
+    near = torch.ones(len(screen) * height * width, dtype=screen.dtype, device=screen.device)
+    near.scatter_reduce_(0, found.pixel, torch.where(found.depth >= 0, found.depth, 1.0), "amin")
+    return near.view(len(screen), height, width)
+
+
+def _fragments(
+    screen: Tensor, faces: Tensor, height: int, width: int, one_sided: Tensor | None, hidden: Tensor | None
+) -> _Fragments:
+    """Test every triangle against the pixel centres inside its bounding box; see `zbuffer`."""
+    count = len(faces)
     x, y, z = (screen[:, :, axis].contiguous() for axis in range(3))
-    first, second, third = faces.unbind(1)
-    x0, x1, x2, y0, y1, y2 = x[:, first], x[:, second], x[:, third], y[:, first], y[:, second], y[:, third]
+    corners = faces.unbind(1)
+    x0, x1, x2, y0, y1, y2 = (axis.index_select(1, corner) for axis in (x, y) for corner in corners)
     area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
     left = (torch.minimum(torch.minimum(x0, x1), x2) - 0.5).ceil_().clamp_(min=0)
     right = (torch.maximum(torch.maximum(x0, x1), x2) - 0.5).floor_().clamp_(max=width - 1)
@@ -60,63 +115,48 @@ def zbuffer(
     if one_sided is not None:
         wanted &= (area < 0) | ~one_sided
     if hidden is not None:
-        wanted &= ~hidden[:, first]
+        wanted &= ~hidden.index_select(1, corners[0])
     kept = wanted.view(-1).nonzero()[:, 0]
-    x0, x1, x2, y0, y1, y2, area, left, top, right, bottom = (
-        values.view(-1)[kept] for values in (x0, x1, x2, y0, y1, y2, area, left, top, right, bottom)
+    # Boxes of about one size, up to the next powers of 2, are tested together: put them side by side.
+    columns, rows = (take((high - low).view(-1), kept) + 1 for low, high in ((left, right), (top, bottom)))
+    sizes = (columns.log2().ceil() * 32 + rows.log2().ceil()).long()
+    sizes, order = sizes.sort(stable=True)
+    kept = take(kept, order)
+    x0, x1, x2, y0, y1, y2, area, left, top = (
+        take(values.view(-1), kept) for values in (x0, x1, x2, y0, y1, y2, area, left, top)
     )
     image = kept // count
     face = kept - image * count
-    corners = faces[face]
-    z0, z1, z2 = z.view(-1)[image[:, None] * z.shape[1] + corners].unbind(1)
 
     # Barycentric coordinates are affine on the screen: their slopes along columns and rows.
     across1, down1 = (y2 - y0) / area, (x0 - x2) / area
     across2, down2 = (y0 - y1) / area, (x1 - x0) / area
 
-    # Boxes of about one size are tested together: their pixels along the first axis, the triangles along the second.
     found: list[tuple[Tensor, ...]] = []
-    largest = torch.maximum(right - left, bottom - top) + 1
-    biggest = int(largest.max()) if len(kept) else 0
-    smaller, side = 0, 2
-    while smaller < biggest:
-        these = ((largest > smaller) & (largest <= side)).nonzero()[:, 0]
-        if len(these):
-            wide, high = min(side, width), min(side, height)
-            steps = torch.arange(wide * high, device=screen.device)
-            down, across = steps // wide, steps % wide
-            corner_x = left[these].clamp(max=width - wide)  # a box that would leave the screen is moved back
-            corner_y = top[these].clamp(max=height - high)
-            dx, dy = corner_x + 0.5 - x0[these], corner_y + 0.5 - y0[these]
-            ax, ay, bx, by = (slope[these] for slope in (across1, down1, across2, down2))
-            b1 = (dx * ax + dy * ay) + across[:, None] * ax + down[:, None] * ay
-            b2 = (dx * bx + dy * by) + across[:, None] * bx + down[:, None] * by
-            inside = (torch.minimum(torch.minimum(b1, b2), 1 - b1 - b2) >= 0).view(-1).nonzero()[:, 0]
-            step, nth = inside // len(these), inside % len(these)
-            first = (image[these] * height + corner_y.long()) * width + corner_x.long()
-            pixel = first[nth] + (down * width + across)[step]
-            found.append((these[nth], pixel, b1.view(-1)[inside], b2.view(-1)[inside]))
-        smaller, side = side, 2 * side
+    start = 0
+    for size, number in zip(*(column.tolist() for column in sizes.unique_consecutive(return_counts=True)), strict=True):
+        these = slice(start, start + number)
+        wide, high = min(2 ** (size // 32), width), min(2 ** (size % 32), height)
+        steps = torch.arange(wide * high, device=screen.device)[
+            :, None
+        ]  # pixels along the first axis, boxes the second
+        down, across = steps // wide, steps % wide
+        corner_x = left[these].clamp(max=width - wide)  # a box that would leave the screen is moved back
+        corner_y = top[these].clamp(max=height - high)
+        dx, dy = corner_x + 0.5 - x0[these], corner_y + 0.5 - y0[these]
+        b1 = dx * across1[these] + dy * down1[these] + across * across1[these]
+        b1 += down * down1[these]
+        b2 = dx * across2[these] + dy * down2[these] + across * across2[these]
+        b2 += down * down2[these]
+        inside = (torch.minimum(torch.minimum(b1, b2), 1 - b1 - b2) >= 0).view(-1).nonzero()[:, 0]
+        step, nth = inside // number, inside % number
+        first = (image[these] * height + corner_y.long()) * width + corner_x.long()
+        pixel = take(first, nth) + take((down * width + across)[:, 0], step)
+        found.append((nth + start, pixel, take(b1.view(-1), inside), take(b2.view(-1), inside)))
+        start += number
     if not found:
-        found.append((kept[:0], kept[:0], area[:0], area[:0]))
+        found.append((kept, kept, area, area))
     owner, pixel, b1, b2 = (torch.cat(column) for column in zip(*found, strict=True))
-    near = z0[owner]
-    depth = near + b1 * (z1[owner] - near) + b2 * (z2[owner] - near)
-
-    nothing = (_DEPTH_STEPS << 32) + (1 << 31)
-    key = ((depth.double() * _DEPTH_STEPS).long() << 32) | face[owner]
-    key = torch.where((depth >= 0) & (depth < 1), key, nothing)
-    best = torch.full((images * height * width,), nothing, dtype=torch.int64, device=screen.device)
-    best.scatter_reduce_(0, pixel, key, "amin")
-    won = ((best[pixel] == key) & (key < nothing)).nonzero()[:, 0]  # exactly one fragment per seen pixel
-    winner = torch.full_like(best, -1)
-    winner[pixel[won]] = won
-    pixels = (winner >= 0).nonzero()[:, 0]
-    won = winner[pixels]
-    b1, b2, owner = b1[won], b2[won], owner[won]
-    seen = torch.full_like(best, -1)
-    seen[pixels] = face[owner]
-    far = torch.ones(images * height * width, dtype=screen.dtype, device=screen.device)
-    far[pixels] = depth[won]
-    shape = (images, height, width)
-    return Visible(seen.view(shape), pixels, corners[owner], torch.stack([1 - b1 - b2, b1, b2], 1), far.view(shape))
+    face, image = take(face, owner), take(image, owner) * z.shape[1]
+    z0, z1, z2 = (take(z.view(-1), image + take(corner, face)) for corner in corners)
+    return _Fragments(pixel, face, b1, b2, z0 + b1 * (z1 - z0) + b2 * (z2 - z0))
