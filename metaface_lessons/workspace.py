@@ -1,0 +1,123 @@
+"""The learner's own folder: their copy of the lessons, kept apart from the course's, and never overwritten.
+
+A lesson that is not there yet is copied. A lesson that the learner has not touched since is refreshed when the course
+has a newer one. A lesson that they have touched stays as it is; `reset` saves it and brings the course's one back. The
+file `.lessons.json` holds the checksum of each lesson as it was copied: whoever differs from it has been touched.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+from . import paths
+from .errors import MetaFaceError, unknown
+
+FIRST = "00_start_here.ipynb"
+
+
+def prepare() -> Path:
+    """Bring the learner's folder up to date, and return it. Raises `MetaFaceError` if it cannot be written."""
+    home, copied = paths.home_dir(), _copied()
+    lessons = _course()
+    try:
+        for lesson in lessons.values():
+            theirs = home / lesson.name
+            if not theirs.exists() or _checksum(theirs) == copied.get(lesson.name):
+                _copy(lesson, copied)
+    except OSError as error:
+        raise MetaFaceError(
+            f"Your lessons cannot be copied to {home}: {error.strerror or error}."
+            " Set METAFACE_HOME to a folder that you may write to."
+        ) from error
+    return home
+
+
+def waiting() -> list[str]:
+    """The lessons ("02") that the course has a newer version of, but the learner has touched: `reset` brings it."""
+    home, copied = paths.home_dir(), _copied()
+    return [
+        number
+        for number, lesson in _course().items()
+        if (home / lesson.name).exists()
+        and _checksum(lesson) not in (copied.get(lesson.name), _checksum(home / lesson.name))
+    ]
+
+
+def reset(lesson: str) -> tuple[Path, Path | None]:
+    """Bring one lesson ("02") back as the course has it. Returns it, and where the learner's own was saved.
+
+    Nothing is saved, and the second is None, where there is no difference or no file. Raises `MetaFaceError` if there
+    is no such lesson.
+    """
+    lessons = _course()
+    number = str(lesson).split("_")[0].zfill(2)
+    if number not in lessons:
+        raise unknown("lesson", lesson, lessons)
+    source = lessons[number]
+    theirs = paths.home_dir() / source.name
+    saved = _save(theirs) if theirs.exists() and _checksum(theirs) != _checksum(source) else None
+    return _copy(source, _copied()), saved
+
+
+def lab_command(arguments: Sequence[str] = ()) -> list[str]:
+    """The command that opens JupyterLab at the first lesson; run it in the learner's folder.
+
+    It is this Python's JupyterLab, and this Python is its only kernel: a kernel of the same name that another
+    environment has installed for this user would otherwise take its place.
+    """
+    return [sys.executable, "-m", "jupyterlab", "--KernelSpecManager.kernel_dirs=[]", *arguments, FIRST]
+
+
+def _course() -> dict[str, Path]:
+    """The built lessons by number."""
+    lessons = {path.name.split("_")[0]: path for path in sorted(paths.NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))}
+    if not lessons:
+        raise MetaFaceError(f"There are no lessons in {paths.NOTEBOOKS}. Build them with `make lessons`.")
+    return lessons
+
+
+def _manifest() -> Path:
+    return paths.home_dir() / ".lessons.json"
+
+
+def _copied() -> dict[str, str]:
+    """Name → checksum of what was copied. Without a readable manifest every lesson counts as touched."""
+    try:
+        copied = json.loads(_manifest().read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return copied if isinstance(copied, dict) else {}
+
+
+def _copy(lesson: Path, copied: dict[str, str]) -> Path:
+    theirs = paths.home_dir() / lesson.name
+    content = lesson.read_bytes()
+    paths.write_atomically(theirs, content)  # before the manifest: a crash in between only makes it count as touched
+    copied[lesson.name] = hashlib.sha256(content).hexdigest()
+    paths.write_atomically(_manifest(), json.dumps(copied, indent=1, sort_keys=True).encode())
+    return theirs
+
+
+def _save(theirs: Path) -> Path:
+    """Copy to `saved/`, under a name that is not taken."""
+    folder = theirs.parent / "saved"
+    folder.mkdir(exist_ok=True)
+    stem = f"{theirs.stem}.{datetime.now():%Y-%m-%dT%H%M%S}"
+    names = (f"{stem}{f'-{n}' if n > 1 else ''}{theirs.suffix}" for n in range(1, 1000))
+    for name in names:
+        try:
+            with (folder / name).open("xb") as file:
+                file.write(theirs.read_bytes())
+            return folder / name
+        except FileExistsError:
+            continue
+    raise MetaFaceError(f"{folder} holds too many copies of {theirs.name}. Remove some.")
+
+
+def _checksum(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
