@@ -2,13 +2,14 @@
 
 A lesson that is not there yet is copied. A lesson that the learner has not touched since is refreshed when the course
 has a newer one. A lesson that they have touched stays as it is; `reset` saves it and brings the course's one back. The
-file `.lessons.json` holds the checksum of each lesson as it was copied: whoever differs from it has been touched.
+file `.lessons.json` holds the checksum of each lesson as it was copied: what differs from it has been touched.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sys
 from collections.abc import Sequence
 from datetime import datetime
@@ -55,7 +56,8 @@ def reset(lesson: str) -> tuple[Path, Path | None]:
     is no such lesson.
     """
     lessons = _course()
-    number = str(lesson).split("_")[0].zfill(2)
+    number = lesson.split("_")[0]
+    number = number.zfill(2) if number.isdigit() else number
     if number not in lessons:
         raise unknown("lesson", lesson, lessons)
     source = lessons[number]
@@ -65,12 +67,18 @@ def reset(lesson: str) -> tuple[Path, Path | None]:
 
 
 def lab_command(arguments: Sequence[str] = ()) -> list[str]:
-    """The command that opens JupyterLab at the first lesson; run it in the learner's folder.
+    """The command that opens this Python's JupyterLab at the first lesson. Run it in the learner's folder, with
+    `lab_environment`; `arguments` are handed on to JupyterLab."""
+    return [sys.executable, "-m", "jupyterlab", *arguments, FIRST]
 
-    It is this Python's JupyterLab, and this Python is its only kernel: a kernel of the same name that another
-    environment has installed for this user would otherwise take its place.
+
+def lab_environment() -> dict[str, str]:
+    """The environment variables for `lab_command`: ours, and one by which this Python is the kernel.
+
+    Without it a kernel of the same name, which the learner once installed for their user from elsewhere, would win in
+    an environment that they do not own.
     """
-    return [sys.executable, "-m", "jupyterlab", "--KernelSpecManager.kernel_dirs=[]", *arguments, FIRST]
+    return os.environ | {"JUPYTER_PREFER_ENV_PATH": "1"}
 
 
 def _course() -> dict[str, Path]:
