@@ -22,7 +22,23 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault("METAFACE_BUDGET", "quick")
     config.stash[_own_folders] = folders = tempfile.TemporaryDirectory(prefix="metaface-tests-")
     os.environ["METAFACE_HOME"] = os.path.join(folders.name, "home")
+    config.pluginmanager.register(_OwnHomes(folders.name))
     os.environ.setdefault("METAFACE_CACHE", os.path.join(folders.name, "cache"))
+
+
+class _OwnHomes:
+    """Gives each notebook a learner's folder of its own: what was passed in another must not show in its progress.
+
+    A plugin, because hooks in this file are only called for tests beside it, and notebooks lie elsewhere.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        own = f"-{item.path.parent.name}-{item.path.stem}" if item.path.suffix == ".ipynb" else ""
+        os.environ["METAFACE_HOME"] = os.path.join(self.folder, f"home{own}")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

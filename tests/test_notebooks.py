@@ -1,0 +1,295 @@
+"""Notebooks are in step with their sources, every check in them says what it should, and the builder refuses faults.
+
+That they run, and give the stored outputs again, is nbval's part: `make test` hands it the notebooks.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import nbformat
+import pytest
+
+from metaface_lessons.errors import MetaFaceError
+from metaface_lessons.exercises import core
+from metaface_lessons.paths import COURSE, NOTEBOOKS
+
+
+def _load_builder() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("build", NOTEBOOKS / "build.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+build = _load_builder()
+SOURCES = build.sources()
+each_lesson = pytest.mark.parametrize("number", SOURCES)
+
+
+def test_there_are_lessons() -> None:
+    assert {"00", "01", "02"} <= set(SOURCES)
+
+
+@each_lesson
+def test_notebooks_are_in_step_with_their_source(number: str) -> None:
+    assert build.out_of_step(SOURCES[number]) == []
+
+
+@each_lesson
+def test_the_source_has_no_fault(number: str) -> None:
+    """Exercises registered and checked once, equations numbered and existing, pictures with alt text."""
+    assert build.source_faults(build.read_source(SOURCES[number]), number) == []
+
+
+@each_lesson
+def test_the_stored_outputs_have_no_fault(number: str) -> None:
+    """In the solved notebook every check passes, in the learner's none is attempted; and nbval has what to compare."""
+    for target, solved in build.targets(SOURCES[number]).items():
+        assert build.output_faults(nbformat.read(target, as_version=4), number, solved) == [], target.name
+
+
+@each_lesson
+def test_a_lesson_has_three_exercises(number: str) -> None:
+    assert len(core.exercises(number)) >= 3
+
+
+def test_no_notebook_without_source() -> None:
+    built = {target for source in SOURCES.values() for target in build.targets(source)}
+    assert {*NOTEBOOKS.glob("*.ipynb"), *NOTEBOOKS.glob("solutions/*.ipynb")} == built
+
+
+# ---------------------------------------------------------------------------------------- the builder, on a tiny lesson
+
+SOLUTION = '"solution": true, "grade": false, "locked": false, "task": false, "schema_version": 3'
+TINY = f"""# %% [markdown]
+# # Tiny lesson
+# The mean of a row $x$ is
+# $$m = \\frac1n \\sum_i x_i \\tag{{97.1}}$$
+
+# %%
+import torch
+from metaface_lessons.exercises import check, hint, progress
+from metaface_lessons.exercises.core import exercise, expect
+
+@exercise("tiny.mean", lesson="97", title="Mean", points=2, equation="(97.1)", hints=("Sum, then divide.",))
+def _(answer):
+    expect(answer(torch.tensor([1.0, 3.0])), 2.0)
+
+@exercise("tiny.number", lesson="97", title="A number", value=True)
+def _(answer):
+    expect(answer, 42)
+
+# %% nbgrader={{"grade_id": "tiny-mean", {SOLUTION}}}
+def mean(x):
+    \"\"\"The mean of x.\"\"\"
+    ### BEGIN SOLUTION
+    return x.sum() / len(x)  # (97.1)
+    ### END SOLUTION
+
+check("tiny.mean", mean)
+
+# %% nbgrader={{"grade_id": "tiny-number", {SOLUTION}}}
+number = ...
+### BEGIN SOLUTION
+number = 42
+### END SOLUTION
+
+# %%
+check("tiny.number", number)
+
+# %%
+import ipywidgets
+from metaface_lessons.widgets.explorer import Explorer
+from matplotlib.figure import Figure
+from dataclasses import dataclass
+from metaface_lessons.widgets.explorer import control
+
+@dataclass(frozen=True)
+class State:
+    shots: int = control(1, "shots", low=1, high=5)
+
+Explorer(State(), lambda state: Figure(figsize=(1, 1)), lambda state: "An empty picture.")
+
+# %% tags=["nbval-ignore-output"]
+import sys, time
+print("50%|#####     | 1/2", file=sys.stderr)
+print(time.time() > 0)
+
+# %%
+progress()
+"""
+
+
+def register_tiny() -> None:
+    """What the notebook's kernel registers in its cell, for the builder's process."""
+    for name, equation in (("tiny.mean", "(97.1)"), ("tiny.number", "")):
+        core.exercise(name, lesson="97", title="", equation=equation)(lambda answer: None)
+
+
+@pytest.fixture
+def course(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of notebooks whose only lesson is the tiny one."""
+    core.exercises()  # or the lessons' own would be registered in the place of the real registry, and forgotten
+    monkeypatch.setattr(core, "_registry", {})
+    monkeypatch.setenv("PYTHONPATH", str(COURSE))
+    register_tiny()
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "97_tiny.py").write_text(TINY)
+    return tmp_path
+
+
+def cells(path: Path) -> list[Any]:
+    return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+
+
+def test_building_and_validating_a_lesson(course: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert build.main(["97"], course) == 0, capsys.readouterr().out
+    learners, solved = cells(course / "97_tiny.ipynb"), cells(course / "solutions" / "97_tiny.ipynb")
+
+    assert "    # YOUR CODE HERE\n    raise NotImplementedError()\n" in learners[1].source
+    assert learners[2].source == "number = ...\n# YOUR CODE HERE"
+    assert "SOLUTION" not in "".join(cell.source for cell in learners + solved)
+    assert "return x.sum() / len(x)" in solved[1].source
+
+    assert [output.data["text/plain"] for output in solved[1].outputs] == ["✓ tiny.mean: passed (2 points)."]
+    assert [output.data["text/plain"] for output in learners[3].outputs] == ["○ tiny.number: Not attempted yet."]
+    assert "✓ tiny.number" in solved[-1].outputs[0].data["text/plain"]
+    assert "○ tiny.number" in learners[-1].outputs[0].data["text/plain"]
+    (widget,) = solved[4].outputs
+    assert set(widget.data) == {"text/plain", "text/html"}  # the picture, for readers without a kernel
+    assert widget.data["text/plain"] == "An empty picture."
+    assert [output.text for output in solved[5].outputs] == ["True\n"]  # the bar is gone
+
+    assert build.main(["--check"], course) == 0
+    built = {path: path.read_bytes() for path in course.rglob("*.ipynb")}
+    assert build.main([], course) == 0
+    assert built == {path: path.read_bytes() for path in course.rglob("*.ipynb")}  # same source, same bytes
+
+    # nbval, as `make test` calls it, finds the stored outputs again; and notices one that has changed.
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--nbval", "--nbval-current-env"]
+    command += ["--nbval-sanitize-with", str(COURSE / "tests" / "nbval.cfg"), "--rootdir", str(course)]
+    environment = os.environ | {"METAFACE_HOME": str(course / "home")}
+
+    def nbval() -> subprocess.CompletedProcess[str]:
+        notebook = str(course / "solutions" / "97_tiny.ipynb")
+        return subprocess.run([*command, notebook], env=environment, cwd=course, capture_output=True, text=True)
+
+    run = nbval()
+    assert run.returncode == 0, run.stdout
+    notebook = course / "solutions" / "97_tiny.ipynb"
+    notebook.write_text(notebook.read_text().replace("passed (2 points)", "passed (3 points)"))
+    assert nbval().returncode == 1
+
+
+FAULTS: dict[str, tuple[Callable[[str], str], str]] = {
+    "no check": (lambda s: s.replace('check("tiny.mean", mean)', ""), "followed by no check"),
+    "last cell without check": (lambda s: s.replace('check("tiny.number", number)', "1"), "followed by no check"),
+    "not registered": (lambda s: s.replace('check("tiny.mean"', 'check("tiny.meen"'), "no exercise of that name"),
+    "not checked": (lambda s: s.replace('check("tiny.mean", mean)', 'check("tiny.number", 1)'), "checked 0 times"),
+    "no number": (lambda s: s.replace(r"\tag{97.1}", ""), "has no number"),
+    "number of another lesson": (lambda s: s.replace(r"\tag{97.1}", r"\tag{2.1}"), "not of the form 97.n"),
+    "number used twice": (lambda s: s + "\n# %% [markdown]\n# $$x \\tag{97.1}$$\n", "occurs 2 times"),
+    "cited, but missing": (lambda s: s.replace("# (97.1)", "# (97.2)"), r"\(97\.2\), cited in"),
+    "picture in text": (lambda s: s + "\n# %% [markdown]\n# ![](a.png)\n", "no alt text"),
+    "real faces": (lambda s: s + "\n# %%\nload_faces('lfw')\n", "tag 'real-faces'"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_faults_in_a_source_are_refused(course: Path, capsys: pytest.CaptureFixture[str], fault: str) -> None:
+    change, words = FAULTS[fault]
+    source = course / "source" / "97_tiny.py"
+    assert build.source_faults(build.read_source(source), "97") == []
+    source.write_text(change(TINY))
+    with pytest.raises(MetaFaceError, match=words):
+        build.build(source)
+    assert build.main(["97"], course) == 1
+    assert "refused" in capsys.readouterr().out
+    assert not list(course.rglob("*.ipynb"))
+
+
+def display(**data: str) -> nbformat.NotebookNode:
+    return nbformat.v4.new_output("display_data", {key.replace("_", "/"): value for key, value in data.items()})
+
+
+def stream(text: str, name: str = "stdout") -> nbformat.NotebookNode:
+    return nbformat.v4.new_output("stream", name=name, text=text)
+
+
+PICTURE = '<img alt="{}" src="data:image/png;base64,AA/tmp/AA">'
+
+
+@pytest.mark.parametrize(
+    ("output", "tags", "words"),
+    [
+        (display(text_plain="<Figure>", image_png="AAAA"), [], "without alt text"),
+        (display(text_html=PICTURE.format(" ")), [], "without alt text"),
+        (display(text_html=PICTURE.format("Faces.")), ["real-faces"], "store numbers only"),
+        (stream("UserWarning", "stderr"), [], "writes to stderr"),
+        (stream("50%|#####     | 1/2 [00:01]"), [], "from run to run"),
+        (stream("<object at 0x7f62fdf3ba60>"), [], "from run to run"),
+        (stream(f"{NOTEBOOKS}/x"), ["nbval-ignore-output"], "path of this machine"),
+        (stream(""), ["nbval-ignore-output"], "nbval compares"),
+        (stream("fine"), [], None),
+        (display(text_plain="Faces.", text_html=PICTURE.format("Faces.")), [], None),
+        (stream("0.5"), ["real-faces"], None),
+    ],
+)
+def test_faults_in_outputs_are_refused(output: nbformat.NotebookNode, tags: list[str], words: str | None) -> None:
+    cell = nbformat.v4.new_code_cell("1", outputs=[output], metadata={"tags": tags})
+    faults = build.output_faults(nbformat.v4.new_notebook(cells=[cell]), "97", True)
+    if words is None:
+        assert faults == []
+    else:
+        assert words in "\n".join(faults)
+
+
+@pytest.mark.parametrize(
+    ("said", "in_solved", "in_learners"),
+    [("✓ a.b: passed (1 point).", 0, 1), ("○ a.b: Not attempted yet.", 1, 0), ("✗ a.b: not yet.", 1, 1), ("", 1, 1)],
+)
+def test_checks_must_say_what_they_should(said: str, in_solved: int, in_learners: int) -> None:
+    cell = nbformat.v4.new_code_cell('check("a.b", b)', outputs=[display(text_plain=said)])
+    notebook = nbformat.v4.new_notebook(cells=[cell])
+    assert len(build.output_faults(notebook, "97", True)) == in_solved
+    assert len(build.output_faults(notebook, "97", False)) == in_learners
+
+
+def test_a_drift_is_noticed(course: Path) -> None:
+    source = course / "source" / "97_tiny.py"
+    assert len(build.out_of_step(source)) == 2  # both missing
+    for target, solved in build.targets(source).items():
+        target.parent.mkdir(exist_ok=True)
+        lesson = build.read_source(source)
+        nbformat.write(build.solved(lesson) if solved else build.learners(lesson), target)
+    assert build.out_of_step(source) == []
+    source.write_text(TINY.replace("The mean of x.", "The average of x."))
+    assert len(build.out_of_step(source)) == 2
+    source.write_text(TINY.replace("return x.sum() / len(x)", "return x.mean()"))
+    assert len(build.out_of_step(source)) == 2  # in the solved one the text, in the learner's the id of the cell
+    source.write_text(TINY + "\n# %%\n1\n")
+    assert len(build.out_of_step(source)) == 2
+
+
+def test_a_cell_that_fails_is_named(course: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (course / "source" / "97_tiny.py").write_text(TINY.split("# %%\nimport torch")[0] + "# %%\n1 / 0\n")
+    core._registry.clear()
+    assert build.main(["97"], course) == 1
+    out = capsys.readouterr().out
+    assert "refused" in out
+    assert "ZeroDivisionError" in out
+
+
+def test_unknown_lessons_are_refused(course: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert build.main(["98"], course) == 1
+    assert "Did you mean '97'?" in capsys.readouterr().out
