@@ -378,7 +378,9 @@ def flip(data):
 
 
 @pytest.mark.parametrize(
-    "damage", [truncate, flip, lambda data: b"", lambda data: data[:20], lambda data: b"{}" + data], ids=str
+    "damage",
+    [truncate, flip, lambda data: b"", lambda data: data[:20], lambda data: b"{}" + data],
+    ids=["truncated", "a bit flipped", "empty", "only the start", "another format"],
 )
 def test_a_damaged_cache_is_noticed_and_rebuilt(small_default, damage):
     first = default_set()
