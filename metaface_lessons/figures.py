@@ -19,6 +19,7 @@ import matplotlib
 import numpy as np
 from cycler import cycler
 from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -197,3 +198,12 @@ def page_text(figure: Figure, text: str, row: float, column: float, **style: Any
     """Write on a `page_figure` at a place in pixels."""
     width, height = figure.get_size_inches() * DPI
     figure.text(column / width, 1 - row / height, text, **style)
+
+
+def axes_on_page(figure: Figure, top: float, left: float, bottom: float, right: float) -> Axes:
+    """Axes in the course's style on a `page_figure`, between these places in pixels."""
+    width, height = figure.get_size_inches() * DPI
+    with matplotlib.rc_context(STYLE):
+        axes = figure.add_axes((left / width, 1 - bottom / height, (right - left) / width, (bottom - top) / height))
+    axes.patch.set_alpha(0)
+    return axes

@@ -25,7 +25,7 @@ CONDITIONS: dict[str, tuple[Where, Where]] = {  # of support and query; "worn" s
     "any": ({}, {}),
     "all frontal": (FRONTAL, FRONTAL),
     "queries turned": (FRONTAL, {"yaw": (20.0, 90.0)}),
-    "queries lit from the side": ({"azimuth": (-35.0, 35.0)}, {"azimuth": (40.0, 90.0)}),
+    "queries lit from the side": ({"light_azimuth": (-35.0, 35.0)}, {"light_azimuth": (40.0, 90.0)}),
     "nothing occluded": ({"occluder": "none"}, {"occluder": "none"}),
     "queries occluded": ({"occluder": "none"}, {"occluder": "worn"}),
 }
@@ -88,8 +88,8 @@ def alt(state: State, faces: FaceSet) -> str:
     """What `draw` shows, in words."""
     people = ", ".join(map(str, sample(state, faces).identities[0].tolist()))
     return (
-        f"Episode of {state.ways} ways and {state.shots} shots, condition: {state.condition}. One row for each of the people"
-        f" {people}: {state.shots} support and {state.queries} query images, in a frame of the person's colour."
+        f"Episode of {state.ways} ways and {state.shots} shots, condition: {state.condition}. One row for each of the"
+        f" people {people}: {state.shots} support and {state.queries} query images, in a frame of the person's colour."
     )
 
 

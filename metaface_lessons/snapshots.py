@@ -1,0 +1,115 @@
+"""One small ProtoNet at several moments of its training, for lessons that watch an embedding take shape.
+
+    python -m metaface_lessons.snapshots      # trains it on procedural faces and writes data/checkpoints/
+
+Interrupted, the same command goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from .episodes import EpisodeSampler
+from .errors import MetaFaceError
+from .faces import FaceSet, Split, load_faces
+from .learners import MetaLearner
+from .networks import Augment, Conv4
+from .paths import DATA, cache_dir, write_atomically
+from .protonet import ProtoNet
+from .runs import FRACTIONS
+from .training import load_weights, meta_train
+
+FILE = DATA / "checkpoints" / "protonet-procedural.pt"
+STEPS = (0, 20, 100, 400, 1500)
+WIDTH, WAYS, SHOTS, QUERIES, SEED = 32, 20, 1, 4, 0
+COMMAND = "python -m metaface_lessons.snapshots"
+_FORMAT = 1
+
+
+def snapshot_split() -> Split:
+    """The default procedural faces as these trainings divide them: the snapshots have seen the base people alone."""
+    return load_faces("procedural").split(FRACTIONS, seed=SEED)
+
+
+def _net(channels: int, size: int) -> ProtoNet:
+    return ProtoNet(Conv4(channels, size, WIDTH, seed=SEED), augment=Augment(seed=SEED))
+
+
+def make_snapshots(
+    base: FaceSet, path: Path = FILE, steps: Sequence[int] = STEPS, ways: int = WAYS, progress: bool = True
+) -> None:
+    """Train on the `base` people, keep the averaged weights after each of `steps`, and write them to `path`.
+
+    What is there of an interrupted training is kept in the user's cache folder until it is done.
+    """
+    channels, size, _ = base.shape
+    net = _net(channels, size)
+    work = cache_dir() / "snapshots"
+    parts = {step: work / f"{path.stem}-{step}.pt" for step in steps}
+
+    def keep(step: int, learner: MetaLearner) -> None:
+        if step in parts:
+            write_atomically(parts[step], _bytes(learner.get_submodule("embedding").state_dict()))
+
+    keep(0, net)
+    checkpoint = work / f"{path.stem}.pt"
+    trained = meta_train(
+        net,
+        EpisodeSampler(base, ways, SHOTS, QUERIES, seed=SEED),
+        steps=max(steps),
+        checkpoint=checkpoint,
+        about={"people": base.identities.tolist(), "width": WIDTH, "ways": ways, "seed": SEED},
+        on_step=keep,
+        progress=progress,
+    )
+    if trained.stopped == "interrupted":
+        raise KeyboardInterrupt
+    weights = {step: torch.load(part, weights_only=True) for step, part in parts.items()}
+    people = base.identities.tolist()
+    write_atomically(
+        path, _bytes({"format": _FORMAT, "channels": channels, "size": size, "people": people, "weights": weights})
+    )
+    for done in (*parts.values(), checkpoint):
+        done.unlink()
+
+
+def _bytes(state: object) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    return buffer.getvalue()
+
+
+def load_snapshots(path: Path = FILE) -> dict[int, ProtoNet]:
+    """The network by the number of steps that it was trained for, in evaluation mode.
+
+    Raises `MetaFaceError` if the file is missing, damaged or of another network.
+    """
+    try:
+        state = torch.load(path, weights_only=True)
+    except FileNotFoundError as error:
+        raise MetaFaceError(f"There are no snapshots at {path}. Make them, in minutes: {COMMAND}") from error
+    except Exception as error:  # truncated zip, wrong magic, forbidden pickle: torch raises many kinds
+        raise MetaFaceError(f"{path} is damaged ({error}). Delete it and make it again: {COMMAND}") from error
+    if not isinstance(state, dict) or state.get("format") != _FORMAT:
+        raise MetaFaceError(f"{path} holds no snapshots of this version. Make them again: {COMMAND}")
+    nets = {}
+    for step, weights in sorted(state["weights"].items()):
+        net = _net(state["channels"], state["size"])
+        load_weights(net.embedding, weights, path)
+        nets[step] = net.eval().requires_grad_(False)
+    return nets
+
+
+def main() -> None:
+    argparse.ArgumentParser(prog=COMMAND, description=__doc__.splitlines()[0]).parse_args()
+    make_snapshots(snapshot_split().base)
+    print(f"Wrote {FILE} ({FILE.stat().st_size / 1e6:.1f} MB).")
+
+
+if __name__ == "__main__":
+    main()
