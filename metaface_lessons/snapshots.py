@@ -37,7 +37,7 @@ def snapshot_split() -> Split:
 
 
 def _net(channels: int, size: int) -> ProtoNet:
-    return ProtoNet(Conv4(channels, size, WIDTH, seed=SEED), augment=Augment(seed=SEED))
+    return ProtoNet(Conv4(channels, size, WIDTH, seed=SEED), augment=Augment(seed=SEED), in_turn=True)
 
 
 def make_snapshots(
