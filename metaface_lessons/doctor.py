@@ -164,17 +164,18 @@ def check_disk() -> Check:
 
 
 def check_procedural() -> Check:
-    """The default face set is cached and whole."""
+    """The default face set, once rendered, is whole and of this version."""
     from .faces import load_faces, procedural
 
     file = procedural.cache_dir() / "procedural-faces.bin"
+    if not file.exists():  # no fault: an installation need not wait for what the first lesson renders in a minute
+        return Check("ok", "not rendered yet; the first lesson that needs them does it")
     recipe = procedural._DEFAULT | {"version": procedural._version()}
     with warnings.catch_warnings(record=True) as damage:
         warnings.simplefilter("always")
         if procedural.disk.load(file, recipe) is not None:
-            return Check("ok", "rendered and whole")
-    detail = str(damage[0].message) if damage else "not rendered yet; the first lesson that needs them will do it"
-    return Check("warn", detail, FIX, repair=lambda: load_faces("procedural"))
+            return Check("ok", f"rendered, in {file}")
+    return Check("warn", str(damage[0].message), FIX, repair=lambda: load_faces("procedural"))
 
 
 def check_olivetti() -> Check:
