@@ -101,7 +101,7 @@ def measure(
     who = torch.arange(people).repeat_interleave(images)
     outlines, empty = [], []
     everyone, how = sample_identities(people, seed), sample_nuisance(len(who), seed + 1_000_003)
-    for rows in who.new_tensor(range(len(who))).split(64):
+    for rows in who.new_tensor(range(len(who))).split(128):
         _, outline, background = render_with_mask(everyone[who[rows]], how[rows])
         outlines.append(outline)
         empty.append(background)

@@ -45,7 +45,7 @@ __all__ = [
 
 _DEFAULT_PEOPLE = 300
 _DEFAULT = {"identities": _DEFAULT_PEOPLE, "images": 20, "size": 64, "seed": 0, "nuisance": "full"}
-_CHUNK = 64
+_CHUNK = 128
 _LEVELS = {"expression": EXPRESSIONS, "occluder": OCCLUDERS, "domain": ("photo",)}
 _NUISANCE_SEED = 1_000_003  # keeps the draws of who and how apart
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import torch
@@ -168,7 +170,11 @@ def camera(linear: Tensor, nuisance: Nuisance) -> Tensor:
 
 def render(identity: Identity, nuisance: Nuisance, size: int = 64, device: torch.device | str = "cpu") -> Tensor:
     """Pictures of M people, uint8 `[M, 3, size, size]`: row m of `identity` as row m of `nuisance` says."""
-    return torch.cat([camera(_expose(i, n, size)[0], n) for i, n in _batches(identity, nuisance, size, device)])
+
+    def work(who: Identity, how: Nuisance) -> tuple[Tensor, ...]:
+        return (camera(_expose(who, how, size)[0], how),)
+
+    return _in_batches(work, identity, nuisance, size, device)[0]
 
 
 def render_with_mask(
@@ -179,16 +185,27 @@ def render_with_mask(
     Returns uint8 `[M, 3, size, size]`, the share of each pixel that anything but background covers as uint8
     `[M, 1, size, size]`, and the pictures without anybody on them, uint8 `[M, 3, size, size]`.
     """
-    pictures, covers, empties = [], [], []
-    for i, n in _batches(identity, nuisance, size, device):
-        picture, cover, empty = _expose(i, n, size)
-        pictures.append(camera(picture, n))
-        covers.append((cover * 255).round().to(torch.uint8))
-        empties.append(camera(empty, n))
-    return torch.cat(pictures), torch.cat(covers), torch.cat(empties)
+
+    def work(who: Identity, how: Nuisance) -> tuple[Tensor, ...]:
+        picture, cover, empty = _expose(who, how, size)
+        return camera(picture, how), (cover * 255).round().to(torch.uint8), camera(empty, how)
+
+    pictures, silhouettes, backgrounds = _in_batches(work, identity, nuisance, size, device)
+    return pictures, silhouettes, backgrounds
 
 
-def _batches(identity: Identity, nuisance: Nuisance, size: int, device: torch.device | str):  # type: ignore[no-untyped-def]
+def _in_batches(
+    work: Callable[[Identity, Nuisance], tuple[Tensor, ...]],
+    identity: Identity,
+    nuisance: Nuisance,
+    size: int,
+    device: torch.device | str,
+) -> tuple[Tensor, ...]:
+    """Run `work` on small batches and join its results.
+
+    On a CPU each core takes a batch of its own. Thousands of small operations, each divided among the cores, would
+    make the cores wait for each other instead, the more so on a busy machine.
+    """
     if size < _SMALLEST:
         raise MetaFaceError(f"size must be at least {_SMALLEST} pixels, for a face to be seen, but is {size}.")
     if len(identity) != len(nuisance):
@@ -197,9 +214,22 @@ def _batches(identity: Identity, nuisance: Nuisance, size: int, device: torch.de
             " Repeat the rows of the one that is shorter: identity[index]."
         )
     step = max(1, _BATCH * 64 * 64 // (size * size))
-    for start in range(0, len(identity), step):
-        rows = slice(start, start + step)
-        yield identity[rows].to(device), nuisance[rows].to(device)
+    batches = [slice(start, start + step) for start in range(0, len(identity), step)]
+
+    def one(rows: slice) -> tuple[Tensor, ...]:
+        return work(identity[rows].to(device), nuisance[rows].to(device))
+
+    if torch.device(device).type == "cpu":
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            with ThreadPoolExecutor(threads) as pool:
+                done = list(pool.map(one, batches))
+        finally:
+            torch.set_num_threads(threads)
+    else:
+        done = [one(rows) for rows in batches]
+    return tuple(torch.cat(column) for column in zip(*done, strict=True))
 
 
 @torch.no_grad()
