@@ -224,7 +224,7 @@ def draw(state: State, data: Embedded) -> Figure:
             label="misclassified",
         ),
     ]
-    axes.legend(handles=legend, loc="lower left", fontsize=10, frameon=True, framealpha=0.85)
+    axes.legend(handles=legend, loc="upper left", fontsize=10, frameon=True, framealpha=0.85)
     return figure
 
 

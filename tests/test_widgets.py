@@ -1,0 +1,304 @@
+"""Explorers: every figure at every corner of its ranges; controls that follow the state; what they show is true."""
+
+from __future__ import annotations
+
+import html
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, replace
+from types import ModuleType
+from typing import Any
+
+import ipywidgets
+import pytest
+import torch
+from matplotlib.figure import Figure
+
+from metaface_lessons.errors import MetaFaceError
+from metaface_lessons.faces.faceset import FaceSet
+from metaface_lessons.figures import png
+from metaface_lessons.networks import Conv4
+from metaface_lessons.protonet import ProtoNet
+from metaface_lessons.snapshots import STEPS
+from metaface_lessons.widgets import embedding_explorer, episode_explorer, leak_explorer
+from metaface_lessons.widgets.explorer import Explorer, control, controls, describe
+
+from .helpers import random_faces
+
+
+def conditioned_faces(people: int = 10) -> FaceSet:
+    """Five images of each person under every combination of two yaws, two lights and two occluders."""
+    combination = torch.arange(40).repeat(people)
+    return replace(
+        random_faces(people=people, each=40),
+        conditions={
+            "yaw": (combination % 2) * 30.0,
+            "light_azimuth": (combination // 2 % 2) * 60.0,
+            "occluder": combination // 4 % 2,
+        },
+    )
+
+
+def noise(people: int = 24, each: int = 8) -> FaceSet:
+    """Images that have nothing in common: whoever recognises their people has seen them before."""
+    images = torch.randint(256, (people * each, 1, 16, 16), generator=torch.Generator().manual_seed(0))
+    return FaceSet(images.byte(), torch.arange(people).repeat_interleave(each), name="noise")
+
+
+@pytest.fixture(scope="module")
+def explorers() -> dict[ModuleType, Any]:
+    """Each explorer's module, with data for it."""
+    nets = {step: ProtoNet(Conv4(1, 16, width=8, depth=2, seed=step)).eval() for step in STEPS}
+    return {
+        episode_explorer: conditioned_faces(),
+        leak_explorer: leak_explorer.leak_experiment(noise(), people=12, episodes=40),
+        embedding_explorer: embedding_explorer.Embedded(nets, random_faces(people=5, each=15)),
+    }
+
+
+MODULES = [episode_explorer, leak_explorer, embedding_explorer]
+each_explorer = pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__.split(".")[-1])
+
+
+def corners(state: type) -> Iterator[Any]:
+    """The state at every combination of the ends of its ranges and of all its words."""
+    ends = [
+        [value for value in c.options if isinstance(value, str)] or [c.options[0], c.options[-1]]
+        if c.options
+        else [c.low, c.high]
+        for c in controls(state).values()
+    ]
+    return (state(*values) for values in itertools.product(*ends))
+
+
+@each_explorer
+def test_every_corner_is_drawn_and_described(module: ModuleType, explorers: dict[ModuleType, Any]) -> None:
+    said, states = set(), [module.State(), *corners(module.State)]
+    for state in states:
+        figure = module.draw(state, explorers[module])
+        assert isinstance(figure, Figure)
+        said.add(module.alt(state, explorers[module]))
+        assert all(word not in max(said, key=len) for word in ("nan", "tensor", "None"))
+    assert min(map(len, said)) > 60
+    png(figure)  # drawing is lazy: matplotlib complains only now
+
+
+@each_explorer
+def test_a_state_draws_the_same_picture_again(module: ModuleType, explorers: dict[ModuleType, Any]) -> None:
+    data = explorers[module]
+    assert png(module.draw(module.State(), data)) == png(module.draw(module.State(), data))
+
+
+@pytest.fixture
+def explore(explorers: dict[ModuleType, Any], monkeypatch: pytest.MonkeyPatch) -> Callable[[ModuleType], Explorer]:
+    def opened(module: ModuleType) -> Explorer:
+        data = explorers[module]
+        explorer = module.explore(data.snapshots, data.faces) if module is embedding_explorer else module.explore(data)
+        assert isinstance(explorer, Explorer)
+        return explorer
+
+    return opened
+
+
+@each_explorer
+def test_controls_take_their_defaults_and_ranges_from_the_state(
+    module: ModuleType, explore: Callable[[ModuleType], Explorer]
+) -> None:
+    explorer = explore(module)
+    assert list(explorer.controls) == [f.name for f in fields(module.State)]
+    for name, declared in controls(module.State).items():
+        widget = explorer.controls[name]
+        assert widget.value == getattr(module.State(), name)
+        assert widget.description == declared.label
+        if declared.options:
+            assert widget.options == declared.options
+        else:
+            assert (widget.min, widget.max, widget.step) == (declared.low, declared.high, declared.step)
+            assert widget.readout
+
+
+@each_explorer
+def test_every_control_changes_the_picture(module: ModuleType, explore: Callable[[ModuleType], Explorer]) -> None:
+    explorer = explore(module)
+    if module is leak_explorer:
+        explorer.controls["share"].value = 50
+    for name, widget in explorer.controls.items():
+        before, text = explorer.picture.value, explorer.text
+        choices = widget.options if hasattr(widget, "options") else (widget.min, widget.max)
+        widget.value = next(value for value in choices[::-1] if value != widget.value)
+        assert getattr(explorer.state, name) == widget.value
+        assert explorer.picture.value != before, name
+        assert explorer.text != text or module is embedding_explorer, name  # there, scores may be equal
+        assert f'alt="{html.escape(explorer.text)}"' in explorer.picture.value
+
+
+@each_explorer
+def test_prose_can_quote_every_default(module: ModuleType) -> None:
+    told = describe(module.State)
+    for f in fields(module.State):
+        assert f"{f.metadata['control'].label} {f.default} (" in told
+
+
+def test_what_nbval_compares_is_the_alt_text(explore: Callable[[ModuleType], Explorer]) -> None:
+    explorer = explore(episode_explorer)
+    bundle = explorer._repr_mimebundle_()
+    assert bundle["text/plain"] == explorer.text
+    assert bundle["text/html"] == explorer.picture.value
+    assert bundle["application/vnd.jupyter.widget-view+json"]["model_id"] == explorer.model_id
+
+
+def test_what_cannot_be_drawn_is_a_sentence_and_the_controls_live_on() -> None:
+    explorer = episode_explorer.explore(random_faces(people=4, each=4))
+    assert "5-way episodes need 5 people" in explorer.picture.value
+    assert "<img" not in explorer.picture.value
+    explorer.controls["ways"].value = 3
+    assert "<img" in explorer.picture.value
+    explorer.controls["shots"].value = 5
+    assert "shots + queries can be at most 4" in explorer.picture.value
+
+
+def test_a_mistake_in_the_code_of_an_explorer_is_not_hidden() -> None:
+    @dataclass(frozen=True)
+    class State:
+        shots: int = control(1, "shots", low=1, high=5)
+
+    def mistaken(state: State) -> Figure:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        Explorer(State(), mistaken, lambda state: "alt")
+    with pytest.raises(MetaFaceError, match="shots must lie in 1 to 5, but is 9"):
+        Explorer(State(9), lambda state: Figure(), lambda state: "alt")
+
+
+def test_words_are_chosen_from_a_list_and_numbers_on_a_slider(explore: Callable[[ModuleType], Explorer]) -> None:
+    explorer = explore(embedding_explorer)
+    kinds = {name: type(widget) for name, widget in explorer.controls.items()}
+    assert kinds == {
+        "step": ipywidgets.SelectionSlider,
+        "shots": ipywidgets.IntSlider,
+        "distance": ipywidgets.Dropdown,
+        "seed": ipywidgets.IntSlider,
+    }
+
+
+# The episode explorer
+
+
+def test_conditions_are_those_that_the_faces_record() -> None:
+    assert episode_explorer.conditions(conditioned_faces()) == list(episode_explorer.CONDITIONS)
+    assert episode_explorer.conditions(noise()) == ["any"]
+    no_light = ["any", "all frontal", "queries turned", "nothing occluded", "queries occluded"]
+    assert episode_explorer.conditions(random_faces()) == no_light
+
+
+def test_episodes_fulfil_their_condition() -> None:
+    faces = conditioned_faces()
+    numbers = {image.numpy().tobytes(): m for m, image in enumerate(faces.images)}
+
+    def found(name: str, condition: str) -> list[set[float]]:
+        episodes = episode_explorer.sample(episode_explorer.State(shots=3, condition=condition), faces)
+        return [
+            {faces.conditions[name][numbers[image.numpy().tobytes()]].item() for image in examples.x[0]}
+            for examples in (episodes.support, episodes.query)
+        ]
+
+    assert found("yaw", "all frontal") == [{0}, {0}]
+    assert found("yaw", "queries turned") == [{0}, {30}]
+    assert found("light_azimuth", "queries lit from the side") == [{0}, {60}]
+    assert found("occluder", "queries occluded") == [{0}, {1}]
+    assert found("occluder", "nothing occluded") == [{0}, {0}]
+
+
+def test_unknown_conditions_and_those_not_recorded_are_refused() -> None:
+    with pytest.raises(MetaFaceError, match="Did you mean 'all frontal'"):
+        episode_explorer.draw(episode_explorer.State(condition="al frontal"), conditioned_faces())
+    with pytest.raises(MetaFaceError, match="records no conditions"):
+        episode_explorer.draw(episode_explorer.State(condition="all frontal"), noise())
+
+
+# The leak explorer
+
+
+def test_noise_is_recognised_only_if_it_was_trained_on(explorers: dict[ModuleType, Any]) -> None:
+    very, other = (explorers[leak_explorer].reported[kind] for kind in leak_explorer.KINDS)
+    assert very[0] is other[0]
+    assert len(very) == len(other) == 11
+    assert very[0].accuracy == pytest.approx(0.2, abs=0.06)
+    assert other[-1].accuracy == pytest.approx(0.2, abs=0.06)
+    assert very[-1].accuracy > 0.9
+    assert very[0].accuracy < very[5].accuracy < very[-1].accuracy
+
+
+def test_the_figure_ends_at_the_share_of_the_state(explorers: dict[ModuleType, Any]) -> None:
+    figure = leak_explorer.draw(leak_explorer.State(40), explorers[leak_explorer])
+    line = max(figure.axes[0].lines, key=lambda line: len(line.get_xdata()))
+    assert list(line.get_xdata()) == [0, 10, 20, 30, 40]
+
+
+def test_leak_experiments_that_cannot_be_made_are_refused(explorers: dict[ModuleType, Any]) -> None:
+    with pytest.raises(MetaFaceError, match="60 for people=30"):
+        leak_explorer.leak_experiment(noise())
+    with pytest.raises(MetaFaceError, match="at least 4 images"):
+        leak_explorer.leak_experiment(noise(each=3), people=12)
+    with pytest.raises(MetaFaceError, match="share must be"):
+        leak_explorer.draw(leak_explorer.State(share=33), explorers[leak_explorer])
+    with pytest.raises(MetaFaceError, match="kind of leak"):
+        leak_explorer.draw(leak_explorer.State(kind="none"), explorers[leak_explorer])
+
+
+# The embedding explorer
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("distance", ["squared", "euclidean", "cosine"])
+def test_the_plane_keeps_distances_among_prototypes(explorers: dict[ModuleType, Any], distance: str, seed: int) -> None:
+    data = explorers[embedding_explorer]
+    state = embedding_explorer.State(shots=2, distance=distance, seed=seed)
+    v = embedding_explorer.view(state, data, resolution=10)
+    full = data.net(state).adapt(v.episodes.support).prototypes[0]
+    torch.testing.assert_close(torch.cdist(v.centres, v.centres), torch.cdist(full, full), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(("distance", "power"), [("squared", 2), ("euclidean", 1)])
+def test_queries_lie_in_the_region_of_their_prediction(
+    explorers: dict[ModuleType, Any], distance: str, power: int, seed: int
+) -> None:
+    state = embedding_explorer.State(distance=distance, seed=seed)
+    v = embedding_explorer.view(state, explorers[embedding_explorer], resolution=10)
+    assert (torch.cdist(v.queries, v.centres).argmin(1) == v.predicted).all()
+    in_plane = torch.cdist(v.grid.flatten(0, 1), v.centres) ** power
+    wanted = (-in_plane).softmax(-1).unflatten(0, (10, 10))
+    torch.testing.assert_close(v.probability, wanted, rtol=1e-3, atol=1e-4)
+
+
+def test_regions_of_the_cosine_follow_the_angle_in_the_full_space(explorers: dict[ModuleType, Any]) -> None:
+    data = explorers[embedding_explorer]
+    state = embedding_explorer.State(distance="cosine", shots=5)
+    v = embedding_explorer.view(state, data, resolution=10)
+    full = data.net(state).adapt(v.episodes.support).prototypes[0]
+    # The point of the plane with coordinates g, in the full space, by the barycentric weights of the prototypes there.
+    corners = torch.cat([v.centres, torch.ones(3, 1)], dim=1)
+    grid = torch.cat([v.grid.flatten(0, 1), torch.ones(100, 1)], dim=1)
+    points = torch.linalg.solve(corners.T.double(), grid.T.double()).T.float() @ full
+    angle = torch.nn.functional.cosine_similarity(points[:, None], full[None], dim=-1)
+    wanted = ((angle - 1) / embedding_explorer.TEMPERATURE["cosine"]).softmax(-1).unflatten(0, (10, 10))
+    torch.testing.assert_close(v.probability, wanted, rtol=1e-3, atol=1e-3)
+
+
+def test_scores_are_measured_once(explorers: dict[ModuleType, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    data = explorers[embedding_explorer]
+    first = data.score(embedding_explorer.State())
+    monkeypatch.setattr(embedding_explorer, "evaluate", lambda *_: pytest.fail("measured again"))
+    assert data.score(embedding_explorer.State(seed=5)) is first
+
+
+def test_embedded_faces_refuse_what_does_not_fit(explorers: dict[ModuleType, Any]) -> None:
+    data = explorers[embedding_explorer]
+    with pytest.raises(MetaFaceError, match="no snapshot of step 7"):
+        embedding_explorer.draw(embedding_explorer.State(step=7), data)
+    with pytest.raises(MetaFaceError, match="made for images 1×16×16"):
+        embedding_explorer.Embedded(data.snapshots, random_faces(size=32))
+    with pytest.raises(MetaFaceError, match="Did you mean 'squared'"):
+        embedding_explorer.draw(embedding_explorer.State(distance="square"), data)
