@@ -1,6 +1,6 @@
 """Seconds that each lesson takes from top to bottom in a fresh kernel, against its budget on two CPU cores.
 
-    python -m benchmarks lessons
+python -m benchmarks lessons
 """
 
 from __future__ import annotations

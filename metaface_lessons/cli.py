@@ -12,7 +12,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from .errors import MetaFaceError, unknown
+from .errors import MetaFaceError
 
 # Imports of torch and of what needs it stand inside the commands: `metaface doctor` must run where torch is missing.
 
@@ -22,7 +22,11 @@ def lab(args: argparse.Namespace) -> int:
 
     folder = workspace.prepare()
     print(f"Your lessons are in {folder}. Stop JupyterLab with Ctrl-C, twice.")
-    return subprocess.call(workspace.lab_command(args.arguments), cwd=folder)
+    if newer := workspace.waiting():
+        print(
+            f"The course has a newer version of {', '.join(newer)}, which you have worked on: metaface reset brings it."
+        )
+    return subprocess.call(workspace.lab_command(args.arguments), cwd=folder, env=workspace.lab_environment())
 
 
 def doctor(args: argparse.Namespace) -> int:
@@ -111,12 +115,7 @@ def evaluate(args: argparse.Namespace) -> int:
 def check(args: argparse.Namespace) -> int:
     from . import exercises
 
-    rows = exercises.progress_rows()
-    if args.lesson:
-        lessons = sorted({row["lesson"] for row in rows})
-        if args.lesson not in lessons:
-            raise unknown("lesson", args.lesson, lessons)
-        rows = [row for row in rows if row["lesson"] == args.lesson]
+    rows = exercises.progress_rows(args.lesson and args.lesson.zfill(2))
     _say(args, rows, exercises.progress_text(rows))
     return 0
 

@@ -115,7 +115,8 @@ def test_a_run_notices_that_its_faces_changed(photos: Path, tmp_path: Path, caps
         (["train", "protonett"], "Did you mean 'protonet'"),
         (["train", "protonet", "--faces", "procedual"], "Did you mean 'procedural'"),
         (["faces", "lwf"], "Known: folder:PATH, lfw"),
-        (["reset", "2"], "02"),
+        (["reset", "77"], "Known: 00, 01, 02"),
+        (["check", "77"], "Known: 0"),
     ],
 )
 def test_wrong_names_are_answered_with_the_nearest(
