@@ -20,6 +20,7 @@ _VIEW = 3.45  # height of the frame at the face, in half heads
 _CENTRE = -0.10  # height of the middle of the frame
 _FACE = 0.6  # depth of the plane that fills the frame as `_VIEW` says
 _SMALLEST, _BATCH = 16, 16
+_SAMPLES = 3  # along two pixels
 _MIDDLE, _REACH = (0.0, -0.35, 0.0), 2.25  # the shadow map covers this ball
 
 
@@ -235,16 +236,16 @@ def _in_batches(
 @torch.no_grad()
 def _expose(identity: Identity, nuisance: Nuisance, size: int) -> tuple[Tensor, Tensor, Tensor]:
     """What falls on the sensor: the scene, linear RGB `[M, 3, H, W]`; the share of each pixel that is not background
-    `[M, 1, H, W]`; the background alone. Each pixel is the mean of four samples."""
-    fine = 2 * size
+    `[M, 1, H, W]`; the background alone. Each pixel is the mean of the four samples that it touches."""
+    fine = _SAMPLES * size // 2
     model = on_device(1.0 if size > 96 else 0.55, identity.shape.device)
     heads = mesh(identity, nuisance, model)
     found = buffers(heads, model, nuisance, fine, fine)
     color = shade(found, heads, model, identity, nuisance, fine)
-    empty = background(nuisance, size, size)
-    canvas = empty.repeat_interleave(2, 2).repeat_interleave(2, 3).permute(0, 2, 3, 1).reshape(-1, 3)
+    empty = background(nuisance, fine, fine)
+    canvas = empty.permute(0, 2, 3, 1).reshape(-1, 3)
     canvas[found.pixels] = color.clamp(0, 1.3)
     scene = canvas.view(len(identity), fine, fine, 3).permute(0, 3, 1, 2)
     cover = torch.isfinite(found.depth).to(color.dtype)[:, None]
-    pool = torch.nn.functional.avg_pool2d
-    return pool(scene, 2), pool(cover, 2), empty
+    pool = torch.nn.functional.adaptive_avg_pool2d
+    return pool(scene, size), pool(cover, size), pool(empty, size)
