@@ -122,6 +122,7 @@ def test_versions_agree(project: dict) -> None:
 def test_make_has(target: str, repository: Path) -> None:
     run = make(repository, "--dry-run", "--always-make", target)
     assert run.returncode == 0, run.stderr
+    assert "Nothing to be done" not in run.stdout, "it has no recipe"
 
 
 def test_make_refuses_an_old_python(repository: Path, tmp_path: Path) -> None:
