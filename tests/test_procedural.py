@@ -177,9 +177,9 @@ def test_a_larger_picture_is_the_same_picture():
     people, how = sample_identities(4, 0), pictures(4, noise=0.0)
     small = render(people, how, 64).float()
     large = torch.nn.functional.avg_pool2d(render(people, how, 128).float(), 2)
-    assert (small - large).abs().mean() < 3
+    assert (small - large).abs().mean() < 5  # grey levels; the small one has a coarser mesh
     other = render(people[torch.tensor([1, 2, 3, 0])], how, 64).float()
-    assert (other - large).abs().mean() > 9
+    assert (other - large).abs().mean() > 20
 
 
 # --- what is random
