@@ -771,23 +771,24 @@ for name, r in evaluate(controls, EpisodeSampler(novel, ways=5, shots=1, queries
 # ## 10 · Real faces
 #
 # Synthetic faces prove the mechanism, never the accuracy on real ones. *Labeled Faces in the Wild* holds press photos: light, pose and expression as they
-# came. The course stores results, not pictures; the next cell reads them: what was run, on what, and when, then the means over the seeds.
+# came. The course stores results, not pictures (`data/results/`, with the commands that made them); the next cell reads the means over the seeds.
 
 # %% tags=["real-faces"]
 import json
-from statistics import mean as average
 
 from metaface_lessons.paths import DATA
 
-for name in ("lfw", "olivetti"):
-    file = DATA / "results" / f"protonet-{name}.json"
-    stored = json.loads(file.read_text()) if file.exists() else {"command": "not stored yet", "results": []}
-    print(name.upper(), "|", " | ".join(str(stored[key]) for key in ("command", "device", "date") if key in stored))
-    for method, shots in dict.fromkeys((r["method"], r["shots"]) for r in stored["results"]):
-        rows = [r for r in stored["results"] if (r["method"], r["shots"]) == (method, shots)]
-        accuracy, narrow, wide = (100 * average(r[key] for r in rows) for key in ("accuracy", "ci95", "ci95_people"))
-        seeds = f"{len({r['seed'] for r in rows})} seeds, {rows[0]['people']} people"
-        print(f"    {method:9s} {shots}-shot {accuracy:5.1f} ± {narrow:.1f} (± {wide:.1f} over people), {seeds}")
+for name, shots in (("lfw", 1), ("lfw", 4), ("olivetti", 1)):
+    stored = json.loads((DATA / "results" / f"protonet-{name}-{shots}shot.json").read_text())
+    print(
+        f"{name.upper()}, 5-way {shots}-shot: {stored['identities']} strangers, {len(stored['runs'])} seeds ({stored['date']})"
+    )
+    for method, r in {"protonet": stored, **stored["baselines"]}.items():
+        figures = (100 * r[key] for key in ("accuracy", "ci95", "ci95_people", "deviation"))
+        print(
+            f"    {method:9s}"
+            + "{:5.1f} ± {:.1f} over episodes, ± {:.1f} over people, ± {:.1f} over seeds".format(*figures)
+        )
 
 # %% [markdown]
 # Compare the gap between LDA and ProtoNet in the two sets. In the studio, light and pose hardly change, and there is little to gain; in the wild there is much.
