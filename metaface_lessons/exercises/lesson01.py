@@ -1,0 +1,563 @@
+"""The exercises of lesson 01, Learning to learn."""
+
+# Answers are written as learners write them:
+# mypy: allow-untyped-defs
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ..faces.faceset import FaceSet
+from .core import Wrong, exercise, expect, right_answer, wrong_answer
+
+# ------------------------------------------------------------------------------------------------------------ relabel
+
+
+@exercise(
+    "episodes.relabel",
+    lesson="01",
+    title="From people to labels",
+    points=2,
+    equation="(1.4)",
+    hints=(
+        "For one image: at which place of `people` does its identity stand? Counting starts at 0.",
+        "`identity[:, None] == people` compares each image with each of the people: bool [S, N], one True in each row.",
+        "In which column the True is, `.int().argmax(dim=1)` says.",
+    ),
+)
+def _(answer: Callable[[Tensor, Tensor], Tensor]) -> None:
+    people = torch.tensor([42, 7, 19])
+    identity = torch.tensor([42, 42, 7, 19, 19])
+    expect(
+        answer(identity, people),
+        torch.tensor([0, 0, 1, 2, 2]),
+        case=f"With identity {identity.tolist()} and people {people.tolist()}",
+        slips={
+            "You number the people by size. Label n is the person at place n of `people`.": torch.tensor(
+                [2, 2, 0, 1, 1]
+            ),
+            "Those are the people's own numbers still. A label says at which place of `people` they stand.": identity,
+            "Labels start at 0, not at 1.": torch.tensor([1, 1, 2, 3, 3]),
+            "That is one column per person; return the number of the column.": torch.tensor(
+                [[1, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0, 1]]
+            ),
+            "You number the images, so two images of one person get different labels.": torch.arange(5),
+        },
+    )
+    identity = torch.tensor([19, 7, 42, 7])
+    expect(
+        answer(identity, people),
+        torch.tensor([2, 1, 0, 1]),
+        case=f"With identity {identity.tolist()} and people {people.tolist()}",
+        slips={
+            "You number the people in the order in which their images come. `people` gives the order.": torch.tensor(
+                [0, 1, 2, 1]
+            ),
+            "You take the images to come in the order of `people`; compare their identities instead.": torch.tensor(
+                [0, 1, 1, 2]
+            ),
+        },
+    )
+
+
+@right_answer("episodes.relabel")
+def _(identity, people):
+    return (identity[:, None] == people).int().argmax(dim=1)
+
+
+@right_answer("episodes.relabel")
+def _(identity, people):
+    place = {int(person): n for n, person in enumerate(people)}
+    return torch.tensor([place[int(person)] for person in identity])
+
+
+@right_answer("episodes.relabel")
+def _(identity, people):
+    order = people.argsort()
+    return order[torch.searchsorted(people[order], identity)]
+
+
+@wrong_answer("episodes.relabel", hint="by size")
+def _(identity, people):
+    return identity.unique(return_inverse=True)[1]
+
+
+@wrong_answer("episodes.relabel", hint="own numbers still")
+def _(identity, people):
+    return identity
+
+
+@wrong_answer("episodes.relabel", hint="start at 0")
+def _(identity, people):
+    return (identity[:, None] == people).int().argmax(dim=1) + 1
+
+
+@wrong_answer("episodes.relabel", hint="number of the column")
+def _(identity, people):
+    return (identity[:, None] == people).long()
+
+
+@wrong_answer("episodes.relabel", hint="number the images")
+def _(identity, people):
+    return torch.arange(len(identity))
+
+
+@wrong_answer("episodes.relabel", hint="order in which their images come")
+def _(identity, people):
+    seen: dict[int, int] = {}
+    return torch.tensor([seen.setdefault(int(person), len(seen)) for person in identity])
+
+
+# ----------------------------------------------------------------------------------------------------------- interval
+
+
+@exercise(
+    "evaluation.interval",
+    lesson="01",
+    title="An accuracy and its interval",
+    points=2,
+    equation="(1.14)",
+    hints=(
+        "Two numbers: the mean of the accuracies, and 1.96 standard errors.",
+        "The standard error is the standard deviation s of the accuracies divided by the root of their number E.",
+        "`accuracies.std()` divides by E − 1 by default, as (1.13) wants; NumPy needs `ddof=1` for that.",
+    ),
+)
+def _(answer: Callable[[Tensor], tuple[float, float]]) -> None:
+    accuracies = torch.tensor([0.2, 0.6, 0.4, 0.8, 0.5], dtype=torch.float64)
+    mean, s, e = 0.5, float(accuracies.std()), 5
+    biased = float(accuracies.std(unbiased=False))
+    right = 1.96 * s / math.sqrt(e)
+    expect(
+        answer(accuracies),
+        (mean, right),
+        case=f"With accuracies {accuracies.tolist()}",
+        slips={
+            "That is the spread of single episodes. The mean of E of them varies less: divide by √E.": (mean, 1.96 * s),
+            "That is the standard error; the 95% interval is 1.96 of them.": (mean, s / math.sqrt(e)),
+            "Divide by the *root* of E, not by E.": (mean, 1.96 * s / e),
+            "That deviation divides by E. The mean was estimated from the same numbers, so (1.13) divides by E − 1.": (
+                mean,
+                1.96 * biased / math.sqrt(e),
+            ),
+            "You took the variance s² in place of the standard deviation s.": (mean, 1.96 * s**2 / math.sqrt(e)),
+            "Give half the width, the number behind ±, rather than the whole.": (mean, 2 * right),
+            "Give the mean and the number behind ±, rather than the two ends.": (mean - right, mean + right),
+            "The mean comes first, then the number behind ±.": (right, mean),
+        },
+    )
+    accuracies = torch.rand(50, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    expect(
+        answer(accuracies),
+        (float(accuracies.mean()), 1.96 * float(accuracies.std()) / math.sqrt(50)),
+        case="With 50 random accuracies",
+        slips={
+            "The number of episodes is `len(accuracies)`; yours does not follow it.": (
+                float(accuracies.mean()),
+                1.96 * float(accuracies.std()) / math.sqrt(e),
+            )
+        },
+    )
+
+
+@right_answer("evaluation.interval")
+def _(accuracies):
+    return accuracies.mean(), 1.96 * accuracies.std() / len(accuracies) ** 0.5
+
+
+@right_answer("evaluation.interval")
+def _(accuracies):
+    mean = sum(accuracies.tolist()) / len(accuracies)
+    variance = sum((a - mean) ** 2 for a in accuracies.tolist()) / (len(accuracies) - 1)
+    return [mean, 1.96 * math.sqrt(variance / len(accuracies))]
+
+
+@right_answer("evaluation.interval")
+def _(accuracies):
+    a = accuracies.numpy()
+    return float(a.mean()), float(1.96 * a.std(ddof=1) / a.size**0.5)
+
+
+@wrong_answer("evaluation.interval", hint="spread of single episodes")
+def _(accuracies):
+    return accuracies.mean(), 1.96 * accuracies.std()
+
+
+@wrong_answer("evaluation.interval", hint="1.96 of them")
+def _(accuracies):
+    return accuracies.mean(), accuracies.std() / len(accuracies) ** 0.5
+
+
+@wrong_answer("evaluation.interval", hint="by the *root* of E")
+def _(accuracies):
+    return accuracies.mean(), 1.96 * accuracies.std() / len(accuracies)
+
+
+@wrong_answer("evaluation.interval", hint="divides by E − 1")
+def _(accuracies):
+    return accuracies.mean(), 1.96 * accuracies.std(unbiased=False) / len(accuracies) ** 0.5
+
+
+@wrong_answer("evaluation.interval", hint="variance s²")
+def _(accuracies):
+    return accuracies.mean(), 1.96 * accuracies.var() / len(accuracies) ** 0.5
+
+
+@wrong_answer("evaluation.interval", hint="two ends")
+def _(accuracies):
+    half = 1.96 * accuracies.std() / len(accuracies) ** 0.5
+    return accuracies.mean() - half, accuracies.mean() + half
+
+
+@wrong_answer("evaluation.interval", hint="half the width")
+def _(accuracies):
+    return accuracies.mean(), 2 * 1.96 * accuracies.std() / len(accuracies) ** 0.5
+
+
+# ------------------------------------------------------------------------------------------------------- nearest mean
+
+
+def _two_classes() -> tuple[Tensor, Tensor, Tensor]:
+    support = torch.tensor([[0.0, 0.0], [4.0, 0.0], [9.0, 1.0], [9.0, 3.0]])
+    query = torch.tensor([[1.0, 1.0], [8.0, 1.8], [5.0, 0.0], [7.0, 1.9]])
+    return support, torch.tensor([1, 1, 0, 0]), query
+
+
+@exercise(
+    "baselines.nearest_mean",
+    lesson="01",
+    title="Nearest class mean",
+    points=2,
+    equation="(1.16)",
+    hints=(
+        "Two steps: the mean of the support rows of each label, then for each query the label of the nearest mean.",
+        "`torch.stack([support[labels == n].mean(dim=0) for n in range(ways)])` are the means, [N, D].",
+        "`torch.cdist(query, means)` is [Q, N]. The nearest is the *smallest*: argmin over the means, `dim=1`.",
+    ),
+)
+def _(answer: Callable[[Tensor, Tensor, Tensor, int], Tensor]) -> None:
+    support, labels, query = _two_classes()
+    expect(
+        answer(support, labels, query, 2),
+        torch.tensor([1, 0, 1, 0]),
+        case=f"With support {support.tolist()}, labels {labels.tolist()}, query {query.tolist()}",
+        slips={
+            "That is the *farthest* mean: the distance is to be small, so argmin.": torch.tensor([0, 1, 0, 1]),
+            "Those are the distances; return the label of the smallest, one per query.": torch.cdist(
+                query, torch.stack([support[labels == n].mean(0) for n in range(2)])
+            ),
+            "That is the number of the nearest support image, not the label of the nearest mean.": torch.cdist(
+                query, support
+            ).argmin(1),
+            "You found the nearest query of each mean: argmin over the wrong axis.": torch.tensor([1, 0]),
+        },
+    )
+    support = torch.tensor([[0.0], [10.0], [6.0], [7.0]])
+    labels = torch.tensor([0, 0, 1, 1])
+    query = torch.tensor([[9.5], [6.4], [2.0]])
+    expect(
+        answer(support, labels, query, 2),
+        torch.tensor([1, 1, 0]),
+        case=f"With support {support.tolist()}, labels {labels.tolist()}, query {query.tolist()}",
+        slips={
+            "That is the nearest single support image's label. (1.15) averages each class first.": torch.tensor(
+                [0, 1, 0]
+            ),
+            "The means must run over the images of one class, not over all.": torch.tensor([0, 0, 0]),
+        },
+    )
+    support, labels = torch.tensor([[0.0, 0.0], [0.0, 2.0], [0.0, 4.0], [6.0, 0.0]]), torch.tensor([0, 0, 0, 1])
+    query = torch.tensor([[2.0, 0.0], [5.0, 1.0]])
+    expect(
+        answer(support, labels, query, 2),
+        torch.tensor([0, 1]),
+        case="With three images of one person and one of another",
+        slips={
+            "You divide every class by the same number, or not at all; each has its own count.": torch.tensor([1, 1]),
+        },
+    )
+
+
+@right_answer("baselines.nearest_mean")
+def _(support, labels, query, ways):
+    means = torch.stack([support[labels == n].mean(dim=0) for n in range(ways)])
+    return torch.cdist(query, means).argmin(dim=1)
+
+
+@right_answer("baselines.nearest_mean")
+def _(support, labels, query, ways):
+    member = torch.nn.functional.one_hot(labels, ways).to(support.dtype)
+    means = member.T @ support / member.sum(0)[:, None]
+    return (2 * query @ means.T - means.square().sum(1)).argmax(1)
+
+
+@right_answer("baselines.nearest_mean")
+def _(support, labels, query, ways):
+    means = [support[labels == n].mean(0) for n in range(ways)]
+    return torch.tensor([min(range(ways), key=lambda n: float((q - means[n]).norm())) for q in query])
+
+
+@wrong_answer("baselines.nearest_mean", hint="*farthest* mean")
+def _(support, labels, query, ways):
+    means = torch.stack([support[labels == n].mean(dim=0) for n in range(ways)])
+    return torch.cdist(query, means).argmax(dim=1)
+
+
+@wrong_answer("baselines.nearest_mean", hint="Those are the distances")
+def _(support, labels, query, ways):
+    means = torch.stack([support[labels == n].mean(dim=0) for n in range(ways)])
+    return torch.cdist(query, means)
+
+
+@wrong_answer("baselines.nearest_mean", hint="number of the nearest support image")
+def _(support, labels, query, ways):
+    return torch.cdist(query, support).argmin(dim=1)
+
+
+@wrong_answer("baselines.nearest_mean", hint="nearest single support image")
+def _(support, labels, query, ways):
+    return labels[torch.cdist(query, support).argmin(dim=1)]
+
+
+@wrong_answer("baselines.nearest_mean", hint="over the wrong axis")
+def _(support, labels, query, ways):
+    means = torch.stack([support[labels == n].mean(dim=0) for n in range(ways)])
+    return torch.cdist(query, means).argmin(dim=0)
+
+
+@wrong_answer("baselines.nearest_mean", hint="by the same number")
+def _(support, labels, query, ways):
+    sums = torch.stack([support[labels == n].sum(dim=0) for n in range(ways)])
+    return torch.cdist(query, sums / (len(support) / ways)).argmin(dim=1)
+
+
+# -------------------------------------------------------------------------------------------------- split by identity
+
+
+@exercise(
+    "faces.split_by_identity",
+    lesson="01",
+    title="Split the people, not the images",
+    points=2,
+    equation="",
+    hints=(
+        "Divide the list of people, `identity.unique()`, and only then ask for each image in which part its person is.",
+        "`people[torch.randperm(len(people), generator=torch.Generator().manual_seed(seed))]` is a reproducible order.",
+        "The first `round(fraction * len(people))` of them are for the test: `test = torch.isin(identity, chosen)`.",
+        "The other mask is `~test`.",
+    ),
+)
+def _(answer: Callable[[Tensor, float, int], tuple[Tensor, Tensor]]) -> None:
+    identity = torch.arange(3, 23).repeat(6)[: 20 * 6 - 15]  # some people have fewer images than others
+    case = f"With {len(identity)} images of 20 people, fraction = 0.3 and seed = 0"
+    train, test = _masks(answer(identity, 0.3, 0), identity, case)
+    shared = set(identity[train].tolist()) & set(identity[test].tolist())
+    if bool((train & test).any()):
+        raise Wrong(f"{case}:\n{int((train & test).sum())} images are in the training set and in the test set.")
+    if shared:
+        raise Wrong(
+            f"{case}:\n{len(shared)} of the 20 people are on both sides: a leak. You divide the images; divide the"
+            " people, and let each image follow its person."
+        )
+    if not bool((train | test).all()):
+        raise Wrong(f"{case}:\n{int((~(train | test)).sum())} images are in neither set. Nobody may be lost.")
+    people = len(set(identity[test].tolist()))
+    if people != 6:
+        swapped = " Is it the other way round? The training mask comes first." if people == 14 else ""
+        raise Wrong(f"{case}:\n  got     {people} people in the test set\n  wanted  6, that is 0.3 · 20.{swapped}")
+    again = _masks(answer(identity, 0.3, 0), identity, case)
+    if not bool((again[1] == test).all()):
+        raise Wrong(
+            "Twice the same seed gives two different splits. Give `torch.randperm` a generator of its own:"
+            " `generator=torch.Generator().manual_seed(seed)`."
+        )
+    others = [_masks(answer(identity, 0.3, seed), identity, case)[1] for seed in (1, 2, 3)]
+    if all(bool((other == test).all()) for other in others):
+        raise Wrong("Seeds 0, 1, 2 and 3 all give the same split. Shuffle the people by `seed` before you divide them.")
+
+
+def _masks(result: object, identity: Tensor, case: str) -> tuple[Tensor, Tensor]:
+    """The two masks, if they are masks. Raises `Wrong` otherwise."""
+    if not isinstance(result, tuple | list) or len(result) != 2:
+        raise Wrong(f"{case}:\nReturn two masks, `train, test`. Is a `return` missing?")
+    for mask in result:
+        if not isinstance(mask, Tensor) or mask.dtype != torch.bool or mask.shape != identity.shape:
+            raise Wrong(f"{case}:\nBoth must be bool tensors of shape [{len(identity)}], one True or False per image.")
+    return result[0], result[1]
+
+
+def _order(count: int, seed: int) -> Tensor:
+    return torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+
+
+@right_answer("faces.split_by_identity")
+def _(identity, fraction, seed):
+    people = identity.unique()
+    test = torch.isin(identity, people[_order(len(people), seed)][: round(fraction * len(people))])
+    return ~test, test
+
+
+@right_answer("faces.split_by_identity")
+def _(identity, fraction, seed):
+    import random
+
+    people = sorted(set(identity.tolist()))
+    chosen = set(random.Random(seed).sample(people, round(fraction * len(people))))
+    test = torch.tensor([person in chosen for person in identity.tolist()])
+    return [~test, test]
+
+
+@right_answer("faces.split_by_identity")
+def _(identity, fraction, seed):
+    people, number = identity.unique(return_inverse=True)
+    rank = torch.rand(len(people), generator=torch.Generator().manual_seed(seed)).argsort().argsort()
+    test = (rank < int(fraction * len(people)))[number]
+    return ~test, test
+
+
+@wrong_answer("faces.split_by_identity", hint="on both sides: a leak")
+def _(identity, fraction, seed):
+    test = torch.zeros(len(identity), dtype=torch.bool)
+    test[_order(len(identity), seed)[: round(fraction * len(identity))]] = True
+    return ~test, test
+
+
+@wrong_answer("faces.split_by_identity", hint="Shuffle the people by `seed`")
+def _(identity, fraction, seed):
+    people = identity.unique()
+    test = torch.isin(identity, people[: round(fraction * len(people))])
+    return ~test, test
+
+
+@wrong_answer("faces.split_by_identity", hint="other way round")
+def _(identity, fraction, seed):
+    people = identity.unique()
+    test = torch.isin(identity, people[_order(len(people), seed)][: round(fraction * len(people))])
+    return test, ~test
+
+
+@wrong_answer("faces.split_by_identity", hint="two different splits")
+def _(identity, fraction, seed):
+    people = identity.unique()
+    test = torch.isin(identity, people[torch.randperm(len(people))][: round(fraction * len(people))])
+    return ~test, test
+
+
+@wrong_answer("faces.split_by_identity", hint="in neither set")
+def _(identity, fraction, seed):
+    people = identity.unique()[_order(len(identity.unique()), seed)]
+    part = round(fraction * len(people))
+    return torch.isin(identity, people[part + 1 :]), torch.isin(identity, people[:part])
+
+
+@wrong_answer("faces.split_by_identity", hint="in the training set and in the test set")
+def _(identity, fraction, seed):
+    people = identity.unique()
+    test = torch.isin(identity, people[_order(len(people), seed)][: round(fraction * len(people))])
+    return torch.ones_like(test), test
+
+
+@wrong_answer("faces.split_by_identity", hint="bool tensors")
+def _(identity, fraction, seed):
+    people = identity.unique()[_order(len(identity.unique()), seed)]
+    part = round(fraction * len(people))
+    return people[part:], people[:part]
+
+
+# ------------------------------------------------------------------------------------------------------ shared people
+
+
+def _set(identity: list[int]) -> FaceSet:
+    return FaceSet(
+        torch.arange(len(identity), dtype=torch.uint8)[:, None, None, None].repeat(1, 1, 2, 2),
+        torch.tensor(identity),
+        name="small images",
+        synthetic=True,
+    )
+
+
+@exercise(
+    "faces.shared_people",
+    lesson="01",
+    title="Find the leak",
+    points=2,
+    equation="",
+    hints=(
+        "People keep their numbers in every `FaceSet`: a leak is a number that occurs in both.",
+        "`train.identities` and `test.identities` list each person once. Which of the ones are among the others?",
+        "`torch.isin(a, b)` says for each entry of a whether it is in b: a mask to index a with.",
+    ),
+)
+def _(answer: Callable[[FaceSet, FaceSet], Tensor]) -> None:
+    train, test = _set([3, 3, 8, 8, 5, 1, 5]), _set([8, 9, 9, 5, 5, 8, 2])
+    expect(
+        answer(train, test),
+        torch.tensor([5, 8]),
+        case=f"With train.identity {train.identity.tolist()} and test.identity {test.identity.tolist()}",
+        slips={
+            "That lists a person once per image. Name each once: `identities` does.": torch.tensor([8, 5, 5, 8]),
+            "That lists the training images of the shared people; name each person once.": torch.tensor([8, 8, 5, 5]),
+            "Those are all people of both sets. A leak is a person who is in both.": torch.tensor([1, 2, 3, 5, 8, 9]),
+            "Those are the people who are in the test set only: the good ones.": torch.tensor([2, 9]),
+            "Those are the people who are in the training set only.": torch.tensor([1, 3]),
+            "Sort them, so that two runs can be compared.": torch.tensor([8, 5]),
+            "You compare the sets place by place, but the same person may stand anywhere.": torch.tensor([5]),
+            "That is a mask. Return the numbers of the people.": torch.tensor([False, False, True, True]),
+            "That is how many. Name them: a leak is mended person by person.": 2,
+        },
+    )
+    expect(
+        answer(_set([0, 1, 1]), _set([2, 3, 3])),
+        torch.zeros(0, dtype=torch.int64),
+        case="With sets that share nobody",
+    )
+
+
+@right_answer("faces.shared_people")
+def _(train, test):
+    return train.identities[torch.isin(train.identities, test.identities)]
+
+
+@right_answer("faces.shared_people")
+def _(train, test):
+    return torch.tensor(sorted(set(train.identity.tolist()) & set(test.identity.tolist())), dtype=torch.int64)
+
+
+@right_answer("faces.shared_people")
+def _(train, test):
+    both, count = torch.cat([train.identities, test.identities]).unique(return_counts=True)
+    return both[count == 2]
+
+
+@wrong_answer("faces.shared_people", hint="once per image")
+def _(train, test):
+    return test.identity[torch.isin(test.identity, train.identity)]
+
+
+@wrong_answer("faces.shared_people", hint="all people of both sets")
+def _(train, test):
+    return torch.cat([train.identity, test.identity]).unique()
+
+
+@wrong_answer("faces.shared_people", hint="the good ones")
+def _(train, test):
+    return test.identities[~torch.isin(test.identities, train.identities)]
+
+
+@wrong_answer("faces.shared_people", hint="place by place")
+def _(train, test):
+    return train.identity[train.identity == test.identity]
+
+
+@wrong_answer("faces.shared_people", hint="That is how many")
+def _(train, test):
+    return int(torch.isin(train.identities, test.identities).sum())
+
+
+@wrong_answer("faces.shared_people", hint="Return the numbers of the people")
+def _(train, test):
+    return torch.isin(train.identities, test.identities)
