@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -53,16 +54,11 @@ def train(faces: FaceSet, steps: int, seed: int = 0, progress: bool = False) -> 
     """A Conv-4 ProtoNet from scratch on 20-way 1-shot episodes of the base people."""
     split = faces.split(seed=seed)
     channels, size, _ = faces.shape
-    net = ProtoNet(Conv4(channels, size, width=32, seed=seed))
+    net = ProtoNet(Conv4(channels, size, width=32, seed=seed), temperature=50, in_turn=True)
     ways = min(20, len(split.base.identities))
-    meta_train(
-        net,
-        EpisodeSampler(split.base, ways, SHOTS, QUERIES, seed=seed),
-        steps=steps,
-        halve_every=500,
-        progress=progress,
-    )
-    return net
+    sampler = EpisodeSampler(split.base, ways, SHOTS, queries=4, seed=seed)
+    trained = meta_train(net, sampler, steps=steps, rate=3e-3, halve_every=500, progress=progress)
+    return cast(ProtoNet, trained.learner)
 
 
 def measure(
