@@ -229,9 +229,10 @@ def draw(state: State, data: Embedded) -> Figure:
 
 
 def _regions(probability: Tensor) -> np.ndarray:
-    """The plane in colour: uint8 `[2·G, 2·G, 3]`, first row on top; a line where the decision changes."""
+    """The plane in colour: uint8 `[2·G, 2·G, 3]`, first row on top, with a line where the decision changes."""
     palette = torch.tensor([to_rgb(colour) for colour in COLOURS[:WAYS]])
-    sure = ((probability.amax(-1, keepdim=True) - 1 / WAYS) / (1 - 1 / WAYS)).clamp(0, 1)
+    sure = (probability.amax(-1, keepdim=True) - 1 / WAYS) / (1 - 1 / WAYS)
+    sure = (sure * 8).round() / 8  # in steps, which are read as contours, and a picture half as large
     decided = probability.argmax(-1)
     colour = 1 - (1 - palette[decided]) * (0.06 + 0.34 * sure)
     edge = torch.zeros_like(decided, dtype=torch.bool)

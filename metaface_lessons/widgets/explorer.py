@@ -122,8 +122,8 @@ class Explorer(ipywidgets.VBox):
         }
 
 
-_LABEL = {"description_width": "9em"}
-_WIDTH = ipywidgets.Layout(width="32em", max_width="100%")
+_LABEL = {"description_width": "12em"}
+_WIDTH = ipywidgets.Layout(width="36em", max_width="100%")
 
 
 def _widget(c: Control, value: Any) -> ipywidgets.ValueWidget:

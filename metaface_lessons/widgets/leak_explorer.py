@@ -32,7 +32,7 @@ CHANCE = 0.2  # of 5 ways
 
 @dataclass(frozen=True)
 class State:
-    share: int = control(0, "test people trained on, %", low=0, high=100, step=STEP)
+    share: int = control(0, "leaked people, %", low=0, high=100, step=STEP)
     kind: str = control(KINDS[0], "trained on", options=KINDS)
 
 
@@ -140,9 +140,8 @@ def draw(state: State, data: Leak) -> Figure:
     axes.set(xlim=(-3, 103), ylim=(0, 105), xticks=range(0, 101, 20), yticks=range(0, 101, 20))
     axes.set_xlabel("share of the test people who were in the training set, %")
     axes.set_ylabel("reported accuracy, %")
-    axes.set_title(
-        f"The test reports {mean[-1]:.0f} ± {ends[-1]:.0f} %. On strangers it is {mean[0]:.0f} ± {ends[0]:.0f} %."
-    )
+    told = f"The test reports {mean[-1]:.0f} ± {ends[-1]:.0f} %. On strangers it is {mean[0]:.0f} ± {ends[0]:.0f} %."
+    axes.set_title(told, loc="left")
     return figure
 
 
