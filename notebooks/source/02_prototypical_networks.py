@@ -771,7 +771,7 @@ for name, r in evaluate(controls, EpisodeSampler(novel, ways=5, shots=1, queries
 # ## 10 · Real faces
 #
 # Synthetic faces prove the mechanism, never the accuracy on real ones. *Labeled Faces in the Wild* holds press photos: light, pose and expression as they
-# came. The course stores results, not pictures (`data/results/`, with the commands that made them); the next cell reads the means over the seeds.
+# came. The course stores results, not pictures (`data/results/`, with the commands that made them); the next cell reads the means over the runs, each trained and tested on another split of the people.
 
 # %% tags=["real-faces"]
 import json
@@ -781,14 +781,11 @@ from metaface_lessons.paths import DATA
 for name, shots in (("lfw", 1), ("lfw", 4), ("olivetti", 1)):
     stored = json.loads((DATA / "results" / f"protonet-{name}-{shots}shot.json").read_text())
     print(
-        f"{name.upper()}, 5-way {shots}-shot: {stored['identities']} strangers, {len(stored['runs'])} seeds ({stored['date']})"
+        f"{name.upper()}, {shots}-shot: {stored['identities']} strangers, runs: {len(stored['runs'])} ({stored['date']})"
     )
     for method, r in {"protonet": stored, **stored["baselines"]}.items():
-        figures = (100 * r[key] for key in ("accuracy", "ci95", "ci95_people", "deviation"))
-        print(
-            f"    {method:9s}"
-            + "{:5.1f} ± {:.1f} over episodes, ± {:.1f} over people, ± {:.1f} over seeds".format(*figures)
-        )
+        accuracy, narrow, wide = (100 * r[key] for key in ("accuracy", "ci95", "ci95_people"))
+        print(f"    {method:9s} {accuracy:5.1f} ± {narrow:.1f} over episodes, ± {wide:.1f} over people")
 
 # %% [markdown]
 # Compare the gap between LDA and ProtoNet in the two sets. In the studio, light and pose hardly change, and there is little to gain; in the wild there is much.
