@@ -97,6 +97,7 @@ def execute(notebook: NotebookNode, folder: Path) -> None:
     """Run all cells in a fresh kernel that works in `folder`, as a learner who has done nothing yet."""
     with tempfile.TemporaryDirectory() as home:
         environment = os.environ | {"METAFACE_HOME": home, "METAFACE_BUDGET": "quick", "JUPYTER_PREFER_ENV_PATH": "1"}
+        environment["OMP_NUM_THREADS"] = "1"  # sums come out alike on any number of cores, for nbval to compare
         client = NotebookClient(
             notebook,
             timeout=CELL_SECONDS,
