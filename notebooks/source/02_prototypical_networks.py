@@ -25,7 +25,7 @@
 
 # %% [markdown]
 # **You need** lesson 01 (episodes, base and novel people, the baselines), PyTorch, derivatives of a sum of squares. **Time** 75 minutes, with
-# five exercises of 10 points. **Computing** less than two minutes on two CPU cores; a GPU is not needed. With the environment variable
+# five exercises, worth 10 points. **Computing** less than two minutes on two CPU cores; a GPU is not needed. With the environment variable
 # `METAFACE_BUDGET=full` the live training is longer.
 
 # %%
@@ -284,7 +284,7 @@ for name, phi in {"squared distance": lambda z: z @ z, "Kullback-Leibler": lambd
 #
 # $$ K(p) = \sum_s \lVert z_s - p \rVert, \qquad \nabla K(p) = \sum_s \frac{p - z_s}{\lVert p - z_s \rVert} \tag{2.13} $$
 #
-# It vanishes where the unit vectors cancel: at the **geometric median**. How *far* a point is does not enter, only in which direction it lies.
+# It vanishes where the unit vectors cancel: at the **geometric median** (which may also be a support point, where K has a kink and no gradient). How *far* a point is does not enter, only in which direction it lies.
 # Setting (2.13) to zero and solving for the p in the numerator gives p as a *weighted* mean, with weights that depend on p, which one iterates
 # (Weiszfeld 1937):
 
@@ -435,9 +435,9 @@ for temperature in (1, 4, 16, 64):
     print(f"temperature {temperature:2d}: loss {loss:.1f}")
 
 # %% [markdown]
-# At τ = 1 the untrained network is not ignorant, it is *wrong with conviction*: many times the loss of an even guess. Training then first unlearns the
-# scale, by making everything small, before it learns faces. So when the first loss of a ProtoNet stands far above ln N, divide the distances.
-# We take τ = 16 below.
+# At τ = 1 the untrained network is not ignorant, it is *wrong with conviction*: many times the loss of an even guess. Training then has to unlearn the
+# scale before it learns faces. So when the first loss of a ProtoNet stands far above ln N, divide the distances
+# until it does not. We take τ = 64 below.
 
 # %% [markdown]
 # ## 5 · A linear classifier in disguise
@@ -576,7 +576,7 @@ for ways in (5, 20, 100):
 # %% tags=["nbval-ignore-output"]
 from metaface_lessons.training import meta_train
 
-fresh = ProtoNet(Conv4(3, 32, width=32), temperature=16)
+fresh = ProtoNet(Conv4(3, 32, width=32), temperature=64)
 sampler = EpisodeSampler(small, ways=20, shots=1, queries=4, seed=0)
 trained = meta_train(fresh, sampler, steps=4000 if FULL else 400, seconds=None if FULL else 25)
 print(f"{trained.steps} steps in {trained.seconds:.0f} s")
@@ -652,6 +652,9 @@ print("Sliders and where they start:", describe(embedding_explorer.State))
 # %% tags=["nbval-ignore-output"]
 net.float()
 embedding_explorer.explore(snapshots, novel.of(novel.identities[:30]))
+
+# %% [markdown]
+# <details><summary>What you may have seen</summary>1. Hardly: the queries of all three lie in one heap, and so do most frames' colours go wrong. 2. The prototypes: each moves from its one photo to the middle of its person's points. A bad photo has less say, and accuracy over 100 episodes rises. 3. No frame changes, and neither does the accuracy; the shading and the loss do.</details>
 
 # %% [markdown]
 # The answer to the third question, measured instead of seen: one embedding, the same episodes, both distances. Same people, other losses.
@@ -804,7 +807,7 @@ from metaface_lessons.faces import load_faces
 
 if check_olivetti().status == "ok":
     real = halved(load_faces("olivetti")).split(seed=0)
-    mine = ProtoNet(Conv4(1, 32, width=32), temperature=16)
+    mine = ProtoNet(Conv4(1, 32, width=32), temperature=64)
     meta_train(mine, EpisodeSampler(real.base, 15, 1, 4, seed=0), steps=200, seconds=8, progress=False)
     sampler = EpisodeSampler(real.novel, ways=5, shots=1, queries=5, seed=1)
     for name, r in evaluate(baselines(real.base) | {"protonet": mine}, sampler, 300).items():
@@ -853,7 +856,7 @@ for axis, name in ((2, "over the shots"), (1, "over the people")):
 
 # %%
 task = EpisodeSampler(small, ways=20, shots=1, queries=4, seed=7).sample()
-probe = ProtoNet(Conv4(3, 32, width=32, norm="group"), temperature=16)
+probe = ProtoNet(Conv4(3, 32, width=32, norm="group"), temperature=64)
 gradients = {}
 for detach in (False, True):
     points = probe.embed(task.support.x)
@@ -908,7 +911,7 @@ print(f"cosine between the two:          {F.cosine_similarity(whole, part, dim=0
 # **6. Which line hides a bug? (support [N·K, D], class by class)**
 #
 # <details><summary><code>support.view(N, K, D).mean(1)</code></summary>Right code, as long as the examples come class by class.</details>
-# <details><summary><code>support.view(K, N, D).mean(0)</code></summary>This one: it reads the examples as if they came shot by shot. Whenever N and K differ the shape is still [N, D], and the means mix people.</details>
+# <details><summary><code>support.view(K, N, D).mean(0)</code></summary>This one: it reads the examples as if they came shot by shot. The shape is [N, D] all the same, and the means mix people.</details>
 # <details><summary><code>F.one_hot(y).float().T @ support / K</code></summary>Right, with K examples in every class. With unequal numbers divide by each class's count.</details>
 
 # %% [markdown]
