@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import socket
 import subprocess
@@ -122,17 +121,17 @@ def explorers(page: Page) -> Locator:
     return page.locator(f".jp-OutputArea .widget-vbox:has({SLIDER}):has({PICTURE})")
 
 
-def move(page: Page, explorer: Locator, slider: int, key: str) -> float:
-    """Press a key on a slider, wait until another picture is there, and return the milliseconds between the two.
+def move(page: Page, explorer: Locator, slider: int = 0) -> float:
+    """Move a slider by one step with an arrow key, wait until another picture is there; return the milliseconds taken.
 
     The time is the browser's own: from the key's event to the first frame after the new picture was decoded.
     """
-    handle, picture = explorer.locator(SLIDER).nth(slider), explorer.locator(PICTURE)
+    handle = explorer.locator(SLIDER).nth(slider)
     handle.focus()
-    before = picture.get_attribute("src")
-    box = explorer.element_handle()
+    at_its_end = handle.get_attribute("aria-valuenow") == handle.get_attribute("aria-valuemax")
     page.evaluate(
-        """([box, before, picture]) => {
+        """([box, picture]) => {
+            const before = box.querySelector(picture).src;
             window.redrawn = null;
             addEventListener('keydown', () => {
                 const pressed = performance.now();
@@ -146,10 +145,10 @@ def move(page: Page, explorer: Locator, slider: int, key: str) -> float:
                 requestAnimationFrame(look);
             }, {once: true, capture: true});
         }""",
-        [box, before, PICTURE],
+        [explorer.element_handle(), PICTURE],
     )
-    page.keyboard.press(key)
-    redrawn = page.wait_for_function("() => window.redrawn", timeout=20_000, polling="raf")
+    page.keyboard.press("ArrowLeft" if at_its_end else "ArrowRight")
+    redrawn = page.wait_for_function("() => window.redrawn", timeout=30_000, polling="raf")
     return float(redrawn.json_value())
 
 

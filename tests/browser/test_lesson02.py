@@ -1,0 +1,68 @@
+"""Lesson 02 as a learner meets it: it runs from top to bottom, its sliders move, an exercise is solved and passes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+
+from metaface_lessons.faces import load_faces
+from metaface_lessons.paths import NOTEBOOKS
+from metaface_lessons.workspace import prepare
+
+pytest.importorskip("playwright")
+
+from .jupyter import PICTURE, chromium, explorers, jupyter_lab, move, open_notebook, run_all, type_and_run
+
+LESSON = "02_prototypical_networks.ipynb"
+
+pytestmark = [
+    pytest.mark.browser,
+    # Playwright's own loop, and sockets that a server being stopped leaves to the garbage collector.
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
+
+
+@pytest.fixture
+def page(browser_path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The lesson, open in the learner's copy, with its kernel ready."""
+    load_faces("procedural", progress=False)  # rendered once for all tests, not while the browser waits
+    monkeypatch.setenv("METAFACE_HOME", str(tmp_path / "home"))
+    home = prepare()
+    with jupyter_lab(home, tmp_path) as address, chromium(browser_path) as page:
+        open_notebook(page, address, LESSON)
+        yield page
+
+
+def exercise() -> tuple[int, str]:
+    """The first exercise of the lesson: its place in the learner's notebook, and the cell as the solved one has it."""
+    solved = nbformat.read(NOTEBOOKS / "solutions" / LESSON, as_version=4)
+    solutions = {cell.metadata.nbgrader.grade_id: cell.source for cell in solved.cells if "nbgrader" in cell.metadata}
+    lesson = nbformat.read(NOTEBOOKS / LESSON, as_version=4)
+    for number, cell in enumerate(lesson.cells):
+        if cell.cell_type == "code" and "nbgrader" in cell.metadata and "check(" in cell.source:
+            return number, solutions[cell.metadata.nbgrader.grade_id]
+    raise AssertionError(f"{LESSON} has no exercise")
+
+
+def test_lesson_02_runs_its_sliders_move_and_an_exercise_is_solved(page: Any) -> None:
+    number, solution = exercise()
+    run_all(page, seconds=240)
+
+    found = explorers(page)
+    assert found.count() >= 1
+    for i in range(found.count()):
+        explorer = found.nth(i)
+        explorer.scroll_into_view_if_needed()
+        before = explorer.locator(PICTURE).get_attribute("alt")
+        move(page, explorer)
+        after = explorer.locator(PICTURE).get_attribute("alt")
+        assert before, i
+        assert after, i
+        assert after != before, i
+
+    assert "not attempted" in type_and_run(page, number).lower()
+    assert ": passed (" in type_and_run(page, number, solution)
