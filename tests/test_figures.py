@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from metaface_lessons.errors import MetaFaceError
-from metaface_lessons.figures import COLOURS, DPI, FRAME, STYLE, face_grid, image_tag, png, show, style
+from metaface_lessons.figures import COLOURS, DPI, FRAME, STYLE, _encode, face_grid, image_tag, png, show, style
 
 from .helpers import random_faces
 
@@ -31,6 +31,13 @@ def test_the_picture_is_inside_the_tag_and_its_alt_text_is_escaped() -> None:
     source = re.search(r'src="data:image/png;base64,([^"]*)"', tag)
     assert source is not None
     assert Image.open(io.BytesIO(base64.b64decode(source[1]))).size == (2 * DPI, DPI)
+
+
+def test_the_encoder_keeps_every_pixel() -> None:
+    wanted = np.random.default_rng(0).integers(256, size=(7, 5, 3), dtype=np.uint8)
+    got = Image.open(io.BytesIO(_encode(wanted)))
+    assert (np.asarray(got) == wanted).all()
+    assert (got.format, got.mode) == ("PNG", "RGB")
 
 
 @pytest.mark.parametrize("alt", ["", "  \n"])

@@ -30,6 +30,8 @@ CONDITIONS: dict[str, tuple[Where, Where]] = {  # of support and query; "worn" s
     "queries occluded": ({"occluder": "none"}, {"occluder": "worn"}),
 }
 
+LARGE = 36  # with more faces than this, they are drawn half as large, to be seen at one glance
+
 
 @dataclass(frozen=True)
 class State:
@@ -59,7 +61,7 @@ def draw(state: State, faces: FaceSet) -> Figure:
     """One row per person: on the left the support set, on the right the query set, framed in the person's colour."""
     episodes = sample(state, faces)
     ways, shots, queries = state.ways, state.shots, state.queries
-    zoom = face_zoom(faces.images)
+    zoom = face_zoom(faces.images) if ways * (shots + queries) <= LARGE else face_zoom(faces.images, 64)
     height, width = (side * zoom + 2 * FRAME + 6 for side in faces.shape[1:])
     head, label, gutter = 44, 150, 40
     middle = label + shots * width + gutter  # where the queries begin
