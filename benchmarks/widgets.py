@@ -22,11 +22,12 @@ from tests.browser.jupyter import SLIDER, chromium, explorers, jupyter_lab, move
 TARGET = 300  # milliseconds
 SETUP = """
 from metaface_lessons.snapshots import load_snapshots, snapshot_split
-from metaface_lessons.widgets import embedding_explorer, episode_explorer, leak_explorer
+from metaface_lessons.widgets import embedding_explorer, episode_explorer, face_explorer, leak_explorer
 
 split = snapshot_split()
 """
 EXPLORERS = {
+    "face": "face_explorer.explore()",
     "episode": "episode_explorer.explore(split.novel)",
     "leak": "leak_explorer.explore(leak_explorer.leak_experiment(split.base))",
     "embedding": "embedding_explorer.explore(load_snapshots(), split.novel)",

@@ -165,15 +165,15 @@ def check_disk() -> Check:
 
 def check_procedural() -> Check:
     """The default face set, once rendered, is whole and of this version."""
-    from .faces import load_faces, procedural
+    from .faces import load_faces
+    from .faces.procedural import cache_file, load_cached
 
-    file = procedural.cache_dir() / "procedural-faces.bin"
+    file = cache_file()
     if not file.exists():  # no fault: an installation need not wait for what the first lesson renders in a minute
         return Check("ok", "not rendered yet; the first lesson that needs them does it")
-    recipe = procedural._DEFAULT | {"version": procedural._version()}
     with warnings.catch_warnings(record=True) as damage:
         warnings.simplefilter("always")
-        if procedural.disk.load(file, recipe) is not None:
+        if load_cached() is not None:
             return Check("ok", f"rendered, in {file}")
     return Check("warn", str(damage[0].message), FIX, repair=lambda: load_faces("procedural"))
 

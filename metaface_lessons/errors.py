@@ -7,6 +7,10 @@ from difflib import get_close_matches
 class MetaFaceError(ValueError):
     """Input that cannot be used. Its message says what was wrong, what was expected and what to do."""
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython prints instead of a traceback: the message, and no page of our code above it."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> MetaFaceError:
     """The error for a `name` that is none of the `known` ones, with the nearest of them as a suggestion."""

@@ -10,7 +10,9 @@ from __future__ import annotations
 import argparse
 import io
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import cast
 
 import torch
 
@@ -18,30 +20,29 @@ from .episodes import EpisodeSampler
 from .errors import MetaFaceError
 from .faces import FaceSet, Split, load_faces
 from .learners import MetaLearner
-from .networks import Augment, Conv4
 from .paths import DATA, cache_dir, write_atomically
 from .protonet import ProtoNet
-from .runs import FRACTIONS
+from .runs import FRACTIONS, Settings, make_learner
 from .training import load_weights, meta_train
 
 FILE = DATA / "checkpoints" / "protonet-procedural.pt"
 STEPS = (0, 20, 100, 400, 1500)
-WIDTH, WAYS, SHOTS, QUERIES, SEED = 32, 20, 1, 4, 0
+SETTINGS = Settings(width=32)  # else the recipe of `metaface train protonet`
 COMMAND = "python -m metaface_lessons.snapshots"
 _FORMAT = 1
 
 
 def snapshot_split() -> Split:
     """The default procedural faces as these trainings divide them: the snapshots have seen the base people alone."""
-    return load_faces("procedural").split(FRACTIONS, seed=SEED)
+    return load_faces("procedural").split(FRACTIONS, seed=SETTINGS.seed)
 
 
 def _net(channels: int, size: int) -> ProtoNet:
-    return ProtoNet(Conv4(channels, size, WIDTH, seed=SEED), augment=Augment(seed=SEED), in_turn=True)
+    return cast(ProtoNet, make_learner(SETTINGS, (channels, size, size)))
 
 
 def make_snapshots(
-    base: FaceSet, path: Path = FILE, steps: Sequence[int] = STEPS, ways: int = WAYS, progress: bool = True
+    base: FaceSet, path: Path = FILE, steps: Sequence[int] = STEPS, ways: int = SETTINGS.ways, progress: bool = True
 ) -> None:
     """Train on the `base` people, keep the averaged weights after each of `steps`, and write them to `path`.
 
@@ -60,10 +61,11 @@ def make_snapshots(
     checkpoint = work / f"{path.stem}.pt"
     trained = meta_train(
         net,
-        EpisodeSampler(base, ways, SHOTS, QUERIES, seed=SEED),
+        EpisodeSampler(base, ways, SETTINGS.shots, SETTINGS.queries, seed=SETTINGS.seed),
         steps=max(steps),
+        rate=SETTINGS.rate,
         checkpoint=checkpoint,
-        about={"people": base.identities.tolist(), "width": WIDTH, "ways": ways, "seed": SEED},
+        about={**asdict(SETTINGS), "ways": ways, "people": base.identities.tolist()},
         on_step=keep,
         progress=progress,
     )

@@ -2,6 +2,7 @@
 
 A lesson that is not there yet is copied. A lesson that the learner has not touched since is refreshed when the course
 has a newer one. A lesson that they have touched stays as it is; `reset` saves it and brings the course's one back. The
+glossary, to which lessons link, is treated alike. The
 file `.lessons.json` holds the checksum of each lesson as it was copied: what differs from it has been touched.
 """
 
@@ -24,12 +25,11 @@ FIRST = "00_start_here.ipynb"
 def prepare() -> Path:
     """Bring the learner's folder up to date, and return it. Raises `MetaFaceError` if it cannot be written."""
     home, copied = paths.home_dir(), _copied()
-    lessons = _course()
     try:
-        for lesson in lessons.values():
-            theirs = home / lesson.name
-            if not theirs.exists() or _checksum(theirs) == copied.get(lesson.name):
-                _copy(lesson, copied)
+        for file in (*_course().values(), *paths.NOTEBOOKS.glob("*.md")):
+            theirs = home / file.name
+            if not theirs.exists() or _checksum(theirs) == copied.get(file.name):
+                _copy(file, copied)
     except OSError as error:
         raise MetaFaceError(
             f"Your lessons cannot be copied to {home}: {error.strerror or error}."
@@ -102,11 +102,11 @@ def _copied() -> dict[str, str]:
     return copied if isinstance(copied, dict) else {}
 
 
-def _copy(lesson: Path, copied: dict[str, str]) -> Path:
-    theirs = paths.home_dir() / lesson.name
-    content = lesson.read_bytes()
+def _copy(file: Path, copied: dict[str, str]) -> Path:
+    theirs = paths.home_dir() / file.name
+    content = file.read_bytes()
     paths.write_atomically(theirs, content)  # before the manifest: a crash in between only makes it count as touched
-    copied[lesson.name] = hashlib.sha256(content).hexdigest()
+    copied[file.name] = hashlib.sha256(content).hexdigest()
     paths.write_atomically(_manifest(), json.dumps(copied, indent=1, sort_keys=True).encode())
     return theirs
 

@@ -73,5 +73,13 @@ def test_a_split_shares_no_person_covers_all_and_follows_its_seed() -> None:
     assert not torch.equal(split.novel.identities, other.novel.identities)
     with pytest.raises(MetaFaceError, match="sum to 1"):
         faces.split((0.5, 0.1, 0.1))
-    with pytest.raises(MetaFaceError, match="at least two people"):
+    with pytest.raises(MetaFaceError, match="six in all, but 'noise' has 5"):
         random_faces(people=5, each=2).split()
+
+
+@pytest.mark.parametrize("fractions", [(0.6, 0.15, 0.25), (0.7, 0.05, 0.25), (0.98, 0.01, 0.01), (0.01, 0.01, 0.98)])
+@pytest.mark.parametrize("people", [6, 7, 12, 28])
+def test_few_people_are_divided_too(people: int, fractions: tuple[float, float, float]) -> None:
+    parts = [part.identities.tolist() for part in random_faces(people=people, each=2).split(fractions)]
+    assert min(map(len, parts)) >= 2
+    assert sorted(person for part in parts for person in part) == list(range(people))

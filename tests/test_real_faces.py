@@ -61,6 +61,30 @@ def test_a_folder_image_keeps_its_proportions(tmp_path: Path) -> None:
     assert 186 < row[-1] < 196
 
 
+def test_a_photo_stored_lying_on_its_side_is_turned_upright(tmp_path: Path) -> None:
+    ramp = np.tile(np.linspace(0, 255, 100).astype(np.uint8)[:, None], (1, 100))  # dark on top, bright below
+    turned = Image.Exif()
+    turned[0x0112] = 6  # "turn by 90 degrees clockwise to see it upright", as a phone writes it
+    for name in ("Ann", "Bo"):
+        (tmp_path / name).mkdir()
+        Image.fromarray(np.rot90(ramp)).save(tmp_path / name / "a.jpg", exif=turned)
+    column = load_faces(f"folder:{tmp_path}").images[0, 0, :, 32].float()
+    assert column[0] < 10
+    assert column[-1] > 245
+
+
+def test_sixteen_bits_come_out_as_eight(tmp_path: Path) -> None:
+    ramp = np.tile(np.linspace(0, 65535, 100).astype(np.uint16), (100, 1))
+    for name, suffix in (("Ann", "png"), ("Bo", "pgm")):
+        (tmp_path / name).mkdir()
+        Image.fromarray(ramp).save(tmp_path / name / f"a.{suffix}")
+    for image in load_faces(f"folder:{tmp_path}").images:
+        row = image[0, 32].float()
+        assert row[0] < 5
+        assert 120 < row[32] < 136
+        assert row[-1] > 250
+
+
 def test_folders_that_cannot_be_used_say_why(tmp_path: Path) -> None:
     with pytest.raises(MetaFaceError, match="no folder"):
         load_faces(f"folder:{tmp_path / 'none'}")

@@ -95,7 +95,7 @@ def test_missing_or_damaged_snapshots_are_refused_with_the_command_that_makes_th
 
 def test_the_stored_snapshots_have_seen_the_base_people_alone() -> None:
     everyone = FaceSet(torch.zeros(300, 1, 1, 1, dtype=torch.uint8), torch.arange(300))
-    split = everyone.split(FRACTIONS, seed=snapshots.SEED)
+    split = everyone.split(FRACTIONS, seed=snapshots.SETTINGS.seed)
     assert torch.load(FILE, weights_only=True)["people"] == split.base.identities.tolist()
     assert FILE.stat().st_size < 3e6
 

@@ -283,7 +283,7 @@ def test_regions_of_the_cosine_follow_the_angle_in_the_full_space(explorers: dic
     grid = torch.cat([v.grid.flatten(0, 1), torch.ones(100, 1)], dim=1)
     points = torch.linalg.solve(corners.T.double(), grid.T.double()).T.float() @ full
     angle = torch.nn.functional.cosine_similarity(points[:, None], full[None], dim=-1)
-    wanted = ((angle - 1) / embedding_explorer.TEMPERATURE["cosine"]).softmax(-1).unflatten(0, (10, 10))
+    wanted = ((angle - 1) / embedding_explorer.COSINE_TEMPERATURE).softmax(-1).unflatten(0, (10, 10))
     torch.testing.assert_close(v.probability, wanted, rtol=1e-3, atol=1e-3)
 
 

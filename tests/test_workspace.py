@@ -22,6 +22,7 @@ def course(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in LESSONS:
         (folder / f"{name}.ipynb").write_text(f"{name}, first edition")
         (folder / "solutions" / f"{name}.ipynb").write_text("solved")
+    (folder / "GLOSSARY.md").write_text("words")
     monkeypatch.setattr(paths, "NOTEBOOKS", folder)
     return folder
 
@@ -35,6 +36,13 @@ def home(course: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_lessons_are_copied_and_the_solutions_are_not(home: Path) -> None:
     assert sorted(path.stem for path in home.glob("*.ipynb")) == list(LESSONS)
     assert (home / f"{LESSONS[2]}.ipynb").read_text() == f"{LESSONS[2]}, first edition"
+
+
+def test_the_glossary_to_which_lessons_link_is_beside_them_and_kept_up_to_date(course: Path, home: Path) -> None:
+    assert (home / "GLOSSARY.md").read_text() == "words"
+    (course / "GLOSSARY.md").write_text("more words")
+    workspace.prepare()
+    assert (home / "GLOSSARY.md").read_text() == "more words"
 
 
 def test_an_update_refreshes_what_is_untouched_and_leaves_what_is_not(course: Path, home: Path) -> None:

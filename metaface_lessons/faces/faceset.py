@@ -161,20 +161,21 @@ class FaceSet:
     def split(self, fractions: tuple[float, float, float] = (0.6, 0.15, 0.25), seed: int = 0) -> Split:
         """Divide the *people*, by `seed`, into base, validation and novel in these `fractions`, which sum to 1.
 
-        No person is in two of the three sets: accuracy on the novel people is accuracy on strangers.
+        No person is in two of the three sets: accuracy on the novel people is accuracy on strangers. Each set gets two
+        people at least, so that few people can be divided, too.
         """
         if len(fractions) != 3 or any(part <= 0 for part in fractions) or not math.isclose(sum(fractions), 1.0):
             raise MetaFaceError(f"fractions must be three positive numbers that sum to 1, but are {fractions}.")
         people = self.identities.cpu()
-        people = people[torch.randperm(len(people), generator=torch.Generator().manual_seed(seed))]
-        first = round(len(people) * fractions[0])
-        last = round(len(people) * (fractions[0] + fractions[1]))
-        parts = (people[:first], people[first:last], people[last:])
-        if min(len(part) for part in parts) < 2:
+        if len(people) < 6:
             raise MetaFaceError(
-                f"{len(people)} people cannot be divided {fractions}: each part needs at least two people, but they"
-                f" would hold {', '.join(str(len(part)) for part in parts)}. Use more people or other fractions."
+                f"A split needs at least two people in each of its three parts, six in all, but '{self.name}' has"
+                f" {len(people)}. Add people."
             )
+        people = people[torch.randperm(len(people), generator=torch.Generator().manual_seed(seed))]
+        last = min(max(round(len(people) * (fractions[0] + fractions[1])), 4), len(people) - 2)
+        first = min(max(round(len(people) * fractions[0]), 2), last - 2)
+        parts = (people[:first], people[first:last], people[last:])
         names = (f"{self.name}, {part} people" for part in Split._fields)
         return Split(*(replace(self.of(part), name=name) for part, name in zip(parts, names, strict=True)))
 

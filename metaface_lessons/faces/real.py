@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from ..errors import MetaFaceError
@@ -105,9 +105,13 @@ def folder(path: str | Path, size: int = 64) -> FaceSet:
 
 
 def _read(file: Path, size: int) -> Tensor:
-    """The central square of an image, scaled: uint8 `[3, size, size]`."""
+    """The central square of an image, the right way up, scaled: uint8 `[3, size, size]`."""
     with Image.open(file) as picture:
-        rgb = picture.convert("RGB")
+        upright = ImageOps.exif_transpose(picture)  # phones store how they were held
+    if upright.mode.startswith(("I", "F")):  # more than 8 bits: Pillow would cut off all that exceeds 255
+        values = np.asarray(upright, dtype=np.float64)
+        upright = Image.fromarray((255 * values / (65535 if values.max() > 255 else 255)).round().astype(np.uint8))
+    rgb = upright.convert("RGB")
     side = min(rgb.size)
     left, top = (rgb.width - side) // 2, (rgb.height - side) // 2
     square = rgb.resize((size, size), Image.Resampling.LANCZOS, box=(left, top, left + side, top + side))

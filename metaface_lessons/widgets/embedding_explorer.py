@@ -31,7 +31,7 @@ from ..snapshots import STEPS
 from .explorer import Explorer, control
 
 WAYS, QUERIES, EPISODES = 3, 10, 100
-TEMPERATURE = {"squared": 1.0, "euclidean": 1.0, "cosine": 0.1}
+COSINE_TEMPERATURE = 0.1
 MARKS = ("o", "s", "^")  # so that colour is not all that tells people apart
 
 
@@ -68,7 +68,10 @@ class Embedded:
             raise MetaFaceError(
                 f"There is no snapshot of step {state.step}, only of {', '.join(map(str, self.features))}."
             )
-        return ProtoNet(self.features[state.step], state.distance, TEMPERATURE.get(state.distance, 1.0))
+        trained = self.snapshots[state.step].temperature
+        # The plain distance of the same points in the same units, (d²/τ)^½, and the cosine, which has no units.
+        temperature = {"euclidean": trained**0.5, "cosine": COSINE_TEMPERATURE}.get(state.distance, trained)
+        return ProtoNet(self.features[state.step], state.distance, temperature)
 
     def sampler(self, state: State) -> EpisodeSampler:
         return EpisodeSampler(self.faces, WAYS, state.shots, QUERIES, seed=state.seed)

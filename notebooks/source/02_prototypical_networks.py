@@ -632,7 +632,7 @@ for mode in ("training", "evaluation"):
 # %% [markdown]
 # ## 8 · Watch the embedding take shape
 #
-# A longer training on the 64×64 pictures is stored, at several moments: `load_snapshots()` gave them to you in section 2, and
+# A longer training on the 64×64 pictures, with τ = 50, is stored at several moments: `load_snapshots()` gave them to you in section 2, and
 # `python -m metaface_lessons.snapshots` makes them anew. Three prototypes always lie in a plane, and the explorer shows that plane, for three
 # novel people: prototypes, support, queries, and the region in which each person wins.
 
@@ -663,23 +663,23 @@ embedding_explorer.explore(snapshots, novel.of(novel.identities[:30]))
 from metaface_lessons.baselines import FixedFeatures
 
 
-def frozen(net, distance="squared"):
+def frozen(net, distance="squared", temperature=1.0):
     """The same learner, embedding each image once: in evaluation mode a point depends on its own image alone."""
 
     def features(images):
         with torch.no_grad():
             return torch.cat([net.embedding(part) for part in images.split(100)]).numpy()
 
-    return ProtoNet(FixedFeatures(features), distance)
+    return ProtoNet(FixedFeatures(features), distance, temperature)
 
 
 # %%
 task = EpisodeSampler(novel, ways=5, shots=5, queries=5, seed=4).sample(tasks=20)
 answers = {}
-for distance in ("squared", "euclidean"):
-    logits = frozen(net, distance).adapt(task.support).predict(task.query.x)
+for distance, temperature in (("squared", 50.0), ("euclidean", 50**0.5)):  # (2.17): the same units for both
+    logits = frozen(net, distance, temperature).adapt(task.support).predict(task.query.x)
     answers[distance] = logits.argmax(-1)
-    print(f"{distance:9s} loss {F.cross_entropy(logits.flatten(0, 1), task.query.y.flatten()):.1f}")
+    print(f"{distance:9s} loss {F.cross_entropy(logits.flatten(0, 1), task.query.y.flatten()):.2f}")
 print("same predictions:", torch.equal(answers["squared"], answers["euclidean"]))
 
 # %% [markdown]

@@ -35,6 +35,8 @@ __all__ = [
     "OCCLUDERS",
     "Identity",
     "Nuisance",
+    "cache_file",
+    "load_cached",
     "procedural_faces",
     "render",
     "render_face",
@@ -80,10 +82,8 @@ def procedural_faces(
         raise unknown("nuisance", nuisance, NUISANCES)
     settings = {"identities": identities, "images": images, "size": size, "seed": seed, "nuisance": nuisance}
     cache = cache and settings == _DEFAULT
-    path = cache_dir() / "procedural-faces.bin"
-    recipe = settings | {"version": _version()}
-    if cache and (kept := disk.load(path, recipe)) is not None:
-        return _face_set(kept, nuisance)
+    if cache and (kept := load_cached()) is not None:
+        return kept
 
     who = torch.arange(identities).repeat_interleave(images)
     people = sample_identities(identities, seed)
@@ -96,8 +96,23 @@ def procedural_faces(
             bar.update(len(pictures[-1]))
     arrays = {"images": torch.cat(pictures), "identity": who, **_conditions(how)}
     if cache:
-        disk.save(path, arrays, recipe)
+        disk.save(cache_file(), arrays, _recipe())
     return _face_set(arrays, nuisance)
+
+
+def cache_file() -> Path:
+    """Where the rendered default set is kept."""
+    return cache_dir() / "procedural-faces.bin"
+
+
+def load_cached() -> FaceSet | None:
+    """The default set if it lies rendered and whole in `cache_file()`; None if not, with a warning if it is damaged."""
+    kept = disk.load(cache_file(), _recipe())
+    return None if kept is None else _face_set(kept, "full")
+
+
+def _recipe() -> dict[str, object]:
+    return _DEFAULT | {"version": _version()}
 
 
 def _version() -> str:

@@ -1,4 +1,4 @@
-"""Lesson 02 as a learner meets it: it runs from top to bottom, its sliders move, an exercise is solved and passes."""
+"""Lessons as a learner meets them: they run from top to bottom, sliders move, an exercise is solved and passes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytest.importorskip("playwright")
 
 from .jupyter import PICTURE, chromium, explorers, jupyter_lab, move, open_notebook, run_all, type_and_run
 
-LESSON = "02_prototypical_networks.ipynb"
+LESSONS = sorted(path.name for path in NOTEBOOKS.glob("[0-9]*.ipynb"))
 
 pytestmark = [
     pytest.mark.browser,
@@ -27,29 +27,29 @@ pytestmark = [
 
 
 @pytest.fixture
-def page(browser_path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def page(lesson: str, browser_path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The lesson, open in the learner's copy, with its kernel ready."""
     load_faces("procedural", progress=False)  # rendered once for all tests, not while the browser waits
     monkeypatch.setenv("METAFACE_HOME", str(tmp_path / "home"))
     home = prepare()
     with jupyter_lab(home, tmp_path) as address, chromium(browser_path) as page:
-        open_notebook(page, address, LESSON)
+        open_notebook(page, address, lesson)
         yield page
 
 
-def exercise() -> tuple[int, str]:
-    """The first exercise of the lesson: its place in the learner's notebook, and the cell as the solved one has it."""
-    solved = nbformat.read(NOTEBOOKS / "solutions" / LESSON, as_version=4)
+def exercise(lesson: str) -> tuple[int, str]:
+    """The first exercise of a lesson: its place in the learner's notebook, and the cell as the solved one has it."""
+    solved = nbformat.read(NOTEBOOKS / "solutions" / lesson, as_version=4)
     solutions = {cell.metadata.nbgrader.grade_id: cell.source for cell in solved.cells if "nbgrader" in cell.metadata}
-    lesson = nbformat.read(NOTEBOOKS / LESSON, as_version=4)
-    for number, cell in enumerate(lesson.cells):
+    for number, cell in enumerate(nbformat.read(NOTEBOOKS / lesson, as_version=4).cells):
         if cell.cell_type == "code" and "nbgrader" in cell.metadata and "check(" in cell.source:
             return number, solutions[cell.metadata.nbgrader.grade_id]
-    raise AssertionError(f"{LESSON} has no exercise")
+    raise AssertionError(f"{lesson} has no exercise")
 
 
-def test_lesson_02_runs_its_sliders_move_and_an_exercise_is_solved(page: Any) -> None:
-    number, solution = exercise()
+@pytest.mark.parametrize("lesson", LESSONS)
+def test_a_lesson_runs_its_sliders_move_and_an_exercise_is_solved(lesson: str, page: Any) -> None:
+    number, solution = exercise(lesson)
     run_all(page, seconds=240)
 
     found = explorers(page)
