@@ -39,7 +39,7 @@ def faces(args: argparse.Namespace) -> int:
     import torch
 
     from .faces import load_faces
-    from .figures import face_grid
+    from .figures import face_grid, png
 
     found = load_faces(args.set)
     people = found.identities
@@ -49,7 +49,7 @@ def faces(args: argparse.Namespace) -> int:
     figure = face_grid(torch.cat([row[:each] for row in rows]), columns=each)
     out = Path(args.out or f"{args.set.replace(':', '-').replace('/', '-')}.png")
     out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out, dpi=150)
+    out.write_bytes(png(figure))
     report = {"name": found.name, "images": len(found), "people": len(people), "shape": list(found.shape)}
     _say(args, report | {"synthetic": found.synthetic, "file": str(out)}, f"{found}\n{len(chosen)} people in {out}")
     return 0

@@ -18,6 +18,10 @@ SHAPE = (
     "mouth height", "upper lip", "lower lip", "jaws forward", "mouth tilt", "mouth corners", "ear size", "ear flare",
     "neck width",
 )  # fmt: skip
+# What moves the silhouette varies half as much as the rest: a face, not an outline, shall tell who it is.
+OUTLINE = (
+    "face length", "head width", "skull height", "skull depth", "ear size", "ear flare", "neck width", "jaw width",
+)  # fmt: skip
 HAIR = ("top", "side", "length", "fringe", "part", "curl", "wave", "recede")
 BROW = ("thickness", "arch", "height", "density", "gap", "tilt")
 EXPRESSIONS = ("neutral", "smile", "open mouth", "frown", "surprise")
@@ -179,6 +183,7 @@ def sample_identities(people: int, seed: int = 0) -> Identity:
         "eye opening": -0.4,
     }.items():
         shape[:, SHAPE.index(name)] += change * (age - 0.4)
+    shape[:, [SHAPE.index(name) for name in OUTLINE]] *= 0.5
 
     tone = uniform() * (len(_SKINS) - 1)
     table = torch.tensor(_SKINS)
@@ -294,7 +299,7 @@ def sample_nuisance(pictures: int, seed: int = 0, kind: str = "full") -> Nuisanc
         ),
         background=when("full", uniform(24), 0.5),
         gaze=when("full", normal(2) * torch.tensor([0.025, 0.008]), 0.0),
-        scale=when("full", torch.exp(0.05 * normal()), 1.0),
+        scale=when("full", torch.exp(0.10 * normal()), 1.0),
         shift=when("full", normal(2) * torch.tensor([0.07, 0.06]), 0.0),
         exposure=when("full", torch.exp(0.32 * normal()), 1.0),
         white=when("full", white, 1.0),
