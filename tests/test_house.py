@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import re
 import subprocess
@@ -157,3 +158,23 @@ def test_no_picture_is_committed(tracked: list[Path], repository: Path) -> None:
 
 def _text(file: Path) -> str:
     return file.read_text(encoding="utf-8", errors="replace")
+
+
+def test_the_readme_says_what_is_stored(repository: Path) -> None:
+    readme = (repository / "README.md").read_text(encoding="utf-8")
+    stored = [
+        json.loads((repository / "data" / "results" / f"protonet-lfw-{shots}shot.json").read_text()) for shots in (1, 4)
+    ]
+    rows = {"ProtoNet": None, "pixels, nearest class mean": "pixels", "local binary patterns": "lbp"}
+    for title, method in (rows | {"LDA on the base people": "lda"}).items():
+        figures = [result["baselines"][method] if method else result for result in stored]
+        cells = (f"{100 * f['accuracy']:.1f} ± {100 * f['ci95']:.1f} (± {100 * f['ci95_people']:.1f})" for f in figures)
+        assert f"| {title} | {' | '.join(cells)} |" in readme
+
+
+def test_the_readme_gives_a_lesson_the_minutes_that_it_says(repository: Path) -> None:
+    readme = (repository / "README.md").read_text(encoding="utf-8")
+    listed = dict(re.findall(r"^\| (\d\d) \|.*?\| (\d+) \|", readme, re.MULTILINE))
+    sources = sorted((repository / "notebooks" / "source").glob("[0-9]*.py"))
+    said = {file.name[:2]: re.findall(r"\*\*Time\*\* (\d+) minutes", file.read_text())[0] for file in sources}
+    assert listed == said
