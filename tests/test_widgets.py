@@ -48,7 +48,7 @@ def noise(people: int = 24, each: int = 8) -> FaceSet:
 @pytest.fixture(scope="module")
 def explorers() -> dict[ModuleType, Any]:
     """Each explorer's module, with data for it."""
-    nets = {step: ProtoNet(Conv4(1, 16, width=8, depth=2, seed=step)).eval() for step in STEPS}
+    nets = {step: ProtoNet(Conv4(1, 16, width=8, depth=2, seed=step), temperature=4).eval() for step in STEPS}
     return {
         episode_explorer: conditioned_faces(),
         leak_explorer: leak_explorer.leak_experiment(noise(), people=12, episodes=40),
@@ -269,7 +269,7 @@ def test_queries_lie_in_the_region_of_their_prediction(
     v = embedding_explorer.view(state, explorers[embedding_explorer], resolution=10)
     assert (torch.cdist(v.queries, v.centres).argmin(1) == v.predicted).all()
     in_plane = torch.cdist(v.grid.flatten(0, 1), v.centres) ** power
-    wanted = (-in_plane).softmax(-1).unflatten(0, (10, 10))
+    wanted = (-in_plane / 2**power).softmax(-1).unflatten(0, (10, 10))  # d²/4 = (d/2)²: the same units for both
     torch.testing.assert_close(v.probability, wanted, rtol=1e-3, atol=1e-4)
 
 
