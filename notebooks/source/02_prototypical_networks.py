@@ -654,7 +654,7 @@ net.float()
 embedding_explorer.explore(snapshots, novel.of(novel.identities[:30]))
 
 # %% [markdown]
-# <details><summary>What you may have seen</summary>1. Hardly: the queries of all three lie in one heap, and so do most frames' colours go wrong. 2. The prototypes: each moves from its one photo to the middle of its person's points. A bad photo has less say, and accuracy over 100 episodes rises. 3. No frame changes, and neither does the accuracy; the shading and the loss do.</details>
+# <details><summary>What you may have seen</summary>1. Hardly: the queries of all three lie in one heap, and many frames have the wrong colour. 2. The prototypes: each moves from its one photo to the middle of its person's points. A bad photo has less say, and accuracy over 100 episodes rises. 3. No frame changes, and neither does the accuracy; the shading and the loss do.</details>
 
 # %% [markdown]
 # The answer to the third question, measured instead of seen: one embedding, the same episodes, both distances. Same people, other losses.
