@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from urllib.error import URLError
 
@@ -112,6 +113,23 @@ def test_without_network_and_cache_the_error_says_what_to_run(
     monkeypatch.setattr(f"sklearn.datasets.{fetcher}", offline)
     with pytest.raises(MetaFaceError, match=rf"no route to host.*metaface faces {name}.*SCIKIT_LEARN_DATA"):
         load_faces(name)
+
+
+def test_data_that_only_their_owner_may_write_are_read_through_links(
+    sklearn_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sklearn.datasets import fetch_lfw_people
+
+    def only_where_it_may_write(data_home: Path | None, **options: object) -> object:
+        if data_home is None:
+            raise OSError(errno.EROFS, "Read-only file system", "joblib")
+        return fetch_lfw_people(data_home=data_home, download_if_missing=False, **options)
+
+    monkeypatch.setenv("SCIKIT_LEARN_DATA", str(sklearn_data))
+    monkeypatch.setenv("METAFACE_CACHE", str(tmp_path))
+    monkeypatch.setattr("sklearn.datasets.fetch_lfw_people", only_where_it_may_write)
+    for _ in range(2):  # the links are there already the second time
+        assert len(load_faces("lfw").identities) > 100
 
 
 def test_an_unknown_set_is_answered_with_the_nearest() -> None:

@@ -5,6 +5,7 @@ The data cards in `data/` say where each set comes from and what it must not be 
 
 from __future__ import annotations
 
+import errno
 import warnings
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from ..errors import MetaFaceError
+from ..paths import cache_dir
 from .faceset import FaceSet
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".pgm", ".gif")
@@ -29,7 +31,7 @@ def olivetti() -> FaceSet:
     """
     from sklearn.datasets import fetch_olivetti_faces
 
-    bunch = _fetch("olivetti", fetch_olivetti_faces)
+    bunch = _fetch("olivetti", lambda data_home: fetch_olivetti_faces(data_home=data_home))
     images = torch.from_numpy((bunch.images * 255).round().astype(np.uint8))[:, None]
     return FaceSet(images, torch.from_numpy(bunch.target.astype(np.int64)), name="olivetti")
 
@@ -43,7 +45,8 @@ def lfw(min_images: int = 5) -> FaceSet:
 
     bunch = _fetch(
         "lfw",
-        lambda: fetch_lfw_people(
+        lambda data_home: fetch_lfw_people(
+            data_home=data_home,
             min_faces_per_person=min_images,
             slice_=(LFW_ROWS, LFW_COLUMNS),
             resize=LFW_SIZE / (LFW_ROWS.stop - LFW_ROWS.start),
@@ -60,13 +63,31 @@ def _fetch(name: str, fetch):  # type: ignore[no-untyped-def]  # scikit-learn's 
     from sklearn.datasets import get_data_home
 
     try:
-        return fetch()
+        try:
+            return fetch(None)
+        except OSError as error:
+            if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
+                raise
+            return fetch(_linked_home(Path(get_data_home())))
     except Exception as error:  # network, disk, checksum, unpickling: all end in the same advice
         raise MetaFaceError(
             f"The faces '{name}' are not in scikit-learn's cache ({get_data_home()}) and could not be fetched"
             f" ({type(error).__name__}: {error}). With a network, run: metaface faces {name}. Without one, copy the"
             " cache from a machine that has it and set SCIKIT_LEARN_DATA to its folder, or use --faces procedural."
         ) from error
+
+
+def _linked_home(home: Path) -> Path:
+    """A data home that can be written, with links to what lies in `home`: scikit-learn writes beside what it reads, and
+    the data of a class often lie where only their owner may write."""
+    linked = cache_dir() / "scikit_learn_data"
+    for file in (*home.glob("*.pkz"), *home.glob("lfw_home/lfw*"), *home.glob("lfw_home/*.txt")):
+        link = linked / file.relative_to(home)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        if not link.exists():
+            link.unlink(missing_ok=True)  # one that leads nowhere any more
+            link.symlink_to(file)
+    return linked
 
 
 def folder(path: str | Path, size: int = 64) -> FaceSet:
