@@ -94,7 +94,7 @@ class EpisodeSampler:
         if everyone < self.ways:
             return MetaFaceError(
                 f"{self.ways}-way episodes need {self.ways} people, but '{self.faces.name}' has {everyone}."
-                f" Lower ways to at most {everyone}."
+                f" Lower ways to at most {everyone}, or add people."
             )
         need, advice = f"{self.shots} + {self.queries} images (shots + queries)", "Lower shots, queries or ways."
         if support_where or query_where:
@@ -102,7 +102,10 @@ class EpisodeSampler:
             advice = "Lower shots, queries or ways, or widen the conditions."
         else:
             counts = self.faces.identity.unique(return_counts=True)[1].sort(descending=True).values
-            advice += f" With {self.ways} ways, shots + queries can be at most {int(counts[self.ways - 1])} here."
+            most = int(counts[self.ways - 1])
+            advice += f" With {self.ways} ways, shots + queries can be at most {most} here."
+            if most < 2:  # an episode cannot be smaller
+                advice = f"Add images: {self.ways} people need at least 2 each, one to learn from and one to ask about."
         return MetaFaceError(
             f"{self.ways}-way episodes need {self.ways} people with {need}, but only {self.people} of the {everyone}"
             f" people of '{self.faces.name}' have as many. {advice}"

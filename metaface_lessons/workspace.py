@@ -2,7 +2,8 @@
 
 A lesson that is not there yet is copied. A lesson that the learner has not touched since is refreshed when the course
 has a newer one. A lesson that they have touched stays as it is; `reset` saves it and brings the course's one back. The
-glossary, to which lessons link, is treated alike. The
+glossary, to which lessons link, is treated alike. Outputs are left out of the copy: a lesson asks for a prediction
+before its figure. The
 file `.lessons.json` holds the checksum of each lesson as it was copied: what differs from it has been touched.
 """
 
@@ -28,7 +29,7 @@ def prepare() -> Path:
     try:
         for file in (*_course().values(), *paths.NOTEBOOKS.glob("*.md")):
             theirs = home / file.name
-            if not theirs.exists() or _checksum(theirs) == copied.get(file.name):
+            if not theirs.exists() or _checksum(theirs.read_bytes()) == copied.get(file.name):
                 _copy(file, copied)
     except OSError as error:
         raise MetaFaceError(
@@ -45,7 +46,7 @@ def waiting() -> list[str]:
         number
         for number, lesson in _course().items()
         if (home / lesson.name).exists()
-        and _checksum(lesson) not in (copied.get(lesson.name), _checksum(home / lesson.name))
+        and _checksum(_content(lesson)) not in (copied.get(lesson.name), _checksum((home / lesson.name).read_bytes()))
     ]
 
 
@@ -62,7 +63,7 @@ def reset(lesson: str) -> tuple[Path, Path | None]:
         raise unknown("lesson", lesson, lessons)
     source = lessons[number]
     theirs = paths.home_dir() / source.name
-    saved = _save(theirs) if theirs.exists() and _checksum(theirs) != _checksum(source) else None
+    saved = _save(theirs) if theirs.exists() and theirs.read_bytes() != _content(source) else None
     return _copy(source, _copied()), saved
 
 
@@ -104,9 +105,9 @@ def _copied() -> dict[str, str]:
 
 def _copy(file: Path, copied: dict[str, str]) -> Path:
     theirs = paths.home_dir() / file.name
-    content = file.read_bytes()
+    content = _content(file)
     paths.write_atomically(theirs, content)  # before the manifest: a crash in between only makes it count as touched
-    copied[file.name] = hashlib.sha256(content).hexdigest()
+    copied[file.name] = _checksum(content)
     paths.write_atomically(_manifest(), json.dumps(copied, indent=1, sort_keys=True).encode())
     return theirs
 
@@ -127,5 +128,16 @@ def _save(theirs: Path) -> Path:
     raise MetaFaceError(f"{folder} holds too many copies of {theirs.name}. Remove some.")
 
 
-def _checksum(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _content(file: Path) -> bytes:
+    """A file of the course as learners get it: of a notebook, what is to be run, and not what came of it."""
+    if file.suffix != ".ipynb":
+        return file.read_bytes()
+    notebook = json.loads(file.read_bytes())
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            cell |= {"outputs": [], "execution_count": None}
+    return (json.dumps(notebook, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def _checksum(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

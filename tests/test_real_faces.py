@@ -44,9 +44,14 @@ def test_a_folder_of_mixed_sizes_kinds_and_broken_files(tmp_path: Path) -> None:
     (tmp_path / "Bo" / "broken.jpg").write_bytes(b"\xff\xd8no picture")
     whole = (tmp_path / "Ann" / "a.jpg").read_bytes()
     (tmp_path / "Bo" / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "Ann" / "phone.HEIC").write_bytes(b"another format")
+    picture(tmp_path / "loose.png")
     (tmp_path / "Bo" / "notes.txt").write_text("not an image")
     (tmp_path / "Empty").mkdir()
-    with pytest.warns(UserWarning, match=r"skipped 2 files .*broken\.jpg.*cut\.jpg"):
+    with pytest.warns(
+        UserWarning,
+        match=r"skipped, 4: loose\.png \(in no.*phone\.HEIC \(save it as jpg\).*broken\.jpg.*cut\.jpg",
+    ):
         faces = load_faces(f"folder:{tmp_path}")
     assert (faces.shape, faces.identity.tolist(), faces.names) == ((3, 64, 64), [0, 0, 1, 1], ("Ann", "Bo"))
 
@@ -89,14 +94,14 @@ def test_sixteen_bits_come_out_as_eight(tmp_path: Path) -> None:
 def test_folders_that_cannot_be_used_say_why(tmp_path: Path) -> None:
     with pytest.raises(MetaFaceError, match="no folder"):
         load_faces(f"folder:{tmp_path / 'none'}")
-    with pytest.raises(MetaFaceError, match=r"of 0 people.*one sub-folder per person"):
+    with pytest.raises(MetaFaceError, match=r"of nobody.*one sub-folder per person"):
         load_faces(f"folder:{tmp_path}")
     picture(tmp_path / "Ann" / "a.jpg")
-    with pytest.raises(MetaFaceError, match="of 1 people"):
+    with pytest.raises(MetaFaceError, match="of one person"):
         load_faces(f"folder:{tmp_path}")
     (tmp_path / "Bo").mkdir()
     (tmp_path / "Bo" / "b.jpg").write_bytes(b"broken")
-    with pytest.warns(UserWarning, match="skipped 1"), pytest.raises(MetaFaceError, match="of 1 people"):
+    with pytest.warns(UserWarning, match="skipped, 1"), pytest.raises(MetaFaceError, match="of one person"):
         load_faces(f"folder:{tmp_path}")
     with pytest.raises(MetaFaceError, match="needs the path"):
         load_faces("folder:")

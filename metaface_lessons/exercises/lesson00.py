@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..faces.faceset import FaceSet
-from .core import exercise, expect, right_answer, wrong_answer
+from .core import compact, exercise, expect, right_answer, wrong_answer
 
 # ------------------------------------------------------------------------------------------------------------- chance
 
@@ -100,7 +100,7 @@ def _(answer: Callable[[Tensor], Tensor]) -> None:
     expect(
         answer(image),
         centred / x.std(unbiased=False),
-        case=f"For the image {image.tolist()}",
+        case=f"For the image {compact(image)}",
         tolerance=1e-4,
         slips={
             "The mean is gone, but the contrast is still there: divide by the standard deviation.": centred,
@@ -218,6 +218,7 @@ def _(answer: Callable[[FaceSet], int]) -> None:
         4,
         case=f"For yaw {[int(y) for y in YAW]} and masks {MASKED}",
         slips={
+            "That is the mask, with one True or False per image. How many are True?": frontal & bare,
             "That counts the masked ones, too: nothing may cover the face.": int(frontal.sum()),
             "That counts every bare face, however it is turned.": int(bare.sum()),
             "That counts all images. `where` chooses; it does not change `faces`.": len(faces),
@@ -244,6 +245,11 @@ def _(faces):
 def _(faces):
     yaw, occluder = faces.conditions["yaw"], faces.conditions["occluder"]
     return ((yaw.abs() <= 15) & (occluder == faces.levels["occluder"].index("none"))).sum()
+
+
+@wrong_answer("start.frontal", hint="How many are True")
+def _(faces):
+    return faces.where(yaw=(-15, 15), occluder="none")
 
 
 @wrong_answer("start.frontal", hint="counts the masked ones")

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..faces.faceset import FaceSet
-from .core import Wrong, exercise, expect, right_answer, wrong_answer
+from .core import Wrong, compact, exercise, expect, right_answer, wrong_answer
 
 # ------------------------------------------------------------------------------------------------------------ relabel
 
@@ -35,7 +35,7 @@ def _(answer: Callable[[Tensor, Tensor], Tensor]) -> None:
     expect(
         answer(identity, people),
         torch.tensor([0, 0, 1, 2, 2]),
-        case=f"With identity {identity.tolist()} and people {people.tolist()}",
+        case=f"With identity {compact(identity)} and people {compact(people)}",
         slips={
             "You number the people by size. Label n is the person at place n of `people`.": torch.tensor(
                 [2, 2, 0, 1, 1]
@@ -52,7 +52,7 @@ def _(answer: Callable[[Tensor, Tensor], Tensor]) -> None:
     expect(
         answer(identity, people),
         torch.tensor([2, 1, 0, 1]),
-        case=f"With identity {identity.tolist()} and people {people.tolist()}",
+        case=f"With identity {compact(identity)} and people {compact(people)}",
         slips={
             "You number the people in the order in which their images come. `people` gives the order.": torch.tensor(
                 [0, 1, 2, 1]
@@ -135,11 +135,12 @@ def _(answer: Callable[[Tensor], tuple[float, float]]) -> None:
     expect(
         answer(accuracies),
         (mean, right),
-        case=f"With accuracies {accuracies.tolist()}",
+        case=f"With accuracies {compact(accuracies)}",
         slips={
             "That is the spread of single episodes. The mean of E of them varies less: divide by √E.": (mean, 1.96 * s),
             "That is the standard error; the 95% interval is 1.96 of them.": (mean, s / math.sqrt(e)),
             "Divide by the *root* of E, not by E.": (mean, 1.96 * s / e),
+            "You took 2 standard errors; (1.14) takes 1.96.": (mean, 2 * s / math.sqrt(e)),
             "That deviation divides by E. The mean was estimated from the same numbers, so (1.13) divides by E − 1.": (
                 mean,
                 1.96 * biased / math.sqrt(e),
@@ -192,6 +193,11 @@ def _(accuracies):
     return accuracies.mean(), accuracies.std() / len(accuracies) ** 0.5
 
 
+@wrong_answer("evaluation.interval", hint="takes 1.96")
+def _(accuracies):
+    return accuracies.mean(), 2 * accuracies.std() / len(accuracies) ** 0.5
+
+
 @wrong_answer("evaluation.interval", hint="by the *root* of E")
 def _(accuracies):
     return accuracies.mean(), 1.96 * accuracies.std() / len(accuracies)
@@ -222,9 +228,9 @@ def _(accuracies):
 
 
 def _two_classes() -> tuple[Tensor, Tensor, Tensor]:
-    support = torch.tensor([[0.0, 0.0], [4.0, 0.0], [9.0, 1.0], [9.0, 3.0]])
-    query = torch.tensor([[1.0, 1.0], [8.0, 1.8], [5.0, 0.0], [7.0, 1.9]])
-    return support, torch.tensor([1, 1, 0, 0]), query
+    support = torch.tensor([[0.0, 0.0], [9.0, 1.0], [4.0, 0.0], [9.0, 3.0]])
+    query = torch.tensor([[1.0, 1.0], [8.0, 1.8], [5.0, 2.5], [7.0, 1.9]])
+    return support, torch.tensor([1, 0, 1, 0]), query
 
 
 @exercise(
@@ -241,11 +247,13 @@ def _two_classes() -> tuple[Tensor, Tensor, Tensor]:
 )
 def _(answer: Callable[[Tensor, Tensor, Tensor, int], Tensor]) -> None:
     support, labels, query = _two_classes()
+    in_order = torch.cdist(query, support.unflatten(0, (2, -1)).mean(1))
     expect(
         answer(support, labels, query, 2),
         torch.tensor([1, 0, 1, 0]),
-        case=f"With support {support.tolist()}, labels {labels.tolist()}, query {query.tolist()}",
+        case=f"With support {compact(support)}, labels {compact(labels)}, query {compact(query)}",
         slips={
+            "You take the support images in their order. Let `labels` say whose each is.": in_order.argmin(1),
             "That is the *farthest* mean: the distance is to be small, so argmin.": torch.tensor([0, 1, 0, 1]),
             "Those are the distances; return the label of the smallest, one per query.": torch.cdist(
                 query, torch.stack([support[labels == n].mean(0) for n in range(2)])
@@ -262,7 +270,7 @@ def _(answer: Callable[[Tensor, Tensor, Tensor, int], Tensor]) -> None:
     expect(
         answer(support, labels, query, 2),
         torch.tensor([1, 1, 0]),
-        case=f"With support {support.tolist()}, labels {labels.tolist()}, query {query.tolist()}",
+        case=f"With support {compact(support)}, labels {compact(labels)}, query {compact(query)}",
         slips={
             "That is the nearest single support image's label. (1.15) averages each class first.": torch.tensor(
                 [0, 1, 0]
@@ -278,6 +286,9 @@ def _(answer: Callable[[Tensor, Tensor, Tensor, int], Tensor]) -> None:
         case="With three images of one person and one of another",
         slips={
             "You divide every class by the same number, or not at all; each has its own count.": torch.tensor([1, 1]),
+            "You compare with the sums of the classes; divide each by how many images it has.": torch.cdist(
+                query, torch.stack([support[labels == n].sum(0) for n in range(2)])
+            ).argmin(1),
         },
     )
 
@@ -329,6 +340,11 @@ def _(support, labels, query, ways):
     return torch.cdist(query, means).argmin(dim=0)
 
 
+@wrong_answer("baselines.nearest_mean", hint="in their order")
+def _(support, labels, query, ways):
+    return torch.cdist(query, support.view(ways, -1, support.shape[1]).mean(1)).argmin(dim=1)
+
+
 @wrong_answer("baselines.nearest_mean", hint="by the same number")
 def _(support, labels, query, ways):
     sums = torch.stack([support[labels == n].sum(dim=0) for n in range(ways)])
@@ -369,6 +385,13 @@ def _(answer: Callable[[Tensor, float, int], tuple[Tensor, Tensor]]) -> None:
     if people != 6:
         swapped = " Is it the other way round? The training mask comes first." if people == 14 else ""
         raise Wrong(f"{case}:\n  got     {people} people in the test set\n  wanted  6, that is 0.3 · 20.{swapped}")
+    few = torch.arange(12).repeat(2)
+    _, some = _masks(answer(few, 0.3, 0), few, "With 24 images of 12 people, fraction = 0.3 and seed = 0")
+    if (people := len(set(few[some].tolist()))) != 4:
+        raise Wrong(
+            f"With 12 people and fraction = 0.3:\n  got     {people} people in the test set\n  wanted  4, that is 3.6,"
+            " *rounded*: `int` cuts off."
+        )
     again = _masks(answer(identity, 0.3, 0), identity, case)
     if not bool((again[1] == test).all()):
         raise Wrong(
@@ -415,7 +438,14 @@ def _(identity, fraction, seed):
 def _(identity, fraction, seed):
     people, number = identity.unique(return_inverse=True)
     rank = torch.rand(len(people), generator=torch.Generator().manual_seed(seed)).argsort().argsort()
-    test = (rank < int(fraction * len(people)))[number]
+    test = (rank < round(fraction * len(people)))[number]
+    return ~test, test
+
+
+@wrong_answer("faces.split_by_identity", hint="*rounded*")
+def _(identity, fraction, seed):
+    people = identity.unique()
+    test = torch.isin(identity, people[_order(len(people), seed)][: int(fraction * len(people) + 1e-9)])
     return ~test, test
 
 
@@ -497,7 +527,7 @@ def _(answer: Callable[[FaceSet, FaceSet], Tensor]) -> None:
     expect(
         answer(train, test),
         torch.tensor([5, 8]),
-        case=f"With train.identity {train.identity.tolist()} and test.identity {test.identity.tolist()}",
+        case=f"With train.identity {compact(train.identity)} and test.identity {compact(test.identity)}",
         slips={
             "That lists a person once per image. Name each once: `identities` does.": torch.tensor([8, 5, 5, 8]),
             "That lists the training images of the shared people; name each person once.": torch.tensor([8, 8, 5, 5]),

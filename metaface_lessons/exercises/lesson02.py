@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .core import Wrong, exercise, expect, right_answer, wrong_answer
+from .core import Wrong, compact, exercise, expect, right_answer, wrong_answer
 
 Pair = tuple[Tensor, Tensor]
 
@@ -52,7 +52,7 @@ def _(answer: Callable[[Tensor, Tensor, int], Tensor]) -> None:
     expect(
         answer(points, torch.tensor([0, 0, 1, 1]), 2),
         classes,
-        case=f"With points {points.tolist()} and labels [0, 0, 1, 1]",
+        case=f"With points {compact(points)} and labels [0, 0, 1, 1]",
         slips={
             "That is the sum of each class. Divide it by the number of its examples.": 2 * classes,
             "You divide by the size of the whole support set; each class is divided by its own count.": classes / 2,
@@ -68,7 +68,7 @@ def _(answer: Callable[[Tensor, Tensor, int], Tensor]) -> None:
     expect(
         answer(points, labels, 2),
         torch.stack([inner, outer]),
-        case=f"With the same points, but labels {labels.tolist()}",
+        case=f"With the same points, but labels {compact(labels)}",
         slips={
             "You take the points in order, as if the classes came one after the other. Let `labels` decide.": classes,
             "Right means in the wrong rows: row k is of the label k, not of the k-th label that turns up.": torch.stack(
@@ -83,7 +83,7 @@ def _(answer: Callable[[Tensor, Tensor, int], Tensor]) -> None:
     expect(
         result,
         torch.stack([points[r].mean(0) for r in rows]),
-        case=f"With labels {labels.tolist()}, a class of 2, one of 1 and one of 3 examples",
+        case=f"With labels {compact(labels)}, a class of 2, one of 1 and one of 3 examples",
         slips={
             "You divide every class by the same number, but these have 2, 1 and 3 examples.": torch.stack(
                 [points[r].sum(0) / 2 for r in rows]
@@ -194,7 +194,7 @@ def _(answer: Callable[[Tensor, Tensor], Tensor]) -> None:
     expect(
         answer(a, b),
         torch.tensor([[1.0, 32.0], [2.0, 13.0], [9.0, 10.0]]),
-        case=f"With a = {a.tolist()} and b = {b.tolist()}",
+        case=f"With a = {compact(a)} and b = {compact(b)}",
         slips={
             "That is the distance; its square is asked for: leave out the square root.": _squared(a, b).sqrt(),
             "That adds absolute differences, the city-block distance. Square them.": difference.abs().sum(-1),
@@ -332,13 +332,14 @@ def _(answer: Callable[[Tensor, Tensor], Tensor]) -> None:
     expect(
         answer(distances, labels),
         float(wanted),
-        case=f"With distances {distances.tolist()} and labels {labels.tolist()}",
+        case=f"With distances {compact(distances)} and labels {compact(labels)}",
         slips={
             "The sign is lost: the logits are minus the distances. This rewards a far prototype.": float(
                 F.cross_entropy(distances, labels)
             ),
             "That is the mean log-probability. The loss is minus that, so that less is better.": -float(wanted),
             "That is the sum over the queries; take the mean.": 3 * float(wanted),
+            "That is the loss of each query; take their mean.": -each[rows, labels],
             "Your softmax runs over the queries (axis 0). Over the prototypes do probabilities sum to 1.": float(
                 -(-distances).log_softmax(0)[rows, labels].mean()
             ),
@@ -362,11 +363,11 @@ def _(answer: Callable[[Tensor, Tensor], Tensor]) -> None:
     result = answer(far, torch.tensor([1, 0]))
     if not math.isfinite(float(result)):
         raise Wrong(
-            f"With distances {far.tolist()} and labels [1, 0]:\n  got     {float(result)}\n  wanted  50.35\n"
+            f"With distances {compact(far)} and labels [1, 0]:\n  got     {compact(float(result))}\n  wanted  50.35\n"
             "exp(−2000) is rounded to 0, and 0 has no logarithm. Use `log_softmax`, or subtract the smallest distance"
             " of each row first."
         )
-    expect(result, 50 + math.log(2) / 2, case=f"With large distances, {far.tolist()}, and labels [1, 0]")
+    expect(result, 50 + math.log(2) / 2, case=f"With large distances, {compact(far)}, and labels [1, 0]")
 
     distances = _normal(4, 3).square().requires_grad_()
     labels = torch.tensor([2, 0, 1, 0])
@@ -405,6 +406,11 @@ def _(distances: Tensor, labels: Tensor) -> Tensor:
 def _(distances: Tensor, labels: Tensor) -> Tensor:
     d = distances - distances.min(dim=1, keepdim=True).values
     return torch.stack([d[q, y] + (-d[q]).exp().sum().log() for q, y in enumerate(labels)]).mean()
+
+
+@wrong_answer("protonet.loss", hint="loss of each query")
+def _(distances: Tensor, labels: Tensor) -> Tensor:
+    return F.cross_entropy(-distances, labels, reduction="none")
 
 
 @wrong_answer("protonet.loss", hint="sign is lost")
@@ -479,7 +485,7 @@ def _(answer: Callable[[Tensor], Pair]) -> None:
     expect(
         answer(c),
         (2 * c, -length2),
-        case=f"With prototypes {c.tolist()}",
+        case=f"With prototypes {compact(c)}",
         slips={
             "The weight is 2c, not c: the middle term of −‖f − c‖² is +2c·f.": (c, -length2),
             "This decides alike, but its logits are half as large, so its probabilities are less sure. The logits are"
@@ -498,6 +504,8 @@ def _(answer: Callable[[Tensor], Pair]) -> None:
             ),
             "The bias is minus the squared length of c itself, not of 2c.": (2 * c, -4 * length2),
             "Return the weight first, then the bias.": (-length2, 2 * c),
+            "That is the weight alone; return the bias, too.": 2 * c,
+            "That is the bias alone; return the weight, too.": -length2,
             "Half of that: the weight is 2c, the bias −‖c‖².": (4 * c, -2 * length2),
         },
     )
@@ -526,6 +534,11 @@ def _(prototypes: Tensor) -> list[Tensor]:
 @right_answer("protonet.linear_head")
 def _(prototypes: Tensor) -> Pair:
     return 2 * prototypes, -(prototypes @ prototypes.T).diagonal()
+
+
+@wrong_answer("protonet.linear_head", hint="weight alone")
+def _(prototypes: Tensor) -> Tensor:
+    return 2 * prototypes
 
 
 @wrong_answer("protonet.linear_head", hint="is 2c, not c")
@@ -598,7 +611,7 @@ def _(answer: Callable[[Tensor], Tensor]) -> None:
     expect(
         answer(points),
         torch.full((2,), 0.5**0.5),
-        case=f"With points {points.tolist()}",
+        case=f"With points {compact(points)}",
         slips={
             "The point [10, 0] counts ten times as much as [0, 1], though the cosine sees directions alone: scale the"
             " points to length 1 before you average.": F.normalize(points.mean(0), dim=0),
@@ -618,7 +631,7 @@ def _(answer: Callable[[Tensor], Tensor]) -> None:
     expect(
         answer(points),
         unit.sum(0) / unit.sum(0).norm(),
-        case=f"With points {points.tolist()}",
+        case=f"With points {compact(points)}",
         slips={
             "You scale the columns to length 1; it is the rows that are points.": F.normalize(
                 F.normalize(points, dim=0).mean(0), dim=0

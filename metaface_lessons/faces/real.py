@@ -18,7 +18,8 @@ from ..errors import MetaFaceError
 from ..paths import cache_dir
 from .faceset import FaceSet
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".pgm", ".gif")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".pgm", ".gif", ".bmp", ".tif", ".tiff", ".webp")
+UNREADABLE = (".heic", ".heif", ".avif", ".raw", ".dng")  # pictures, but Pillow alone cannot read them
 
 # The one crop of LFW that every method of the course sees: rows and columns of the 250×250 picture, then the size.
 LFW_ROWS, LFW_COLUMNS, LFW_SIZE = slice(62, 198), slice(57, 193), 48
@@ -91,10 +92,11 @@ def _linked_home(home: Path) -> Path:
 
 
 def folder(path: str | Path, size: int = 64) -> FaceSet:
-    """Your own faces: one sub-folder per person, holding jpg, png, pgm or gif images.
+    """Your own faces: one sub-folder per person, holding images (`SUFFIXES`).
 
-    Each image is cut to its central square and scaled to `size`×`size`, RGB. Files that cannot be read are skipped,
-    and named in one warning. Raises `MetaFaceError` if the folder is missing or fewer than two people remain.
+    Each image is cut to its central square and scaled to `size`×`size`, RGB. Pictures that cannot be read, or that lie
+    outside the sub-folders, are skipped, and named in one warning. Raises `MetaFaceError` if the folder is missing or
+    fewer than two people remain.
     """
     root = Path(path).expanduser()
     if not root.is_dir():
@@ -102,10 +104,15 @@ def folder(path: str | Path, size: int = 64) -> FaceSet:
     images: list[Tensor] = []
     identity: list[int] = []
     names: list[str] = []
-    skipped: list[str] = []
+    skipped = [
+        f"{file.name} (in no person's folder)" for file in sorted(root.iterdir()) if file.suffix.lower() in SUFFIXES
+    ]
     for person in sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")):
         found = []
-        for file in sorted(entry for entry in person.rglob("*") if entry.suffix.lower() in SUFFIXES):
+        for file in sorted(entry for entry in person.rglob("*") if entry.suffix.lower() in SUFFIXES + UNREADABLE):
+            if file.suffix.lower() in UNREADABLE:
+                skipped.append(f"{file.relative_to(root)} (save it as jpg)")
+                continue
             try:
                 found.append(_read(file, size))
             except (OSError, UnidentifiedImageError, ValueError, Image.DecompressionBombError) as error:
@@ -116,11 +123,11 @@ def folder(path: str | Path, size: int = 64) -> FaceSet:
             images += found
     if skipped:
         listed = ", ".join(skipped[:10]) + (f" and {len(skipped) - 10} more" if len(skipped) > 10 else "")
-        warnings.warn(f"{root}: skipped {len(skipped)} files that cannot be read: {listed}.", stacklevel=2)
+        warnings.warn(f"{root}: pictures skipped, {len(skipped)}: {listed}.", stacklevel=2)
     if len(names) < 2:
         raise MetaFaceError(
-            f"{root} has readable images ({', '.join(SUFFIXES)}) of {len(names)} people, but a face set needs at least"
-            " two. Expected one sub-folder per person, with that person's images in it."
+            f"{root} has readable images ({', '.join(SUFFIXES)}) of {'one person' if names else 'nobody'}, but a face"
+            " set needs at least two people. Expected one sub-folder per person, with that person's images in it."
         )
     return FaceSet(torch.stack(images), torch.tensor(identity), names=tuple(names), name=f"folder:{root.name}")
 
