@@ -7,11 +7,13 @@ import json
 import platform
 import subprocess
 import sys
+import warnings
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
 
+from . import __version__
 from .errors import MetaFaceError
 
 # Imports of torch and of what needs it stand inside the commands: `metaface doctor` must run where torch is missing.
@@ -26,7 +28,7 @@ def lab(args: argparse.Namespace) -> int:
         print(
             f"The course has a newer version of {', '.join(newer)}, which you have worked on: metaface reset brings it."
         )
-    return subprocess.call(workspace.lab_command(args.arguments), cwd=folder, env=workspace.lab_environment())
+    return subprocess.call(workspace.lab_command(args.passed_on), cwd=folder, env=workspace.lab_environment())
 
 
 def doctor(args: argparse.Namespace) -> int:
@@ -69,9 +71,15 @@ def train(args: argparse.Namespace) -> int:
         settings, out, steps=steps, seconds=seconds, patience=args.patience, progress=not (args.json or args.quiet)
     )
     report = {"run": str(out), "steps": trained.steps, "seconds": round(trained.seconds, 1), "stopped": trained.stopped}
-    text = f"{trained.steps} steps in {trained.seconds:.0f} s, ended by {trained.stopped}. Stored in {out}."
-    if trained.stopped == "interrupted":
-        text += " The same command goes on from there."
+    why = {
+        "steps": "as many as were asked for",
+        "seconds": "the time is up",
+        "patience": "validation got no better",
+        "interrupted": "interrupted; the same command goes on from there",
+    }[trained.stopped]
+    text = f"{trained.steps} steps in {trained.seconds:.0f} s ({why}). Stored in {out}."
+    if trained.steps == trained.resumed_at:
+        text = f"Nothing to do: {text} Ask for more steps or seconds, or train into another folder with --out."
     _say(args, report, text)
     return 130 if trained.stopped == "interrupted" else 0
 
@@ -125,8 +133,24 @@ def reset(args: argparse.Namespace) -> int:
 
     restored, saved = workspace.reset(args.lesson)
     kept = f"Yours is kept as {saved}." if saved else "There was none of yours to keep."
-    _say(args, {"restored": str(restored), "saved": str(saved) if saved else None}, f"{restored} is as new. {kept}")
+    _say(
+        args,
+        {"restored": str(restored), "saved": str(saved) if saved else None},
+        f"{restored} is as new. {kept} Your points stay.",
+    )
     return 0
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    """A warning as a line that is read, without the place in our code that issued it."""
+    print(f"metaface: warning: {message}", file=sys.stderr)
+
+
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Says the defaults of options that have one."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default is None else super()._get_help_string(action)
 
 
 def _say(args: argparse.Namespace, report: Any, text: str) -> None:
@@ -135,6 +159,7 @@ def _say(args: argparse.Namespace, report: Any, text: str) -> None:
 
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="metaface", description="Meta-learning for face recognition, from scratch.")
+    top.add_argument("--version", action="version", version=f"metaface {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def add(function: Any, text: str, example: str, as_json: bool = True) -> argparse.ArgumentParser:
@@ -143,15 +168,15 @@ def parser() -> argparse.ArgumentParser:
             help=text,
             description=text,
             epilog=f"example: {example}",
-            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+            formatter_class=_Help,
         )
         sub.set_defaults(function=function, json=False)
         if as_json:
             sub.add_argument("--json", action="store_true", help="print JSON, for programs")
         return sub
 
-    sub = add(lab, "Open JupyterLab at your copy of the lessons.", "metaface lab", as_json=False)
-    sub.add_argument("arguments", nargs=argparse.REMAINDER, help="passed on to jupyter lab, such as --no-browser")
+    text = "Open JupyterLab at your copy of the lessons. Other options are passed on to it, such as --no-browser."
+    add(lab, text, "metaface lab --no-browser --port=8899", as_json=False)
 
     sub = add(doctor, "Say what runs here, and the one-line fix of what does not.", "metaface doctor --fix")
     sub.add_argument("--fix", action="store_true", help="apply the fixes that can be applied")
@@ -214,10 +239,14 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
-    args = parser().parse_args(arguments)
-    args.command_line = arguments
+    args, args_left = parser().parse_known_args(arguments)
+    if args_left and args.function is not lab:
+        parser().error(f"unrecognized arguments: {' '.join(args_left)}")
+    args.command_line, args.passed_on = arguments, args_left
     try:
-        return args.function(args)
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            return args.function(args)
     except MetaFaceError as error:
         print(f"metaface: {error}", file=sys.stderr)
         return 1

@@ -264,7 +264,7 @@ def run_doctor(fix: bool = False) -> Iterator[Check]:
             except Exception as error:  # a failed repair is a finding, and the next check goes on
                 found = replace(found, repaired=f"the repair failed: {_first_line(error)}")
             else:
-                found = replace(_run(name), repaired=f"repaired: {found.detail}")
+                found = replace(_run(name), repaired=f"repaired (before: {found.detail})")
         yield found
 
 

@@ -51,12 +51,14 @@ class Trained:
 
     learner: with averaged weights, in evaluation mode; with early stopping the best of those that were validated.
     stopped: why training ended: "steps", "seconds", "patience" or "interrupted".
+    resumed_at: the step from which a checkpoint was taken up; 0 for a fresh start.
     """
 
     learner: MetaLearner
     history: History
     seconds: float
     stopped: str
+    resumed_at: int = 0
 
     @property
     def steps(self) -> int:
@@ -97,11 +99,14 @@ def meta_train(
         resume: what the training is of.
     on_step: called after every step with its number, 1, 2, …, and the averaged learner.
 
-    Raises `MetaFaceError` if neither steps nor seconds are given, if the loss is no longer finite, or if the checkpoint
-    is damaged or was made by another training.
+    Raises `MetaFaceError` if neither steps nor seconds are given, if they are not above 0, if the loss is no longer
+    finite, or if the checkpoint is damaged or was made by another training.
     """
     if steps is None and seconds is None:
         raise MetaFaceError("Say when to stop: steps=…, seconds=…, or both.")
+    for argument, limit in (("steps", steps), ("seconds", seconds)):
+        if limit is not None and not limit > 0:
+            raise MetaFaceError(f"{argument} must be above 0, but is {limit}.")
     if patience is not None and validation is None:
         raise MetaFaceError("Early stopping (patience=…) needs validation=…, a sampler over people held out for it.")
     last_step, last_second = (math.inf if limit is None else limit for limit in (steps, seconds))
@@ -127,6 +132,7 @@ def meta_train(
         optimiser.load_state_dict(state["optimiser"])
         sampler.load_state_dict(state["sampler"])
         history, spent, best = History(**state["history"]), state["seconds"], state["learner"]
+    resumed_at = history.steps
     same_episodes = validation.state_dict() if validation is not None else {}
 
     def chosen() -> dict[str, Any]:
@@ -209,7 +215,7 @@ def meta_train(
             bar.set_postfix(_live(history), refresh=False)
 
     learner.load_state_dict(chosen())
-    return Trained(learner.eval(), history, spent, stopped)
+    return Trained(learner.eval(), history, spent, stopped, resumed_at)
 
 
 def _live(history: History) -> dict[str, str]:

@@ -81,6 +81,12 @@ def test_a_run_goes_on_and_refuses_what_does_not_belong_to_it(
     assert train(photos, run, "--steps", "5", "--json") == 0
     assert len(load_checkpoint(run / "checkpoint.pt")["history"]["loss"]) == 5
 
+    capsys.readouterr()
+    assert train(photos, run, "--steps", "5") == 0
+    assert "Nothing to do: 5 steps" in capsys.readouterr().out
+    assert train(photos, run, "--seconds", "-5") == 1
+    assert "seconds must be above 0, but is -5" in capsys.readouterr().err
+
     assert train(photos, run, "--steps", "5", "--shots", "2") == 1
     assert "another training: it has {'shots': 1}, this one {'shots': 2}" in capsys.readouterr().err
 
@@ -134,6 +140,29 @@ def test_a_contact_sheet_is_drawn(photos: Path, tmp_path: Path, capsys: pytest.C
     assert report(capsys)["people"] == 40
     with Image.open(sheet) as picture:
         assert picture.width > 200
+
+
+@pytest.mark.filterwarnings("default::UserWarning")
+def test_a_warning_is_one_line_that_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for person in ("Ann", "Bo"):
+        (tmp_path / person).mkdir()
+        Image.new("RGB", (20, 20)).save(tmp_path / person / "a.png")
+    (tmp_path / "Bo" / "broken.jpg").write_bytes(b"broken")
+    assert cli.main(["faces", f"folder:{tmp_path}", "--out", str(tmp_path / "sheet.png")]) == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("metaface: warning: ")
+    assert "broken.jpg" in line
+
+
+def test_the_lab_passes_on_what_it_does_not_know(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    called = []
+    monkeypatch.setenv("METAFACE_HOME", str(tmp_path))
+    monkeypatch.setattr(cli.subprocess, "call", lambda command, **_: called.append(command) or 0)
+    assert cli.main(["lab", "--no-browser", "--port", "8899"]) == 0
+    assert called[0][-4:] == ["--no-browser", "--port", "8899", "00_start_here.ipynb"]
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["check", "--no-browser"])
+    assert stop.value.code == 2
 
 
 def test_every_command_has_help_with_an_example(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -172,7 +173,8 @@ def test_a_course_without_notebooks(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_the_lab_opens_the_first_lesson_with_this_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     command = workspace.lab_command(["--no-browser", "--port=8899"])
     assert command[:3] == [sys.executable, "-m", "jupyterlab"]
-    assert command[3:] == ["--no-browser", "--port=8899", "00_start_here.ipynb"]
+    assert command[-3:] == ["--no-browser", "--port=8899", "00_start_here.ipynb"]
+    assert command[3:-3] == (["--allow-root"] if os.geteuid() == 0 else [])
 
     # A kernel of the same name, installed for this user by some other Python, does not take its place, even where
     # Jupyter would prefer it, as it does in an environment that the user does not own.

@@ -37,7 +37,7 @@ from torch.nn import functional as F
 
 from metaface_lessons import protonet
 from metaface_lessons.episodes import EpisodeSampler
-from metaface_lessons.exercises import check, hint, progress  # noqa: F401
+from metaface_lessons.exercises import check, hint, progress
 from metaface_lessons.figures import COLOURS, face_grid, show, style
 from metaface_lessons.protonet import ProtoNet
 from metaface_lessons.snapshots import load_snapshots, snapshot_split
@@ -396,8 +396,8 @@ show(
 # %%
 for r in (0.1, 1.0, 10.0):
     f = torch.tensor([[r, 0.0]], requires_grad=True)
-    pulls = [torch.autograd.grad(d(f, torch.zeros(1, 2)).sum(), f)[0].norm().item() for d in
-             (protonet.squared_euclidean, protonet.euclidean)]  # fmt: skip
+    distances = [protonet.DISTANCES[name](f, torch.zeros(1, 2)).sum() for name in ("squared", "euclidean")]
+    pulls = [torch.autograd.grad(d, f)[0].norm().item() for d in distances]
     print(f"distance {r:4}: squared pulls with {pulls[0]:.1f}, unsquared with {pulls[1]:.1f}")  # (2.16)
 
 # %% [markdown]
