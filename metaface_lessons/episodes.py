@@ -42,6 +42,11 @@ class Episodes:
     def ways(self) -> int:
         return self.identities.shape[1]
 
+    def split(self, tasks: int) -> list[Episodes]:
+        """The same tasks in parts of at most `tasks`."""
+        parts = zip(*(tensor.split(tasks) for tensor in (*self.support, *self.query, self.identities)), strict=True)
+        return [Episodes(Examples(a, b), Examples(c, d), identities) for a, b, c, d, identities in parts]
+
 
 class EpisodeSampler:
     """Draws tasks of `ways` people with `shots` support and `queries` query images each.

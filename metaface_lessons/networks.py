@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +13,7 @@ from torch.nn import functional as F
 
 from .errors import MetaFaceError, unknown
 
-NORMS = ("batch", "group", "none")
+NORMS = ("batch", "task", "group", "none")
 
 
 def standardise(images: Tensor) -> Tensor:
@@ -24,9 +27,49 @@ def standardise(images: Tensor) -> Tensor:
     return (images - mean) / deviation.clamp(min=torch.finfo(images.dtype).eps)
 
 
+_first: ContextVar[int | None] = ContextVar("first", default=None)
+
+
+@contextmanager
+def statistics_of_first(images: int) -> Iterator[None]:
+    """Within this, every `TaskNorm` uses the statistics of the first `images` of a batch for all of it."""
+    token = _first.set(images)
+    try:
+        yield
+    finally:
+        _first.reset(token)
+
+
+class TaskNorm(nn.Module):
+    """Batch normalisation without running averages: the statistics are those of the images at hand, always.
+
+    So it has no state that an inner loop would spoil. Given a batch of queries alone it is *transductive*: what is
+    predicted for one depends on the others. Within `statistics_of_first` the statistics come from the first images
+    of the batch alone, the support set, and every query is judged by itself.
+    """
+
+    def __init__(self, width: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[M, C, H, W]` → the same shape."""
+        first = _first.get()
+        if first is None:
+            return F.batch_norm(x, None, None, self.weight, self.bias, training=True, eps=self.eps)
+        known = x[:first]
+        mean = known.mean(dim=(0, 2, 3), keepdim=True)
+        variance = known.var(dim=(0, 2, 3), unbiased=False, keepdim=True)
+        scale = self.weight[:, None, None] * (variance + self.eps).rsqrt()
+        return (x - mean) * scale + self.bias[:, None, None]
+
+
 def _norm(kind: str, width: int) -> nn.Module:
     if kind == "batch":
         return nn.BatchNorm2d(width)
+    if kind == "task":
+        return TaskNorm(width)
     if kind == "group":
         return nn.GroupNorm(math.gcd(8, width), width)
     return nn.Identity()
@@ -41,8 +84,9 @@ class Conv4(nn.Sequential):
     `[M, width · (size // 2**depth)²]`; images are standardised first.
 
     norm: "batch" uses the statistics of the batch in training and running averages in evaluation, so that a prediction
-    never depends on which other images are predicted with it (it is inductive); "group" (Wu & He 2018) uses
-    statistics of each image alone, always; "none" has no normalisation.
+    never depends on which other images are predicted with it (it is inductive); "task" has no running averages, see
+    `TaskNorm`: for weights that an inner loop changes; "group" (Wu & He 2018) uses statistics of each image alone,
+    always; "none" has no normalisation.
 
     Raises `MetaFaceError` for an unknown norm, or images too small for the depth.
     """
@@ -67,7 +111,7 @@ class Conv4(nn.Sequential):
                 convolution = nn.Conv2d(inputs, outputs, 3, padding=1, bias=norm == "none")
                 layers += [convolution, nn.MaxPool2d(2), _norm(norm, outputs), nn.ReLU()]
         super().__init__(*layers, nn.Flatten())
-        self.channels, self.size = channels, size
+        self.channels, self.size, self.features = channels, size, width * (size // 2**depth) ** 2
         for weight in self.parameters():
             if weight.ndim == 4:  # on a CPU, max-pooling is many times faster in this order
                 weight.data = weight.data.contiguous(memory_format=torch.channels_last)
@@ -80,6 +124,20 @@ class Conv4(nn.Sequential):
             )
         x = standardise(images).to(next(self.parameters()).dtype)
         return super().forward(x.contiguous(memory_format=torch.channels_last))
+
+
+class Classifier(nn.Sequential):
+    """An embedding and a linear head with one output for each of `ways` people: what MAML and Reptile start from.
+
+    Images `[M, C, H, W]` → logits `[M, ways]`. features: the number of coordinates of the embedding.
+    """
+
+    def __init__(self, embedding: nn.Module, features: int, ways: int, seed: int = 0) -> None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            head = nn.Linear(features, ways)
+        super().__init__()
+        self.embedding, self.head = embedding, head
 
 
 class Augment(nn.Module):
