@@ -83,7 +83,7 @@ def meta_train(
     on_step: Callable[[int, MetaLearner], None] | None = None,
     progress: bool = True,
 ) -> Trained:
-    """Train the slow weights of `net`, in place, on `tasks` episodes a step, with Adam.
+    """Train the slow weights of `net`, in place, on `tasks` episodes a step, with `net.optimiser`.
 
     steps, seconds: train until the first of them is reached; both count what was done before a resume.
     rate, halve_every: the learning rate at the first step, and in how many steps it falls to half.
@@ -106,7 +106,7 @@ def meta_train(
         raise MetaFaceError("Early stopping (patience=…) needs validation=…, a sampler over people held out for it.")
     last_step, last_second = (math.inf if limit is None else limit for limit in (steps, seconds))
 
-    optimiser = torch.optim.Adam(net.parameters(), lr=rate)
+    optimiser = net.optimiser(rate)
     averaged = AveragedModel(
         net, avg_fn=lambda old, new, n: old + (new - old) * (1 - min(average, (1 + n) / (10 + n))), use_buffers=True
     )
