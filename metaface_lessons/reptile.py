@@ -85,9 +85,9 @@ class Reptile(InnerLoop):
         """
         yield weights
         if steps:
-            fresh = torch.Generator().manual_seed(self.seed)
-            for weights, *_ in self._descend(weights, support, self.minibatches(*support.x.shape[:2], steps, fresh)):
-                yield weights
+            order = self.minibatches(*support.x.shape[:2], steps, torch.Generator().manual_seed(self.seed))
+            for after, _, _ in self._descend(weights, support, order):
+                yield after
 
     def _descend(
         self, weights: Weights, data: Examples, minibatches: Tensor
