@@ -3,13 +3,13 @@
 θ is an initialisation, as MAML's. U_τ^k(θ) is what k steps of ordinary training on task τ make of it. Of a batch of T
 tasks, each starting from the same θ, the outer step is
 
-    θ ← θ + ε · 1/T · Σ_τ (U_τ^k(θ) − θ)                                           (paper, section 2, batched)
+    θ ← θ + ε · 1/T · Σ_τ (U_τ^k(θ) − θ)                                           (paper, algorithm 2)
 
 No gradient passes through the k steps, and there is no query set: a task's data are all images of the episode. Each
 step sees a minibatch of them, and that is where the learning comes from. In expectation the outer step holds, besides
 the gradient of joint training, k(k − 1)/2 · α times the gradient of the inner product of two minibatches' gradients:
-a step on one improves the other (section 5.1, equation 37). With k = 1 that term is gone, and Reptile is joint
-training (section 3, equation 7).
+a step on one improves the other (section 5.1). With k = 1 that term is gone, and Reptile is joint training (section 3,
+equations 6 and 7).
 
 Here `meta_gradient` is θ − mean U_τ^k(θ), so that stochastic gradient descent of rate ε is the outer step.
 """
@@ -27,7 +27,7 @@ from .errors import MetaFaceError, unknown
 from .inner_loop import InnerLoop, Loss, OneByOne, Weights, accuracy
 
 OPTIMISERS = ("adam", "sgd")
-BETA, EPS = 0.999, 1e-8  # of Adam's second moments; its first moments are left out (paper, section 6: β1 = 0)
+BETA, EPS = 0.999, 1e-8  # of Adam's second moments; without first moments (β1 = 0), as in the paper's experiments
 
 
 class Reptile(InnerLoop):

@@ -121,7 +121,7 @@ class Minibatches:
         return self.x[j].T @ (self.x[j] @ phi - self.y[j])
 
     def terms(self) -> tuple[Tensor, Tensor]:
-        """AvgGrad, the mean gradient at the start, and AvgGradInner, the mean of H_i g_j over i ≠ j (equations 31, 32)."""
+        """AvgGrad, the mean gradient at the start, and AvgGradInner, the mean of H_i g_j over i ≠ j (section 5.1)."""
         g = [self.gradient(j, self.start) for j in range(self.k)]
         pairs = [self.x[i].T @ self.x[i] @ g[j] for i, j in permutations(range(self.k), 2)]
         return torch.stack(g).mean(0), torch.stack(pairs).mean(0)
@@ -144,7 +144,7 @@ class Minibatches:
 
 @pytest.mark.parametrize("k", [2, 3, 4])
 def test_the_taylor_coefficients(k: int) -> None:
-    """Differentiate the expected gradients in α at 0 (paper, equations 34 to 36; MAML's query is its last minibatch)."""
+    """Differentiate the expected gradients in α at 0 (paper, section 5.1: MAML's query is its last minibatch)."""
     task = Minibatches(k)
     average, inner = task.terms()
     wanted = {"MAML": (1, 2 * (k - 1)), "FOMAML": (1, k - 1), "Reptile": (k, k * (k - 1) / 2)}
