@@ -20,7 +20,7 @@ from metaface_lessons.figures import png
 from metaface_lessons.networks import Conv4
 from metaface_lessons.protonet import ProtoNet
 from metaface_lessons.snapshots import STEPS
-from metaface_lessons.widgets import embedding_explorer, episode_explorer, leak_explorer
+from metaface_lessons.widgets import embedding_explorer, episode_explorer, leak_explorer, quadratic_explorer
 from metaface_lessons.widgets.explorer import Explorer, control, controls, describe
 
 from .helpers import random_faces
@@ -47,16 +47,17 @@ def noise(people: int = 24, each: int = 8) -> FaceSet:
 
 @pytest.fixture(scope="module")
 def explorers() -> dict[ModuleType, Any]:
-    """Each explorer's module, with data for it."""
+    """Each explorer's module, with data for it; None where it needs none."""
     nets = {step: ProtoNet(Conv4(1, 16, width=8, depth=2, seed=step)).eval() for step in STEPS}
     return {
         episode_explorer: conditioned_faces(),
         leak_explorer: leak_explorer.leak_experiment(noise(), people=12, episodes=40),
         embedding_explorer: embedding_explorer.Embedded(nets, random_faces(people=5, each=15)),
+        quadratic_explorer: None,
     }
 
 
-MODULES = [episode_explorer, leak_explorer, embedding_explorer]
+MODULES = [episode_explorer, leak_explorer, embedding_explorer, quadratic_explorer]
 each_explorer = pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__.split(".")[-1])
 
 
@@ -71,13 +72,18 @@ def corners(state: type) -> Iterator[Any]:
     return (state(*values) for values in itertools.product(*ends))
 
 
+def given(data: Any) -> tuple[Any, ...]:
+    """The arguments that follow the state."""
+    return () if data is None else (data,)
+
+
 @each_explorer
 def test_every_corner_is_drawn_and_described(module: ModuleType, explorers: dict[ModuleType, Any]) -> None:
     said, states = set(), [module.State(), *corners(module.State)]
     for state in states:
-        figure = module.draw(state, explorers[module])
+        figure = module.draw(state, *given(explorers[module]))
         assert isinstance(figure, Figure)
-        said.add(module.alt(state, explorers[module]))
+        said.add(module.alt(state, *given(explorers[module])))
         assert all(word not in max(said, key=len) for word in ("nan", "tensor", "None"))
     assert min(map(len, said)) > 60
     png(figure)  # drawing is lazy: matplotlib complains only now
@@ -85,15 +91,17 @@ def test_every_corner_is_drawn_and_described(module: ModuleType, explorers: dict
 
 @each_explorer
 def test_a_state_draws_the_same_picture_again(module: ModuleType, explorers: dict[ModuleType, Any]) -> None:
-    data = explorers[module]
-    assert png(module.draw(module.State(), data)) == png(module.draw(module.State(), data))
+    data = given(explorers[module])
+    assert png(module.draw(module.State(), *data)) == png(module.draw(module.State(), *data))
 
 
 @pytest.fixture
 def explore(explorers: dict[ModuleType, Any], monkeypatch: pytest.MonkeyPatch) -> Callable[[ModuleType], Explorer]:
     def opened(module: ModuleType) -> Explorer:
-        data = explorers[module]
-        explorer = module.explore(data.snapshots, data.faces) if module is embedding_explorer else module.explore(data)
+        data = given(explorers[module])
+        if module is embedding_explorer:
+            data = data[0].snapshots, data[0].faces
+        explorer = module.explore(*data)
         assert isinstance(explorer, Explorer)
         return explorer
 
@@ -302,3 +310,29 @@ def test_embedded_faces_refuse_what_does_not_fit(explorers: dict[ModuleType, Any
         embedding_explorer.Embedded(data.snapshots, random_faces(size=32))
     with pytest.raises(MetaFaceError, match="Did you mean 'squared'"):
         embedding_explorer.draw(embedding_explorer.State(distance="square"), data)
+
+
+# The quadratic explorer
+
+
+def test_the_fixed_points_are_those_computed_by_hand() -> None:
+    """By hand, for a = (1, 4), c = (0, 1), α = 0.1: Σwc / Σw with w = a, a·r², a·r, 1 − r."""
+    for steps, wanted in (
+        (1, [0.8, 16 / 25, 8 / 11, 0.8]),  # at k = 1 Reptile is joint training
+        (2, [0.8, 4 * 0.6**4 / (0.9**4 + 4 * 0.6**4), 16 / 25, 0.64 / 0.83]),
+    ):
+        found = quadratic_explorer.fixed_points(quadratic_explorer.State(steps))
+        torch.testing.assert_close(found, torch.tensor(wanted, dtype=torch.float64), rtol=1e-12, atol=0)
+
+
+def test_the_simulation_goes_where_the_closed_form_says() -> None:
+    for state in corners(quadratic_explorer.State):
+        goals, path = quadratic_explorer.fixed_points(state), quadratic_explorer.simulate(state)
+        gap = (path - goals).abs()
+        torch.testing.assert_close(gap[-1], gap[0] * 0.85**quadratic_explorer.OUTER_STEPS, rtol=1e-6, atol=1e-12)
+
+
+def test_from_mamls_start_the_tasks_are_learned_best() -> None:
+    for state in corners(quadratic_explorer.State):
+        scores = quadratic_explorer.after_adaptation(quadratic_explorer.fixed_points(state), state)
+        assert scores.argmin() == list(quadratic_explorer.WEIGHTS).index("MAML")
