@@ -85,7 +85,8 @@ class Reptile(InnerLoop):
         """
         yield weights
         if steps:
-            order = self.minibatches(*support.x.shape[:2], steps, torch.Generator().manual_seed(self.seed))
+            tasks, shots = support.x.shape[:2]
+            order = self.minibatches(tasks, shots, steps, torch.Generator().manual_seed(self.seed))
             for after, _, _ in self._descend(weights, support, order):
                 yield after
 
@@ -130,12 +131,13 @@ class Reptile(InnerLoop):
         slow = dict(self.network.named_parameters())
         for x, y, minibatches in parts:
             start = self.start(len(x))
-            for weights, before, accurate in self._descend(start, Examples(x, y), minibatches):  # noqa: B007
+            for weights, lost, accurate in self._descend(start, Examples(x, y), minibatches):  # noqa: B007
                 pass  # to the last
             for name, w in weights.items():
                 difference = (slow[name].detach() - w).sum(dim=0) / tasks
-                slow[name].grad = difference if slow[name].grad is None else slow[name].grad + difference
-            loss += before.sum().item() / tasks
+                before = slow[name].grad
+                slow[name].grad = difference if before is None else before + difference
+            loss += lost.sum().item() / tasks
             right += accurate.sum().item() / tasks
         return {"loss": loss, "accuracy": right}
 
