@@ -20,7 +20,13 @@ from metaface_lessons.figures import png
 from metaface_lessons.networks import Conv4
 from metaface_lessons.protonet import ProtoNet
 from metaface_lessons.snapshots import STEPS
-from metaface_lessons.widgets import embedding_explorer, episode_explorer, leak_explorer, quadratic_explorer
+from metaface_lessons.widgets import (
+    embedding_explorer,
+    episode_explorer,
+    leak_explorer,
+    path_explorer,
+    quadratic_explorer,
+)
 from metaface_lessons.widgets.explorer import Explorer, control, controls, describe
 
 from .helpers import random_faces
@@ -54,10 +60,11 @@ def explorers() -> dict[ModuleType, Any]:
         leak_explorer: leak_explorer.leak_experiment(noise(), people=12, episodes=40),
         embedding_explorer: embedding_explorer.Embedded(nets, random_faces(people=5, each=15)),
         quadratic_explorer: None,
+        path_explorer: None,
     }
 
 
-MODULES = [episode_explorer, leak_explorer, embedding_explorer, quadratic_explorer]
+MODULES = [episode_explorer, leak_explorer, embedding_explorer, path_explorer, quadratic_explorer]
 each_explorer = pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__.split(".")[-1])
 
 
@@ -336,3 +343,33 @@ def test_from_mamls_start_the_tasks_are_learned_best() -> None:
     for state in corners(quadratic_explorer.State):
         scores = quadratic_explorer.after_adaptation(quadratic_explorer.fixed_points(state), state)
         assert scores.argmin() == list(quadratic_explorer.WEIGHTS).index("MAML")
+
+
+# The path explorer
+
+
+@pytest.mark.parametrize("state", [*corners(path_explorer.State), path_explorer.State()])
+def test_the_path_ends_where_the_closed_form_says(state: path_explorer.State) -> None:
+    tasks = path_explorer.TASKS
+    end = path_explorer.cycle(state, tasks)
+    slow, inner = path_explorer.simulate(state, replace(tasks, start=end), rounds=1)
+    torch.testing.assert_close(slow[2], end, rtol=0, atol=1e-12)  # one round leads back
+    torch.testing.assert_close(slow[1], end + state.outer_rate * (inner[0, -1] - end), rtol=0, atol=1e-12)
+    slow, _ = path_explorer.simulate(state, tasks)
+    assert (slow[-1] - end).norm() < (slow[0] - end).norm()
+
+
+def test_small_outer_steps_end_at_the_batched_fixed_point_and_k_1_at_joint_training() -> None:
+    tasks = path_explorer.TASKS
+    state = path_explorer.State(steps=7, outer_rate=1e-6)
+    torch.testing.assert_close(path_explorer.cycle(state, tasks), path_explorer.rest(state, tasks), rtol=0, atol=1e-5)
+    joint = path_explorer.rest(path_explorer.State(steps=1), tasks).requires_grad_()
+    (gradient,) = torch.autograd.grad(tasks.loss(joint).sum(), joint)
+    assert gradient.norm() < 1e-12
+    far = path_explorer.rest(path_explorer.State(steps=100_000), tasks)
+    torch.testing.assert_close(far, tasks.minima.mean(0))
+
+
+def test_an_inner_rate_at_which_the_path_diverges_is_refused() -> None:
+    with pytest.raises(MetaFaceError, match=r"steepest curvature is 1, so the rate must be below 2"):
+        path_explorer.draw(path_explorer.State(inner_rate=2.5))
