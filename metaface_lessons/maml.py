@@ -27,7 +27,7 @@ from torch.nn import functional as F
 
 from .episodes import Episodes, Examples
 from .errors import MetaFaceError, unknown
-from .inner_loop import HeadOnly, InnerLoop, Loss, OneByOne, TaskNetwork, Weights, accuracy
+from .inner_loop import HeadOnly, InnerLoop, Loss, TaskNetwork, Weights, accuracy, final, plain, trainable
 from .networks import Classifier
 
 ADAPT = ("all", "head")
@@ -64,55 +64,54 @@ class MAML(InnerLoop):
             raise MetaFaceError(f"steps and test_steps must be 0 or more, but are {steps} and {test_steps}.")
         if not inner_rate > 0:
             raise MetaFaceError(f"inner_rate must be above 0, but is {inner_rate}.")
-        run: TaskNetwork = OneByOne(network)
+        run: TaskNetwork = plain(network)
         if adapt == "head":
             if not isinstance(network, Classifier):
                 raise MetaFaceError('adapt="head" needs a network with a head: wrap the embedding into a Classifier.')
             run = HeadOnly(network)
         super().__init__(network, run, test_steps, loss, transductive)
         self.steps, self.first_order = steps, first_order
-        self.layers = list(dict.fromkeys(_layer(name) for name, _ in run.adapted.named_parameters()))
+        layers = [name.rpartition(".")[0] for name in trainable(run.adapted)]  # "head" for "head.weight"
+        self.layers = list(dict.fromkeys(layers))
+        self._rate_of = dict(zip(trainable(run.adapted), map(self.layers.index, layers), strict=True))
         rates = torch.full((len(self.layers),), float(inner_rate), dtype=next(network.parameters()).dtype)
         self.rates = nn.Parameter(rates, requires_grad=learn_rates)  # α of each layer
+
+    @property
+    def inner_rate(self) -> float:  # type: ignore[override]
+        """α; the largest, if rates were learned."""
+        return self.rates.max().item()
 
     def inner_loop(self, weights: Weights, support: Examples, steps: int, graph: bool = False) -> Iterator[Weights]:
         """Gradient descent on the support set (paper, equation 1); see `InnerLoop.inner_loop`.
 
         Raises `MetaFaceError` if a loss is no longer finite.
         """
-        inputs, losses = self.run.prepare(support.x), []
+        with torch.set_grad_enabled(graph):  # an embedding that the inner loop leaves alone is run here
+            inputs = self.run.prepare(support.x)
+        losses = []
         yield weights
         for _ in range(steps):
             loss = self.losses(self.run(weights, inputs), support.y)  # [T], and no task depends on another
             gradients = torch.autograd.grad(loss.sum(), list(weights.values()), create_graph=graph)
             weights = {
-                name: w - self.rates[self.layers.index(_layer(name))] * gradient
+                name: w - self.rates[self._rate_of[name]] * gradient
                 for (name, w), gradient in zip(weights.items(), gradients, strict=True)
             }
             losses.append(loss.detach())
             yield weights
-        finite = torch.stack(losses).isfinite().all(dim=1).tolist() if losses else []
-        if not all(finite):
-            raise MetaFaceError(
-                f"Before inner step {finite.index(False) + 1} of {steps} the support loss is no longer finite: at a"
-                f" rate of {self.rates.max():.3g} the inner loop diverges. Lower inner_rate."
-            )
+        self.check_finite(losses, steps)
 
     def meta_gradient(self, episodes: Episodes) -> dict[str, float]:
         self.check(episodes.support)
         tasks, loss, right = len(episodes.support.x), 0.0, 0.0
         for part in episodes.split(self.run.at_once):
-            start = self.start(len(part.support.x))
-            for weights in self.inner_loop(start, part.support, self.steps, graph=not self.first_order):  # noqa: B007
-                pass  # to the last
-            outputs = self.query_outputs(weights, part.support.x, part.query.x)
-            after = self.losses(outputs, part.query.y).sum() / tasks  # (algorithm 1, line 8)
-            after.backward()
-            loss += after.item()
+            theta = self.start(len(part.support.x))
+            phi = final(self.inner_loop(theta, part.support, self.steps, graph=not self.first_order))
+            outputs = self.query_outputs(phi, part.support.x, part.query.x)
+            losses = self.losses(outputs, part.query.y)
+            self.check_finite([losses], self.steps, first=self.steps)
+            (losses.sum() / tasks).backward()  # (algorithm 1, line 8)
+            loss += losses.sum().item() / tasks
             right += accuracy(outputs, part.query.y).sum().item() / tasks
         return {"loss": loss, "accuracy": right}
-
-
-def _layer(parameter: str) -> str:
-    """The layer to which a parameter belongs: "embedding.0" for "embedding.0.weight"."""
-    return parameter.rpartition(".")[0]
