@@ -920,7 +920,7 @@ def _adapted(network: nn.Module, momentum: float, x: Tensor, y: Tensor, steps: i
     lesson="05",
     title="Nothing of this task in the next",
     points=2,
-    equation="(5.17)",
+    equation="(5.18)",
     hints=(
         "Four things can carry over: weights, running averages, the optimiser's momentum, and what is left in `.grad`.",
         "`state_dict()` and `list(parameters())` do not copy: they hold the very tensors that the steps change. What"
