@@ -24,7 +24,7 @@ from torch.nn import functional as F
 
 from .episodes import Episodes, Examples
 from .errors import MetaFaceError, unknown
-from .inner_loop import InnerLoop, Loss, OneByOne, Weights, accuracy
+from .inner_loop import InnerLoop, Loss, Weights, accuracy, plain, trainable
 
 OPTIMISERS = ("adam", "sgd")
 BETA, EPS = 0.999, 1e-8  # of Adam's second moments; without first moments (β1 = 0), as in the paper's experiments
@@ -63,7 +63,7 @@ class Reptile(InnerLoop):
                 raise MetaFaceError(f"{argument} must be at least {least}, but is {value}.")
         if not inner_rate > 0:
             raise MetaFaceError(f"inner_rate must be above 0, but is {inner_rate}.")
-        super().__init__(network, OneByOne(network), test_steps, loss, transductive)
+        super().__init__(network, plain(network), test_steps, loss, transductive)
         self.steps, self.batch, self.inner_rate, self.inner_optimiser = steps, batch, inner_rate, optimiser
         self.seed, self._generator = seed, torch.Generator().manual_seed(seed)
 
@@ -112,12 +112,7 @@ class Reptile(InnerLoop):
                     weights[name] = w - self.inner_rate * gradient
             losses.append(loss.detach())
             yield weights, losses[-1], accuracy(outputs, y)
-        finite = torch.stack(losses).isfinite().all(dim=1).tolist()
-        if not all(finite):
-            raise MetaFaceError(
-                f"Before inner step {finite.index(False) + 1} of {len(losses)} the loss is no longer finite: at a rate"
-                f" of {self.inner_rate:.3g} the inner loop diverges. Lower inner_rate."
-            )
+        self.check_finite(losses, len(losses))
 
     def meta_gradient(self, episodes: Episodes) -> dict[str, float]:
         """Loss and accuracy to show are those of the last minibatches, before the step on them."""
@@ -128,7 +123,7 @@ class Reptile(InnerLoop):
         tasks, loss, right = len(data.x), 0.0, 0.0
         order = self.minibatches(tasks, data.x.shape[1], self.steps, self._generator)
         parts = zip(*(tensor.split(self.run.at_once) for tensor in (*data, order)), strict=True)
-        slow = dict(self.network.named_parameters())
+        slow = trainable(self.network)
         for x, y, minibatches in parts:
             start = self.start(len(x))
             for weights, lost, accurate in self._descend(start, Examples(x, y), minibatches):  # noqa: B007

@@ -15,7 +15,7 @@ from metaface_lessons import cli, runs
 from metaface_lessons.learners import MetaLearner
 from metaface_lessons.recipes import RECIPES
 from metaface_lessons.runs import load_run
-from metaface_lessons.training import History, Sampler, Trained, load_checkpoint
+from metaface_lessons.training import Augmented, History, Sampler, Trained, load_checkpoint
 
 from .helpers import random_faces
 
@@ -114,7 +114,10 @@ def test_learners_with_an_inner_loop(
     assert record["settings"]["inner_rate"] == RECIPES[learner]["inner_rate"]
     assert record["settings"]["inner_steps"] == 2
     assert record["settings"]["temperature"] is None
-    assert record["training"]["formulation"] == load_run(run).learner.run.name
+    net = load_run(run).learner
+    assert record["training"]["formulation"] == net.run.name
+    assert (net.run.name == "head only") == (learner == "anil")
+    assert getattr(net, "first_order", False) == (learner == "fomaml")
     assert record["training"]["validation"] == []  # 2 people, fewer than the head has outputs
 
     few = ["--episodes", "4", "--no-baselines", "--json"]
@@ -137,6 +140,7 @@ def test_a_learner_with_a_head_is_validated_with_as_many_ways(
 
     def untrained(net: MetaLearner, sampler: Sampler, **options: Any) -> Trained:
         validations.append(options["validation"])
+        assert isinstance(sampler, Augmented)
         return Trained(net, History(), 0.0, "steps")
 
     monkeypatch.setattr(runs, "meta_train", untrained)

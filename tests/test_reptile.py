@@ -175,8 +175,9 @@ def test_the_taylor_coefficients_of_the_learner(k: int) -> None:
 
 
 def test_minibatches_are_shuffled_passes() -> None:
-    net = Reptile(classifier(), batch=4)
-    order = net.minibatches(3, 6, 3, torch.Generator().manual_seed(0))
+    net, stream = Reptile(classifier(), batch=4), torch.Generator().manual_seed(0)
+    order = net.minibatches(3, 6, 3, stream)
+    assert not torch.equal(order, net.minibatches(3, 6, 3, stream))
     assert order.shape == (3, 3, 4)
     passes = order.reshape(3, 2, 6)
     assert torch.equal(passes.sort(dim=2).values, torch.arange(6).expand(3, 2, 6))
@@ -278,9 +279,9 @@ def test_wrong_options_are_refused(options: dict, message: str) -> None:
 def test_errors_say_what_to_do() -> None:
     net = Reptile(classifier(norm="none"), steps=5, test_steps=5, inner_rate=1e30, optimiser="sgd")
     for diverge in (lambda: net.meta_gradient(episodes()), lambda: net.adapt(episodes().support)):
-        with pytest.raises(MetaFaceError, match=r"inner step 2 of 5 the loss is no longer finite.*1e\+30.*Lower inner"):
+        with pytest.raises(MetaFaceError, match=r"After inner step 1 of 5 the loss.*1e\+30.*Lower inner"):
             diverge()
     with pytest.raises(MetaFaceError, match=r"head has 4 outputs, but the episodes have 5 ways.*ways=5"):
         Reptile(classifier(ways=4)).meta_gradient(episodes())
-    with pytest.raises(MetaFaceError, match="running averages"):
+    with pytest.raises(MetaFaceError, match="has batch normalisation"):
         Reptile(classifier(norm="batch"))
