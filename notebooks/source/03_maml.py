@@ -13,9 +13,9 @@
 # %% [markdown]
 # # 03 · MAML
 #
-# Lesson 02 enrolled a stranger by a mean, and trained nothing. This lesson takes the other road: it *does* train, on the few photos that there are, for a
-# few steps. A network has tens of thousands of weights, and there are five photos. That is hopeless from most starting points. It is not hopeless from all,
-# and this lesson's algorithm looks for a good one: **an initialisation from which one step goes far**.
+# Lesson 02 enrolled a stranger by a mean, and trained nothing. This lesson takes the other road: it *does* train, on the few photos that there are,
+# for a few steps. A network has tens of thousands of weights, and there are five photos. That is hopeless from most starting points. It is not
+# hopeless from all, and this lesson's algorithm looks for a good one: **an initialisation from which one step goes far**.
 #
 # **After this lesson you can**
 #
@@ -26,9 +26,9 @@
 # * adapt a network to new faces and follow it step by step, compare it honestly, and name the two traps of batch normalisation.
 
 # %% [markdown]
-# **You need** lesson 01 (the frame: inner and outer loop), the chain rule for functions of several variables, products of matrices, and `autograd`. Lesson
-# 02 is what we compare with. **Time** 100 minutes, with six exercises, worth 12 points. **Computing** less than three minutes on two CPU cores; a GPU is not
-# needed. With the environment variable `METAFACE_BUDGET=full` the live trainings are longer.
+# **You need** lesson 01 (the frame: inner and outer loop), the chain rule for functions of several variables, products of matrices, and `autograd`.
+# Lesson 02 is what we compare with. **Time** 100 minutes, with six exercises, worth 12 points. **Computing** less than three minutes on two CPU
+# cores; a GPU is not needed. With the environment variable `METAFACE_BUDGET=full` the live trainings are longer.
 
 # %%
 import os
@@ -58,8 +58,8 @@ def numbers(*shape, seed=0):
 # ## 1 · A start from which one step goes far
 #
 # The smallest example that shows the whole idea: one weight θ, two tasks. The first has the loss ½θ², a wide bowl with its minimum at 0; the second
-# ½·4·(θ − 1)², a bowl that is four times as steep, with its minimum at 1. You may choose θ. Then one of the two tasks turns up, each as often as the other;
-# you may take k steps of gradient descent on *its* loss, at rate 0.1; and you pay what its loss then is.
+# ½·4·(θ − 1)², a bowl that is four times as steep, with its minimum at 1. You may choose θ. Then one of the two tasks turns up, each as often as the
+# other; you may take k steps of gradient descent on *its* loss, at rate 0.1; and you pay what its loss then is.
 
 # %% [markdown]
 # **Predict:** where do you put θ if k = 0, so that you pay at once? And where if k = 5: nearer to the minimum of the wide bowl, or of the steep one?
@@ -85,13 +85,13 @@ show(
 )
 
 # %% [markdown]
-# Without a step the best θ sits near the minimum of the steep bowl, because mistakes are dear there. With five steps it moves to the *wide* one: whoever
-# starts far from the steep minimum gets there in a few steps anyway, for steep means large gradients. The wide bowl is where steps are short, so it is there
-# that the start should be good. **The best place to be is not the best place to start from.** Ordinary training looks for the former.
+# Without a step the best θ sits near the minimum of the steep bowl, because mistakes are dear there. With five steps it moves to the *wide* one:
+# whoever starts far from the steep minimum gets there in a few steps anyway, for steep means large gradients. The wide bowl is where steps are short,
+# so it is there that the start should be good. **The best place to be is not the best place to start from.** Ordinary training looks for the former.
 
 # %% [markdown]
-# Now in general. Let task t have a support set, which gives the loss $L_t^S(\theta)$, and a query set, with the loss $L_t^Q(\theta)$. The learner of the task
-# starts at the common θ and takes one step of gradient descent on the support loss, with the **inner rate** α:
+# Now in general. Let task t have a support set, which gives the loss $L_t^S(\theta)$, and a query set, with the loss $L_t^Q(\theta)$. The learner of
+# the task starts at the common θ and takes one step of gradient descent on the support loss, with the **inner rate** α:
 #
 # $$ \varphi = \theta - \alpha\,\nabla L^S(\theta) \tag{3.1} $$
 #
@@ -104,9 +104,9 @@ show(
 # %% [markdown]
 # ### Exercise 1: one inner step
 #
-# *2 points, 8 minutes.* Equation (3.1). `loss` is a function that maps weights `[D]` to a number, `theta [D]` requires a gradient. Return φ. The same θ will
-# serve other tasks after this one, so leave it alone; and the outer loop will want to know how φ changes with θ. (The gradient in (3.1) changes with θ, too:
-# `torch.autograd.grad` returns a constant, unless it is asked to keep the graph.)
+# *2 points, 8 minutes.* Equation (3.1). `loss` is a function that maps weights `[D]` to a number, `theta [D]` requires a gradient. Return φ. The same
+# θ will serve other tasks after this one, so leave it alone; and the outer loop will want to know how φ changes with θ. (The gradient in (3.1)
+# changes with θ, too: `torch.autograd.grad` returns a constant, unless it is asked to keep the graph.)
 
 
 # %% nbgrader={"grade": false, "grade_id": "maml-inner-step", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -143,8 +143,8 @@ check("maml.adapt", my_adapt)
 #
 # $$ \min_\theta\; F(\theta) = \frac1T \sum_{t=1}^{T} L_t^Q\big(\varphi_{t,k}(\theta)\big) \tag{3.3} $$
 #
-# That is a **bi-level** problem: inside, φ is found by minimising one loss; outside, another loss is minimised *at what was found*. Set k = 0 and the inside
-# is gone. What remains is **joint training**, one network for all tasks at once:
+# That is a **bi-level** problem: inside, φ is found by minimising one loss; outside, another loss is minimised *at what was found*. Set k = 0 and the
+# inside is gone. What remains is **joint training**, one network for all tasks at once:
 #
 # $$ \min_\theta\; \frac1T \sum_{t=1}^{T} L_t^Q(\theta) \tag{3.4} $$
 
@@ -160,8 +160,8 @@ check("maml.adapt", my_adapt)
 #
 # $$ \frac{\partial}{\partial \theta_j} L^Q\big(\varphi(\theta)\big) = \sum_i \frac{\partial \varphi_i}{\partial \theta_j}\; \frac{\partial L^Q}{\partial \varphi_i}(\varphi) \tag{3.5} $$
 #
-# Coordinate i of (3.1) is $\varphi_i = \theta_i - \alpha\, \partial L^S / \partial \theta_i$. Its derivative by $\theta_j$ is 1 if i = j (write $\delta_{ij}$), minus
-# α times a *second* derivative:
+# Coordinate i of (3.1) is $\varphi_i = \theta_i - \alpha\, \partial L^S / \partial \theta_i$. Its derivative by $\theta_j$ is 1 if i = j (write
+# $\delta_{ij}$), minus α times a *second* derivative:
 #
 # $$ \frac{\partial \varphi_i}{\partial \theta_j} = \delta_{ij} - \alpha\, \frac{\partial^2 L^S}{\partial \theta_j\, \partial \theta_i}(\theta) = \delta_{ij} - \alpha H_{ij} \tag{3.6} $$
 
@@ -171,8 +171,8 @@ check("maml.adapt", my_adapt)
 #
 # $$ \nabla F(\theta) = \big(I - \alpha H^S(\theta)\big)\; \nabla L^Q(\varphi) \tag{3.7} $$
 #
-# Read it from the right: the gradient of the query loss, taken **at φ**, after the step; then corrected for the fact that moving θ moves the step, too. Where
-# the support loss is steeply curved (H large), the step undoes most of a move of θ, so θ matters less there. Those are the two bowls.
+# Read it from the right: the gradient of the query loss, taken **at φ**, after the step; then corrected for the fact that moving θ moves the step,
+# too. Where the support loss is steeply curved (H large), the step undoes most of a move of θ, so θ matters less there. Those are the two bowls.
 
 # %% [markdown]
 # **Check it where everything can be written down.** Linear regression with K support points, the rows of $X_S$:
@@ -212,8 +212,8 @@ print("(3.9) agrees to 1e-12:", torch.allclose(by_autograd, by_hand, rtol=0, ato
 # %% [markdown]
 # ## 3 · k steps
 #
-# Every step of (3.2) is a step of the kind (3.1), from another place. So the Jacobian of one of them is (3.6) again, with the Hessian taken *where that step
-# starts*:
+# Every step of (3.2) is a step of the kind (3.1), from another place. So the Jacobian of one of them is (3.6) again, with the Hessian taken *where
+# that step starts*:
 #
 # $$ J_j = \frac{\partial \varphi_j}{\partial \varphi_{j-1}} = I - \alpha H^S(\varphi_{j-1}) \tag{3.10} $$
 #
@@ -230,8 +230,8 @@ print("(3.9) agrees to 1e-12:", torch.allclose(by_autograd, by_hand, rtol=0, ato
 #
 # $$ \boxed{\;\nabla F(\theta) = \big(I - \alpha H^S(\varphi_0)\big) \big(I - \alpha H^S(\varphi_1)\big) \cdots \big(I - \alpha H^S(\varphi_{k-1})\big)\; \nabla L^Q(\varphi_k)\;} \tag{3.13} $$
 #
-# One factor for each inner step, the first step leftmost. (The order matters: products of symmetric matrices do not commute in general.) This is MAML's gradient,
-# with nothing left out. For T tasks it is the mean of T such terms.
+# One factor for each inner step, the first step leftmost. (The order matters: products of symmetric matrices do not commute in general.) This is
+# MAML's gradient, with nothing left out. For T tasks it is the mean of T such terms.
 
 # %% [markdown]
 # The check needs Hessians that differ from place to place: a small network with tanh units, its 25 weights in one vector so that one can look at a
@@ -299,8 +299,8 @@ P = sum(w.numel() for w in classifier().parameters())
 print(f"P = {P:,} weights; H = {P**2:.1e} entries = {4 * P**2 / 1e9:.1f} GB; one vector = {4 * P / 1e6:.2f} MB")
 
 # %% [markdown]
-# And there is one for each inner step of each task. But look at (3.13) from the right: there stands a *vector*, and each factor turns it into another vector.
-# Nobody needs H, only the product Hv. And that is the gradient of a number: for a vector v that does not depend on θ,
+# And there is one for each inner step of each task. But look at (3.13) from the right: there stands a *vector*, and each factor turns it into another
+# vector. Nobody needs H, only the product Hv. And that is the gradient of a number: for a vector v that does not depend on θ,
 #
 # $$ \frac{\partial}{\partial \theta_j} \big(\nabla L(\theta) \cdot v\big) = \sum_i \frac{\partial^2 L}{\partial \theta_j\, \partial \theta_i}\, v_i = (Hv)_j \qquad\Longrightarrow\qquad Hv = \nabla\big(\nabla L \cdot v\big) \tag{3.14} $$
 #
@@ -397,13 +397,14 @@ def my_first_order(support_loss, query_loss, theta, rate, steps):
 check("maml.first_order", my_first_order)
 
 # %% [markdown]
-# What does the dropped term *do*? Expand F for one step around θ. A small move by −αg, with $g = \nabla L^S(\theta)$, changes a function by −α times the product
-# of its gradient with g:
+# What does the dropped term *do*? Expand F for one step around θ. A small move by −αg, with $g = \nabla L^S(\theta)$, changes a function by −α times
+# the product of its gradient with g:
 #
 # $$ F(\theta) = L^Q\big(\theta - \alpha\,\nabla L^S\big) = L^Q(\theta) - \alpha\, \nabla L^Q \cdot \nabla L^S + O(\alpha^2) \tag{3.18} $$
 #
-# So besides a small query loss MAML asks for a large *inner product* of the two gradients: support and query should want the same change of θ, for then learning
-# from one helps with the other. That is generalisation, written as a loss. Its gradient, by the product rule, and what first order has of it:
+# So besides a small query loss MAML asks for a large *inner product* of the two gradients: support and query should want the same change of θ, for
+# then learning from one helps with the other. That is generalisation, written as a loss. Its gradient, by the product rule, and what first order has
+# of it:
 #
 # $$ \begin{aligned}
 # \text{MAML:} &\quad \nabla L^Q - \alpha\,\big(H^S\, \nabla L^Q + H^Q\, \nabla L^S\big) + O(\alpha^2) \\
@@ -411,9 +412,9 @@ check("maml.first_order", my_first_order)
 # \end{aligned} \tag{3.19} $$
 
 # %% [markdown]
-# (The second line is the expansion of $\nabla L^Q(\theta - \alpha\,\nabla L^S)$, everything else taken at θ.) With support and query drawn alike the two terms in the
-# bracket are the same on average, so **first order keeps half of what rewards agreement**. That is why it works at all, and lesson 04 makes much of it. If (3.19) is
-# right, the remaining error must fall a hundredfold when α falls tenfold:
+# (The second line is the expansion of $\nabla L^Q(\theta - \alpha\,\nabla L^S)$, everything else taken at θ.) With support and query drawn alike the
+# two terms in the bracket are the same on average, so **first order keeps half of what rewards agreement**. That is why it works at all, and lesson
+# 04 makes much of it. If (3.19) is right, the remaining error must fall a hundredfold when α falls tenfold:
 
 # %%
 theta = numbers(25, seed=8).requires_grad_()
@@ -429,8 +430,8 @@ for rate in (0.1, 0.01, 0.001):
 # %% [markdown]
 # ### How would you notice?
 #
-# A first-order gradient where a second-order one was meant raises no error, and training works. **Predict:** on the linear regression of section 2, by how many
-# percent does the first-order gradient differ from the true one?
+# A first-order gradient where a second-order one was meant raises no error, and training works. **Predict:** on the linear regression of section 2,
+# by how many percent does the first-order gradient differ from the true one?
 
 # %%
 theta = numbers(3, seed=5)
@@ -439,20 +440,21 @@ first = X_Q.T @ (X_Q @ phi - y_Q) / Q  # (3.16)
 print(f"first order is off by {100 * (first - by_hand).norm() / by_hand.norm():.1f} %")
 
 # %% [markdown]
-# Few percent. A test with a tolerance of 10 % waves it through, and so does a look at the curve. The remedy is a test that does not use what it tests: **finite
-# differences** of F itself, which needs no derivative at all. Expand a function f to both sides along coordinate i, with $e_i$ the unit vector:
+# Few percent. A test with a tolerance of 10 % waves it through, and so does a look at the curve. The remedy is a test that does not use what it
+# tests: **finite differences** of F itself, which needs no derivative at all. Expand a function f to both sides along coordinate i, with $e_i$ the
+# unit vector:
 #
 # $$ f(\theta \pm h e_i) = f \pm h\, \partial_i f + \tfrac{h^2}{2}\, \partial_i^2 f \pm \tfrac{h^3}{6}\, \partial_i^3 f + \dots \quad\Longrightarrow\quad
 # \frac{f(\theta + h e_i) - f(\theta - h e_i)}{2h} = \partial_i f + \tfrac{h^2}{6}\, \partial_i^3 f + \dots \tag{3.20} $$
 #
-# The even terms cancel, so the error falls with h². (One-sided, $(f(\theta + h e_i) - f(\theta))/h$, it falls with h only.) Rounding adds about $10^{-16}/h$ in double
-# precision. Both are small near $h = 10^{-5}$.
+# The even terms cancel, so the error falls with h². (One-sided, $(f(\theta + h e_i) - f(\theta))/h$, it falls with h only.) Rounding adds about
+# $10^{-16}/h$ in double precision. Both are small near $h = 10^{-5}$.
 
 # %% [markdown]
 # ### Exercise 4: central differences
 #
-# *2 points, 8 minutes.* The left side of the second formula in (3.20), for every coordinate: `f` maps weights `[D]` to a number; `theta [D]` → `[D]`, in θ's own
-# precision.
+# *2 points, 8 minutes.* The left side of the second formula in (3.20), for every coordinate: `f` maps weights `[D]` to a number; `theta [D]` → `[D]`,
+# in θ's own precision.
 
 
 # %% nbgrader={"grade": false, "grade_id": "maml-finite-difference", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -466,8 +468,8 @@ def my_finite_difference(f, theta, h):
 check("maml.finite_difference", my_finite_difference)
 
 # %% [markdown]
-# Now the test, for three inner steps of the tanh network. Smooth functions and double precision are part of it: at the kinks of ReLU and max-pooling a difference says
-# nothing about a derivative, and in single precision rounding alone costs three digits too many.
+# Now the test, for three inner steps of the tanh network. Smooth functions and double precision are part of it: at the kinks of ReLU and max-pooling
+# a difference says nothing about a derivative, and in single precision rounding alone costs three digits too many.
 
 
 # %%
@@ -490,8 +492,8 @@ for name, graph in (("second order", True), ("first order", False)):
     )
 
 # %% [markdown]
-# A right gradient agrees to about nine digits, a wrong one to one or two: there is nothing in between. So the tolerance belongs at 1e-6, not at "looks alike". Keep this test;
-# it also catches a detached graph, a wrong batch statistic and a support set that slipped into the queries.
+# A right gradient agrees to about nine digits, a wrong one to one or two: there is nothing in between. So the tolerance belongs at 1e-6, not at
+# "looks alike". Keep this test; it also catches a detached graph, a wrong batch statistic and a support set that slipped into the queries.
 
 # %% [markdown]
 # ## 6 · The Hessian term made visible
@@ -505,7 +507,8 @@ for name, graph in (("second order", True), ("first order", False)):
 # $$ \varphi_j - c = (\varphi_{j-1} - c) - \alpha a\, (\varphi_{j-1} - c) = (1 - \alpha a)(\varphi_{j-1} - c) \quad\Longrightarrow\quad \varphi_k - c = r\,(\theta - c), \quad r = (1 - \alpha a)^k \tag{3.22} $$
 
 # %% [markdown]
-# The query gradient at $\varphi_k$ is $a\,(\varphi_k - c) = a\,r\,(\theta - c)$. By (3.13) each of the k steps multiplies it by $1 - \alpha a$, which makes another r:
+# The query gradient at $\varphi_k$ is $a\,(\varphi_k - c) = a\,r\,(\theta - c)$. By (3.13) each of the k steps multiplies it by $1 - \alpha a$, which
+# makes another r:
 #
 # $$ \nabla F(\theta) = \frac1T \sum_t a_t\, r_t^2\, (\theta - c_t) \tag{3.23} $$
 #
@@ -546,8 +549,9 @@ def my_fixed_point(a, c, rate, steps):
 check("maml.fixed_point", my_fixed_point)
 
 # %% [markdown]
-# Other methods come to rest elsewhere, and each has the form (3.24) with weights of its own. Joint training has the gradient $a(\theta - c)$; FOMAML, by (3.16), $a\,r\,(\theta - c)$.
-# Reptile, of lesson 04, moves θ towards $\varphi_k$: its "gradient" is $\theta - \varphi_k = (\theta - c) - (\varphi_k - c) = (1 - r)(\theta - c)$. So
+# Other methods come to rest elsewhere, and each has the form (3.24) with weights of its own. Joint training has the gradient $a(\theta - c)$; FOMAML,
+# by (3.16), $a\,r\,(\theta - c)$. Reptile, of lesson 04, moves θ towards $\varphi_k$: its "gradient" is
+# $\theta - \varphi_k = (\theta - c) - (\varphi_k - c) = (1 - r)(\theta - c)$. So
 #
 # $$ w = \underbrace{a}_{\text{joint training}}, \qquad w = \underbrace{a\,r^2}_{\text{MAML}}, \qquad w = \underbrace{a\,r}_{\text{FOMAML}}, \qquad w = \underbrace{1 - r}_{\text{Reptile}} \tag{3.25} $$
 #
@@ -564,15 +568,15 @@ for k in (1, 2, 5, 50):
     print(f"{k:3d}  " + "  ".join(f"{v:6.4f}" for v in rest) + f"   {abs(starts[after.argmin()].item()):6.4f}")
 
 # %% [markdown]
-# Only MAML's is the θ that is best after k steps: the other three minimise something else. With k → ∞ MAML and FOMAML go to the minimum of the wide bowl, for the steep one is
-# reached from anywhere; Reptile goes to the middle, ½, since r vanishes for both. And with k = 1, $1 - r = \alpha a$ is proportional to a: **Reptile with one step is joint
-# training**.
+# Only MAML's is the θ that is best after k steps: the other three minimise something else. With k → ∞ MAML and FOMAML go to the minimum of the wide
+# bowl, for the steep one is reached from anywhere; Reptile goes to the middle, ½, since r vanishes for both. And with k = 1, $1 - r = \alpha a$ is
+# proportional to a: **Reptile with one step is joint training**.
 
 # %% [markdown]
 # ### Move it yourself
 #
-# On the left the inner steps that start from where joint training and MAML rest (large marks: before, open marks: after). On the right θ of all four methods over the outer steps,
-# *simulated by autograd*, which knows no formula; dashed, the closed form (3.24).
+# On the left the inner steps that start from where joint training and MAML rest (large marks: before, open marks: after). On the right θ of all four
+# methods over the outer steps, *simulated by autograd*, which knows no formula; dashed, the closed form (3.24).
 #
 # 1. At k = 1, raise the inner rate. Which method moves most, and which not at all?
 # 2. At α = 0.10, raise k to 10. When is MAML's start *worse* than joint training's before the steps, and by how much is it better after?
@@ -597,8 +601,9 @@ quadratic_explorer.explore()
 #
 # $$ y = A \sin(x - b), \qquad A \in [0.1, 5], \quad b \in [0, \pi], \quad x \in [-5, 5] \tag{3.26} $$
 #
-# (all uniform), of which the learner gets ten points. How good can one be *without* learning from them? The best answer that is the same for all tasks is the mean of
-# all curves. A and b are independent, the mean of A is 2.55, and the mean of the sine over b is $\frac1\pi \int_0^\pi \sin(x-b)\,db = \frac1\pi \big[\cos(x-b)\big]_{b=0}^{\pi} = -\frac2\pi \cos x$:
+# (all uniform), of which the learner gets ten points. How good can one be *without* learning from them? The best answer that is the same for all
+# tasks is the mean of all curves. A and b are independent, the mean of A is 2.55, and the mean of the sine over b is
+# $\frac1\pi \int_0^\pi \sin(x-b)\,db = \frac1\pi \big[\cos(x-b)\big]_{b=0}^{\pi} = -\frac2\pi \cos x$:
 #
 # $$ \bar y(x) = -\tfrac{2}{\pi} \cdot 2.55 \cos x \approx -1.62 \cos x \tag{3.27} $$
 
@@ -608,13 +613,14 @@ for name, answer in (("the answer 0", 0 * many.x), ("the mean of all curves", -2
     print(f"squared error of {name}: {F.mse_loss(answer, many.y):.2f}")  # (3.27)
 
 # %% [markdown]
-# Joint training can reach the second number, and no less, *before* it sees the ten points. MAML cannot do better before either! The difference must come after. Two networks of
-# the same shape (two hidden layers of 40 units) were trained on the same tasks by the same code: one with k = 1 at α = 0.01, one with k = 0, which is (3.4). That takes minutes, so their weights are
-# stored; `python -m metaface_lessons.widgets.sinusoid_explorer` makes them anew.
+# Joint training can reach the second number, and no less, *before* it sees the ten points. MAML cannot do better before either! The difference must
+# come after. Two networks of the same shape (two hidden layers of 40 units) were trained on the same tasks by the same code: one with k = 1 at α =
+# 0.01, one with k = 0, which is (3.4). That takes minutes, so their weights are stored; `python -m metaface_lessons.widgets.sinusoid_explorer` makes
+# them anew.
 
 # %% [markdown]
-# **Predict:** both now take 10 inner steps on ten points of a new curve. MAML was trained for *one*. Does its error go on falling after the first step, or does the curve
-# go wild? What do ten steps from the jointly trained network do?
+# **Predict:** both now take 10 inner steps on ten points of a new curve. MAML was trained for *one*. Does its error go on falling after the first
+# step, or does the curve go wild? What do ten steps from the jointly trained network do?
 
 # %%
 from metaface_lessons.widgets import sinusoid_explorer
@@ -627,8 +633,9 @@ for name, method in methods.items():
     print(f"{name:23s}" + "".join(f"{error[k].item():7.2f}" for k in (0, 1, 5, 10)))
 
 # %% [markdown]
-# The first column is the mean of all curves for both, as it must be. One step takes MAML most of the way, and the following ones help, although training never took them. The jointly trained network
-# has the same shape, the same data and the same error at the start, and goes almost nowhere: **nothing in (3.4) asks it to be near anything.**
+# The first column is the mean of all curves for both, as it must be. One step takes MAML most of the way, and the following ones help, although
+# training never took them. The jointly trained network has the same shape, the same data and the same error at the start, and goes almost nowhere:
+# **nothing in (3.4) asks it to be near anything.**
 
 # %% [markdown]
 # **Look at single curves,** and move the inner steps one by one.
@@ -649,26 +656,29 @@ sinusoid_explorer.explore(sinusoid_explorer.Measured(methods))
 # %% [markdown]
 # ## 8 · Faces: before, during and after
 #
-# A task is now a 5-way 1-shot episode, as in lesson 01, and the network is the Conv-4 of lesson 02 with a linear head of five outputs. Output 0 stands for "whoever is label 0 *today*". So
-# before its inner steps the network cannot know whom an output means; the steps have to tell it.
+# A task is now a 5-way 1-shot episode, as in lesson 01, and the network is the Conv-4 of lesson 02 with a linear head of five outputs. Output 0
+# stands for "whoever is label 0 *today*". So before its inner steps the network cannot know whom an output means; the steps have to tell it.
 #
-# We train on base people at 32×32, with one inner step at α = 0.1, for some seconds: MAML, FOMAML, and **ANIL** ("almost no inner loop", Raghu et al. 2020), whose inner loop changes the head
-# alone:
+# We train on base people at 32×32, with one inner step at α = 0.1: MAML, FOMAML, and **ANIL** ("almost no inner loop", Raghu et al. 2020), whose
+# inner loop changes the head alone:
 #
 # $$ \theta = (\theta_\text{emb}, \theta_\text{head}), \qquad \varphi = \big(\theta_\text{emb},\; \theta_\text{head} - \alpha\, \nabla_{\!\text{head}} L^S(\theta)\big) \tag{3.28} $$
 #
-# The embedding is still trained, by the outer loop, through (3.3); it just does not move within a task. In the package the three are switches of one class.
+# The embedding is still trained, by the outer loop, through (3.3); it just does not move within a task. In the package the three are switches of one
+# class.
 
 # %% [markdown]
-# **Predict:** all get the same seconds. Rank MAML, FOMAML and ANIL by (a) how many steps they manage, (b) accuracy on novel people. And ProtoNet, with the recipe of lesson 02, in the same
-# seconds: above or below the three?
+# **Predict:** the numbers of training steps below are such that all four take about the same time on one core. Why does MAML get the fewest? Rank
+# MAML, FOMAML and ANIL by their accuracy on novel people. And ProtoNet, with the recipe of lesson 02, in the same time: above or below the three?
 
 # %%
+import time
+
 from metaface_lessons.protonet import ProtoNet
 from metaface_lessons.snapshots import snapshot_split
 from metaface_lessons.training import meta_train
 
-SECONDS = 120 if FULL else 12
+STEPS = {"MAML": 360, "FOMAML": 540, "ANIL": 540, "ProtoNet": 500}
 
 
 def halved(faces):
@@ -680,35 +690,42 @@ split = snapshot_split()
 small, strangers = halved(split.base), halved(split.novel)
 
 # %% tags=["nbval-ignore-output"]
-trained = {}
+learners, seconds = {}, {}
+
+
+def train(name, net, sampler, **settings):
+    start = time.process_time()  # seconds of computing, whatever else the machine is doing
+    run = meta_train(net, sampler, steps=STEPS[name] * (8 if FULL else 1), progress=False, **settings)
+    learners[name], seconds[name] = run.learner, time.process_time() - start
+
+
 for name, switches in {"MAML": {}, "FOMAML": {"first_order": True}, "ANIL": {"adapt": "head"}}.items():
     net = MAML(classifier(), steps=1, test_steps=5, inner_rate=0.1, transductive=True, **switches)
-    sampler = EpisodeSampler(small, ways=5, shots=1, queries=5, seed=0)
-    trained[name] = meta_train(net, sampler, seconds=SECONDS, tasks=2, rate=5e-3, progress=False)
-    trained[name].learner.transductive = False  # section 10 says what that is
+    train(name, net, EpisodeSampler(small, ways=5, shots=1, queries=5, seed=0), tasks=2, rate=5e-3)
+    learners[name].transductive = False  # for the test; section 10 says what that is
 net = ProtoNet(Conv4(3, 32, width=32), temperature=64)
-sampler = EpisodeSampler(small, ways=20, shots=1, queries=4, seed=0)
-trained["ProtoNet"] = meta_train(net, sampler, seconds=SECONDS, progress=False)
+train("ProtoNet", net, EpisodeSampler(small, ways=20, shots=1, queries=4, seed=0))
 
 # %% tags=["nbval-ignore-output"]
 from metaface_lessons.evaluation import evaluate
 
-learners = {name: run.learner for name, run in trained.items()}
 results = evaluate(learners, EpisodeSampler(strangers, ways=5, shots=1, queries=5, seed=1), episodes=100)
 for name, r in results.items():
-    seconds, steps = trained[name].seconds, trained[name].steps
-    print(f"{name:9s}{steps:5d} steps in {seconds:3.0f} s: {r} over episodes, ± {100 * r.ci95_people:.1f} over people")
+    print(f"{name:9s}{seconds[name]:4.0f} s: {r} over episodes, ± {100 * r.ci95_people:.1f} over people")
 
 # %% [markdown]
-# Read it as it stands. In so few seconds **ProtoNet wins clearly**, and of the three others the one that does least in its inner loop comes out ahead, since it gets more steps done and has less to
-# learn. MAML pays for what it can do: whatever the model, whatever the loss, sinusoids and faces by the same code, while ProtoNet can only classify. Lesson 06 compares them all at length, with several
+# Read it as it stands. In the same time **ProtoNet is ahead**. Of the other three the one that does *least* in its inner loop does best: a step of
+# ANIL is cheap, and a head on a fixed embedding is an easier thing to start well. FOMAML took half as many steps again as MAML, and is far behind it:
+# here the Hessians are worth their price, and section 9 shows why. MAML pays for what it can do, sinusoids and faces by the same code, whatever the
+# network and the loss, while ProtoNet can only compare. And this is one short training of each: lesson 06 compares them all at length, with several
 # seeds and more time.
 
 # %% [markdown]
-# Now look inside an adaptation: `trajectory` gives loss and accuracy of every task before the first and after each inner step, and we do ten of them where training did one. The other network is the same one,
-# untrained, with the same inner loop.
+# Now look inside an adaptation: `trajectory` gives loss and accuracy of every task before the first and after each inner step, and we do ten of them
+# where training did one. The other network is the same one, untrained, with the same inner loop.
 #
-# **Predict** four curves over the inner steps: accuracy on the *support* images and on the *queries*, for the trained and for the untrained start. Where does each begin? Which of them reach 100 %?
+# **Predict** four curves over the inner steps: accuracy on the *support* images and on the *queries*, for the trained and for the untrained start.
+# Where does each begin? Which of them reach 100 %?
 
 # %%
 tasks = EpisodeSampler(strangers, ways=5, shots=1, queries=5, seed=2).sample(tasks=40)
@@ -735,9 +752,10 @@ show(
 )
 
 # %% [markdown]
-# Before the steps there is nothing but chance: the heads' outputs mean nobody. After them *both* know their five support photos by heart, and that is why one never reports the support accuracy.
-# The difference is what comes with it. From the meta-trained start the step that fits five photos also recognises *other* photos of the same people; from the other start it fits five photos.
-# And the work is done by the first step, the one that was trained for.
+# Before the steps there is nothing but chance: the heads' outputs mean nobody. After them *both* know their five support photos by heart, and that is
+# why one never reports the support accuracy. The difference is what comes with it. From the meta-trained start the step that fits five photos also
+# recognises *other* photos of the same people; from the other start it fits five photos. And the work is done by the first step, the one that was
+# trained for.
 
 # %% [markdown]
 # ## 9 · When does the Hessian matter?
@@ -775,23 +793,28 @@ show(
     fig,
     alt="Cosine between the first-order and the full meta-gradient against the inner rate, on an untrained and a trained"
     " network, for one, three and five inner steps. It is near 1 at the smallest rate and falls as the rate grows; at the"
-    " rate of our training, 0.1, the two point well apart, and at the largest rate they have little or nothing in common.",
+    " rate of our training, 0.1, the two point apart, and at the largest rate they have little or nothing in common.",
 )
 
 # %% [markdown]
-# By (3.19) the two agree to first order in α, and the figure begins near 1. It ends near 0, or below. At our α = 0.1, the dotted line, they are *not* nearly the same, whatever one reads; and yet FOMAML
-# trained well above. Both are true: FOMAML descends no function of θ that one could write down, but it does move θ so that adaptation ends well, and it takes more steps in the same time. On networks with
-# smaller αH, as deep ReLU networks with small inner rates often have, the difference all but vanishes.
+# By (3.19) the two agree as α goes to 0, and the figure begins near 1. At our α = 0.1, the dotted line, they point well apart, most of all at the
+# beginning of a training; further right they have hardly anything in common. This is what FOMAML has paid in section 8: it got more steps, in worse
+# directions. More inner steps add little to that here; the rate decides. Where αH is small, at smaller rates or in flatter networks, the cosine is
+# near 1, and first order is the better bargain: on their benchmarks Finn et al. and Nichol et al. lost little by it. **Do not ask whether first order
+# is good enough; measure this cosine on your network.**
 
 # %% [markdown]
 # ## 10 · Batch normalisation, or: what does the test know?
 #
-# The network normalises each channel by a mean and a variance. **Whose?** With an inner loop the question is sharper than in lesson 02. Two answers are common:
+# The network normalises each channel by a mean and a variance. **Whose?** With an inner loop the question is sharper than in lesson 02. Two answers
+# are common:
 #
-# * *Transductive:* of the queries, all together, as in the code of the MAML and the Reptile papers. The prediction for a photo then depends on which others are asked with it.
+# * *Transductive:* of the queries, all together, as in the code of the MAML and the Reptile papers. The prediction for a photo then depends on which
+#   others are asked with it.
 # * *Inductive:* of the support set, which the learner has anyway. Each query is judged by itself. `MAML(transductive=False)`, the default of the package.
 #
-# **Predict** the accuracy of the same trained MAML, both ways, on novel people, if (a) 25 queries come mixed, five of each person; (b) they come person by person, five at a time; (c) one at a time.
+# **Predict** the accuracy of the same trained MAML, both ways, on novel people, if (a) 25 queries come mixed, five of each person; (b) they come
+# person by person, five at a time; (c) one at a time.
 
 # %% tags=["nbval-ignore-output"]
 tasks = EpisodeSampler(strangers, ways=5, shots=1, queries=5, seed=3).sample(tasks=60)
@@ -805,8 +828,9 @@ for net.transductive in (True, False):
     print()
 
 # %% [markdown]
-# Mixed, as benchmarks ask them, the transductive answer is as good as or a little better than the other. Asked as a door would ask, one person after the other, it falls apart: the mean of five photos of *one* person is that person, and
-# normalisation subtracts it. The inductive answer does not care. Papers that report transductive numbers are not wrong, but their number is of another task: on mini-ImageNet Nichol et al. report for Reptile
+# Mixed, as benchmarks ask them, the transductive answer is as good as or a little better than the other. Asked as a door would ask, one person after
+# the other, it falls apart: the mean of five photos of *one* person is that person, and normalisation subtracts it. The inductive answer does not
+# care. Papers that report transductive numbers are not wrong, but their number is of another task: on mini-ImageNet Nichol et al. report for Reptile
 # both, 1-shot, and they differ by almost three points. **Say which one you use.**
 
 # %% [markdown]
@@ -825,8 +849,9 @@ except MetaFaceError as error:
     print(error)
 
 # %% [markdown]
-# What would go wrong? We do it by hand. The averages are no weights, so `functional_call` does not replace them: every forward pass writes into the network itself, in every inner step, of every task. **Predict:** we
-# adapt to one task, then to twenty others, then to the first one again, from the same θ. Do we get the same learner?
+# What would go wrong? We do it by hand. The averages are no weights, so `functional_call` does not replace them: every forward pass writes into the
+# network itself, in every inner step, of every task. **Predict:** we adapt to one task, then to twenty others, then to the first one again, from the
+# same θ. Do we get the same learner?
 
 # %%
 ordinary.load_state_dict(classifier().state_dict(), strict=False)  # the same weights; averages as new
@@ -853,14 +878,14 @@ print("θ is unchanged:", all(torch.equal(w, before[name]) for name, w in ordina
 print(f"queries of the first task that are answered as before: {int((first == again).sum())} of {len(first)}")
 
 # %% [markdown]
-# Same θ, same support set, another learner: **other tasks have leaked in**. No test of the weights sees it, and accuracy depends on the order of the tasks. Use statistics of the task (`norm="task"`), of each image
-# alone (`norm="group"`), or none.
+# Same θ, same support set, another learner: **other tasks have leaked in**. No test of the weights sees it, and accuracy depends on the order of the
+# tasks. Use statistics of the task (`norm="task"`), of each image alone (`norm="group"`), or none.
 
 # %% [markdown]
 # ## 11 · How much inner loop does it take?
 #
-# ANIL did well with an inner loop on the head alone. Does MAML, which may change everything, change everything? **Predict:** which layers move most, relative to their size? And what happens to the accuracy
-# if the trained MAML may, *in the test only*, adapt nothing but its head?
+# ANIL did well with an inner loop on the head alone. Does MAML, which may change everything, change everything? **Predict:** which layers move most,
+# relative to their size? And what happens to the accuracy if the trained MAML may, *in the test only*, adapt nothing but its head?
 
 # %% tags=["nbval-ignore-output"]
 from metaface_lessons.inner_loop import final
@@ -878,18 +903,21 @@ for name, r in evaluate({"all weights": net, "head only": head_only}, test, epis
     print(f"in the test it adapts {name}: {r}")
 
 # %% [markdown]
-# The head moves many times as far as any convolution, and taking the rest away costs nothing that one could measure here: in the words of Raghu et al., it is *feature reuse* rather than rapid learning. What MAML has learned, for
-# faces, is mostly an **embedding** in which a linear head can be fitted in a step. That is not far from lesson 02, where the head was written down. (Lesson 09 joins the two.) It need not be so: on the sinusoids of section 7 it is worth a try.
+# The head moves many times as far as any convolution, and taking the rest away costs nothing that one could measure here: in the words of Raghu et
+# al., it is *feature reuse* rather than rapid learning. What MAML has learned, for faces, is mostly an **embedding** in which a linear head can be
+# fitted in a step. That is not far from lesson 02, where the head was written down. (Lesson 09 joins the two.) It need not be so: on the sinusoids of
+# section 7 it is worth a try.
 
 # %% [markdown]
 # ## 12 · Traps
 #
-# Two you have met: the lost `create_graph`, and running averages. **The third: sum or mean.** A loss that *sums* over the S support examples has gradients S times as large, so the same α is another algorithm:
+# Two you have met: the lost `create_graph`, and running averages. **The third: sum or mean.** A loss that *sums* over the S support examples has
+# gradients S times as large, so the same α is another algorithm:
 #
 # $$ \theta - \alpha\, \nabla \sum_{s=1}^{S} \ell_s(\theta) \;=\; \theta - (S\alpha)\; \nabla\, \frac1S \sum_{s=1}^{S} \ell_s(\theta) \tag{3.30} $$
 #
-# MAML's own code divides the sum over N·K examples by K alone. Its inner rate of 0.4 for 5-way Omniglot is therefore 5 · 0.4 = 2.0 for whoever takes the mean cross-entropy. Many a failed reproduction was this
-# factor.
+# MAML's own code divides the sum over N·K examples by K alone. Its inner rate of 0.4 for 5-way Omniglot is therefore 5 · 0.4 = 2.0 for whoever takes
+# the mean cross-entropy. Many a failed reproduction was this factor.
 
 # %%
 x, y = tasks.support.x[0], tasks.support.y[0]  # N = 5, K = 1
@@ -901,8 +929,8 @@ same = all(torch.allclose(0.4 * g, 2.0 * h, atol=1e-6) for g, h in zip(by_paper,
 print("0.4 by the paper's loss is 2.0 by the mean:", same)  # (3.30)
 
 # %% [markdown]
-# **The fourth: an inner loop that diverges.** By (3.22) a step with αa > 2 leaps over the minimum and lands further away than it was. The meta-gradient multiplies such factors, so it explodes sooner
-# than the loss. **Predict:** what does the sinusoid network do at an inner rate of 2?
+# **The fourth: an inner loop that diverges.** By (3.22) a step with αa > 2 leaps over the minimum and lands further away than it was. The
+# meta-gradient multiplies such factors, so it explodes sooner than the loss. **Predict:** what does the sinusoid network do at an inner rate of 2?
 
 # %%
 try:
@@ -957,12 +985,15 @@ except MetaFaceError as error:
 # ## Recap
 #
 # * MAML minimises the query loss *after* k inner steps, (3.3): the best place to start from. With k = 0 it is joint training.
-# * Its gradient is (3.13): the query gradient at $\varphi_k$, times $I - \alpha H$ for each step. Only products with vectors are needed, (3.15), and autograd does them if the inner gradients keep their graph.
-# * First order drops the Hessians, (3.16), and with them half of what rewards agreement between support and queries, (3.19). It costs less; at small αH it is nearly the same, at large it is not.
+# * Its gradient is (3.13): the query gradient at $\varphi_k$, times $I - \alpha H$ for each step. Only products with vectors are needed, (3.15), and
+#   autograd does them if the inner gradients keep their graph.
+# * First order drops the Hessians, (3.16), and with them half of what rewards agreement between support and queries, (3.19). It costs less; at small
+#   αH it is nearly the same, at large it is not.
 # * Test a meta-gradient by central differences, in double precision, at 1e-6. Everything looser lets first order pass.
 # * On quadratics all methods are weighted means, (3.24), with weights a, a·r², a·r, 1 − r.
 # * Say whether a number is transductive. Never adapt through running averages. Mind sum and mean, (3.30).
-# * On these faces, in equal time, ProtoNet is ahead, and what MAML learns is mostly an embedding. On the sinusoids there is nothing to embed, and MAML does what joint training cannot.
+# * On these faces, in equal time, ProtoNet is ahead, and what MAML learns is mostly an embedding. On the sinusoids there is nothing to embed, and
+#   MAML does what joint training cannot.
 
 # %%
 progress("03")
@@ -970,8 +1001,12 @@ progress("03")
 # %% [markdown]
 # ## References
 #
-# * C. Finn, P. Abbeel, S. Levine. *Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks.* ICML 2017. Equation 1, algorithms 1 and 2; section 5.1: sinusoids; 5.2: first order.
-# * A. Nichol, J. Achiam, J. Schulman. *On First-Order Meta-Learning Algorithms.* arXiv:1803.02999, 2018. Section 5: the expansion in α; section 6: transduction, with both numbers.
+# * C. Finn, P. Abbeel, S. Levine. *Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks.* ICML 2017. Equation 1, algorithms 1 and 2;
+#   section 5.1: sinusoids; 5.2: first order.
+# * A. Nichol, J. Achiam, J. Schulman. *On First-Order Meta-Learning Algorithms.* arXiv:1803.02999, 2018. Section 5: the expansion in α; section 6:
+#   transduction, with both numbers.
 # * A. Raghu, M. Raghu, S. Bengio, O. Vinyals. *Rapid Learning or Feature Reuse? Towards Understanding the Effectiveness of MAML.* ICLR 2020. ANIL.
-# * A. Antoniou, H. Edwards, A. Storkey. *How to Train Your MAML.* ICLR 2019. What makes the inner loop unstable, batch normalisation among it, and remedies: lesson 11 measures them.
-# * B. A. Pearlmutter. *Fast Exact Multiplication by the Hessian.* Neural Computation 6(1), 1994, 147-160. Products with Hessians at the cost of a few gradients.
+# * A. Antoniou, H. Edwards, A. Storkey. *How to Train Your MAML.* ICLR 2019. What makes the inner loop unstable, batch normalisation among it, and
+#   remedies: lesson 11 measures them.
+# * B. A. Pearlmutter. *Fast Exact Multiplication by the Hessian.* Neural Computation 6(1), 1994, 147-160. Products with Hessians at the cost of a few
+#   gradients.
