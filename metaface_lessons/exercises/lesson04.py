@@ -664,7 +664,7 @@ def _(answer: Callable[[Tensor, Tensor], Tensor]) -> None:
             " mean.": t[1, 0],
             "That is H_i g_j with i < j alone. Which minibatch comes first is chance: both orders belong into the"
             " mean.": t[0, 1],
-            "The sign: (4.24) has no minus. The minus comes with α, in (4.21).": -(t[0, 1] + t[1, 0]) / 2,
+            "The sign: (4.24) has no minus. The minus comes with α, in (4.22).": -(t[0, 1] + t[1, 0]) / 2,
             "That multiplies number by number. `hessians[i] @ gradients[j]` is a matrix times a vector.": (
                 h[0].diagonal() * g[1] + h[1].diagonal() * g[0]
             )

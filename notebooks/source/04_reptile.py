@@ -13,9 +13,9 @@
 # %% [markdown]
 # # 04 · Reptile
 #
-# MAML asks how the loss *after* adaptation depends on the start, and differentiates through the whole inner loop to find out. Reptile does not ask. It
-# trains on a task in the ordinary way, looks where it has ended, and moves the start a little in that direction. That this learns anything but an average
-# is a surprise, and this lesson takes it apart until none is left.
+# MAML asks how the loss *after* adaptation depends on the start, and differentiates through the whole inner loop to find out. Reptile does not ask.
+# It trains on a task in the ordinary way, looks where it has ended, and moves the start a little in that direction. That this learns anything but
+# an average is a surprise, and this lesson takes it apart until none is left.
 #
 # **After this lesson you can**
 #
@@ -26,8 +26,8 @@
 # * say why its inner loop wants many minibatches and no momentum, and train it on faces beside MAML and ProtoNet, with an eye on who loses.
 
 # %% [markdown]
-# **You need** lesson 03 (inner loop, meta-gradient, FOMAML), the Taylor expansion of a gradient, matrices as linear maps. **Time** 80 minutes, with five
-# exercises, worth 9 points. **Computing** less than 90 seconds on two CPU cores; a GPU is not needed. With the environment variable
+# **You need** lesson 03 (inner loop, meta-gradient, FOMAML), the Taylor expansion of a gradient, matrices as linear maps. **Time** 80 minutes, with
+# five exercises, worth 9 points. **Computing** less than 90 seconds on two CPU cores; a GPU is not needed. With the environment variable
 # `METAFACE_BUDGET=full` the live trainings are longer.
 
 # %%
@@ -54,9 +54,9 @@ FULL = os.environ.get("METAFACE_BUDGET") == "full"
 # %% [markdown]
 # ## 1 · Go there, look back, move a little
 #
-# θ are the slow weights, the start of every task. (Nichol, Achiam and Schulman, whose algorithm this is, call them φ.) A task has a set of labelled images, all
-# of them for learning: there is no support and no query set. We cut k **minibatches** from it, with losses $L_1, …, L_k$, and make one step of gradient descent
-# on each, with the inner rate α:
+# θ are the slow weights, the start of every task. (Nichol, Achiam and Schulman, whose algorithm this is, call them φ.) A task has a set of labelled
+# images, all of them for learning: there is no support and no query set. We cut k **minibatches** from it, with losses $L_1, …, L_k$, and make one
+# step of gradient descent on each, with the inner rate α:
 #
 # $$ \varphi_0 = \theta, \qquad \varphi_j = \varphi_{j-1} - \alpha\,\nabla L_j(\varphi_{j-1}) \quad (j = 1, …, k), \qquad U^k(\theta) = \varphi_k \tag{4.1} $$
 #
@@ -69,8 +69,8 @@ FULL = os.environ.get("METAFACE_BUDGET") == "full"
 #
 # $$ \theta \;\leftarrow\; (1 - \varepsilon)\,\theta + \varepsilon\,U^k(\theta) \tag{4.3} $$
 #
-# so ε = 1 forgets everything but the last task, and a small ε averages over many. With T tasks per step, all beginning at the same θ, the mean of the differences
-# is taken:
+# so ε = 1 forgets everything but the last task, and a small ε averages over many. With T tasks per step, all beginning at the same θ, the mean of
+# the differences is taken:
 #
 # $$ \theta \;\leftarrow\; \theta + \varepsilon\,\frac1T \sum_{t=1}^{T} \big(U_t^k(\theta) - \theta\big) \tag{4.4} $$
 #
@@ -79,8 +79,8 @@ FULL = os.environ.get("METAFACE_BUDGET") == "full"
 # %% [markdown]
 # ### Exercise 1: the inner loop
 #
-# *2 points, 6 minutes.* Equation (4.1). `theta [D]` is the start, `gradients` a list of k functions, one for each minibatch, each of which takes weights `[D]` and returns
-# the gradient there, `[D]`. Return $\varphi_k$.
+# *2 points, 6 minutes.* Equation (4.1). `theta [D]` is the start, `gradients` a list of k functions, one for each minibatch, each of which takes
+# weights `[D]` and returns the gradient there, `[D]`. Return $\varphi_k$.
 
 
 # %% nbgrader={"grade": false, "grade_id": "reptile-inner-loop", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -98,8 +98,8 @@ check("reptile.inner_loop", my_inner_loop)
 # %% [markdown]
 # ### Exercise 2: the outer step
 #
-# *2 points, 6 minutes.* Equation (4.4). `inner_loops` is a list of T functions, $U_t^k$: each takes a start `[D]` and returns where the inner loop of its task ends, `[D]`. `rate` is
-# ε. Return the new θ.
+# *2 points, 6 minutes.* Equation (4.4). `inner_loops` is a list of T functions, $U_t^k$: each takes a start `[D]` and returns where the inner loop
+# of its task ends, `[D]`. `rate` is ε. Return the new θ.
 
 
 # %% nbgrader={"grade": false, "grade_id": "reptile-update", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -119,8 +119,9 @@ check("reptile.update", my_update)
 #
 # $$ p(\theta) = \theta - \frac1T \sum_{t=1}^{T} U_t^k(\theta) \tag{4.5} $$
 #
-# and (4.4) becomes θ ← θ − εp: plain gradient descent of rate ε. (One could hand p to Adam as well.) Which function is it the gradient of? In general, of none: with k > 1 its derivative, a
-# matrix, need not be symmetric, as that of a gradient must be. What it is made of is clear, though. Sum (4.1) over j; all but the ends cancels:
+# and (4.4) becomes θ ← θ − εp: plain gradient descent of rate ε. (One could hand p to Adam as well.) Which function is it the gradient of? In
+# general, of none: the derivative of a gradient is a Hessian, and symmetric; that of p need not be, once k > 1 (a check below looks). What it is
+# made of is clear, though. Sum (4.1) over j; all but the ends cancels:
 #
 # $$ \theta - \varphi_k = \sum_{j=1}^{k} (\varphi_{j-1} - \varphi_j) = \alpha \sum_{j=1}^{k} \nabla L_j(\varphi_{j-1}) \tag{4.6} $$
 #
@@ -148,8 +149,8 @@ def reptile_step(network, x, y, minibatches, inner_rate, outer_rate):
 
 
 # %% [markdown]
-# The package's `Reptile` puts (4.5) into `.grad`, and its `optimiser(ε)` is `torch.optim.SGD`. Both do one step from the same weights, on the same minibatches of the same faces, with 64-bit
-# numbers. Do they end alike?
+# The package's `Reptile` puts (4.5) into `.grad`, and its `optimiser(ε)` is `torch.optim.SGD`. Both do one step from the same weights, on the same
+# minibatches of the same faces, with 64-bit numbers. Do they end alike?
 
 # %% tags=["nbval-ignore-output"]
 from metaface_lessons.snapshots import snapshot_split
@@ -188,6 +189,26 @@ pairs = zip(net.network.parameters(), by_hand.parameters(), strict=True)
 print("by hand and package agree to 1e-12:", all(torch.allclose(a, b, rtol=0, atol=1e-12) for a, b in pairs))
 
 # %% [markdown]
+# And (4.3), (4.6), and the claim that p is no gradient, on the smallest example that can show them: one task in the plane with two minibatches,
+# $L_j(\varphi) = \frac12 \varphi^\top H_j \varphi$, whose gradients are $H_j \varphi$.
+
+# %%
+H1, H2 = torch.tensor([[2.0, 0.0], [0.0, 1.0]]), torch.tensor([[1.0, 0.5], [0.5, 3.0]])
+
+
+def U(theta, rate=0.1):
+    phi = theta - rate * H1 @ theta
+    return phi - rate * H2 @ phi  # (4.1) with k = 2
+
+
+theta = torch.tensor([1.0, -2.0])
+print("(4.3) is (4.2):", torch.allclose(0.7 * theta + 0.3 * U(theta), theta + 0.3 * (U(theta) - theta)))  # (4.3)
+along_the_way = H1 @ theta + H2 @ (theta - 0.1 * H1 @ theta)
+print("(4.6) agrees:", torch.allclose(theta - U(theta), 0.1 * along_the_way))  # (4.6)
+derivative = jacfwd(lambda theta: theta - U(theta))(theta)  # of p, (4.5)
+print("the derivative of p is symmetric:", torch.allclose(derivative, derivative.T))
+
+# %% [markdown]
 # ## 2 · One inner step is joint training
 #
 # **Predict:** with k = 1 the inner loop is a single gradient step, and (4.4) goes a share ε of that. What have we got?
@@ -205,12 +226,14 @@ print("by hand and package agree to 1e-12:", all(torch.allclose(a, b, rtol=0, at
 #
 # $$ \mathbb E\,[\text{step}] = -\varepsilon\alpha\;\mathbb E_t\big[\nabla L_t(\theta)\big] = -\varepsilon\alpha\,\nabla\,\mathbb E_t\big[L_t(\theta)\big] \tag{4.9} $$
 #
-# This is **joint training**: one network, trained to solve all tasks at once, *without* adapting to any. Reptile with k = 1 is not like it, it is it.
+# This is **joint training**: one network, trained to solve all tasks at once, *without* adapting to any. Reptile with k = 1 is not like it, it is
+# it.
 
 # %% [markdown]
 # ### Exercise 3: one inner step
 #
-# *1 point, 4 minutes.* Equation (4.8): given the `gradients [T, D]` of T tasks at `theta [D]`, return θ after an outer step with k = 1. You need not form any φ.
+# *1 point, 4 minutes.* Equation (4.8): given the `gradients [T, D]` of T tasks at `theta [D]`, return θ after an outer step with k = 1. You need
+# not form any φ.
 
 
 # %% nbgrader={"grade": false, "grade_id": "reptile-joint", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -223,7 +246,8 @@ def my_joint_step(theta, gradients, inner_rate, outer_rate):
 check("reptile.joint", my_joint_step)
 
 # %% [markdown]
-# Is the package's pseudo-gradient with k = 1 really α times the gradient of the mean loss? And does the agreement end with k = 2, if both inner steps see all images?
+# Is the package's pseudo-gradient with k = 1 really α times the gradient of the mean loss? And does the agreement end with k = 2, if both inner
+# steps see all images?
 
 # %%
 for k in (1, 2):
@@ -238,14 +262,16 @@ for k in (1, 2):
 # %% [markdown]
 # ### The best that joint training can do on episodes
 #
-# One reads now and then, in place of Reptile, the formula $\theta \leftarrow \theta - \alpha\,\nabla\,\mathbb E[L(\theta)]$. It has no inner steps and no interpolation: it is (4.9), with the two
-# rates in one. What does it reach on N-way episodes? There the labels are *drawn*: which of the five people is number 3 is chance. Let the network, not adapted, give an image the
-# probabilities $p_1, …, p_N$. Over the draw every label is equally likely, so its expected loss is
+# One reads now and then, in place of Reptile, the formula $\theta \leftarrow \theta - \alpha\,\nabla\,\mathbb E[L(\theta)]$. It has no inner steps
+# and no interpolation: it is (4.9), with the two rates in one. What does it reach on N-way episodes? There the labels are *drawn*: which of the
+# five people is number 3 is chance. Let the network, not adapted, give an image the probabilities $p_1, …, p_N$. Over the draw every label is
+# equally likely, so its expected loss is
 #
 # $$ \mathbb E_y[-\log p_y] = -\frac1N \sum_{n=1}^{N} \log p_n \;\ge\; -\log\Big(\frac1N \sum_{n=1}^{N} p_n\Big) = -\log\frac1N = \ln N \tag{4.10} $$
 #
-# The inequality is Jensen's: the logarithm is concave, so a mean of logarithms is at most the logarithm of the mean. Equality holds if and only if all $p_n$ are equal. The best network says
-# "each is as likely", of every image, and costs ln N; whatever it could say about *faces* makes it worse. In section 7 you will see a training run that sits at ln 5.
+# The inequality is Jensen's: the logarithm is concave, so a mean of logarithms is at most the logarithm of the mean. Equality holds if and only if
+# all $p_n$ are equal. The best network says "each is as likely", of every image, and costs ln N; whatever it could say about *faces* makes it
+# worse. In section 7 you will see a training run that sits at ln 5.
 
 # %%
 p = torch.rand(1000, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64).softmax(dim=1)
@@ -256,10 +282,12 @@ print("an even guess costs ln 5:", math.isclose(-torch.full((5,), 0.2).log().mea
 # %% [markdown]
 # ## 3 · Where Reptile comes to rest
 #
-# If with k = 1 it is joint training, what does it become with k = 2, 5, ∞? Take tasks whose whole path can be computed: parabolas $L_i(\theta) = \frac12 a_i (\theta - c_i)^2$, the toy of lesson 03, with
-# all minibatches alike. Their gradient is $a_i(\varphi - c_i)$, so one inner step shrinks the distance to the minimum by a factor, and k steps by its k-th power:
+# If with k = 1 it is joint training, what does it become with k = 2, 5, ∞? Take tasks whose whole path can be computed: parabolas $L_i(\theta) =
+# \frac12 a_i (\theta - c_i)^2$, the toy of lesson 03, with all minibatches alike. Their gradient is $a_i(\varphi - c_i)$, so one inner step shrinks
+# the distance to the minimum by a factor, and k steps by its k-th power:
 #
-# $$ \varphi_j - c_i = \varphi_{j-1} - \alpha a_i (\varphi_{j-1} - c_i) - c_i = (1 - \alpha a_i)(\varphi_{j-1} - c_i) \;\Longrightarrow\; \varphi_k - c_i = r_i\,(\theta - c_i), \quad r_i = (1 - \alpha a_i)^k \tag{4.11} $$
+# $$ \begin{aligned} \varphi_j - c_i &= \varphi_{j-1} - \alpha a_i (\varphi_{j-1} - c_i) - c_i = (1 - \alpha a_i)(\varphi_{j-1} - c_i) \\
+# \Longrightarrow\quad \varphi_k - c_i &= r_i\,(\theta - c_i), \qquad r_i = (1 - \alpha a_i)^k \end{aligned} \tag{4.11} $$
 #
 # $r_i$ is the share of the way that is *left over*. So the inner loop covers
 #
@@ -270,12 +298,14 @@ print("an even guess costs ln 5:", math.isclose(-torch.full((5,), 0.2).log().mea
 #
 # $$ \theta^* = \frac{\sum_i (1 - r_i)\,c_i}{\sum_i (1 - r_i)} \tag{4.13} $$
 #
-# A mean of the minima, weighted by how far the inner loop *gets* on each. In lesson 03 the weights were $a_i r_i^2$ for MAML and $a_i r_i$ for first-order MAML.
+# A mean of the minima, weighted by how far the inner loop *gets* on each. In lesson 03 the weights were $a_i r_i^2$ for MAML and $a_i r_i$ for
+# first-order MAML.
 
 # %% [markdown]
 # ### Exercise 4: the fixed point
 #
-# *2 points, 6 minutes.* Equation (4.13), for any number of tasks: `curvatures [T]`, `minima [T]`, the inner rate α and the number of inner `steps`. Return one number.
+# *2 points, 6 minutes.* Equation (4.13), for any number of tasks: `curvatures [T]`, `minima [T]`, the inner rate α and the number of inner `steps`.
+# Return one number.
 
 
 # %% nbgrader={"grade": false, "grade_id": "reptile-fixed-point", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -289,8 +319,9 @@ def my_fixed_point(curvatures, minima, inner_rate, steps):
 check("reptile.fixed_point", my_fixed_point)
 
 # %% [markdown]
-# **Predict:** a flat task, a = 1 with its minimum at 0, and a steep one, a = 4 with its minimum at 1; α = 0.1. Joint training rests at 0.8, near the steep one's minimum. Towards which of the two does more and more
-# inner steps draw Reptile, and where does it end? And MAML, which you know from lesson 03?
+# **Predict:** a flat task, a = 1 with its minimum at 0, and a steep one, a = 4 with its minimum at 1; α = 0.1. Joint training rests at 0.8, near
+# the steep one's minimum. Towards which of the two does more and more inner steps draw Reptile, and where does it end? And MAML, which you know
+# from lesson 03?
 
 # %%
 a, c = (torch.tensor(v, dtype=torch.float64) for v in ([1.0, 4.0], [0.0, 1.0]))
@@ -319,12 +350,14 @@ for k in (1, 2, 5, 20, 400):
     print(f"{k:4d}  {row['MAML']:.4f}  {row['FOMAML']:.4f}   {row['Reptile']:.4f}  {simulated(k):.4f}")
 
 # %% [markdown]
-# Two ends are worth a proof. With k = 1, $1 - r_i = \alpha a_i$, the α cancels, and (4.13) is the minimum of the joint loss, as section 2 demands. With k → ∞ all $r_i$ go to 0, all weights to 1, and
+# Two ends are worth a proof. With k = 1, $1 - r_i = \alpha a_i$, the α cancels, and (4.13) is the minimum of the joint loss, as section 2 demands.
+# With k → ∞ all $r_i$ go to 0, all weights to 1, and
 #
 # $$ \theta^* \to \frac1T \sum_i c_i = \arg\min_\theta \frac1T \sum_i \tfrac12\,\lVert \theta - c_i \rVert^2 \tag{4.14} $$
 #
-# Reptile ends *between* the minima, whatever their curvatures, at the point of least mean squared **distance**. It looks at the way that the inner loop makes, and never at the loss. MAML looks at the loss
-# afterwards, and nothing else: the steep task repairs itself in k steps wherever it starts, so MAML gives the start to the flat one. Neither is wrong; they ask for different things: *near to all solutions*, or *good after k
+# Reptile ends *between* the minima, whatever their curvatures, at the point of least mean squared **distance**. It looks at the way that the inner
+# loop makes, and never at the loss. MAML looks at the loss afterwards, and nothing else: the steep task repairs itself in k steps wherever it
+# starts, so MAML gives the start to the flat one. Neither is wrong; they ask for different things: *near to all solutions*, or *good after k
 # steps*.
 
 # %% [markdown]
@@ -332,13 +365,27 @@ for k in (1, 2, 5, 20, 400):
 #
 # $$ 1 - r_i = k\,\alpha a_i - \frac{k(k-1)}{2}\,\alpha^2 a_i^2 + O(\alpha^3) \tag{4.15} $$
 #
-# The first term is joint training, k times; the second takes weight from the *steep* tasks, those in which one step changes much for the next. Keep the two coefficients in mind, k and k(k − 1)/2: in section 5 they come back for any
-# loss.
+# The first term is joint training, k times; the second takes weight from the *steep* tasks, those in which one step changes much for the next. Keep
+# the two coefficients in mind, k and k(k − 1)/2: in section 5 they come back for any loss.
+
+
+# %%
+def remainder(alpha, k=5):
+    """What the two terms of (4.15) leave unexplained of 1 − r, for the steep task."""
+    two_terms = k * alpha * a[1] - k * (k - 1) / 2 * (alpha * a[1]) ** 2
+    return (1 - (1 - alpha * a[1]) ** k) - two_terms  # (4.15)
+
+
+print(f"half the α, and the rest of (4.15) falls by {remainder(1e-4) / remainder(5e-5):.2f}: it is of third order")
+point = simulated(400).requires_grad_()
+((point - c).square() / 2).mean().backward()  # (4.14)
+print("with 400 steps Reptile rests where (4.14) is least:", bool(point.grad.abs() < 1e-9))
 
 # %% [markdown]
 # ## 4 · The path between two valleys
 #
-# Now in the plane. Task i has the loss $\frac12(\theta - c_i)^\top A_i (\theta - c_i)$, where the matrix $A_i$ is flat in one direction and steep across: a valley. (4.11) holds as before, with a matrix in place of the number:
+# Now in the plane. Task i has the loss $\frac12(\theta - c_i)^\top A_i (\theta - c_i)$, where the matrix $A_i$ is flat in one direction and steep
+# across: a valley. (4.11) holds as before, with a matrix in place of the number:
 #
 # $$ \varphi_k - c_i = R_i\,(\theta - c_i), \qquad R_i = (I - \alpha A_i)^k \tag{4.16} $$
 #
@@ -349,11 +396,13 @@ for k in (1, 2, 5, 20, 400):
 # %% [markdown]
 # The paper's own algorithm takes one task at a time. By (4.3) a step on task i is then a linear map,
 #
-# $$ \theta \;\to\; (1 - \varepsilon)\,\theta + \varepsilon\,\big(c_i + R_i(\theta - c_i)\big) = c_i + M_i\,(\theta - c_i), \qquad M_i = I - \varepsilon\,(I - R_i) \tag{4.18} $$
+# $$ \theta \;\to\; (1 - \varepsilon)\,\theta + \varepsilon\,\big(c_i + R_i(\theta - c_i)\big) = c_i + M_i\,(\theta - c_i), \quad M_i = I - \varepsilon(I - R_i) \tag{4.18} $$
 #
-# and if the two tasks take turns, θ does not come to rest at one point, but goes to and fro. It ends where a whole round leads back to its own start:
+# and if the two tasks take turns, θ does not come to rest at one point, but goes to and fro. It ends where a whole round leads back to its own
+# start:
 #
-# $$ \theta^\circ = c_2 + M_2\big(c_1 + M_1(\theta^\circ - c_1) - c_2\big) \;\Longrightarrow\; \theta^\circ = (I - M_2 M_1)^{-1}\big[c_2 + M_2\,(c_1 - M_1 c_1 - c_2)\big] \tag{4.19} $$
+# $$ \begin{aligned} \theta^\circ &= c_2 + M_2\big(c_1 + M_1(\theta^\circ - c_1) - c_2\big) \\
+# \Longrightarrow\quad \theta^\circ &= (I - M_2 M_1)^{-1}\big[c_2 + M_2\,(c_1 - M_1 c_1 - c_2)\big] \end{aligned} \tag{4.19} $$
 
 # %% [markdown]
 # The explorer walks the path, inner steps and all, and writes (4.19) above it; the star is (4.17).
@@ -398,9 +447,10 @@ print("with ε = 1e-6 (4.19) is (4.17):", torch.allclose(end, rest, rtol=0, atol
 # %% [markdown]
 # ## 5 · Why it generalises: the Taylor analysis
 #
-# Parabolas with one minibatch each hide the main point. In (4.1) every step sees *another* minibatch of the task, and the pseudo-gradient turns out to care how these agree. The analysis (Nichol et al., section 5.1) treats MAML,
-# first-order MAML and Reptile at once. All see the minibatches $L_1, …, L_k$ of one task. Reptile steps on all k. For MAML the first k − 1 are the support steps and the *last is the query*, so **k counts minibatches**: with k = 2,
-# MAML makes one inner step. Write
+# Parabolas with one minibatch each hide the main point. In (4.1) every step sees *another* minibatch of the task, and the pseudo-gradient turns out
+# to care how these agree. The analysis (Nichol et al., section 5.1) treats MAML, first-order MAML and Reptile at once. All see the minibatches
+# $L_1, …, L_k$ of one task. Reptile steps on all k. For MAML the first k − 1 are the support steps and the *last is the query*, so **k counts
+# minibatches**: with k = 2, MAML makes one inner step. Write
 #
 # $$ g_i = \nabla L_i(\varphi_{i-1}), \qquad \bar g_i = \nabla L_i(\theta), \qquad \bar H_i = \nabla^2 L_i(\theta) \tag{4.20} $$
 #
@@ -411,42 +461,54 @@ print("with ε = 1e-6 (4.19) is (4.17):", torch.allclose(end, rest, rtol=0, atol
 #
 # $$ \varphi_{i-1} - \theta = -\alpha \sum_{j=1}^{i-1} g_j \tag{4.21} $$
 #
-# **Step 2: the gradient there.** Expand $\nabla L_i$ around θ to first order; the rest is quadratic in (4.21), thus $O(\alpha^2)$. In the middle we put (4.21) in; then, since $g_j = \bar g_j + O(\alpha)$ and there is an α in front already, $g_j$ may be
-# exchanged for $\bar g_j$:
+# **Step 2: the gradient there.** Expand $\nabla L_i$ around θ to first order; the rest is quadratic in (4.21), thus $O(\alpha^2)$. In the second
+# line we put (4.21) in; then, since $g_j = \bar g_j + O(\alpha)$ and there is an α in front already, $g_j$ may be exchanged for $\bar g_j$:
 #
-# $$ g_i = \bar g_i + \bar H_i\,(\varphi_{i-1} - \theta) + O(\alpha^2) = \bar g_i - \alpha \bar H_i \sum_{j<i} g_j + O(\alpha^2) = \bar g_i - \alpha \sum_{j<i} \bar H_i\,\bar g_j + O(\alpha^2) \tag{4.22} $$
+# $$ \begin{aligned} g_i &= \bar g_i + \bar H_i\,(\varphi_{i-1} - \theta) + O(\alpha^2) \\
+# &= \bar g_i - \alpha \bar H_i \sum_{j<i} g_j + O(\alpha^2) \;=\; \bar g_i - \alpha \sum_{j<i} \bar H_i\,\bar g_j + O(\alpha^2) \end{aligned} \tag{4.22} $$
 #
 # Each gradient on the way is the one at the start, minus α times its Hessian on the gradients of the steps before it.
 
 # %% [markdown]
-# **Step 3: what is $\bar H_i\,\bar g_j$?** Take the inner product of the gradients of two minibatches, as a function of θ, and differentiate by coordinate d, with the product rule:
+# **Step 3: what is $\bar H_i\,\bar g_j$?** Take the inner product of the gradients of two minibatches, as a function of θ, and differentiate by
+# coordinate d, with the product rule:
 #
-# $$ \frac{\partial}{\partial \theta_d} \sum_e \bar g_{i,e}\,\bar g_{j,e} = \sum_e \frac{\partial \bar g_{i,e}}{\partial \theta_d}\,\bar g_{j,e} + \sum_e \bar g_{i,e}\,\frac{\partial \bar g_{j,e}}{\partial \theta_d} \quad\Longrightarrow\quad \nabla(\bar g_i \cdot \bar g_j) = \bar H_i\,\bar g_j + \bar H_j\,\bar g_i \tag{4.23} $$
+# $$ \begin{aligned} \frac{\partial}{\partial \theta_d} \sum_e \bar g_{i,e}\,\bar g_{j,e} &= \sum_e \frac{\partial \bar g_{i,e}}{\partial \theta_d}\,\bar g_{j,e} + \sum_e \bar g_{i,e}\,\frac{\partial \bar g_{j,e}}{\partial \theta_d} \\
+# \Longrightarrow\quad \nabla(\bar g_i \cdot \bar g_j) &= \bar H_i\,\bar g_j + \bar H_j\,\bar g_i \end{aligned} \tag{4.23} $$
 #
-# since Hessians are symmetric. The minibatches are drawn at random, so all are alike in expectation, and so are all pairs i ≠ j, in either order. Two numbers, or rather vectors, are then all that expectations can hold:
+# since Hessians are symmetric. Tasks, and the minibatches of a task, are drawn at random, so all minibatches are alike in expectation, and so are
+# all pairs i ≠ j, in either order. Two numbers, or rather vectors, are then all that expectations can hold:
 #
-# $$ \text{AvgGrad} = \mathbb E\,[\bar g_i], \qquad \text{AvgGradInner} = \mathbb E\,[\bar H_i\,\bar g_j] = \tfrac12\,\mathbb E\,[\bar H_i\,\bar g_j + \bar H_j\,\bar g_i] = \tfrac12\,\mathbb E\,\big[\nabla(\bar g_i \cdot \bar g_j)\big] \quad (i \ne j) \tag{4.24} $$
+# $$ \begin{aligned} \text{AvgGrad} &= \mathbb E\,[\bar g_i] \\
+# \text{AvgGradInner} &= \mathbb E\,[\bar H_i\,\bar g_j] = \tfrac12\,\mathbb E\,[\bar H_i\,\bar g_j + \bar H_j\,\bar g_i] = \tfrac12\,\mathbb E\,\big[\nabla(\bar g_i \cdot \bar g_j)\big], \quad i \ne j \end{aligned} \tag{4.24} $$
 #
-# AvgGrad is the gradient of joint training. **Minus** AvgGrad makes the mean loss smaller; **plus** AvgGradInner makes the inner product between gradients of different minibatches of a task *larger*.
+# AvgGrad is the gradient of joint training. **Minus** AvgGrad makes the mean loss smaller; **plus** AvgGradInner makes the inner product between
+# gradients of different minibatches of a task *larger*.
 
 # %% [markdown]
-# **Step 4: put in.** *Reptile's* pseudo-gradient is, by (4.6), α times the sum of all $g_i$. The double sum has a term for every pair j < i, which are k(k − 1)/2:
+# **Step 4: put in.** *Reptile's* pseudo-gradient is, by (4.6), α times the sum of all $g_i$. The double sum has a term for every pair j < i, which
+# are k(k − 1)/2:
 #
-# $$ g_\text{Reptile} = \sum_{i=1}^{k} g_i = \sum_i \bar g_i - \alpha \sum_{i} \sum_{j<i} \bar H_i\,\bar g_j + O(\alpha^2), \qquad \mathbb E\,[g_\text{Reptile}] = k\,\text{AvgGrad} - \tfrac{k(k-1)}{2}\,\alpha\,\text{AvgGradInner} + O(\alpha^2) \tag{4.25} $$
+# $$ \begin{aligned} g_\text{Reptile} &= \sum_{i=1}^{k} g_i = \sum_{i=1}^{k} \bar g_i - \alpha \sum_{i=1}^{k} \sum_{j<i} \bar H_i\,\bar g_j + O(\alpha^2) \\
+# \mathbb E\,[g_\text{Reptile}] &= k\,\text{AvgGrad} - \tfrac{k(k-1)}{2}\,\alpha\,\text{AvgGradInner} + O(\alpha^2) \end{aligned} \tag{4.25} $$
 #
 # *First-order MAML* takes the last gradient alone, whose sum has k − 1 terms:
 #
-# $$ g_\text{FOMAML} = g_k = \bar g_k - \alpha \sum_{j<k} \bar H_k\,\bar g_j + O(\alpha^2), \qquad \mathbb E\,[g_\text{FOMAML}] = \text{AvgGrad} - (k-1)\,\alpha\,\text{AvgGradInner} + O(\alpha^2) \tag{4.26} $$
+# $$ \begin{aligned} g_\text{FOMAML} &= g_k = \bar g_k - \alpha \sum_{j<k} \bar H_k\,\bar g_j + O(\alpha^2) \\
+# \mathbb E\,[g_\text{FOMAML}] &= \text{AvgGrad} - (k-1)\,\alpha\,\text{AvgGradInner} + O(\alpha^2) \end{aligned} \tag{4.26} $$
 
 # %% [markdown]
-# *MAML* multiplies this by the derivatives of the k − 1 inner steps (lesson 03). In a product of factors I − αH, the terms with one α are those that take αH from *one* factor and I from all others, so to first order the product is I minus a sum; and a
-# Hessian along the way differs from that at the start by O(α), which the α in front makes $O(\alpha^2)$:
+# *MAML* multiplies this by the derivatives of the k − 1 inner steps (lesson 03). In a product of factors I − αH, the terms with one α are those
+# that take αH from *one* factor and I from all others, so to first order the product is I minus a sum; and a Hessian along the way differs from
+# that at the start by O(α), which the α in front makes $O(\alpha^2)$:
 #
-# $$ \begin{aligned} g_\text{MAML} &= \prod_{j=1}^{k-1} \big(I - \alpha\,\nabla^2 L_j(\varphi_{j-1})\big)\; g_k = \Big(I - \alpha \sum_{j<k} \bar H_j\Big)\Big(\bar g_k - \alpha \sum_{j<k} \bar H_k\,\bar g_j\Big) + O(\alpha^2) \\
+# $$ \begin{aligned} g_\text{MAML} &= \prod_{j=1}^{k-1} \big(I - \alpha\,\nabla^2 L_j(\varphi_{j-1})\big)\; g_k \\
+# &= \Big(I - \alpha \sum_{j<k} \bar H_j\Big)\Big(\bar g_k - \alpha \sum_{j<k} \bar H_k\,\bar g_j\Big) + O(\alpha^2) \\
 # &= \bar g_k - \alpha \sum_{j<k} \bar H_k\,\bar g_j - \alpha \sum_{j<k} \bar H_j\,\bar g_k + O(\alpha^2) \\
 # \mathbb E\,[g_\text{MAML}] &= \text{AvgGrad} - 2(k-1)\,\alpha\,\text{AvgGradInner} + O(\alpha^2) \end{aligned} \tag{4.27} $$
 #
-# The second sum is what first-order MAML drops. In expectation it is *the same* as the first: dropping it halves the coefficient, and changes no direction (to this order).
+# The second sum is what first-order MAML drops. In expectation it is *the same* as the first: dropping it halves a coefficient, and brings in no
+# new direction (to this order).
 
 # %% [markdown]
 # | with k minibatches | AvgGrad | −α · AvgGradInner | their ratio |
@@ -455,16 +517,19 @@ print("with ε = 1e-6 (4.19) is (4.17):", torch.allclose(end, rest, rtol=0, atol
 # | FOMAML, k − 1 inner steps | 1 | k − 1 | k − 1 |
 # | Reptile, k inner steps | k | k(k − 1)/2 | (k − 1)/2 |
 #
-# The last column says how much of the second term comes with the first: least for Reptile, and none for k = 1. So Reptile wants more inner steps. And why does one want that term? A step of −α times the gradient on minibatch i changes the loss of another, j, by
+# The last column says how much of the second term comes with the first: least for Reptile, and none for k = 1. So Reptile wants more inner steps.
+# And why does one want that term? A step of −α times the gradient on minibatch i changes the loss of another, j, by
 #
 # $$ L_j(\theta - \alpha\,\bar g_i) = L_j(\theta) - \alpha\,\bar g_j \cdot \bar g_i + O(\alpha^2) \tag{4.28} $$
 #
-# The inner product is how much learning from some images of these people helps with *other* images of them. That is **generalisation within a task**, from few examples, and to raise it is what all three methods have in common.
+# The inner product is how much learning from some images of these people helps with *other* images of them. That is **generalisation within a
+# task**, from few examples, and to raise it is what all three methods have in common.
 
 # %% [markdown]
 # ### Exercise 5: AvgGradInner
 #
-# *2 points, 8 minutes.* Equation (4.24) for a task with B minibatches of which we know everything at θ: `gradients [B, D]` and `hessians [B, D, D]`. The expectation is the mean over all ordered pairs of *different* minibatches. Return `[D]`.
+# *2 points, 8 minutes.* Equation (4.24) for a task with B minibatches of which we know everything at θ: `gradients [B, D]` and `hessians [B, D,
+# D]`. The expectation is the mean over all ordered pairs of *different* minibatches. Return `[D]`.
 
 
 # %% nbgrader={"grade": false, "grade_id": "reptile-avg-grad-inner", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -480,8 +545,10 @@ check("reptile.avg_grad_inner", my_avg_grad_inner)
 # %% [markdown]
 # ### The coefficients, measured
 #
-# A claim about expectations up to O(α²) sounds hard to test exactly. It is not, if the task is small: with five minibatches, each a random quadratic in three dimensions, *all* sequences of k different minibatches can be enumerated, which makes the
-# expectation a finite mean; and autograd differentiates that mean by α at α = 0, which picks out the second term without any remainder. The code below is the three algorithms; it knows nothing of (4.25) to (4.27).
+# A claim about expectations up to O(α²) sounds hard to test exactly. It is not, if the task is small: with five minibatches, each a random
+# quadratic in three dimensions, *all* sequences of k different minibatches can be enumerated, which makes the expectation a finite mean; and
+# autograd differentiates that mean by α at α = 0, which picks out the second term without any remainder. The code below is the three algorithms; it
+# knows nothing of (4.25) to (4.27).
 
 # %%
 generator = torch.Generator().manual_seed(0)
@@ -543,6 +610,13 @@ def coefficients(method, k):
     return float(first), float(second), float(unexplained)
 
 
+def product(theta):
+    """The inner product of the gradients of the first two minibatches."""
+    return gradient(theta, A[0], C[0]) @ gradient(theta, A[1], C[1])
+
+
+print("(4.23) agrees:", torch.allclose(grad(product)(theta), A[0] @ g[1] + A[1] @ g[0]))  # (4.23)
+
 # %% [markdown]
 # **Predict** the six numbers for k = 2, from the table. Then those for k = 4.
 
@@ -555,11 +629,16 @@ for k in (2, 3, 4):
         print(f"{k:13d}  {name:8s} {first:7.3f}  {second:12.3f}  {unexplained < 1e-12}")
 
 # %% [markdown]
-# Exactly the table: 2, 1, 1, then 4, 2, 3, then 6, 3, 6. And the O(α²) that we dropped? **Predict:** on logarithmic axes, which slope has the error of the two-term formula against α? At which α is the formula worth nothing?
+# Exactly the table: 2, 1, 1, then 4, 2, 3, then 6, 3, 6. And the O(α²) that we dropped? **Predict:** on logarithmic axes, which slope has the error
+# of the two-term formula against α? At which α is the formula worth nothing?
 
 # %%
 rates = torch.logspace(-3, 0, 25, dtype=torch.float64)
-formula = {"MAML": lambda k: (1, 2 * (k - 1)), "FOMAML": lambda k: (1, k - 1), "Reptile": lambda k: (k, k * (k - 1) / 2)}
+formula = {
+    "MAML": lambda k: (1, 2 * (k - 1)),
+    "FOMAML": lambda k: (1, k - 1),
+    "Reptile": lambda k: (k, k * (k - 1) / 2),
+}
 fig, axes = plt.subplots(1, 2, figsize=(9.4, 3.8))
 ks, fine = range(2, 6), torch.linspace(1.5, 5.3, 50)
 for (name, method), colour, mark in zip(methods.items(), COLOURS, "os^", strict=False):
@@ -583,21 +662,26 @@ show(
 )
 
 # %% [markdown]
-# Slope 2, so what was dropped is indeed $O(\alpha^2)$. The formula says which way small steps lean. Where α times curvature times k is no longer small, it says nothing, and long inner loops are there by design. Then section 3 describes better
-# what happens: the search for a point near to all solutions. Both views are true, each at its end.
+# Slope 2, so what was dropped is indeed $O(\alpha^2)$. The formula says which way small steps lean. Where α times curvature times k is no longer
+# small, it says nothing, and long inner loops are there by design. Then section 3 describes better what happens: the search for a point near to all
+# solutions. Both views are true, each at its end.
 
 # %% [markdown]
 # ## 6 · The inner optimiser: Adam, but no momentum
 #
-# Any optimiser can go *there*; it is only where it ends that counts. The paper uses Adam inside, with $\beta_1 = 0$, and SGD outside. Adam's step j, from the gradient $g_j$ (squares, roots and quotients number by number, η tiny):
+# Any optimiser can go *there*; it is only where it ends that counts. The paper uses Adam inside, with $\beta_1 = 0$, and SGD outside. Adam's step
+# j, from the gradient $g_j$ (squares, roots and quotients number by number, η tiny):
 #
-# $$ \begin{aligned} m_j &= \beta_1 m_{j-1} + (1 - \beta_1)\,g_j, & \hat m_j &= m_j / (1 - \beta_1^j), \\ v_j &= \beta_2 v_{j-1} + (1 - \beta_2)\,g_j^2, & \hat v_j &= v_j / (1 - \beta_2^j), \end{aligned} \qquad \varphi_j = \varphi_{j-1} - \alpha\,\frac{\hat m_j}{\sqrt{\hat v_j} + \eta} \tag{4.29} $$
+# $$ \begin{aligned} m_j &= \beta_1 m_{j-1} + (1 - \beta_1)\,g_j, & \hat m_j &= m_j / (1 - \beta_1^j) \\
+# v_j &= \beta_2 v_{j-1} + (1 - \beta_2)\,g_j^2, & \hat v_j &= v_j / (1 - \beta_2^j) \\
+# \varphi_j &= \varphi_{j-1} - \alpha\,\hat m_j \,\big/\, \big(\sqrt{\hat v_j} + \eta\big) \end{aligned} \tag{4.29} $$
 #
 # **Why Adam?** In the first step $\hat v_1 = g_1^2$ and $\hat m_1 = g_1$, so every weight moves by α, whatever the size of its gradient:
 #
 # $$ \varphi_1 = \theta - \alpha\,\frac{g_1}{|g_1| + \eta} \approx \theta - \alpha\,\text{sign}(g_1) \tag{4.30} $$
 #
-# Later steps keep that scale. So the length of the inner loop, and with it that of the outer step, does not hang on how large the loss or its gradient happens to be. **Predict:** multiply the loss by 100. What does that do to the pseudo-gradient with inner SGD, and with inner Adam?
+# Later steps keep about that scale. So the length of the inner loop, and with it that of the outer step, does not hang on how large the loss or its
+# gradient happens to be. **Predict:** multiply the loss by 100. What does that do to the pseudo-gradient with inner SGD, and with inner Adam?
 
 # %%
 for optimiser, rate in (("sgd", 0.001), ("adam", 0.001)):
@@ -615,8 +699,10 @@ for optimiser, rate in (("sgd", 0.001), ("adam", 0.001)):
     print(f"inner {optimiser:4s}: loss × 100 makes the pseudo-gradient {lengths[1] / lengths[0]:.1f} times as long")
 
 # %% [markdown]
-# **Why no momentum?** Nichol et al. found that it made results worse throughout (section 6.1). The analysis says why. With $\beta_1 > 0$ the step $\hat m_j$ is a mean over all minibatches so far: the first one, whose gradient was taken at θ and has learned nothing from the
-# others, goes on pushing in every later step, and the late ones, whose gradients do know, count less. Measured as before, with $\hat m_j$ in place of $g_j$ in (4.1), and the second moments left out:
+# **Why no momentum?** Nichol et al. found that it made results worse throughout (section 6.1). The analysis says why. With $\beta_1 > 0$ the step
+# $\hat m_j$ is a mean over all minibatches so far: the first one, whose gradient was taken at θ and has learned nothing from the others, goes on
+# pushing in every later step, and the late ones, whose gradients do know, count less. Measured as before, with $\hat m_j$ in place of $g_j$ in
+# (4.1), and the second moments left out:
 
 
 # %%
@@ -637,8 +723,9 @@ for beta in (0.0, 0.5, 0.9):
     print(f"β1 = {beta}: AvgGrad {first:.2f}, AvgGradInner {second:.2f}, ratio {second / first:.2f}")
 
 # %% [markdown]
-# The coefficient of joint training stays, that of generalisation falls by nearly half. (With second moments there is no such formula, since they divide by the gradients themselves; the order of events is the same.) Is the package's inner Adam PyTorch's with `betas=(0, 0.999)`? It begins its second moments anew in every task, so
-# that a task's end depends on nothing but θ and the task. (The paper lets them run on from task to task while training, and restores them for tests.)
+# The coefficient of joint training stays, that of generalisation falls by nearly half. Is the package's inner Adam PyTorch's with `betas=(0,
+# 0.999)`? It begins its second moments anew in every task, so that a task's end depends on nothing but θ and the task. (The paper lets them run on
+# from task to task while training, and restores them for tests.)
 
 # %%
 net = Reptile(classifier().double(), steps=4, batch=10, inner_rate=0.002)
@@ -652,14 +739,25 @@ net.meta_gradient(episodes.split(1)[0])
 pairs = zip(net.network.parameters(), learner.parameters(), strict=True)
 print("inner Adam is PyTorch's:", all(torch.allclose(w.grad, w - phi, rtol=0, atol=1e-9) for w, phi in pairs))
 
+# %%
+net = Reptile(classifier().double(), steps=1, batch=x.shape[1], inner_rate=0.002)
+net.meta_gradient(episodes.split(1)[0])
+weights = list(net.network.parameters())
+joint = torch.autograd.grad(F.cross_entropy(net.network(x[0]), y[0]), weights)
+moved, g1 = (torch.cat([v.flatten() for v in vectors]) for vectors in ([w.grad for w in weights], joint))
+by_sign = torch.isclose(moved, 0.002 * g1.sign(), rtol=0.01)  # (4.30)
+print(f"weights whose first step is α·sign(g), to one percent: {100 * by_sign.double().mean():.0f} %")
+
 # %% [markdown]
 # ## 7 · Faces
 #
-# Now 5-way tasks with 32×32 pictures, and a small network, so that it takes seconds. Four trainings get *the same time* each, since that is what one pays: Reptile with eight inner steps; Reptile with one, which is joint training; FOMAML with three inner steps; MAML with three. In so short a time inner SGD learns faster here
-# than inner Adam does, so that is what all use, with α = 0.1.
+# Now 5-way tasks with 32×32 pictures, and a small network, so that it takes seconds. Five trainings get *the same time* each, since that is what one
+# pays: Reptile with eight inner steps; Reptile with one, which is joint training; FOMAML and MAML with three inner steps each; and ProtoNet. All
+# inner loops are SGD with α = 0.1, so that what differs is what the outer loop makes of them.
 
 # %% [markdown]
-# **Predict:** the training loss is shown on the last minibatch of a task, before the step on it. Where will the curve of k = 1 run, and where that of k = 8? (Section 2 has the first answer.)
+# **Predict:** the training loss is shown on the last minibatch of a task, before the step on it. Where will the curve of k = 1 run, and where that
+# of k = 8? (Section 2 has the first answer.)
 
 # %% tags=["nbval-ignore-output"]
 from metaface_lessons.maml import MAML
@@ -705,9 +803,11 @@ show(
 )
 
 # %% [markdown]
-# With k = 1 every step asks a network that knows nobody which of five strangers is number 3, and the answer cannot be better than (4.10), however long one trains. With k = 8 the last minibatch is asked after seven steps on other images of the same people.
+# With k = 1 every step asks a network that knows nobody which of five strangers is number 3, and the answer cannot be better than (4.10), however
+# long one trains. With k = 8 the last minibatch is asked after seven steps on other images of the same people.
 #
-# **Predict** for the next figure, on people whom no training has seen: the accuracy on the queries before the first inner step; after one; after ten. Is the start of joint training any better than an untrained one? Will ProtoNet, which takes no steps, be above or below?
+# **Predict** for the next figure, on people whom no training has seen: the accuracy on the queries before the first inner step; after one; after
+# ten. Is the start of joint training any better than an untrained one? Will ProtoNet, which takes no steps, be above or below?
 
 # %% tags=["nbval-ignore-output"]
 test = EpisodeSampler(strangers, ways=5, shots=5, queries=3, seed=1).sample(tasks=60 if FULL else 20)
@@ -743,20 +843,23 @@ show(
 # %% [markdown]
 # What to read off, and what not:
 #
-# * **Before** the first step every start is at chance: it cannot know who is number 3. Whoever expects an initialisation to *solve* anything looks at the wrong place.
-# * **Joint training** has learned next to nothing, and climbs like the untrained start. It is the control of this experiment: the same network, time, and inner loop at test, and no k > 1.
-# * **Reptile loses nothing by its simplicity here**, beside FOMAML and MAML of the same seconds; a meta-gradient of second order costs several times as much time, in which Reptile takes more steps. With intervals as wide as these, do not rank the three.
-# * **ProtoNet needs no step at all at test time** and is hard to beat with seconds of training: Reptile pays ten forward and backward passes for every new task. Whoever says that Reptile is cheaper than MAML is right; than ProtoNet, wrong.
+# * **Before** the first step every start is at chance: it cannot know who is number 3. A start is not to be judged by what it can do, but by what it can learn.
+# * **Joint training** has learned next to nothing, and climbs like the untrained start. It is the control of this experiment: the same network, the same time, the same inner loop at test, but k = 1 in training.
+# * **Reptile loses nothing by its simplicity** beside FOMAML and MAML of the same seconds. MAML's second derivatives cost time, so it takes the fewest steps. With intervals as wide as these, do not rank the three any closer.
+# * **All of them lose to ProtoNet** at this budget, and they pay ten forward and backward passes for every new task where ProtoNet pays one forward pass. Reptile is the simplest way to learn an *initialisation*; it is not the cheapest way to recognise five strangers.
 #
 # Lesson 06 compares all of them with more time, several seeds, and on real faces.
 
 # %% [markdown]
 # ### Does the inner product rise?
 #
-# (4.25) says that training raises the inner product between the gradients of two minibatches of a task, and (4.28) what that is good for. One can look: the gradient on the support images and that on the query images of the same novel people, at the start, before
-# any step. By (4.28) α times their inner product is what the first inner step takes from the loss of the *queries*; the last column measures that, with a small step of α = 0.01.
+# (4.25) says that training raises the inner product between the gradients of two minibatches of a task, and (4.28) what that is good for. One can
+# look: the gradient on the support images and that on the query images of the same novel people, at the start, before any step. By (4.28) α times
+# their inner product is what the first inner step takes from the loss of the *queries*; the last column measures that, with a small step of α =
+# 0.01.
 #
-# **Predict:** at which start is it the largest? And what is the inner product between *different* tasks, whose labels have nothing to do with each other?
+# **Predict:** at which start is it the largest? And what is the inner product between *different* tasks, whose labels have nothing to do with each
+# other?
 
 
 # %% tags=["nbval-ignore-output"]
@@ -787,24 +890,30 @@ for name in ("untrained", "Reptile, k = 1", "Reptile, k = 8", "FOMAML", "MAML"):
     print(f"{name:18s} {products.diagonal().mean():10.4f} {others:17.4f} {drop:20.4f}")  # (4.28)
 
 # %% [markdown]
-# XXX
+# Columns one and three agree, as (4.28) says. Joint training has made the inner product *smaller* than it was before any training: it has learned
+# to answer evenly, and there gradients are small. Training with inner steps has made it *larger*: the first step on a few images of strangers does
+# more for their other images. Between tasks next to nothing carries over, and nothing should.
 
 # %% [markdown]
 # ### Which statistics at test time?
 #
-# The network normalises by the statistics of the images at hand (lesson 03). If the queries are normalised by their own mean and variance, the answer to one depends on the others: *transductive*. By the support set's, each is judged by itself: *inductive*, the package's default. Nichol et al. report both, since the
-# difference is worth points in their tables. The same start, asked both ways:
+# The network normalises by the statistics of the images at hand (lesson 03). If the queries are normalised by their own mean and variance, the
+# answer to one depends on the others: *transductive*. By the support set's, each is judged by itself: *inductive*, the package's default. Nichol et
+# al. report both, since the difference is worth points in their tables. The same start, asked both ways:
 
 # %% tags=["nbval-ignore-output"]
 net = trained["Reptile, k = 8"].learner
 for transductive in (False, True):
     net.transductive = transductive
     right = (net.adapt(test.support).predict(test.query.x).argmax(-1) == test.query.y).float().mean(1)
-    print(f"transductive {transductive!s:5s}: {100 * right.mean():.1f} ± {100 * 1.96 * right.std() / len(right) ** 0.5:.1f} %")
+    print(
+        f"transductive {transductive!s:5s}: {100 * right.mean():.1f} ± {100 * 1.96 * right.std() / len(right) ** 0.5:.1f} %"
+    )
 net.transductive = False
 
 # %% [markdown]
-# In our episodes every person has as many queries, so a set of queries looks much like a support set, and the difference is small or none. It need not be where queries come one by one, or all of one person; then only the inductive number is one that you will see again.
+# In our episodes every person has as many queries, so a set of queries looks much like a support set, and the difference is small or none. It need
+# not be where queries come one by one, or all of one person; then only the inductive number is one that you will see again.
 
 # %% [markdown]
 # ## Quiz
@@ -817,7 +926,8 @@ net.transductive = False
 # <details><summary>The weights of one network, trained for 1000k steps on one task after another</summary>Right: plain sequential training. Recent tasks have most say, and each inner loop begins where the last has ended.</details>
 # <details><summary>The same as with ε = 0.1, only sooner</summary>No. The fixed point (4.17) of the batched step is the same, but with one task at a time θ is thrown to and fro, (4.19).</details>
 #
-# **2. Somebody's Reptile has the loop `for task in tasks: loss = mean loss at θ; loss.backward()`, then one step of SGD. The training loss stays at 1.61 with five ways. Why?**
+# **2. Somebody's Reptile has the loop `for task in tasks: loss = mean loss at θ; loss.backward()`, then one step of SGD. The training loss stays at
+# 1.61 with five ways. Why?**
 #
 # <details><summary>The learning rate is too small</summary>No. 1.61 is ln 5, the least that a network can reach that adapts to nobody, (4.10).</details>
 # <details><summary>It is joint training: the inner loop is missing</summary>Right. It is (4.8): k = 1, whatever the comments say.</details>
@@ -857,7 +967,7 @@ net.transductive = False
 # * On parabolas it rests at the mean of the minima with weights 1 − r, (4.13): near to all solutions. MAML, with $a r^2$, rests where k steps mend most.
 # * To first order in α, MAML, FOMAML and Reptile all descend on the joint loss *and* raise the inner product of gradients of different minibatches; (4.25) to (4.27), with coefficients that you have measured.
 # * Inner Adam makes the step independent of the loss's scale; momentum weakens the term that generalises.
-# * On faces: far ahead of joint training, level with the MAML family at equal seconds, and at test time ProtoNet is cheaper than all of them.
+# * On faces, at equal seconds: ahead of joint training, not behind FOMAML and MAML, and behind ProtoNet, which is cheaper at test time, too.
 
 # %%
 progress("04")
