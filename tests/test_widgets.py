@@ -24,6 +24,7 @@ from metaface_lessons.snapshots import STEPS
 from metaface_lessons.widgets import (
     embedding_explorer,
     episode_explorer,
+    gradient_explorer,
     leak_explorer,
     path_explorer,
     quadratic_explorer,
@@ -63,6 +64,7 @@ def explorers() -> dict[ModuleType, Any]:
         embedding_explorer: embedding_explorer.Embedded(nets, random_faces(people=5, each=15)),
         quadratic_explorer: None,
         path_explorer: None,
+        gradient_explorer: gradient_explorer.regression(),
         sinusoid_explorer: sinusoid_explorer.Measured(sinusoid_explorer.load_methods()),
     }
 
@@ -71,6 +73,7 @@ MODULES = [
     episode_explorer,
     leak_explorer,
     embedding_explorer,
+    gradient_explorer,
     path_explorer,
     quadratic_explorer,
     sinusoid_explorer,
@@ -422,3 +425,27 @@ def test_methods_are_trained_stored_and_read_back(tmp_path: Path) -> None:
     torch.save({"format": 99}, file)
     with pytest.raises(MetaFaceError, match="of this version"):
         sinusoid_explorer.load_methods(file)
+
+
+# The gradient explorer
+
+
+def test_only_the_second_order_gradient_agrees_with_finite_differences(explorers: dict[ModuleType, Any]) -> None:
+    task = explorers[gradient_explorer]
+    for rate, steps in ((0.001, 1), (0.1, 1), (0.3, 5)):
+        error = gradient_explorer.errors(gradient_explorer.State(rate=rate, steps=steps), task)
+        assert min(error["second order"]) < 1e-9
+        assert min(error["first order"]) > rate
+    none = gradient_explorer.errors(gradient_explorer.State(rate=0.1, steps=0), task)
+    assert none["first order"] == none["second order"]
+
+
+def test_float32_cannot_reach_what_float64_does(explorers: dict[ModuleType, Any]) -> None:
+    error = gradient_explorer.errors(gradient_explorer.State(precision="float32"), explorers[gradient_explorer])
+    assert 1e-7 < min(error["second order"]) < 1e-3
+    assert error["second order"][gradient_explorer.STEP_SIZES.index(1e-5)] > 1e-3  # where float64 is at its best
+
+
+def test_an_unknown_precision_is_refused() -> None:
+    with pytest.raises(MetaFaceError, match="float64"):
+        gradient_explorer.errors(gradient_explorer.State(precision="float16"), gradient_explorer.regression())
