@@ -210,7 +210,7 @@ def parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("runs", nargs="+", metavar="RUN", help="folders of runs; several are averaged")
     for name, value, text in (
-        ("ways", 5, "people per episode"),
+        ("ways", 5, "people per episode; a learner with a head knows those of its training only"),
         ("shots", 1, "support images of each"),
         ("queries", 4, "query images of each"),
         ("episodes", 1000, "how many"),
