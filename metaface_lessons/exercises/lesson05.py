@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.func import grad, hessian, vmap
 from torch.nn import functional as F
 
-from .core import Wrong, describe, exercise, expect, right_answer, wrong_answer
+from .core import AnswerError, Wrong, describe, exercise, expect, right_answer, wrong_answer
 
 EXACT = 1e-9  # for float64: nothing less tells a right meta-gradient from one that is nearly right
 
@@ -703,7 +703,15 @@ def _(answer: MetaGradient) -> None:
         support, query = _bowls(size, seed)
         start = _normal(size, seed=seed + 2)
         theta = start.clone().requires_grad_()
-        result = answer(_bowl_loss, theta, support, query, rate, steps)
+        try:
+            result = answer(_bowl_loss, theta, support, query, rate, steps)
+        except AnswerError as raised:
+            if "appears to not have been used in the graph" not in str(raised):
+                raise
+            raise Wrong(
+                "PyTorch says that θ was not used: the graph from θ to the query loss is cut. A `detach()`, a `.data`"
+                " or a new leaf stands between θ and φ. (`allow_unused=True` would silence it, and mend nothing.)"
+            ) from raised
         wanted = _by_hand(start, support, query, rate, steps)
         slips = {
             "The sign of the inner step: it goes up the support loss.": _by_hand(start, support, query, -rate, steps),
@@ -769,7 +777,7 @@ def _(loss: TaskLoss, theta: Tensor, support: Any, query: Any, rate: float, step
 
 @right_answer("clinic.second_order")
 def _(loss: TaskLoss, theta: Tensor, support: Any, query: Any, rate: float, steps: int) -> Tensor:
-    start = theta.detach().clone().requires_grad_()
+    start: Any = theta.detach().clone().requires_grad_()
     phi = start
     for _ in range(steps):
         phi = phi - rate * torch.autograd.grad(loss(phi, support), phi, create_graph=True)[0]
@@ -813,6 +821,24 @@ def _(loss: TaskLoss, theta: Tensor, support: Any, query: Any, rate: float, step
     for _ in range(steps):
         (gradient,) = torch.autograd.grad(loss(phi, support), phi, create_graph=True)
         phi = phi - rate * gradient.detach()
+    return torch.autograd.grad(loss(phi, query), theta)[0]
+
+
+@wrong_answer("clinic.second_order", hint="the graph from θ to the query loss is cut")
+def _(loss: TaskLoss, theta: Tensor, support: Any, query: Any, rate: float, steps: int) -> Tensor:
+    phi = theta.detach().clone().requires_grad_()
+    for _ in range(steps):
+        (gradient,) = torch.autograd.grad(loss(phi, support), phi, create_graph=True)
+        phi = phi - rate * gradient
+    return torch.autograd.grad(loss(phi, query), theta)[0]
+
+
+@wrong_answer("clinic.second_order", hint="still the first-order gradient")
+def _(loss: TaskLoss, theta: Tensor, support: Any, query: Any, rate: float, steps: int) -> Tensor:
+    phi = theta.clone()
+    for _ in range(steps):
+        (gradient,) = torch.autograd.grad(loss(phi, support), phi)
+        phi = phi.clone() - rate * gradient.clone()
     return torch.autograd.grad(loss(phi, query), theta)[0]
 
 
@@ -876,7 +902,7 @@ def _(loss: TaskLoss, theta: Tensor, support: Any, query: Any, rate: float, step
 
 
 @wrong_answer("clinic.second_order", hint="left in `theta.grad`")
-def _(loss: TaskLoss, theta: Tensor, support: Any, query: Any, rate: float, steps: int) -> Tensor:
+def _(loss: TaskLoss, theta: Any, support: Any, query: Any, rate: float, steps: int) -> Tensor:
     phi = theta
     for _ in range(steps):
         (gradient,) = torch.autograd.grad(loss(phi, support), phi, create_graph=True)
@@ -955,6 +981,12 @@ def _(answer: Predict) -> None:
                     "Twice as many steps were taken.": onwards,
                     "The copy was trained without momentum: make its optimiser with the settings of the one given,"
                     " `optimiser.defaults`.": _wanted(fresh, 0.0, tasks[0], steps),
+                    "You switched to evaluation mode: batch norm then uses its running averages, in the steps and for"
+                    " the queries. That is another learner, not this one without a leak.": _wanted(
+                        copy.deepcopy(fresh).eval(), momentum, tasks[0], steps
+                    ),
+                    "You predict in evaluation mode, from running averages that no step has used. Leave the mode as it"
+                    " is.": _adapted(fresh, momentum, x, y, steps).eval()(asked).detach(),
                     "One step, whatever `steps` says.": _wanted(fresh, momentum, tasks[0], 1),
                     "Gradients pile up from step to step: call `zero_grad()` before each.": _wanted(
                         fresh, momentum, tasks[0], steps, pile=True
@@ -1005,6 +1037,8 @@ def _unchanged(
             f"The logits are right and θ is untouched, but the running averages of batch norm have changed"
             f" ({changed[0]}): parameters are not the whole state, buffers belong to it. `state_dict()` has both."
         )
+    if not network.training:
+        raise Wrong("The logits are right, but the network is left in evaluation mode. Leave it as it was.")
     state = optimiser.state_dict()["state"]
     if not _same_state(state, kept["state"]):
         raise Wrong(
@@ -1071,6 +1105,23 @@ def _(network: nn.Module, optimiser: torch.optim.Optimizer, x: Tensor, y: Tensor
     return logits
 
 
+@right_answer("clinic.no_leak")
+def _(network: nn.Module, optimiser: torch.optim.Optimizer, x: Tensor, y: Tensor, asked: Tensor, steps: int) -> Tensor:
+    fast, own = copy.deepcopy((network, optimiser))  # together, so that one still belongs to the other
+    _descend(fast, own, x, y, steps)
+    return fast(asked)
+
+
+@wrong_answer("clinic.no_leak", hint="own weights have changed")
+def _(network: nn.Module, optimiser: torch.optim.Optimizer, x: Tensor, y: Tensor, asked: Tensor, steps: int) -> Tensor:
+    start = [p.detach() for p in network.parameters()]  # no copies either
+    _descend(network, optimiser, x, y, steps)
+    logits = network(asked).detach()
+    for p, value in zip(network.parameters(), start, strict=True):
+        p.data = value
+    return logits
+
+
 @wrong_answer("clinic.no_leak", hint="own weights have changed")
 def _(network: nn.Module, optimiser: torch.optim.Optimizer, x: Tensor, y: Tensor, asked: Tensor, steps: int) -> Tensor:
     fast = copy.copy(network)
@@ -1115,6 +1166,20 @@ def _(network: nn.Module, optimiser: torch.optim.Optimizer, x: Tensor, y: Tensor
     optimiser.load_state_dict(moments)
     optimiser.zero_grad()
     return logits
+
+
+@wrong_answer("clinic.no_leak", hint="switched to evaluation mode")
+def _(network: nn.Module, optimiser: torch.optim.Optimizer, x: Tensor, y: Tensor, asked: Tensor, steps: int) -> Tensor:
+    fast = copy.deepcopy(network).eval()
+    _descend(fast, type(optimiser)(fast.parameters(), **optimiser.defaults), x, y, steps)
+    return fast(asked).detach()
+
+
+@wrong_answer("clinic.no_leak", hint="predict in evaluation mode")
+def _(network: nn.Module, optimiser: torch.optim.Optimizer, x: Tensor, y: Tensor, asked: Tensor, steps: int) -> Tensor:
+    fast = copy.deepcopy(network)
+    _descend(fast, type(optimiser)(fast.parameters(), **optimiser.defaults), x, y, steps)
+    return fast.eval()(asked).detach()
 
 
 @wrong_answer("clinic.no_leak", hint="trained without momentum")
@@ -1252,8 +1317,8 @@ def _(loss: BatchedLoss, weights: Weights, x: Tensor, y: Tensor) -> Weights:
 
 @right_answer("clinic.batched_gradient")
 def _(loss: BatchedLoss, weights: Weights, x: Tensor, y: Tensor) -> Weights:
-    leaves = {name: w.clone().requires_grad_() for name, w in weights.items()}
-    sum(loss(leaves, x[t], y[t]) for t in range(len(x))).div(len(x)).backward()
+    leaves: dict[str, Any] = {name: w.clone().requires_grad_() for name, w in weights.items()}
+    torch.stack([loss(leaves, x[t], y[t]) for t in range(len(x))]).mean().backward()
     return {name: leaf.grad for name, leaf in leaves.items()}
 
 
@@ -1269,7 +1334,7 @@ def _(loss: BatchedLoss, weights: Weights, x: Tensor, y: Tensor) -> Weights:
 
 @wrong_answer("clinic.batched_gradient", hint="silent error of this section")
 def _(loss: BatchedLoss, weights: Weights, x: Tensor, y: Tensor) -> Weights:
-    leaves = {name: w.clone().requires_grad_() for name, w in weights.items()}
+    leaves: dict[str, Any] = {name: w.clone().requires_grad_() for name, w in weights.items()}
     (vmap(loss, in_dims=(None, 0, 0))(leaves, x, y).sum() / len(x)).backward()
     return {name: leaf.grad for name, leaf in leaves.items()}
 

@@ -990,7 +990,7 @@ for name, program in (("healthy", Healthy()), ("patient 10", InPlace()), ("patie
 # ### Exercise 5: nothing of this task in the next
 #
 # *2 points, 12 minutes.* Adapt `network` to the support set `x`, `y` by `steps` steps of the kind of `optimiser` (SGD, perhaps with momentum), and
-# return the logits for the images `asked`. Afterwards network and optimiser must be as they were: weights, buffers, momentum, `.grad`. The listing
+# return the logits for the images `asked`. Afterwards network and optimiser must be as they were: weights, buffers, momentum, `.grad`, and the mode. The listing
 # means to put θ back, and does not. (`network.state_dict()` returns the tensors themselves, not copies.)
 
 
