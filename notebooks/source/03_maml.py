@@ -172,7 +172,7 @@ check("maml.adapt", my_adapt)
 # $$ \nabla F(\theta) = \big(I - \alpha H^S(\theta)\big)\; \nabla L^Q(\varphi) \tag{3.7} $$
 #
 # Read it from the right: the gradient of the query loss, taken **at φ**, after the step; then corrected for the fact that moving θ moves the step,
-# too. Where the support loss is steeply curved (H large), the step undoes most of a move of θ, so θ matters less there. Those are the two bowls.
+# too. Where the support loss is steeply curved (αH near 1), the step undoes most of a move of θ, so θ matters less there. Those are the two bowls.
 
 # %% [markdown]
 # **Check it where everything can be written down.** Linear regression with K support points, the rows of $X_S$:
@@ -283,7 +283,8 @@ print(f"factors in the other order: off by {100 * error:.1f} %")
 # %% [markdown]
 # ## 4 · Products with Hessians, never Hessians
 #
-# With P weights H has P² entries. **Predict:** how large is the Hessian of the face network below, in gigabytes, at 4 bytes each?
+# With P weights H has P² entries. **Predict:** the face network of section 8 has some 24,000 weights. How large is its Hessian, in gigabytes, at 4
+# bytes an entry?
 
 # %%
 from metaface_lessons.networks import Classifier, Conv4
@@ -364,6 +365,14 @@ for first_order in (False, True):
     same = all(torch.allclose(w.grad, g, rtol=1e-9) for w, g in zip(smooth.parameters(), ours, strict=True))
     print(f"first_order={first_order!s:5}: a dozen lines and package agree: {same}")
 
+joint = MAML(smooth, steps=0, loss=F.mse_loss)
+joint.zero_grad()
+joint.meta_gradient(episodes)
+x, y = (tensor.flatten(0, 1) for tensor in episodes.query)
+ours = grad(F.mse_loss(smooth(x), y), smooth.parameters())  # (3.4)
+same = all(torch.allclose(w.grad, g, rtol=1e-9) for w, g in zip(smooth.parameters(), ours, strict=True))
+print("with steps=0 it is joint training, (3.4):", same)
+
 # %% [markdown]
 # ## 5 · First order: what is dropped
 #
@@ -414,18 +423,19 @@ check("maml.first_order", my_first_order)
 # %% [markdown]
 # (The second line is the expansion of $\nabla L^Q(\theta - \alpha\,\nabla L^S)$, everything else taken at θ.) With support and query drawn alike the
 # two terms in the bracket are the same on average, so **first order keeps half of what rewards agreement**. That is why it works at all, and lesson
-# 04 makes much of it. If (3.19) is right, the remaining error must fall a hundredfold when α falls tenfold:
+# 04 makes much of it. If (3.18) and (3.19) are right, the remaining error must fall a hundredfold when α falls tenfold:
 
 # %%
 theta = numbers(25, seed=8).requires_grad_()
 g_S, g_Q = grad(support_loss(theta), theta)[0], grad(query_loss(theta), theta)[0]
 half_S, half_Q = hessian_vector(support_loss, theta, g_Q), hessian_vector(query_loss, theta, g_S)
 for rate in (0.1, 0.01, 0.001):
-    error = []
+    value = query_loss(theta) - rate * g_Q @ g_S  # (3.18)
+    error = [(query_loss(adapt(theta, rate, 1)[-1]) - value).abs().item()]
     for graph, predicted in ((True, g_Q - rate * (half_S + half_Q)), (False, g_Q - rate * half_Q)):  # (3.19)
         (exact,) = grad(query_loss(adapt(theta, rate, 1, graph)[-1]), theta)
         error.append((exact - predicted).norm().item())
-    print(f"α = {rate:5}: error of (3.19) for MAML {error[0]:.1e}, for FOMAML {error[1]:.1e}")
+    print(f"α = {rate:5}: error of (3.18) {error[0]:.0e}, of (3.19) for MAML {error[1]:.0e}, for FOMAML {error[2]:.0e}")
 
 # %% [markdown]
 # ### How would you notice?
@@ -437,6 +447,7 @@ for rate in (0.1, 0.01, 0.001):
 theta = numbers(3, seed=5)
 phi = theta - alpha / K * X_S.T @ (X_S @ theta - y_S)  # (3.1)
 first = X_Q.T @ (X_Q @ phi - y_Q) / Q  # (3.16)
+print("(3.17) agrees:", torch.allclose(first - by_hand, alpha / K * X_S.T @ X_S @ first))  # (3.17)
 print(f"first order is off by {100 * (first - by_hand).norm() / by_hand.norm():.1f} %")
 
 # %% [markdown]
@@ -559,6 +570,14 @@ check("maml.fixed_point", my_fixed_point)
 
 # %%
 a, c = torch.tensor([1.0, 4.0]).double(), torch.tensor([0.0, 1.0]).double()
+theta = torch.tensor(0.3).double().requires_grad_()
+phi = theta.expand(2)
+for _ in range(5):
+    phi = phi - 0.1 * grad((a * (phi - c) ** 2 / 2).sum(), phi, create_graph=True)[0]
+(by_autograd,) = grad((a * (phi - c) ** 2 / 2).mean(), theta)
+by_hand = (a * (1 - 0.1 * a) ** 10 * (theta - c)).mean()  # (3.23)
+print("(3.23) agrees:", torch.isclose(by_autograd, by_hand, rtol=1e-12).item())
+
 print("  k   joint    MAML  FOMAML Reptile   best θ of (3.3), by search")
 for k in (1, 2, 5, 50):
     r = (1 - 0.1 * a) ** k  # (3.22)
@@ -592,7 +611,7 @@ print("Sliders and where they start:", describe(quadratic_explorer.State))
 quadratic_explorer.explore()
 
 # %% [markdown]
-# <details><summary>What you may have seen</summary>1. MAML, then FOMAML; joint training never, for it has no inner loop, and Reptile at k = 1 neither: it is joint training. 2. Always: joint training is by definition the best <i>before</i> a step. After the steps MAML's loss is the smaller, at k = 5 by a factor of about nine. 3. Small α and few steps: then αH is small, (3.13) is nearly the plain gradient, and nothing much is learned in the inner loop either.</details>
+# <details><summary>What you may have seen</summary>1. MAML, then FOMAML; joint training never, for it has no inner loop, and Reptile at k = 1 neither: it is joint training. 2. Always: joint training is by definition the best <i>before</i> a step. After the steps MAML's loss is the smaller, at k = 5 by a factor of about ten. 3. Small α and few steps: then αH is small, (3.13) is nearly the plain gradient, and nothing much is learned in the inner loop either.</details>
 
 # %% [markdown]
 # ## 7 · Sinusoids: one network, any curve
@@ -608,6 +627,10 @@ quadratic_explorer.explore()
 # $$ \bar y(x) = -\tfrac{2}{\pi} \cdot 2.55 \cos x \approx -1.62 \cos x \tag{3.27} $$
 
 # %%
+curves, x = SinusoidSampler(shots=1, queries=1, seed=0).curves(tasks=3), torch.linspace(-5, 5, 7)[:, None]
+A, b = curves.amplitude[:, None, None], curves.phase[:, None, None]
+print("(3.26) agrees:", torch.allclose(curves(x), A * (x - b).sin()))  # (3.26)
+
 many = SinusoidSampler(shots=1, queries=50, seed=1).sample(tasks=20_000).query
 for name, answer in (("the answer 0", 0 * many.x), ("the mean of all curves", -2 / torch.pi * 2.55 * many.x.cos())):
     print(f"squared error of {name}: {F.mse_loss(answer, many.y):.2f}")  # (3.27)
@@ -633,9 +656,9 @@ for name, method in methods.items():
     print(f"{name:23s}" + "".join(f"{error[k].item():7.2f}" for k in (0, 1, 5, 10)))
 
 # %% [markdown]
-# The first column is the mean of all curves for both, as it must be. One step takes MAML most of the way, and the following ones help, although
-# training never took them. The jointly trained network has the same shape, the same data and the same error at the start, and goes almost nowhere:
-# **nothing in (3.4) asks it to be near anything.**
+# Before any step both are near the bound (these are 200 other tasks, so not exactly at it). One step takes MAML most of the way, and the following
+# ones help, although training never took them. The jointly trained network has the same shape, the same data and the same error at the start, and
+# after ten steps it is still well above what MAML has after one: **nothing in (3.4) asks for a start from which one gets far.**
 
 # %% [markdown]
 # **Look at single curves,** and move the inner steps one by one.
@@ -674,6 +697,7 @@ sinusoid_explorer.explore(sinusoid_explorer.Measured(methods))
 # %%
 import time
 
+from metaface_lessons.inner_loop import final
 from metaface_lessons.protonet import ProtoNet
 from metaface_lessons.snapshots import snapshot_split
 from metaface_lessons.training import meta_train
@@ -721,6 +745,17 @@ for name, r in results.items():
 # seeds and more time.
 
 # %% [markdown]
+# That ANIL does as (3.28) says, for one task and one step:
+
+# %%
+tasks = EpisodeSampler(strangers, ways=5, shots=1, queries=5, seed=2).sample(tasks=40)
+anil, (x, y) = learners["ANIL"], tasks.support
+phi = final(anil.inner_loop(anil.start(1), Examples(x[:1], y[:1]), steps=1))
+(gradient,) = grad(F.cross_entropy(anil.network(x[0]), y[0]), anil.network.head.weight)
+same = torch.allclose(phi["weight"][0], anil.network.head.weight - 0.1 * gradient, atol=1e-6)  # (3.28)
+print(f"adapted: {', '.join(phi)} of the head; (3.28) agrees: {same}")
+
+# %% [markdown]
 # Now look inside an adaptation: `trajectory` gives loss and accuracy of every task before the first and after each inner step, and we do ten of them
 # where training did one. The other network is the same one, untrained, with the same inner loop.
 #
@@ -728,13 +763,10 @@ for name, r in results.items():
 # Where does each begin? Which of them reach 100 %?
 
 # %%
-tasks = EpisodeSampler(strangers, ways=5, shots=1, queries=5, seed=2).sample(tasks=40)
 starts = {"trained": learners["MAML"], "untrained": MAML(classifier(), test_steps=5, inner_rate=0.1)}
 fig, axes = plt.subplots(1, 2, figsize=(9, 3.5), sharey=True)
-after = {}
 for ax, (name, learner) in zip(axes, starts.items(), strict=True):
     path = learner.trajectory(tasks, steps=10)
-    after[name] = path
     for accuracy, part, colour, mark in (
         (path.support_accuracy, "support", COLOURS[1], "s-"),
         (path.query_accuracy, "queries", COLOURS[0], "o-"),
@@ -797,8 +829,8 @@ show(
 )
 
 # %% [markdown]
-# By (3.19) the two agree as α goes to 0, and the figure begins near 1. At our α = 0.1, the dotted line, they point well apart, most of all at the
-# beginning of a training; further right they have hardly anything in common. This is what FOMAML has paid in section 8: it got more steps, in worse
+# By (3.19) the two agree as α goes to 0, and the figure begins near 1. At our α = 0.1, the dotted line, they point well apart; further right they have
+# hardly anything in common. This is what FOMAML has paid in section 8: it got more steps, in worse
 # directions. More inner steps add little to that here; the rate decides. Where αH is small, at smaller rates or in flatter networks, the cosine is
 # near 1, and first order is the better bargain: on their benchmarks Finn et al. and Nichol et al. lost little by it. **Do not ask whether first order
 # is good enough; measure this cosine on your network.**
@@ -809,7 +841,7 @@ show(
 # The network normalises each channel by a mean and a variance. **Whose?** With an inner loop the question is sharper than in lesson 02. Two answers
 # are common:
 #
-# * *Transductive:* of the queries, all together, as in the code of the MAML and the Reptile papers. The prediction for a photo then depends on which
+# * *Transductive:* of the queries, all together, as in the code of the MAML paper. The prediction for a photo then depends on which
 #   others are asked with it.
 # * *Inductive:* of the support set, which the learner has anyway. Each query is judged by itself. `MAML(transductive=False)`, the default of the package.
 #
@@ -888,8 +920,6 @@ print(f"queries of the first task that are answered as before: {int((first == ag
 # relative to their size? And what happens to the accuracy if the trained MAML may, *in the test only*, adapt nothing but its head?
 
 # %% tags=["nbval-ignore-output"]
-from metaface_lessons.inner_loop import final
-
 net = learners["MAML"]
 weights = final(net.inner_loop(net.start(len(tasks.support.x)), tasks.support, steps=5))
 for name, w in net.network.named_parameters():
@@ -917,7 +947,7 @@ for name, r in evaluate({"all weights": net, "head only": head_only}, test, epis
 # $$ \theta - \alpha\, \nabla \sum_{s=1}^{S} \ell_s(\theta) \;=\; \theta - (S\alpha)\; \nabla\, \frac1S \sum_{s=1}^{S} \ell_s(\theta) \tag{3.30} $$
 #
 # MAML's own code divides the sum over N·K examples by K alone. Its inner rate of 0.4 for 5-way Omniglot is therefore 5 · 0.4 = 2.0 for whoever takes
-# the mean cross-entropy. Many a failed reproduction was this factor.
+# the mean cross-entropy. Whoever copies 0.4 there trains another algorithm.
 
 # %%
 x, y = tasks.support.x[0], tasks.support.y[0]  # N = 5, K = 1
@@ -929,8 +959,8 @@ same = all(torch.allclose(0.4 * g, 2.0 * h, atol=1e-6) for g, h in zip(by_paper,
 print("0.4 by the paper's loss is 2.0 by the mean:", same)  # (3.30)
 
 # %% [markdown]
-# **The fourth: an inner loop that diverges.** By (3.22) a step with αa > 2 leaps over the minimum and lands further away than it was. The
-# meta-gradient multiplies such factors, so it explodes sooner than the loss. **Predict:** what does the sinusoid network do at an inner rate of 2?
+# **The fourth: an inner loop that diverges.** By (3.22) a step with αa > 2 leaps over the minimum and lands further away than it was; the
+# loss grows by (1 − αa)² with each. **Predict:** what does the sinusoid network do at an inner rate of 2?
 
 # %%
 try:
