@@ -32,6 +32,8 @@ class Episodes:
 
     support, query: x uint8 `[T, N·K, C, H, W]` and `[T, N·Q, C, H, W]`; y int64 labels in 0 to N − 1, way by way.
     identities: int64 `[T, N]`, the person who is label n in task t.
+
+    In a regression x and y are numbers, `[T, K, …]` and `[T, Q, …]`, and there are no people: identities `[T, 0]`.
     """
 
     support: Examples
