@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -209,7 +210,7 @@ def _(loss: Loss, theta: Tensor, rate: float) -> None:
         "Keep the graph in every step (`create_graph=True`), and detach nothing between two steps.",
     ),
 )
-def _(answer: Callable[[Loss, Tensor, float, int], Tensor]) -> None:
+def _(answer: Callable[[Loss, Tensor, float, int], Any]) -> None:
     def after(steps: int, rate: float = 0.1) -> Tensor:
         return C + (1 - rate * A) ** steps * (START - C)
 
@@ -411,6 +412,8 @@ def _(answer: Callable[[Loss, Loss, Tensor, float, int], Tensor]) -> None:
                 "That is the path of the inner loop, θ − φ_k. (Lesson 04 makes an algorithm of it.)": START
                 - phi(steps),
                 "That is the gradient after one inner step, whatever `steps` says.": phi(1) - aim,
+                "You adapt on the query set, and score on what was learned from. The inner loop sees the support loss"
+                " alone.": 0.9**steps * (START - aim),
             },
         )
 
@@ -490,6 +493,14 @@ def _(support_loss: Loss, query_loss: Loss, theta: Tensor, rate: float, steps: i
 @wrong_answer("maml.first_order", hint="after one inner step")
 def _(support_loss: Loss, query_loss: Loss, theta: Tensor, rate: float, steps: int) -> Tensor:
     phi = theta - rate * torch.autograd.grad(support_loss(theta), theta)[0]
+    return torch.autograd.grad(query_loss(phi), phi)[0]
+
+
+@wrong_answer("maml.first_order", hint="adapt on the query set")
+def _(support_loss: Loss, query_loss: Loss, theta: Tensor, rate: float, steps: int) -> Tensor:
+    phi = theta
+    for _ in range(steps):
+        phi = phi - rate * torch.autograd.grad(query_loss(phi), phi)[0]
     return torch.autograd.grad(query_loss(phi), phi)[0]
 
 

@@ -96,8 +96,8 @@ def after_adaptation(theta: Tensor, state: State) -> Tensor:
 def draw(state: State) -> Figure:
     """On the left the inner steps from where joint training and MAML rest; on the right how all methods got there."""
     goals, paths = fixed_points(state), simulate(state)
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(9, 4.1), layout="none")  # places of our own are quicker than a solver's
+    with matplotlib.rc_context({**STYLE, "figure.constrained_layout.use": False}):  # a solver takes its time
+        figure = Figure(figsize=(9, 4.1))
         figure.subplots_adjust(left=0.07, right=0.98, bottom=0.14, top=0.9, wspace=0.22)
         left, right = figure.subplots(1, 2)
 

@@ -119,8 +119,8 @@ def draw(state: State, data: Measured) -> Figure:
     """The curve before and after the inner steps, for each method; and the mean error over many tasks."""
     task = episode(state)
     x, y = task.query.x[0, :, 0], task.query.y[0, :, 0]
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(9.6, 3.6), layout="none")  # places of our own are quicker than a solver's
+    with matplotlib.rc_context({**STYLE, "figure.constrained_layout.use": False}):  # a solver takes its time
+        figure = Figure(figsize=(9.6, 3.6))
         figure.subplots_adjust(left=0.05, right=0.99, bottom=0.15, top=0.9, wspace=0.2)
         axes = figure.subplots(1, 3)
     for i, (name, method) in enumerate(data.methods.items()):
