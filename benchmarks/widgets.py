@@ -23,6 +23,7 @@ TARGET = 300  # milliseconds
 SETUP = """
 from metaface_lessons.snapshots import load_snapshots, snapshot_split
 from metaface_lessons.widgets import embedding_explorer, episode_explorer, face_explorer, leak_explorer
+from metaface_lessons.widgets import quadratic_explorer, sinusoid_explorer
 
 split = snapshot_split()
 """
@@ -31,6 +32,8 @@ EXPLORERS = {
     "episode": "episode_explorer.explore(split.novel)",
     "leak": "leak_explorer.explore(leak_explorer.leak_experiment(split.base))",
     "embedding": "embedding_explorer.explore(load_snapshots(), split.novel)",
+    "quadratic": "quadratic_explorer.explore()",
+    "sinusoid": "sinusoid_explorer.explore(sinusoid_explorer.Measured(sinusoid_explorer.load_methods()))",
 }
 
 

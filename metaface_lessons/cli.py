@@ -15,6 +15,7 @@ from typing import Any
 
 from . import __version__
 from .errors import MetaFaceError
+from .recipes import RECIPES
 
 # Imports of torch and of what needs it stand inside the commands: `metaface doctor` must run where torch is missing.
 
@@ -58,11 +59,10 @@ def faces(args: argparse.Namespace) -> int:
 
 
 def train(args: argparse.Namespace) -> int:
-    from dataclasses import fields
+    from .runs import settings_of, train
 
-    from .runs import Settings, train
-
-    settings = Settings(**{field.name: getattr(args, field.name) for field in fields(Settings)})
+    given = {name: getattr(args, name) for name in SETTINGS if hasattr(args, name)}
+    settings = settings_of(args.learner, args.faces, args.seed, **given)
     out = Path(args.out or f"runs/{args.learner}-{args.faces.split(':')[0]}")
     steps, seconds = args.steps, args.seconds
     if steps is None and seconds is None:
@@ -153,6 +153,29 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
         return action.help if action.default is None else super()._get_help_string(action)
 
 
+SETTINGS = {  # what a learner may be told; `recipes` says which learner has which, and its value if not told
+    "ways": (int, "people per episode"),
+    "shots": (int, "support images of each"),
+    "queries": (int, "query images of each"),
+    "tasks": (int, "episodes per step"),
+    "width": (int, "filters of each convolution"),
+    "rate": (float, "learning rate of the outer loop"),
+    "temperature": (float, "distances are divided by it"),
+    "inner_rate": (float, "learning rate of the inner loop"),
+    "inner_steps": (int, "its steps in training"),
+    "test_steps": (int, "its steps in evaluation"),
+}
+
+
+def _recipes(setting: str) -> str:
+    """The value of a setting in the recipes: "20 for protonet, 5 for maml, anil"."""
+    learners: dict[float, list[str]] = {}
+    for learner, recipe in RECIPES.items():
+        if setting in recipe:
+            learners.setdefault(recipe[setting], []).append(learner)
+    return "; ".join(f"{value:g} for {', '.join(names)}" for value, names in learners.items())
+
+
 def _say(args: argparse.Namespace, report: Any, text: str) -> None:
     print(json.dumps(report, indent=1) if args.json else text)
 
@@ -193,19 +216,12 @@ def parser() -> argparse.ArgumentParser:
         "Meta-train a learner; Ctrl-C saves, and the same command goes on.",
         "metaface train protonet --faces lfw --ways 20 --shots 1 --seconds 120 --seed 0 --out runs/protonet-lfw",
     )
-    sub.add_argument("learner", help="protonet")
+    sub.add_argument("learner", help=", ".join(RECIPES))
     sub.add_argument("--faces", default="procedural", help="procedural, olivetti, lfw or folder:PATH")
-    for name, value, text in (
-        ("ways", 20, "people per episode"),
-        ("shots", 1, "support images of each"),
-        ("queries", 4, "query images of each"),
-        ("tasks", 1, "episodes per step"),
-        ("width", 64, "filters of each convolution"),
-        ("seed", 0, "of the split, the first weights and the episodes"),
-    ):
-        sub.add_argument(f"--{name}", type=int, default=value, help=text)
-    sub.add_argument("--rate", type=float, default=3e-3, help="learning rate")
-    sub.add_argument("--temperature", type=float, default=50.0, help="distances are divided by it")
+    sub.add_argument("--seed", type=int, default=0, help="of the split, the first weights and the episodes")
+    for name, (kind, text) in SETTINGS.items():
+        help_text = f"{text} ({_recipes(name)})"
+        sub.add_argument(f"--{name.replace('_', '-')}", type=kind, default=argparse.SUPPRESS, help=help_text)
     sub.add_argument("--steps", type=int, help="stop after so many steps (repeats a run of --seconds exactly)")
     sub.add_argument("--seconds", type=float, help="stop after so much wall time (120 if neither is given)")
     sub.add_argument("--patience", type=int, help="stop after so many validations without a new best")
@@ -219,7 +235,7 @@ def parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("runs", nargs="+", metavar="RUN", help="folders of runs; several are averaged")
     for name, value, text in (
-        ("ways", 5, "people per episode"),
+        ("ways", 5, "people per episode; a learner with a head knows those of its training only"),
         ("shots", 1, "support images of each"),
         ("queries", 4, "query images of each"),
         ("episodes", 1000, "how many"),

@@ -32,6 +32,8 @@ class Episodes:
 
     support, query: x uint8 `[T, N·K, C, H, W]` and `[T, N·Q, C, H, W]`; y int64 labels in 0 to N − 1, way by way.
     identities: int64 `[T, N]`, the person who is label n in task t.
+
+    In a regression x and y are numbers, `[T, K, …]` and `[T, Q, …]`, and there are no people: identities `[T, 0]`.
     """
 
     support: Examples
@@ -41,6 +43,11 @@ class Episodes:
     @property
     def ways(self) -> int:
         return self.identities.shape[1]
+
+    def split(self, tasks: int) -> list[Episodes]:
+        """The same tasks in parts of at most `tasks`."""
+        parts = zip(*(tensor.split(tasks) for tensor in (*self.support, *self.query, self.identities)), strict=True)
+        return [Episodes(Examples(a, b), Examples(c, d), identities) for a, b, c, d, identities in parts]
 
 
 class EpisodeSampler:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+import torch
 from torch import Tensor, nn
 
 from .episodes import Episodes, Examples
@@ -40,3 +41,7 @@ class MetaLearner(nn.Module):
     def adapt(self, support: Examples) -> Learner:
         """See `Adapts.adapt`. Leaves θ as it is."""
         raise NotImplementedError
+
+    def optimiser(self, rate: float) -> torch.optim.Optimizer:
+        """What the outer loop descends with: Adam, unless the algorithm says otherwise."""
+        return torch.optim.Adam(self.parameters(), lr=rate)

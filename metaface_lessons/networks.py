@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +13,8 @@ from torch.nn import functional as F
 
 from .errors import MetaFaceError, unknown
 
-NORMS = ("batch", "group", "none")
+NORMS = ("batch", "task", "group", "none")
+POOLS = ("before", "after", "stride")
 
 
 def standardise(images: Tensor) -> Tensor:
@@ -24,9 +28,54 @@ def standardise(images: Tensor) -> Tensor:
     return (images - mean) / deviation.clamp(min=torch.finfo(images.dtype).eps)
 
 
+_first: ContextVar[int | None] = ContextVar("first", default=None)
+
+
+@contextmanager
+def statistics_of_first(images: int) -> Iterator[None]:
+    """Within this, every `TaskNorm` uses the statistics of the first `images` of a batch for all of it."""
+    token = _first.set(images)
+    try:
+        yield
+    finally:
+        _first.reset(token)
+
+
+def number_of_first() -> int | None:
+    """The number of images whose statistics count now; None if it is all."""
+    return _first.get()
+
+
+class TaskNorm(nn.Module):
+    """Batch normalisation without running averages: the statistics are those of the images at hand, always.
+
+    So it has no state that an inner loop would spoil. Given a batch of queries alone it is *transductive*: what is
+    predicted for one depends on the others. Within `statistics_of_first` the statistics come from the first images
+    of the batch alone, the support set, and every query is judged by itself.
+    """
+
+    def __init__(self, width: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[M, C, H, W]` → the same shape."""
+        first = number_of_first()
+        if first is None:
+            return F.batch_norm(x, None, None, self.weight, self.bias, training=True, eps=self.eps)
+        known = x[:first]
+        mean = known.mean(dim=(0, 2, 3), keepdim=True)
+        variance = known.var(dim=(0, 2, 3), unbiased=False, keepdim=True)
+        scale = self.weight[:, None, None] * (variance + self.eps).rsqrt()
+        return (x - mean) * scale + self.bias[:, None, None]
+
+
 def _norm(kind: str, width: int) -> nn.Module:
     if kind == "batch":
         return nn.BatchNorm2d(width)
+    if kind == "task":
+        return TaskNorm(width)
     if kind == "group":
         return nn.GroupNorm(math.gcd(8, width), width)
     return nn.Identity()
@@ -36,50 +85,85 @@ class Conv4(nn.Sequential):
     """The few-shot network of Vinyals et al. (2016) and Snell et al. (2017): blocks that halve height and width.
 
     Each of the `depth` blocks is a 3×3 convolution with `width` filters (half as many in the first, where the image is
-    largest and a filter costs most), 2×2 max-pooling, a normalisation and ReLU. The papers pool last; pooling before
-    the normalisation leaves it a quarter of the work. Images uint8 or float `[M, channels, size, size]` → embeddings
-    `[M, width · (size // 2**depth)²]`; images are standardised first.
+    largest and a filter costs most; or as many as `first` says), 2×2 max-pooling, a normalisation and ReLU. The papers
+    pool last; pooling before the normalisation leaves it a quarter of the work. Images uint8 or float
+    `[M, channels, size, size]` → embeddings `[M, features]`, with features = `width · (size // 2**depth)²`; images are
+    standardised first.
 
     norm: "batch" uses the statistics of the batch in training and running averages in evaluation, so that a prediction
-    never depends on which other images are predicted with it (it is inductive); "group" (Wu & He 2018) uses
-    statistics of each image alone, always; "none" has no normalisation.
+    never depends on which other images are predicted with it (it is inductive); "task" has no running averages, see
+    `TaskNorm`: for weights that an inner loop changes; "group" (Wu & He 2018) uses statistics of each image alone,
+    always; "none" has no normalisation.
+    pool: "before" the normalisation, or, as in the papers, "after" the ReLU, or by convolutions of "stride" 2 in place
+    of pooling (MAML on Omniglot; features = `width · ceil(size / 2**depth)²`).
 
-    Raises `MetaFaceError` for an unknown norm, or images too small for the depth.
+    Raises `MetaFaceError` for an unknown norm or pool, or images too small for the depth.
     """
 
     def __init__(
-        self, channels: int = 3, size: int = 64, width: int = 64, depth: int = 4, norm: str = "batch", seed: int = 0
+        self,
+        channels: int = 3,
+        size: int = 64,
+        width: int = 64,
+        depth: int = 4,
+        norm: str = "batch",
+        seed: int = 0,
+        pool: str = "before",
+        first: int | None = None,
     ) -> None:
         if norm not in NORMS:
             raise unknown("normalisation", norm, NORMS)
+        if pool not in POOLS:
+            raise unknown("place to pool", pool, POOLS)
         if size < 2**depth:
             raise MetaFaceError(
                 f"{depth} blocks halve the image {depth} times, so it must be at least {2**depth} pixels wide,"
                 f" but is {size}. Use larger images or a smaller depth."
             )
-        widths = [channels, width // 2] + [width] * (depth - 1)
+        widths = [channels, width // 2 if first is None else first] + [width] * (depth - 1)
         layers: list[nn.Module] = []
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             for block in range(depth):
                 inputs, outputs = widths[block : block + 2]
+                stride = 2 if pool == "stride" else 1
                 # A normalisation that subtracts the mean makes a bias before it useless.
-                convolution = nn.Conv2d(inputs, outputs, 3, padding=1, bias=norm == "none")
-                layers += [convolution, nn.MaxPool2d(2), _norm(norm, outputs), nn.ReLU()]
+                layers.append(nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=norm == "none"))
+                layers += [nn.MaxPool2d(2)] * (pool == "before") + [_norm(norm, outputs), nn.ReLU()]
+                layers += [nn.MaxPool2d(2)] * (pool == "after")
         super().__init__(*layers, nn.Flatten())
-        self.channels, self.size = channels, size
+        side = math.ceil(size / 2**depth) if pool == "stride" else size // 2**depth
+        self.channels, self.size, self.pool, self.features = channels, size, pool, width * side**2
         for weight in self.parameters():
             if weight.ndim == 4:  # on a CPU, max-pooling is many times faster in this order
                 weight.data = weight.data.contiguous(memory_format=torch.channels_last)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def check(self, images: Tensor) -> None:
+        """Raise `MetaFaceError` if images are not of the size for which the network was made."""
         if images.shape[1:] != (self.channels, self.size, self.size):
             raise MetaFaceError(
                 f"This network was made for images {self.channels}×{self.size}×{self.size}, but got"
                 f" {'×'.join(map(str, images.shape[1:]))}. Use faces of that size, or make another network."
             )
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.check(images)
         x = standardise(images).to(next(self.parameters()).dtype)
         return super().forward(x.contiguous(memory_format=torch.channels_last))
+
+
+class Classifier(nn.Sequential):
+    """An embedding and a linear head with one output for each of `ways` people: what MAML and Reptile start from.
+
+    Images `[M, C, H, W]` → logits `[M, ways]`. features: the number of coordinates of the embedding.
+    """
+
+    def __init__(self, embedding: nn.Module, features: int, ways: int, seed: int = 0) -> None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            head = nn.Linear(features, ways)
+        super().__init__()
+        self.embedding, self.head = embedding, head
 
 
 class Augment(nn.Module):

@@ -11,7 +11,7 @@ import platform
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -20,18 +20,26 @@ from .episodes import EpisodeSampler
 from .errors import MetaFaceError, unknown
 from .evaluation import Evaluation, evaluate
 from .faces import FaceSet, Split, load_faces
+from .inner_loop import InnerLoop
 from .learners import MetaLearner
-from .networks import Augment, Conv4
+from .maml import MAML
+from .networks import Augment, Classifier, Conv4
 from .paths import write_atomically
 from .protonet import ProtoNet
-from .training import Trained, load_checkpoint, load_weights, meta_train
+from .recipes import RECIPES
+from .reptile import Reptile
+from .training import Augmented, Sampler, Trained, load_checkpoint, load_weights, meta_train
 
 FRACTIONS = (0.7, 0.05, 0.25)  # of the people: base, validation, novel
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What is trained on what. The same settings and number of steps give the same weights on one machine."""
+    """What is trained on what. The same settings and number of steps give the same weights on one machine.
+
+    None stands for what the learner does not have; `settings_of` fills in what is not given. rate: of the outer loop,
+    Reptile's ε. test_steps: inner steps in evaluation.
+    """
 
     learner: str = "protonet"
     faces: str = "procedural"
@@ -41,18 +49,65 @@ class Settings:
     tasks: int = 1
     width: int = 64
     rate: float = 3e-3
-    temperature: float = 50.0
+    temperature: float | None = 50.0
     seed: int = 0
+    inner_rate: float | None = None
+    inner_steps: int | None = None
+    test_steps: int | None = None
+
+
+def settings_of(learner: str, faces: str = "procedural", seed: int = 0, **given: Any) -> Settings:
+    """The `learner`'s recipe, with what is `given` in place of its values.
+
+    Raises `MetaFaceError` if there is no such learner, or it has no such setting.
+    """
+    if learner not in LEARNERS:
+        raise unknown("learner", learner, LEARNERS)
+    recipe = RECIPES[learner]
+    for name in given:
+        if name not in recipe:
+            raise MetaFaceError(f"{learner} has no setting '{name}'. It has: {', '.join(recipe)}.")
+    return Settings(learner, faces, seed=seed, **{"temperature": None, **recipe, **given})
 
 
 def _protonet(settings: Settings, shape: tuple[int, int, int]) -> MetaLearner:
     channels, height, _ = shape
     embedding = Conv4(channels, height, settings.width, seed=settings.seed)
     augment = Augment(seed=settings.seed)
-    return ProtoNet(embedding, temperature=settings.temperature, augment=augment, in_turn=True)
+    return ProtoNet(embedding, temperature=cast(float, settings.temperature), augment=augment, in_turn=True)
 
 
-LEARNERS: dict[str, Callable[[Settings, tuple[int, int, int]], MetaLearner]] = {"protonet": _protonet}
+def _classifier(settings: Settings, shape: tuple[int, int, int]) -> Classifier:
+    channels, height, _ = shape
+    embedding = Conv4(channels, height, settings.width, norm="task", seed=settings.seed)
+    return Classifier(embedding, embedding.features, settings.ways, seed=settings.seed)
+
+
+def _inner_loop(settings: Settings) -> dict[str, Any]:
+    return {"steps": settings.inner_steps, "test_steps": settings.test_steps, "inner_rate": settings.inner_rate}
+
+
+def _maml(settings: Settings, shape: tuple[int, int, int]) -> MetaLearner:
+    return MAML(
+        _classifier(settings, shape),
+        learn_rates=True,
+        first_order=settings.learner == "fomaml",
+        adapt="head" if settings.learner == "anil" else "all",
+        **_inner_loop(settings),
+    )
+
+
+def _reptile(settings: Settings, shape: tuple[int, int, int]) -> MetaLearner:
+    return Reptile(_classifier(settings, shape), seed=settings.seed, **_inner_loop(settings))
+
+
+LEARNERS: dict[str, Callable[[Settings, tuple[int, int, int]], MetaLearner]] = {
+    "protonet": _protonet,
+    "maml": _maml,
+    "fomaml": _maml,
+    "anil": _maml,
+    "reptile": _reptile,
+}
 
 
 def make_learner(settings: Settings, shape: tuple[int, int, int]) -> MetaLearner:
@@ -87,9 +142,21 @@ def train(
     faces = load_faces(settings.faces).to(device)
     split = faces.split(FRACTIONS, seed=settings.seed)
     net = make_learner(settings, faces.shape).to(device)
-    sampler = EpisodeSampler(split.base, settings.ways, settings.shots, settings.queries, seed=settings.seed)
-    ways = min(5, len(split.validation.identities))
-    validation = EpisodeSampler(split.validation, ways, settings.shots, settings.queries, seed=settings.seed)
+    sampler: Sampler = EpisodeSampler(split.base, settings.ways, settings.shots, settings.queries, seed=settings.seed)
+    people = len(split.validation.identities)
+    ways = min(5, people)
+    if isinstance(net, InnerLoop):  # its head has one output for each of so many people, and no other number will do
+        sampler, ways = Augmented(sampler, Augment(seed=settings.seed)), settings.ways
+        if patience is not None and people < ways:
+            raise MetaFaceError(
+                f"Early stopping needs {ways} people for validation, as many as the head has outputs, but"
+                f" '{settings.faces}' leaves {people}. Leave patience out, lower ways, or use a larger face set."
+            )
+    validation = (
+        EpisodeSampler(split.validation, ways, settings.shots, settings.queries, seed=settings.seed)
+        if people >= ways
+        else None
+    )
     record = {
         "settings": asdict(settings),
         "people": {part: _people(faces, getattr(split, part)) for part in Split._fields},
@@ -113,6 +180,7 @@ def train(
         "steps": trained.steps,
         "seconds": round(trained.seconds, 1),
         "stopped": trained.stopped,
+        "formulation": trained.formulation,
         "validated": trained.history.validated,
         "validation": trained.history.validation,
     }
@@ -140,7 +208,7 @@ def load_run(path: Path, device: torch.device | None = None) -> Run:
         people = record["people"]
     except FileNotFoundError as error:
         raise MetaFaceError(
-            f"There is no finished run in {path}. Train one: metaface train protonet --out {path}"
+            f"There is no finished run in {path}. Train one: metaface train LEARNER --out {path}"
         ) from error
     except (ValueError, TypeError, KeyError) as error:
         raise MetaFaceError(f"{path / 'run.json'} is damaged ({error}). Train again into another folder.") from error
@@ -174,12 +242,21 @@ def evaluate_runs(
 ) -> dict[str, Any]:
     """Accuracy of each run, and of the baselines on the same episodes, on the novel people of that run's split.
 
+    A learner with a head (all but ProtoNet) can be evaluated with the ways of its training alone.
+
     Returns what `metaface evaluate --json` prints: means over the runs, and every run's own figures under "runs".
     With several runs (seeds), `deviation` is the standard deviation of the accuracy over them.
     """
     results = []
     for path in paths:
         run = load_run(path, device)
+        if isinstance(run.learner, InnerLoop) and ways != run.settings.ways:
+            trained = run.settings.ways
+            raise MetaFaceError(
+                f"{path} was trained on {trained}-way episodes: its head tells {trained} people apart, not {ways}."
+                f" Evaluate it with --ways {trained}, or train another:"
+                f" metaface train {run.settings.learner} --ways {ways}"
+            )
         sampler = EpisodeSampler(run.split.novel, ways, shots, queries, seed=seed)
         methods = {run.settings.learner: run.learner, **(baselines(run.split.base) if compare else {})}
         found = evaluate(methods, sampler, episodes, progress=progress)

@@ -16,16 +16,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import torch
+from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 from tqdm.auto import tqdm
 
-from .episodes import EpisodeSampler
+from .episodes import Episodes, EpisodeSampler, Examples
 from .errors import MetaFaceError
 from .evaluation import evaluate
+from .fast import ChannelGroups
+from .inner_loop import InnerLoop, OneByOne, TaskNetwork
 from .learners import MetaLearner
+from .maml import MAML
+from .networks import Augment
 from .paths import write_atomically
 
 FORMAT = 1  # of the checkpoint
@@ -33,7 +38,10 @@ FORMAT = 1  # of the checkpoint
 
 @dataclass
 class History:
-    """What happened: the training loss and accuracy of every step, and the validations with the step they followed."""
+    """What happened: the training loss and accuracy of every step, and the validations with the step they followed.
+
+    A regression has no accuracies.
+    """
 
     loss: list[float] = field(default_factory=list)
     accuracy: list[float] = field(default_factory=list)
@@ -52,6 +60,7 @@ class Trained:
     learner: with averaged weights, in evaluation mode; with early stopping the best of those that were validated.
     stopped: why training ended: "steps", "seconds", "patience" or "interrupted".
     resumed_at: the step from which a checkpoint was taken up; 0 for a fresh start.
+    formulation: how a learner with an inner loop ran its network for many tasks (`TaskNetwork.name`).
     """
 
     learner: MetaLearner
@@ -59,15 +68,51 @@ class Trained:
     seconds: float
     stopped: str
     resumed_at: int = 0
+    formulation: str | None = None
 
     @property
     def steps(self) -> int:
         return self.history.steps
 
 
+class Sampler(Protocol):
+    """Draws tasks from a random stream that can be resumed."""
+
+    def sample(self, tasks: int = 1) -> Episodes: ...
+
+    def state_dict(self) -> dict[str, Tensor]: ...
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None: ...
+
+
+class Augmented:
+    """A sampler whose images are changed by `augment`, support and query alike; both random streams resume.
+
+    For learners that take episodes as they come. (`ProtoNet` augments by itself.)
+    """
+
+    def __init__(self, sampler: Sampler, augment: Augment) -> None:
+        self.sampler, self.augment = sampler, augment
+
+    def sample(self, tasks: int = 1) -> Episodes:
+        episodes = self.sampler.sample(tasks)
+        (support, y), (query, target) = episodes.support, episodes.query
+        x = torch.cat([support, query], dim=1)
+        x = self.augment(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+        known, asked = x.split([support.shape[1], query.shape[1]], dim=1)
+        return Episodes(Examples(known, y), Examples(asked, target), episodes.identities)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {**self.sampler.state_dict(), "augment": self.augment.get_extra_state()}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        self.sampler.load_state_dict(state)
+        self.augment.set_extra_state(state["augment"])
+
+
 def meta_train(
     net: MetaLearner,
-    sampler: EpisodeSampler,
+    sampler: Sampler,
     *,
     steps: int | None = None,
     seconds: float | None = None,
@@ -85,7 +130,9 @@ def meta_train(
     on_step: Callable[[int, MetaLearner], None] | None = None,
     progress: bool = True,
 ) -> Trained:
-    """Train the slow weights of `net`, in place, on `tasks` episodes a step, with Adam.
+    """Train the slow weights of `net`, in place, on `tasks` episodes a step, with `net.optimiser`.
+
+    Second-order MAML runs its network by the faster formulation in `fast/`, if that knows the network.
 
     steps, seconds: train until the first of them is reached; both count what was done before a resume.
     rate, halve_every: the learning rate at the first step, and in how many steps it falls to half.
@@ -111,7 +158,11 @@ def meta_train(
         raise MetaFaceError("Early stopping (patience=…) needs validation=…, a sampler over people held out for it.")
     last_step, last_second = (math.inf if limit is None else limit for limit in (steps, seconds))
 
-    optimiser = torch.optim.Adam(net.parameters(), lr=rate)
+    if isinstance(net, MAML) and not net.first_order and type(net.run) is OneByOne:
+        fast = cast("TaskNetwork | None", ChannelGroups.of(net.network))
+        net.run = fast or net.run  # where first order will do, it is no faster
+    formulation = net.run.name if isinstance(net, InnerLoop) else None
+    optimiser = net.optimiser(rate)
     averaged = AveragedModel(
         net, avg_fn=lambda old, new, n: old + (new - old) * (1 - min(average, (1 + n) / (10 + n))), use_buffers=True
     )
@@ -164,7 +215,7 @@ def meta_train(
     net.train()
     start, saved = time.monotonic() - spent, time.monotonic()
     bar = tqdm(
-        desc="meta-train",
+        desc=f"meta-train, {formulation}" if formulation else "meta-train",
         total=steps,
         initial=history.steps,
         unit="step",
@@ -201,7 +252,8 @@ def meta_train(
             optimiser.step()
             averaged.update_parameters(net)
             history.loss.append(scores["loss"])
-            history.accuracy.append(scores["accuracy"])
+            if not math.isnan(scores["accuracy"]):
+                history.accuracy.append(scores["accuracy"])
             if validation is not None and history.steps % validate_every == 0:
                 validation.load_state_dict(same_episodes)
                 score = evaluate({"learner": learner}, validation, validation_episodes)["learner"].accuracy
@@ -215,13 +267,14 @@ def meta_train(
             bar.set_postfix(_live(history), refresh=False)
 
     learner.load_state_dict(chosen())
-    return Trained(learner.eval(), history, spent, stopped, resumed_at)
+    return Trained(learner.eval(), history, spent, stopped, resumed_at, formulation)
 
 
 def _live(history: History) -> dict[str, str]:
     recent = slice(-50, None)
-    mean = {key: sum(v[recent]) / len(v[recent]) for key, v in asdict(history).items() if key in ("loss", "accuracy")}
-    shown = {"loss": f"{mean['loss']:.3f}", "accuracy": f"{100 * mean['accuracy']:.0f}%"}
+    shown = {"loss": f"{sum(history.loss[recent]) / len(history.loss[recent]):.3f}"}
+    if history.accuracy:
+        shown["accuracy"] = f"{100 * sum(history.accuracy[recent]) / len(history.accuracy[recent]):.0f}%"
     if history.validation:
         shown["validation"] = f"{100 * history.validation[-1]:.0f}%"
     return shown

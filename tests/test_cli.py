@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from metaface_lessons import cli
+from metaface_lessons import cli, runs
+from metaface_lessons.learners import MetaLearner
+from metaface_lessons.recipes import RECIPES
 from metaface_lessons.runs import load_run
-from metaface_lessons.training import load_checkpoint
+from metaface_lessons.training import Augmented, History, Sampler, Trained, load_checkpoint
 
 from .helpers import random_faces
 
@@ -103,6 +106,85 @@ def test_a_run_goes_on_and_refuses_what_does_not_belong_to_it(
     assert "no finished run" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("learner", ["maml", "fomaml", "anil", "reptile"])
+def test_learners_with_an_inner_loop(
+    learner: str, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    small = ("--width", "8", "--tasks", "1", "--inner-steps", "2", "--test-steps", "2", "--quiet")
+    command = ["train", learner, "--faces", f"folder:{photos}", *small, "--out", str(run)]
+    assert cli.main([*command, "--steps", "1"]) == 0
+    assert cli.main([*command, "--steps", "2", "--json"]) == 0
+    assert '"steps": 2' in capsys.readouterr().out
+    record = json.loads((run / "run.json").read_text())
+    assert record["settings"]["inner_rate"] == RECIPES[learner]["inner_rate"]
+    assert record["settings"]["inner_steps"] == 2
+    assert record["settings"]["temperature"] is None
+    net = load_run(run).learner
+    formulations = {"maml": "tasks as channel groups", "anil": "head only"}
+    assert record["training"]["formulation"] == formulations.get(learner, "one by one")
+    assert (net.run.name == "head only") == (learner == "anil")
+    assert getattr(net, "first_order", False) == (learner == "fomaml")
+    assert record["training"]["validation"] == []  # 2 people, fewer than the head has outputs
+
+    few = ["--episodes", "4", "--no-baselines", "--json"]
+    assert cli.main(["evaluate", str(run), "--ways", "5", "--shots", "4", "--queries", "1", *few]) == 0
+    assert 0 <= report(capsys)["accuracy"] <= 1
+    assert cli.main(["evaluate", str(run), "--ways", "4", *few]) == 1
+    shown = capsys.readouterr().err
+    assert "its head tells 5 people apart, not 4. Evaluate it with --ways 5" in shown
+    assert f"metaface train {learner} --ways 4" in shown
+
+
+def test_a_learner_with_a_head_is_validated_with_as_many_ways(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["train", "anil", "--faces", f"folder:{photos}", "--width", "8", "--tasks", "1", "--quiet"]
+    assert cli.main([*command, "--steps", "1", "--patience", "1", "--out", str(tmp_path / "patient")]) == 1
+    assert "needs 5 people for validation, as many as the head has outputs, but" in capsys.readouterr().err
+
+    validations = []
+
+    def untrained(net: MetaLearner, sampler: Sampler, **options: Any) -> Trained:
+        validations.append(options["validation"])
+        assert isinstance(sampler, Augmented)
+        return Trained(net, History(), 0.0, "steps")
+
+    monkeypatch.setattr(runs, "meta_train", untrained)
+    for ways in ("2", "3"):  # 2 people are left for validation
+        assert cli.main([*command, "--steps", "1", "--ways", ways, "--out", str(tmp_path / ways)]) == 0
+    two, three = validations
+    assert two.ways == 2
+    assert three is None
+
+
+def test_runs_from_before_there_were_inner_loops_still_load(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    assert train(photos, run, "--steps", "1") == 0
+    record = json.loads((run / "run.json").read_text())
+    state = load_checkpoint(run / "checkpoint.pt")
+    for name in ("inner_rate", "inner_steps", "test_steps"):
+        del record["settings"][name], state["about"][name]
+    del record["training"]["formulation"]
+    (run / "run.json").write_text(json.dumps(record))
+    torch.save(state, run / "checkpoint.pt")
+    few = ["--queries", "2", "--episodes", "4", "--no-baselines"]
+    assert cli.main(["evaluate", str(run), *few]) == 0
+    assert train(photos, run, "--steps", "2") == 0
+
+
+def test_the_help_of_train_lists_every_learner_and_its_recipe(capsys: pytest.CaptureFixture[str]) -> None:
+    assert set(RECIPES) == set(runs.LEARNERS)
+    assert {name for recipe in RECIPES.values() for name in recipe} == set(cli.SETTINGS)
+    with pytest.raises(SystemExit):
+        cli.main(["train", "--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert ", ".join(runs.LEARNERS) in shown
+    assert f"({RECIPES['protonet']['temperature']:g} for protonet)" in shown
+
+
 def test_a_run_notices_that_its_faces_changed(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = tmp_path / "run"
     assert train(photos, run, "--steps", "1") == 0
@@ -120,6 +202,9 @@ def test_a_run_notices_that_its_faces_changed(photos: Path, tmp_path: Path, caps
     [
         (["train", "protonett"], "Did you mean 'protonet'"),
         (["train", "protonet", "--faces", "procedual"], "Did you mean 'procedural'"),
+        (["train", "reptil"], "Did you mean 'reptile'"),
+        (["train", "protonet", "--inner-rate", "1"], "protonet has no setting 'inner_rate'. It has: ways, shots"),
+        (["train", "maml", "--temperature", "1"], "maml has no setting 'temperature'"),
         (["faces", "lwf"], "Known: folder:PATH, lfw"),
         (["reset", "77"], "Known: 00, 01, 02"),
         (["check", "77"], "Known: 0"),

@@ -92,6 +92,17 @@ def test_support_and_query_may_differ_in_condition_and_never_share_an_image(supp
     assert torch.equal(spelled(episodes.query.x).unique(), fit.nonzero().flatten())
 
 
+def test_episodes_are_split_in_order() -> None:
+    whole = EpisodeSampler(random_faces(), ways=4, shots=1, queries=2).sample(tasks=5)
+    parts = whole.split(2)
+    assert [len(part.identities) for part in parts] == [2, 2, 1]
+    assert torch.equal(torch.cat([part.support.x for part in parts]), whole.support.x)
+    assert torch.equal(torch.cat([part.support.y for part in parts]), whole.support.y)
+    assert torch.equal(torch.cat([part.query.x for part in parts]), whole.query.x)
+    assert torch.equal(torch.cat([part.query.y for part in parts]), whole.query.y)
+    assert torch.equal(torch.cat([part.identities for part in parts]), whole.identities)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from metaface_lessons.episodes import EpisodeSampler
+from metaface_lessons.episodes import Episodes, EpisodeSampler, Examples
 from metaface_lessons.errors import MetaFaceError
-from metaface_lessons.networks import Augment, Conv4
+from metaface_lessons.maml import MAML
+from metaface_lessons.networks import Augment, Classifier, Conv4
 from metaface_lessons.protonet import ProtoNet
-from metaface_lessons.training import Trained, load_checkpoint, load_weights, meta_train
+from metaface_lessons.reptile import Reptile
+from metaface_lessons.training import Augmented, Trained, load_checkpoint, load_weights, meta_train
 
 from .helpers import random_faces
 
@@ -25,6 +27,11 @@ SPLIT = random_faces(people=30, each=6).split(seed=1)
 
 def small_net(seed: int = 0) -> ProtoNet:
     return ProtoNet(Conv4(1, 16, 8, seed=seed), augment=Augment(seed=seed))
+
+
+def classifier() -> Classifier:
+    embedding = Conv4(1, 16, 8, depth=2, norm="task")
+    return Classifier(embedding, embedding.features, ways=5)
 
 
 def train(**options) -> Trained:
@@ -207,6 +214,86 @@ def test_a_loss_that_is_not_finite_stops_training_and_keeps_the_checkpoint(tmp_p
     with pytest.raises(MetaFaceError, match=r"loss of step 3 is inf.*Lower the learning rate"):
         train(net=Diverging(Conv4(1, 16, 8), augment=Augment()), steps=5, checkpoint=file)
     assert file.read_bytes() == good
+
+
+def test_existing_results_are_those_of_adam() -> None:
+    """The outer optimiser is the meta-learner's choice; without one it is Adam, as ever."""
+    net, by_hand = small_net(), small_net()
+    meta_train(net, EpisodeSampler(SPLIT.base, 5, 1, 3, seed=2), steps=3, rate=1e-2, halve_every=1e9, progress=False)
+    optimiser, sampler = torch.optim.Adam(by_hand.parameters(), lr=1e-2), EpisodeSampler(SPLIT.base, 5, 1, 3, seed=2)
+    for _ in range(3):
+        optimiser.zero_grad()
+        by_hand.meta_gradient(sampler.sample())
+        optimiser.step()
+    assert same_weights(net, by_hand)
+
+
+@pytest.mark.parametrize("kind", [MAML, Reptile])
+def test_inner_loops_resume_bit_for_bit_with_augmented_episodes(kind: type, tmp_path: Path) -> None:
+    def train(steps: int, checkpoint: Path | None = None) -> Trained:
+        net = kind(classifier(), steps=2, inner_rate=0.01, test_steps=2)
+        sampler = Augmented(EpisodeSampler(SPLIT.base, 5, 2, 2, seed=2), Augment(seed=3))
+        return meta_train(net, sampler, steps=steps, rate=0.01, tasks=2, checkpoint=checkpoint, progress=False)
+
+    whole = train(5)
+    for steps in (2, 5):
+        parts = train(steps, tmp_path / "checkpoint.pt")
+    assert same_weights(whole.learner, parts.learner)
+    assert whole.history == parts.history
+    assert whole.formulation == whole.learner.run.name
+
+
+def test_second_order_maml_takes_the_fast_formulation_and_learns_the_same() -> None:
+    def train(net: MAML) -> Trained:
+        sampler = EpisodeSampler(SPLIT.base, 5, 1, 2, seed=2)
+        return meta_train(net, sampler, steps=3, rate=1e-3, halve_every=1e9, progress=False)
+
+    fast = train(MAML(classifier().double(), steps=2))
+    assert fast.formulation == "tasks as channel groups"
+    plain = MAML(classifier().double(), steps=2)
+    sampler, optimiser = EpisodeSampler(SPLIT.base, 5, 1, 2, seed=2), plain.optimiser(1e-3)
+    losses = []
+    for _ in range(3):
+        optimiser.zero_grad()
+        losses.append(plain.meta_gradient(sampler.sample())["loss"])
+        optimiser.step()
+    assert fast.history.loss == pytest.approx(losses, rel=1e-9)
+    assert train(MAML(classifier(), steps=2, first_order=True)).formulation == "one by one"
+    assert train(MAML(classifier(), steps=2, adapt="head")).formulation == "head only"
+    assert train(Reptile(classifier(), steps=2)).formulation == "one by one"
+
+
+def test_augmented_episodes_are_the_same_tasks_with_every_image_changed() -> None:
+    sampler, augmented = (EpisodeSampler(SPLIT.base, 5, 2, 3, seed=2) for _ in range(2))
+    plain, changed = sampler.sample(2), Augmented(augmented, Augment(seed=3)).sample(2)
+    assert torch.equal(plain.identities, changed.identities)
+    for before, after in ((plain.support, changed.support), (plain.query, changed.query)):
+        assert torch.equal(before.y, after.y)
+        assert after.x.shape == before.x.shape
+        difference = (before.x - after.x).abs().mean(dim=(2, 3, 4))
+        assert (difference > 1).all()
+        assert (difference < 100).all()
+
+
+def test_a_regression_has_no_accuracy(capsys: pytest.CaptureFixture[str]) -> None:
+    class Lines:
+        """Tasks y = ax, a different a in each."""
+
+        def sample(self, tasks: int = 1) -> Episodes:
+            x = torch.linspace(-1, 1, 10).expand(tasks, 10)[..., None]
+            y = x * torch.arange(1, tasks + 1)[:, None, None]
+            return Episodes(Examples(x[:, ::2], y[:, ::2]), Examples(x[:, 1::2], y[:, 1::2]), torch.zeros(tasks, 1))
+
+        def state_dict(self) -> dict[str, torch.Tensor]:
+            return {}
+
+    net = MAML(torch.nn.Linear(1, 1), steps=2, loss=torch.nn.functional.mse_loss)
+    history = meta_train(net, Lines(), steps=3, tasks=2).history
+    assert (history.steps, history.accuracy) == (3, [])
+    bar = capsys.readouterr().err
+    assert "meta-train, all at once" in bar
+    assert "loss=" in bar
+    assert "accuracy" not in bar
 
 
 def test_training_must_know_when_to_stop() -> None:

@@ -6,6 +6,7 @@ import html
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -20,7 +21,15 @@ from metaface_lessons.figures import png
 from metaface_lessons.networks import Conv4
 from metaface_lessons.protonet import ProtoNet
 from metaface_lessons.snapshots import STEPS
-from metaface_lessons.widgets import embedding_explorer, episode_explorer, leak_explorer
+from metaface_lessons.widgets import (
+    embedding_explorer,
+    episode_explorer,
+    gradient_explorer,
+    leak_explorer,
+    path_explorer,
+    quadratic_explorer,
+    sinusoid_explorer,
+)
 from metaface_lessons.widgets.explorer import Explorer, control, controls, describe
 
 from .helpers import random_faces
@@ -47,16 +56,28 @@ def noise(people: int = 24, each: int = 8) -> FaceSet:
 
 @pytest.fixture(scope="module")
 def explorers() -> dict[ModuleType, Any]:
-    """Each explorer's module, with data for it."""
+    """Each explorer's module, with data for it; None where it needs none."""
     nets = {step: ProtoNet(Conv4(1, 16, width=8, depth=2, seed=step), temperature=4).eval() for step in STEPS}
     return {
         episode_explorer: conditioned_faces(),
         leak_explorer: leak_explorer.leak_experiment(noise(), people=12, episodes=40),
         embedding_explorer: embedding_explorer.Embedded(nets, random_faces(people=5, each=15)),
+        quadratic_explorer: None,
+        path_explorer: None,
+        gradient_explorer: gradient_explorer.regression(),
+        sinusoid_explorer: sinusoid_explorer.Measured(sinusoid_explorer.load_methods()),
     }
 
 
-MODULES = [episode_explorer, leak_explorer, embedding_explorer]
+MODULES = [
+    episode_explorer,
+    leak_explorer,
+    embedding_explorer,
+    gradient_explorer,
+    path_explorer,
+    quadratic_explorer,
+    sinusoid_explorer,
+]
 each_explorer = pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__.split(".")[-1])
 
 
@@ -71,13 +92,18 @@ def corners(state: type) -> Iterator[Any]:
     return (state(*values) for values in itertools.product(*ends))
 
 
+def given(data: Any) -> tuple[Any, ...]:
+    """The arguments that follow the state."""
+    return () if data is None else (data,)
+
+
 @each_explorer
 def test_every_corner_is_drawn_and_described(module: ModuleType, explorers: dict[ModuleType, Any]) -> None:
     said, states = set(), [module.State(), *corners(module.State)]
     for state in states:
-        figure = module.draw(state, explorers[module])
+        figure = module.draw(state, *given(explorers[module]))
         assert isinstance(figure, Figure)
-        said.add(module.alt(state, explorers[module]))
+        said.add(module.alt(state, *given(explorers[module])))
         assert all(word not in max(said, key=len) for word in ("nan", "tensor", "None"))
     assert min(map(len, said)) > 60
     png(figure)  # drawing is lazy: matplotlib complains only now
@@ -85,15 +111,17 @@ def test_every_corner_is_drawn_and_described(module: ModuleType, explorers: dict
 
 @each_explorer
 def test_a_state_draws_the_same_picture_again(module: ModuleType, explorers: dict[ModuleType, Any]) -> None:
-    data = explorers[module]
-    assert png(module.draw(module.State(), data)) == png(module.draw(module.State(), data))
+    data = given(explorers[module])
+    assert png(module.draw(module.State(), *data)) == png(module.draw(module.State(), *data))
 
 
 @pytest.fixture
 def explore(explorers: dict[ModuleType, Any], monkeypatch: pytest.MonkeyPatch) -> Callable[[ModuleType], Explorer]:
     def opened(module: ModuleType) -> Explorer:
-        data = explorers[module]
-        explorer = module.explore(data.snapshots, data.faces) if module is embedding_explorer else module.explore(data)
+        data = given(explorers[module])
+        if module is embedding_explorer:
+            data = data[0].snapshots, data[0].faces
+        explorer = module.explore(*data)
         assert isinstance(explorer, Explorer)
         return explorer
 
@@ -302,3 +330,122 @@ def test_embedded_faces_refuse_what_does_not_fit(explorers: dict[ModuleType, Any
         embedding_explorer.Embedded(data.snapshots, random_faces(size=32))
     with pytest.raises(MetaFaceError, match="Did you mean 'squared'"):
         embedding_explorer.draw(embedding_explorer.State(distance="square"), data)
+
+
+# The quadratic explorer
+
+
+def test_the_fixed_points_are_those_computed_by_hand() -> None:
+    """By hand, for a = (1, 4), c = (0, 1), α = 0.1: Σwc / Σw with w = a, a·r², a·r, 1 − r."""
+    for steps, wanted in (
+        (1, [0.8, 16 / 25, 8 / 11, 0.8]),  # at k = 1 Reptile is joint training
+        (2, [0.8, 4 * 0.6**4 / (0.9**4 + 4 * 0.6**4), 16 / 25, 0.64 / 0.83]),
+    ):
+        found = quadratic_explorer.fixed_points(quadratic_explorer.State(steps))
+        torch.testing.assert_close(found, torch.tensor(wanted, dtype=torch.float64), rtol=1e-12, atol=0)
+
+
+def test_the_simulation_goes_where_the_closed_form_says() -> None:
+    for state in corners(quadratic_explorer.State):
+        goals, path = quadratic_explorer.fixed_points(state), quadratic_explorer.simulate(state)
+        gap = (path - goals).abs()
+        torch.testing.assert_close(gap[-1], gap[0] * 0.85**quadratic_explorer.OUTER_STEPS, rtol=1e-6, atol=1e-12)
+
+
+def test_from_mamls_start_the_tasks_are_learned_best() -> None:
+    for state in corners(quadratic_explorer.State):
+        scores = quadratic_explorer.after_adaptation(quadratic_explorer.fixed_points(state), state)
+        assert scores.argmin() == list(quadratic_explorer.WEIGHTS).index("MAML")
+
+
+# The path explorer
+
+
+@pytest.mark.parametrize("state", [*corners(path_explorer.State), path_explorer.State()])
+def test_the_path_ends_where_the_closed_form_says(state: path_explorer.State) -> None:
+    tasks = path_explorer.TASKS
+    end = path_explorer.cycle(state, tasks)
+    slow, inner = path_explorer.simulate(state, replace(tasks, start=end), rounds=1)
+    torch.testing.assert_close(slow[2], end, rtol=0, atol=1e-12)  # one round leads back
+    torch.testing.assert_close(slow[1], end + state.outer_rate * (inner[0, -1] - end), rtol=0, atol=1e-12)
+    slow, _ = path_explorer.simulate(state, tasks)
+    assert (slow[-1] - end).norm() < (slow[0] - end).norm()
+
+
+def test_small_outer_steps_end_at_the_batched_fixed_point_and_k_1_at_joint_training() -> None:
+    tasks = path_explorer.TASKS
+    state = path_explorer.State(steps=7, outer_rate=1e-6)
+    torch.testing.assert_close(path_explorer.cycle(state, tasks), path_explorer.rest(state, tasks), rtol=0, atol=1e-5)
+    joint = path_explorer.rest(path_explorer.State(steps=1), tasks).requires_grad_()
+    (gradient,) = torch.autograd.grad(tasks.loss(joint).sum(), joint)
+    assert gradient.norm() < 1e-12
+    far = path_explorer.rest(path_explorer.State(steps=100_000), tasks)
+    torch.testing.assert_close(far, tasks.minima.mean(0))
+
+
+def test_an_inner_rate_at_which_the_path_diverges_is_refused() -> None:
+    with pytest.raises(MetaFaceError, match=r"steepest curvature is 1, so the rate must be below 2"):
+        path_explorer.draw(path_explorer.State(inner_rate=2.5))
+
+
+# The sinusoid explorer
+
+
+def test_the_stored_networks_show_what_the_lesson_says(explorers: dict[ModuleType, Any]) -> None:
+    """Both begin with the error of the mean of all curves, 3.0057; one step takes MAML most of the way to 0."""
+    error = explorers[sinusoid_explorer].error(10)
+    for name in sinusoid_explorer.METHODS:
+        assert error[name][0] == pytest.approx(3.0, abs=0.5)  # of 100 tasks, so not exactly
+    assert error["MAML"][1] < 0.6
+    assert error["MAML"][10] < 0.25
+    assert error["joint training"][10] > 1.5
+
+
+def test_the_curve_is_what_the_adapted_learner_predicts(explorers: dict[ModuleType, Any]) -> None:
+    state, method = sinusoid_explorer.State(task=7), explorers[sinusoid_explorer].methods["MAML"]
+    task = sinusoid_explorer.episode(state)
+    path = sinusoid_explorer.predictions(method, task, method.test_steps)
+    wanted = method.adapt(task.support).predict(task.query.x)[0, :, 0]
+    torch.testing.assert_close(path[-1], wanted)
+    assert not torch.allclose(path[0], wanted, atol=0.1)
+
+
+def test_methods_are_trained_stored_and_read_back(tmp_path: Path) -> None:
+    file = tmp_path / "sinusoids.pt"
+    with pytest.raises(MetaFaceError, match="no weights at"):
+        sinusoid_explorer.load_methods(file)
+    sinusoid_explorer.make_methods(file, steps=3, progress=False)
+    methods = sinusoid_explorer.load_methods(file)
+    assert {name: method.steps for name, method in methods.items()} == {"MAML": 1, "joint training": 0}
+    first, second = (method.network[0].weight for method in methods.values())
+    assert not torch.equal(first, second)
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(MetaFaceError, match="damaged"):
+        sinusoid_explorer.load_methods(file)
+    torch.save({"format": 99}, file)
+    with pytest.raises(MetaFaceError, match="of this version"):
+        sinusoid_explorer.load_methods(file)
+
+
+# The gradient explorer
+
+
+def test_only_the_second_order_gradient_agrees_with_finite_differences(explorers: dict[ModuleType, Any]) -> None:
+    task = explorers[gradient_explorer]
+    for rate, steps in ((0.001, 1), (0.1, 1), (0.3, 5)):
+        error = gradient_explorer.errors(gradient_explorer.State(rate=rate, steps=steps), task)
+        assert min(error["second order"]) < 1e-9
+        assert min(error["first order"]) > rate
+    none = gradient_explorer.errors(gradient_explorer.State(rate=0.1, steps=0), task)
+    assert none["first order"] == none["second order"]
+
+
+def test_float32_cannot_reach_what_float64_does(explorers: dict[ModuleType, Any]) -> None:
+    error = gradient_explorer.errors(gradient_explorer.State(precision="float32"), explorers[gradient_explorer])
+    assert 1e-7 < min(error["second order"]) < 1e-3
+    assert error["second order"][gradient_explorer.STEP_SIZES.index(1e-5)] > 1e-3  # where float64 is at its best
+
+
+def test_an_unknown_precision_is_refused() -> None:
+    with pytest.raises(MetaFaceError, match="float64"):
+        gradient_explorer.errors(gradient_explorer.State(precision="float16"), gradient_explorer.regression())

@@ -1,0 +1,918 @@
+"""The exercises of lesson 03, MAML."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .core import Wrong, exercise, expect, right_answer, wrong_answer
+
+Loss = Callable[[Tensor], Tensor]  # weights [D] → a number
+
+# A bowl whose two directions curve differently, and a start: gradient a(θ − c) = [1, 4], Hessian diag(a).
+A, C, START = (torch.tensor(v, dtype=torch.float64) for v in ([1.0, 4.0], [0.0, 1.0], [1.0, 2.0]))
+BOWL = "With L(θ) = ½·1·θ₀² + ½·4·(θ₁ − 1)², θ = [1, 2] and α = 0.1"
+
+
+def _bowl(theta: Tensor) -> Tensor:
+    return (A * (theta - C).square()).sum() / 2
+
+
+def _quartic(theta: Tensor) -> Tensor:
+    """Its gradient is θ³, its Hessian diag(3θ²): not the same everywhere."""
+    return theta.pow(4).sum() / 4
+
+
+def _start() -> Tensor:
+    return START.clone().requires_grad_()
+
+
+def _untouched(theta: Tensor) -> None:
+    """Raise `Wrong` if the slow weights, or their `.grad`, are no longer what they were."""
+    if not torch.equal(theta.detach(), START):
+        raise Wrong(
+            f"θ itself has changed, from {START.tolist()} to {[round(v, 4) for v in theta.tolist()]}. Every task of"
+            " every episode starts from the same θ, so make new weights: no `-=`, no `.data`, no optimiser step on θ."
+        )
+    if theta.grad is not None:
+        raise Wrong(
+            "You leave a gradient in `theta.grad`, where the outer loop collects the meta-gradient: the two would be"
+            " added up. `torch.autograd.grad(…)` gives the gradient back and stores nothing."
+        )
+
+
+def _jacobian(phi: Tensor, theta: Tensor) -> Tensor:
+    """∂(Σφ)/∂θ. Raises `Wrong` if no graph leads from φ back to θ."""
+    gradient = torch.autograd.grad(phi.sum(), theta, allow_unused=True)[0] if phi.requires_grad else None
+    if gradient is None:
+        raise Wrong(
+            "The numbers are right, but φ is cut off from θ, so no meta-gradient can flow from it.\nWhat cuts the"
+            " graph: detach(), no_grad(), item(), and torch.tensor(…) of computed values."
+        )
+    return gradient
+
+
+# ----------------------------------------------------------------------------------------------------------- inner step
+
+
+@exercise(
+    "maml.inner_step",
+    lesson="03",
+    title="One inner step",
+    points=2,
+    equation="(3.1)",
+    hints=(
+        "`torch.autograd.grad(loss(theta), theta)` gives the gradient in a tuple of one.",
+        "New weights, not changed ones: `theta - rate * gradient`.",
+        "The outer loop will differentiate φ by θ, and the gradient is a function of θ, too. Unless you ask for it"
+        " with `create_graph=True`, autograd treats it as a constant.",
+    ),
+)
+def _(answer: Callable[[Loss, Tensor, float], Tensor]) -> None:
+    theta, gradient = _start(), A * (START - C)
+    result = answer(_bowl, theta, 0.1)
+    _untouched(theta)
+    expect(
+        result,
+        START - 0.1 * gradient,
+        case=BOWL,
+        slips={
+            "The sign: a step *down* the loss subtracts the gradient.": START + 0.1 * gradient,
+            "The gradient is not multiplied by the inner rate.": START - gradient,
+            "That is the gradient. Take the step.": gradient,
+            "That is the step alone. The new weights are θ and the step together.": -0.1 * gradient,
+            "Those are the old weights: nothing was learned.": START,
+            "That scales the gradient to length 1; plain gradient descent takes it as it is.": START
+            - 0.1 * gradient / gradient.norm(),
+            "That follows the signs of the gradient, not the gradient.": START - 0.1 * gradient.sign(),
+        },
+    )
+    theta = _start()
+    result = answer(_quartic, theta, 0.1)
+    expect(result, START - 0.1 * START**3, case="With L(θ) = ¼Σθ⁴, θ = [1, 2] and α = 0.1")
+    expect(
+        _jacobian(result, theta),
+        1 - 0.3 * START**2,
+        case="The derivative of φ₀ + φ₁ by θ, for L(θ) = ¼Σθ⁴, whose Hessian is diag(3θ²)",
+        slips={
+            "To autograd your gradient is a constant, so φ moves with θ one to one, and the Hessian is lost: that is"
+            " first order. Did you pass `create_graph=True`?": torch.ones(2, dtype=torch.float64),
+            "The graph leads through the gradient alone. θ itself was detached.": -0.3 * START**2,
+        },
+    )
+
+
+@right_answer("maml.inner_step")
+def _(loss: Loss, theta: Tensor, rate: float) -> Tensor:
+    (gradient,) = torch.autograd.grad(loss(theta), theta, create_graph=True)
+    return theta - rate * gradient
+
+
+@right_answer("maml.inner_step")
+def _(loss: Loss, theta: Tensor, rate: float) -> Tensor:
+    return theta - rate * torch.func.grad(loss)(theta)
+
+
+@right_answer("maml.inner_step")
+def _(loss: Loss, theta: Tensor, rate: float) -> Tensor:
+    value = loss(theta)
+    gradient = torch.autograd.grad([value], [theta], grad_outputs=[torch.ones_like(value)], create_graph=True)[0]
+    return torch.add(theta, gradient, alpha=-rate)
+
+
+@wrong_answer("maml.inner_step", hint="The sign")
+def _(loss: Loss, theta: Tensor, rate: float) -> Tensor:
+    (gradient,) = torch.autograd.grad(loss(theta), theta, create_graph=True)
+    return theta + rate * gradient
+
+
+@wrong_answer("maml.inner_step", hint="not multiplied by the inner rate")
+def _(loss: Loss, theta: Tensor, rate: float) -> Tensor:
+    return theta - torch.autograd.grad(loss(theta), theta, create_graph=True)[0]
+
+
+@wrong_answer("maml.inner_step", hint="the step alone")
+def _(loss: Loss, theta: Tensor, rate: float) -> Tensor:
+    return -rate * torch.autograd.grad(loss(theta), theta, create_graph=True)[0]
+
+
+@wrong_answer("maml.inner_step", hint="create_graph=True")
+def _(loss: Loss, theta: Tensor, rate: float) -> Tensor:
+    return theta - rate * torch.autograd.grad(loss(theta), theta)[0]
+
+
+@wrong_answer("maml.inner_step", hint="create_graph=True")
+def _(loss: Loss, theta: Tensor, rate: float) -> Tensor:
+    return theta - rate * torch.autograd.grad(loss(theta), theta, create_graph=True)[0].detach()
+
+
+@wrong_answer("maml.inner_step", hint="cut off from θ")
+def _(loss: Loss, theta: Tensor, rate: float) -> Tensor:
+    (gradient,) = torch.autograd.grad(loss(theta), theta)
+    with torch.no_grad():
+        return theta - rate * gradient
+
+
+@wrong_answer("maml.inner_step", hint="θ itself was detached")
+def _(loss: Loss, theta: Tensor, rate: float) -> Tensor:
+    (gradient,) = torch.autograd.grad(loss(theta), theta, create_graph=True)
+    return theta.detach() - rate * gradient
+
+
+@wrong_answer("maml.inner_step", hint="θ itself has changed")
+def _(loss: Loss, theta: Tensor, rate: float) -> Tensor:
+    (gradient,) = torch.autograd.grad(loss(theta), theta, create_graph=True)
+    theta.data -= rate * gradient
+    return theta
+
+
+@wrong_answer("maml.inner_step", hint="θ itself has changed")
+def _(loss: Loss, theta: Tensor, rate: float) -> Tensor:
+    optimiser = torch.optim.SGD([theta], lr=rate)
+    loss(theta).backward()
+    optimiser.step()
+    return theta
+
+
+@wrong_answer("maml.inner_step", hint="in-place operation")
+def _(loss: Loss, theta: Tensor, rate: float) -> Tensor:
+    theta -= rate * torch.autograd.grad(loss(theta), theta, create_graph=True)[0]
+    return theta
+
+
+@wrong_answer("maml.inner_step", hint="theta.grad")
+def _(loss: Loss, theta: Tensor, rate: float) -> Tensor:
+    loss(theta).backward()
+    assert theta.grad is not None
+    return theta - rate * theta.grad
+
+
+@wrong_answer("maml.inner_step", hint="Is a `return` missing?")
+def _(loss: Loss, theta: Tensor, rate: float) -> None:
+    theta - rate * torch.autograd.grad(loss(theta), theta, create_graph=True)[0]
+
+
+# ---------------------------------------------------------------------------------------------------------------- adapt
+
+
+@exercise(
+    "maml.adapt",
+    lesson="03",
+    title="k inner steps",
+    points=2,
+    equation="(3.2)",
+    hints=(
+        "Begin with `phi = theta`, and let each turn of a loop over `range(steps)` make the next φ from the last.",
+        "The gradient of step j is taken at φ of step j − 1: by `phi`, not by `theta`.",
+        "Keep the graph in every step (`create_graph=True`), and detach nothing between two steps.",
+    ),
+)
+def _(answer: Callable[[Loss, Tensor, float, int], Any]) -> None:
+    def after(steps: int, rate: float = 0.1) -> Tensor:
+        return C + (1 - rate * A) ** steps * (START - C)
+
+    theta = _start()
+    result = answer(_bowl, theta, 0.1, 3)
+    _untouched(theta)
+    if isinstance(result, list | tuple):
+        raise Wrong(f"Return the last weights, φ_k, alone; you return {len(result)} of them.")
+    expect(
+        result,
+        after(3),
+        case=f"{BOWL}, after 3 steps",
+        slips={
+            "That is one step, whatever `steps` says.": after(1),
+            "That is two steps; three were asked for.": after(2),
+            "That is four steps; three were asked for.": after(4),
+            "You take every gradient at θ: three times the same step. Step j starts from φ of step j − 1, and so does"
+            " its gradient.": START - 0.3 * A * (START - C),
+            "You divide the inner rate by the number of steps; every step has the full rate.": after(3, 0.1 / 3),
+            "The sign: a step *down* the loss subtracts the gradient.": after(3, -0.1),
+            "Those are the weights of before: nothing was learned.": START,
+        },
+    )
+    expect(answer(_bowl, _start(), 0.1, 0), START, case="With no step at all φ_0 = θ, so")
+    theta = _start()
+    result = answer(_quartic, theta, 0.1, 2)
+    first, second = 1 - 0.3 * START**2, 1 - 0.3 * (START - 0.1 * START**3) ** 2
+    expect(
+        _jacobian(result, theta),
+        first * second,
+        case="The derivative of φ₀ + φ₁ by θ, after 2 steps on L(θ) = ¼Σθ⁴, whose Hessian is diag(3φ²)",
+        slips={
+            "To autograd your gradients are constants, so the Hessians are lost: that is first order. Did you pass"
+            " `create_graph=True`?": torch.ones(2, dtype=torch.float64),
+            "Only the Hessian of the first step is in it. Keep the graph in every step, the last one too.": first,
+            "Only the Hessian of the last step is in it. Keep the graph in every step, the first one too.": second,
+        },
+    )
+
+
+@right_answer("maml.adapt")
+def _(loss: Loss, theta: Tensor, rate: float, steps: int) -> Tensor:
+    phi = theta
+    for _ in range(steps):
+        (gradient,) = torch.autograd.grad(loss(phi), phi, create_graph=True)
+        phi = phi - rate * gradient
+    return phi
+
+
+@right_answer("maml.adapt")
+def _(loss: Loss, theta: Tensor, rate: float, steps: int) -> Tensor:
+    gradient = torch.func.grad(loss)
+    for _ in range(steps):
+        theta = theta - rate * gradient(theta)
+    return theta
+
+
+def _recursive(loss: Loss, theta: Tensor, rate: float, steps: int) -> Tensor:
+    if steps == 0:
+        return theta
+    (gradient,) = torch.autograd.grad(loss(theta), theta, create_graph=True)
+    return _recursive(loss, theta - rate * gradient, rate, steps - 1)
+
+
+right_answer("maml.adapt")(_recursive)
+
+
+@right_answer("maml.adapt")
+def _(loss: Loss, theta: Tensor, rate: float, steps: int) -> Tensor:
+    path = [theta.clone()]
+    while len(path) <= steps:
+        value = loss(path[-1])
+        path.append(path[-1].sub(torch.autograd.grad(value, path[-1], create_graph=True)[0].mul(rate)))
+    return path[-1]
+
+
+@wrong_answer("maml.adapt", hint="three times the same step")
+def _(loss: Loss, theta: Tensor, rate: float, steps: int) -> Tensor:
+    phi = theta
+    for _ in range(steps):
+        phi = phi - rate * torch.autograd.grad(loss(theta), theta, create_graph=True)[0]
+    return phi
+
+
+@wrong_answer("maml.adapt", hint="one step, whatever")
+def _(loss: Loss, theta: Tensor, rate: float, steps: int) -> Tensor:
+    for _ in range(steps):
+        phi = theta - rate * torch.autograd.grad(loss(theta), theta, create_graph=True)[0]
+    return phi
+
+
+@wrong_answer("maml.adapt", hint="two steps")
+def _(loss: Loss, theta: Tensor, rate: float, steps: int) -> Tensor:
+    phi = theta
+    for _ in range(1, steps):
+        phi = phi - rate * torch.autograd.grad(loss(phi), phi, create_graph=True)[0]
+    return phi
+
+
+@wrong_answer("maml.adapt", hint="by the number of steps")
+def _(loss: Loss, theta: Tensor, rate: float, steps: int) -> Tensor:
+    phi = theta
+    for _ in range(steps):
+        phi = phi - rate / steps * torch.autograd.grad(loss(phi), phi, create_graph=True)[0]
+    return phi
+
+
+@wrong_answer("maml.adapt", hint="The sign")
+def _(loss: Loss, theta: Tensor, rate: float, steps: int) -> Tensor:
+    phi = theta
+    for _ in range(steps):
+        phi = phi + rate * torch.autograd.grad(loss(phi), phi, create_graph=True)[0]
+    return phi
+
+
+@wrong_answer("maml.adapt", hint="create_graph=True")
+def _(loss: Loss, theta: Tensor, rate: float, steps: int) -> Tensor:
+    phi = theta
+    for _ in range(steps):
+        phi = phi - rate * torch.autograd.grad(loss(phi), phi)[0]
+    return phi
+
+
+@wrong_answer("maml.adapt", hint="cut off from θ")
+def _(loss: Loss, theta: Tensor, rate: float, steps: int) -> Tensor:
+    phi = theta
+    for _ in range(steps):
+        phi = phi.detach().requires_grad_()
+        phi = phi - rate * torch.autograd.grad(loss(phi), phi, create_graph=True)[0]
+    return phi
+
+
+@wrong_answer("maml.adapt", hint="Hessian of the first step")
+def _(loss: Loss, theta: Tensor, rate: float, steps: int) -> Tensor:
+    phi = theta
+    for j in range(steps):
+        phi = phi - rate * torch.autograd.grad(loss(phi), phi, create_graph=j < steps - 1)[0]
+    return phi
+
+
+@wrong_answer("maml.adapt", hint="θ itself has changed")
+def _(loss: Loss, theta: Tensor, rate: float, steps: int) -> Tensor:
+    for _ in range(steps):
+        (gradient,) = torch.autograd.grad(loss(theta), theta, create_graph=True)
+        with torch.no_grad():
+            theta -= rate * gradient
+    return theta
+
+
+@wrong_answer("maml.adapt", hint="last weights, φ_k, alone")
+def _(loss: Loss, theta: Tensor, rate: float, steps: int) -> list[Tensor]:
+    path = [theta]
+    for _ in range(steps):
+        path.append(path[-1] - rate * torch.autograd.grad(loss(path[-1]), path[-1], create_graph=True)[0])
+    return path
+
+
+# ---------------------------------------------------------------------------------------------------------- first order
+
+
+@exercise(
+    "maml.first_order",
+    lesson="03",
+    title="The first-order meta-gradient",
+    points=2,
+    equation="(3.16)",
+    hints=(
+        "First adapt on the support loss, k steps, as before. No `create_graph` this time: that is the whole saving.",
+        "Then take the gradient of the *query* loss where the steps have led, at φ_k.",
+        "`torch.autograd.grad(query_loss(phi), phi)`: the gradient by φ is the answer, with nothing multiplied onto"
+        " it. (By θ it is the same, if no inner gradient carries a graph: then φ moves with θ one to one.)",
+    ),
+)
+def _(answer: Callable[[Loss, Loss, Tensor, float, int], Tensor]) -> None:
+    aim = torch.tensor([3.0, 0.0], dtype=torch.float64)
+
+    def query(theta: Tensor) -> Tensor:
+        return (theta - aim).square().sum() / 2
+
+    def phi(steps: int) -> Tensor:
+        return C + (1 - 0.1 * A) ** steps * (START - C)
+
+    for steps in (1, 3):
+        theta = _start()
+        result = answer(_bowl, query, theta, 0.1, steps)
+        _untouched(theta)
+        expect(
+            result,
+            phi(steps) - aim,
+            case=f"{BOWL} for the support, ½‖θ − [3, 0]‖² for the query, k = {steps}",
+            slips={
+                "That is the full meta-gradient, with its Hessians, equation (3.13). First order leaves them out: no"
+                " `create_graph`.": (1 - 0.1 * A) ** steps * (phi(steps) - aim),
+                "That is the gradient at θ, as if there had been no inner loop. Take it at φ_k.": START - aim,
+                "That is the gradient of the *support* loss at φ_k. The meta-objective scores the queries.": A
+                * (phi(steps) - C),
+                "Those are the adapted weights φ_k. The gradient of the query loss *at* them is asked for.": phi(steps),
+                "The sign: the gradient itself, not the step against it.": aim - phi(steps),
+                "That is the path of the inner loop, θ − φ_k. (Lesson 04 makes an algorithm of it.)": START
+                - phi(steps),
+                "That is the gradient after one inner step, whatever `steps` says.": phi(1) - aim,
+                "You adapt on the query set, and score on what was learned from. The inner loop sees the support loss"
+                " alone.": 0.9**steps * (START - aim),
+            },
+        )
+
+
+@right_answer("maml.first_order")
+def _(support_loss: Loss, query_loss: Loss, theta: Tensor, rate: float, steps: int) -> Tensor:
+    phi = theta
+    for _ in range(steps):
+        phi = phi - rate * torch.autograd.grad(support_loss(phi), phi)[0]
+    return torch.autograd.grad(query_loss(phi), phi)[0]
+
+
+@right_answer("maml.first_order")
+def _(support_loss: Loss, query_loss: Loss, theta: Tensor, rate: float, steps: int) -> Tensor:
+    phi = theta
+    for _ in range(steps):
+        phi = phi - rate * torch.autograd.grad(support_loss(phi), phi)[0]
+    return torch.autograd.grad(query_loss(phi), theta)[0]  # through θ + constants
+
+
+@right_answer("maml.first_order")
+def _(support_loss: Loss, query_loss: Loss, theta: Tensor, rate: float, steps: int) -> Tensor:
+    phi = theta.detach().clone()
+    for _ in range(steps):
+        phi = phi - rate * torch.func.grad(support_loss)(phi)
+    return torch.func.grad(query_loss)(phi)
+
+
+@right_answer("maml.first_order")
+def _(support_loss: Loss, query_loss: Loss, theta: Tensor, rate: float, steps: int) -> Tensor:
+    phi = torch.nn.Parameter(theta.detach().clone())
+    optimiser = torch.optim.SGD([phi], lr=rate)
+    for _ in range(steps):
+        optimiser.zero_grad()
+        support_loss(phi).backward()
+        optimiser.step()
+    return torch.autograd.grad(query_loss(phi), phi)[0]
+
+
+@wrong_answer("maml.first_order", hint="full meta-gradient")
+def _(support_loss: Loss, query_loss: Loss, theta: Tensor, rate: float, steps: int) -> Tensor:
+    phi = theta
+    for _ in range(steps):
+        phi = phi - rate * torch.autograd.grad(support_loss(phi), phi, create_graph=True)[0]
+    return torch.autograd.grad(query_loss(phi), theta)[0]
+
+
+@wrong_answer("maml.first_order", hint="gradient at θ")
+def _(support_loss: Loss, query_loss: Loss, theta: Tensor, rate: float, steps: int) -> Tensor:
+    return torch.autograd.grad(query_loss(theta), theta)[0]
+
+
+@wrong_answer("maml.first_order", hint="*support* loss")
+def _(support_loss: Loss, query_loss: Loss, theta: Tensor, rate: float, steps: int) -> Tensor:
+    phi = theta
+    for _ in range(steps):
+        phi = phi - rate * torch.autograd.grad(support_loss(phi), phi)[0]
+    return torch.autograd.grad(support_loss(phi), phi)[0]
+
+
+@wrong_answer("maml.first_order", hint="adapted weights")
+def _(support_loss: Loss, query_loss: Loss, theta: Tensor, rate: float, steps: int) -> Tensor:
+    phi = theta
+    for _ in range(steps):
+        phi = phi - rate * torch.autograd.grad(support_loss(phi), phi)[0]
+    return phi
+
+
+@wrong_answer("maml.first_order", hint="path of the inner loop")
+def _(support_loss: Loss, query_loss: Loss, theta: Tensor, rate: float, steps: int) -> Tensor:
+    phi = theta
+    for _ in range(steps):
+        phi = phi - rate * torch.autograd.grad(support_loss(phi), phi)[0]
+    return theta - phi
+
+
+@wrong_answer("maml.first_order", hint="after one inner step")
+def _(support_loss: Loss, query_loss: Loss, theta: Tensor, rate: float, steps: int) -> Tensor:
+    phi = theta - rate * torch.autograd.grad(support_loss(theta), theta)[0]
+    return torch.autograd.grad(query_loss(phi), phi)[0]
+
+
+@wrong_answer("maml.first_order", hint="adapt on the query set")
+def _(support_loss: Loss, query_loss: Loss, theta: Tensor, rate: float, steps: int) -> Tensor:
+    phi = theta
+    for _ in range(steps):
+        phi = phi - rate * torch.autograd.grad(query_loss(phi), phi)[0]
+    return torch.autograd.grad(query_loss(phi), phi)[0]
+
+
+@wrong_answer("maml.first_order", hint="θ itself has changed")
+def _(support_loss: Loss, query_loss: Loss, theta: Tensor, rate: float, steps: int) -> Tensor:
+    for _ in range(steps):
+        theta.data -= rate * torch.autograd.grad(support_loss(theta), theta)[0]
+    return torch.autograd.grad(query_loss(theta), theta)[0]
+
+
+@wrong_answer("maml.first_order", hint="theta.grad")
+def _(support_loss: Loss, query_loss: Loss, theta: Tensor, rate: float, steps: int) -> Tensor:
+    phi = theta
+    for _ in range(steps):
+        phi = phi - rate * torch.autograd.grad(support_loss(phi), phi)[0]
+    query_loss(phi).backward()
+    assert theta.grad is not None
+    return theta.grad
+
+
+# ---------------------------------------------------------------------------------------------------- finite difference
+
+
+@exercise(
+    "maml.finite_difference",
+    lesson="03",
+    title="Central differences: a test for any gradient",
+    points=2,
+    equation="(3.20)",
+    hints=(
+        "One coordinate at a time: a copy of θ with h added to entry i, another with h taken off, all others as they"
+        " are.",
+        "The two points lie 2h apart, so the difference of their values is divided by 2h.",
+        "`step = torch.zeros_like(theta); step[i] = h`, and then `theta + step` and `theta - step`: nothing is to be"
+        " restored.",
+        "Collect the results in a tensor of θ's own type: `torch.empty_like(theta)`, or `torch.stack` of tensors."
+        " `torch.tensor([…])` of Python floats has single precision.",
+    ),
+)
+def _(answer: Callable[[Loss, Tensor, float], Tensor]) -> None:
+    def f(theta: Tensor) -> Tensor:
+        return theta[0] ** 2 * theta[1] + theta[1] ** 3
+
+    def difference(*at: tuple[float, float]) -> Tensor:
+        """(f(a) − f(b)) / 0.2 for each two points a, b."""
+        values = [f(torch.tensor(point, dtype=torch.float64)) for point in at]
+        return torch.stack([(a - b) / 0.2 for a, b in zip(values[::2], values[1::2], strict=True)])
+
+    wanted = torch.tensor([4.0, 13.01], dtype=torch.float64)
+    together = difference((1.1, 2.1), (0.9, 1.9))
+    result = answer(f, START.clone(), 0.1)
+    expect(
+        result,
+        wanted,
+        case="With f(θ) = θ₀²·θ₁ + θ₁³, θ = [1, 2] and h = 0.1",
+        slips={
+            "That is a one-sided difference, (f(θ + h) − f(θ)) / h. Its error falls with h, that of the central one"
+            " with h²: step to both sides.": 2 * difference((1.1, 2), (1, 2), (1, 2.1), (1, 2)),
+            "That is a one-sided difference, (f(θ) − f(θ − h)) / h: step to both sides.": 2
+            * difference((1, 2), (0.9, 2), (1, 2), (1, 1.9)),
+            "Twice too large: from θ − h to θ + h it is 2h.": 2 * wanted,
+            "You do not divide by the distance of the two points, 2h.": 0.2 * wanted,
+            "You divide by 2, but not by h.": 0.1 * wanted,
+            "The sign: f(θ + h) − f(θ − h), in this order.": -wanted,
+            "That is the exact derivative. A test must not use what it tests: take differences of values.": (
+                torch.tensor([4.0, 13.0], dtype=torch.float64)
+            ),
+            "The first entry is right. For the second, θ₀ is not where it was: restore it, or work on a copy.": (
+                difference((1.1, 2), (0.9, 2), (0.9, 2.1), (0.9, 1.9))
+            ),
+            "All coordinates move at once. Move one at a time: entry i of the result belongs to θᵢ.": together[0],
+            "All coordinates move at once. Move one at a time, for each entry of the result.": together.expand(2),
+        },
+    )
+    if result.dtype != torch.float64:
+        raise Wrong(
+            f"θ is torch.float64, your result {result.dtype}: seven digits are all it has, and the test needs more."
+            " `torch.tensor([…])` of Python floats has single precision; give it `dtype=theta.dtype`."
+        )
+    point = torch.linspace(-1, 1, 5, dtype=torch.float64)
+    expect(
+        answer(lambda x: x.sin().prod() + x.exp().sum(), point, 1e-5),
+        torch.func.grad(lambda x: x.sin().prod() + x.exp().sum())(point),
+        case="With 5 coordinates and h = 10⁻⁵, against the exact gradient",
+        tolerance=1e-8,
+    )
+
+
+@right_answer("maml.finite_difference")
+def _(f: Loss, theta: Tensor, h: float) -> Tensor:
+    result = torch.empty_like(theta)
+    for i in range(len(theta)):
+        step = torch.zeros_like(theta)
+        step[i] = h
+        result[i] = (f(theta + step) - f(theta - step)) / (2 * h)
+    return result
+
+
+@right_answer("maml.finite_difference")
+def _(f: Loss, theta: Tensor, h: float) -> Tensor:
+    steps = h * torch.eye(len(theta), dtype=theta.dtype)
+    return torch.stack([f(theta + step) - f(theta - step) for step in steps]) / 2 / h
+
+
+@right_answer("maml.finite_difference")
+def _(f: Loss, theta: Tensor, h: float) -> Tensor:
+    found = []
+    for i in range(len(theta)):
+        theta[i] += h
+        up = f(theta).item()
+        theta[i] -= 2 * h
+        found.append((up - f(theta).item()) / (2 * h))
+        theta[i] += h
+    return torch.tensor(found, dtype=theta.dtype)
+
+
+@wrong_answer("maml.finite_difference", hint="one-sided difference")
+def _(f: Loss, theta: Tensor, h: float) -> Tensor:
+    return torch.stack([(f(theta + step) - f(theta)) / h for step in h * torch.eye(len(theta)).double()])
+
+
+@wrong_answer("maml.finite_difference", hint="Twice too large")
+def _(f: Loss, theta: Tensor, h: float) -> Tensor:
+    return torch.stack([(f(theta + step) - f(theta - step)) / h for step in h * torch.eye(len(theta)).double()])
+
+
+@wrong_answer("maml.finite_difference", hint="not by h")
+def _(f: Loss, theta: Tensor, h: float) -> Tensor:
+    return torch.stack([(f(theta + step) - f(theta - step)) / 2 for step in h * torch.eye(len(theta)).double()])
+
+
+@wrong_answer("maml.finite_difference", hint="The sign")
+def _(f: Loss, theta: Tensor, h: float) -> Tensor:
+    return torch.stack([(f(theta - step) - f(theta + step)) / (2 * h) for step in h * torch.eye(len(theta)).double()])
+
+
+@wrong_answer("maml.finite_difference", hint="what it tests")
+def _(f: Loss, theta: Tensor, h: float) -> Tensor:
+    return torch.func.grad(f)(theta)
+
+
+@wrong_answer("maml.finite_difference", hint="restore it")
+def _(f: Loss, theta: Tensor, h: float) -> Tensor:
+    result = torch.empty_like(theta)
+    for i in range(len(theta)):
+        theta[i] += h
+        up = f(theta)
+        theta[i] -= 2 * h
+        result[i] = (up - f(theta)) / (2 * h)
+    return result
+
+
+@wrong_answer("maml.finite_difference", hint="All coordinates move at once")
+def _(f: Loss, theta: Tensor, h: float) -> Tensor:
+    return (f(theta + h) - f(theta - h)) / (2 * h)
+
+
+@wrong_answer("maml.finite_difference", hint="single precision")
+def _(f: Loss, theta: Tensor, h: float) -> Tensor:
+    steps = h * torch.eye(len(theta), dtype=theta.dtype)
+    return torch.tensor([float(f(theta + step) - f(theta - step)) / (2 * h) for step in steps])
+
+
+# -------------------------------------------------------------------------------------------------------- meta-gradient
+
+
+def _contraction(a: Tensor, rate: float, steps: int) -> Tensor:
+    return (1 - rate * a) ** steps
+
+
+QUADRATICS = "With a = [1, 4], c = [0, 1]"
+
+
+@exercise(
+    "maml.meta_gradient",
+    lesson="03",
+    title="The meta-gradient of quadratics, by hand",
+    points=2,
+    equation="(3.23)",
+    hints=(
+        "Everything happens for each task by itself until the last line, the mean: `a` and `c` are tensors [T], and"
+        " arithmetic on them goes task by task.",
+        "k inner steps multiply the distance to the minimum by (1 − αa)^k. So the query gradient at φ_k is"
+        " a · (1 − αa)^k · (θ − c).",
+        "The chain rule then brings one factor 1 − αa for each of the k steps: once more (1 − αa)^k.",
+    ),
+)
+def _(answer: Callable[[Tensor, Tensor, float, float, int], Tensor]) -> None:
+    a, c, theta, rate = A, C, 2.0, 0.1
+    for steps in (1, 3):
+        r, once = _contraction(a, rate, steps), _contraction(a, rate, 1)
+        each = a * r**2 * (theta - c)
+        expect(
+            answer(a, c, theta, rate, steps),
+            float(each.mean()),
+            case=f"{QUADRATICS}, θ = 2, α = 0.1, k = {steps}",
+            slips={
+                "That is the sum over the tasks. F is their mean.": float(each.sum()),
+                "That is one number for each task. F is their mean.": each,
+                "One (1 − αa)^k is missing: you have the query gradient at φ_k, which is first order. The chain rule"
+                " brings the second one.": float((a * r * (theta - c)).mean()),
+                "That is the gradient at θ, of joint training: no inner step is in it.": float(
+                    (a * (theta - c)).mean()
+                ),
+                "The factor a is missing: it comes from the gradient of the query loss.": float(
+                    (r**2 * (theta - c)).mean()
+                ),
+                "The sign: θ − c, not c − θ.": -float(each.mean()),
+                "That is F itself. Its derivative is asked for.": float((a * r**2 * (theta - c) ** 2 / 2).mean()),
+                "You count one inner step, whatever `steps` says.": float((a * once**2 * (theta - c)).mean()),
+                "The chain rule brings a factor for *each* step; you have one in all.": float(
+                    (a * r * once * (theta - c)).mean()
+                ),
+                "k steps of rate α are not one step of rate kα: the factor is (1 − αa)^k, not 1 − kαa.": float(
+                    (a * (1 - steps * rate * a) ** 2 * (theta - c)).mean()
+                ),
+            },
+        )
+    a, c = torch.tensor([0.5, 2.0, 3.0]).double(), torch.tensor([-1.0, 4.0, 0.5]).double()
+    for steps in (0, 4):
+        expect(
+            answer(a, c, -0.5, 0.2, steps),
+            float((a * _contraction(a, 0.2, steps) ** 2 * (-0.5 - c)).mean()),
+            case=f"With 3 tasks, a = {a.tolist()}, c = {c.tolist()}, θ = −0.5, α = 0.2, k = {steps}",
+        )
+
+
+@right_answer("maml.meta_gradient")
+def _(a: Tensor, c: Tensor, theta: float, rate: float, steps: int) -> Tensor:
+    r = (1 - rate * a) ** steps
+    return (a * r**2 * (theta - c)).mean()
+
+
+@right_answer("maml.meta_gradient")
+def _(a: Tensor, c: Tensor, theta: float, rate: float, steps: int) -> Tensor:
+    phi, jacobian = theta + torch.zeros_like(c), torch.ones_like(c)
+    for _ in range(steps):
+        phi = phi - rate * a * (phi - c)
+        jacobian = jacobian * (1 - rate * a)
+    return (jacobian * a * (phi - c)).sum() / len(a)
+
+
+@right_answer("maml.meta_gradient")
+def _(a: Tensor, c: Tensor, theta: float, rate: float, steps: int) -> float:
+    total = 0.0
+    for curvature, centre in zip(a.tolist(), c.tolist(), strict=True):
+        total += curvature * (1 - rate * curvature) ** (2 * steps) * (theta - centre)
+    return total / len(a)
+
+
+@right_answer("maml.meta_gradient")
+def _(a: Tensor, c: Tensor, theta: float, rate: float, steps: int) -> Tensor:
+    start = torch.tensor(theta, dtype=a.dtype, requires_grad=True)
+    phi = start.expand(len(a))
+    for _ in range(steps):
+        phi = phi - rate * torch.autograd.grad((a * (phi - c) ** 2 / 2).sum(), phi, create_graph=True)[0]
+    return torch.autograd.grad((a * (phi - c) ** 2 / 2).mean(), start)[0]
+
+
+@wrong_answer("maml.meta_gradient", hint="sum over the tasks")
+def _(a: Tensor, c: Tensor, theta: float, rate: float, steps: int) -> Tensor:
+    return (a * (1 - rate * a) ** (2 * steps) * (theta - c)).sum()
+
+
+@wrong_answer("maml.meta_gradient", hint="one number for each task")
+def _(a: Tensor, c: Tensor, theta: float, rate: float, steps: int) -> Tensor:
+    return a * (1 - rate * a) ** (2 * steps) * (theta - c)
+
+
+@wrong_answer("maml.meta_gradient", hint="first order")
+def _(a: Tensor, c: Tensor, theta: float, rate: float, steps: int) -> Tensor:
+    return (a * (1 - rate * a) ** steps * (theta - c)).mean()
+
+
+@wrong_answer("maml.meta_gradient", hint="joint training")
+def _(a: Tensor, c: Tensor, theta: float, rate: float, steps: int) -> Tensor:
+    return (a * (theta - c)).mean()
+
+
+@wrong_answer("maml.meta_gradient", hint="factor a is missing")
+def _(a: Tensor, c: Tensor, theta: float, rate: float, steps: int) -> Tensor:
+    return ((1 - rate * a) ** (2 * steps) * (theta - c)).mean()
+
+
+@wrong_answer("maml.meta_gradient", hint="The sign")
+def _(a: Tensor, c: Tensor, theta: float, rate: float, steps: int) -> Tensor:
+    return (a * (1 - rate * a) ** (2 * steps) * (c - theta)).mean()
+
+
+@wrong_answer("maml.meta_gradient", hint="one inner step, whatever")
+def _(a: Tensor, c: Tensor, theta: float, rate: float, steps: int) -> Tensor:
+    return (a * (1 - rate * a) ** 2 * (theta - c)).mean()
+
+
+@wrong_answer("maml.meta_gradient", hint="for *each* step")
+def _(a: Tensor, c: Tensor, theta: float, rate: float, steps: int) -> Tensor:
+    return ((1 - rate * a) * a * (1 - rate * a) ** steps * (theta - c)).mean()
+
+
+@wrong_answer("maml.meta_gradient", hint="not one step of rate kα")
+def _(a: Tensor, c: Tensor, theta: float, rate: float, steps: int) -> Tensor:
+    return (a * (1 - steps * rate * a) ** 2 * (theta - c)).mean()
+
+
+# ---------------------------------------------------------------------------------------------------------- fixed point
+
+
+@exercise(
+    "maml.fixed_point",
+    lesson="03",
+    title="Where MAML comes to rest",
+    points=2,
+    equation="(3.24)",
+    hints=(
+        "Set the meta-gradient (3.23) to zero: a weighted sum of θ − c vanishes. Which factor is the weight of a task?",
+        "Solve for θ: it is the weighted mean of the c, so divide by the sum of the *weights*.",
+        "`w = a * (1 - rate * a) ** (2 * steps)`, then `(w * c).sum() / w.sum()`.",
+    ),
+)
+def _(answer: Callable[[Tensor, Tensor, float, int], Tensor]) -> None:
+    def mean_of(c: Tensor, w: Tensor) -> float:
+        return float((w * c).sum() / w.sum())
+
+    a, c, rate, steps = A, C, 0.1, 3
+    r, once = _contraction(a, rate, steps), _contraction(a, rate, 1)
+    w = a * r**2
+    expect(
+        answer(a, c, rate, steps),
+        mean_of(c, w),
+        case=f"{QUADRATICS}, α = 0.1, k = 3",
+        slips={
+            "That is where FOMAML comes to rest, with the weights a·r. MAML's have r squared: one from the query"
+            " gradient, one from the chain rule.": mean_of(c, a * r),
+            "That is where joint training comes to rest, with the weights a.": mean_of(c, a),
+            "That is where Reptile comes to rest, with the weights 1 − r.": mean_of(c, 1 - r),
+            "That is the plain mean of the c. The tasks weigh differently.": float(c.mean()),
+            "The factor a is missing in the weights: w = a·r².": mean_of(c, r**2),
+            "Divide by the sum of the weights: a weighted mean has weights that sum to 1.": float((w * c).sum()),
+            "You divide by the number of tasks; divide by the sum of the weights.": float((w * c).mean()),
+            "You count one inner step, whatever `steps` says: r = (1 − αa)^k.": mean_of(c, a * once**2),
+            "k steps of rate α are not one step of rate kα: r = (1 − αa)^k, not 1 − kαa.": mean_of(
+                c, a * (1 - steps * rate * a) ** 2
+            ),
+        },
+    )
+    a, c = torch.tensor([0.5, 2.0, 3.0]).double(), torch.tensor([-1.0, 4.0, 0.5]).double()
+    for steps in (0, 4):
+        expect(
+            answer(a, c, 0.2, steps),
+            mean_of(c, a * _contraction(a, 0.2, steps) ** 2),
+            case=f"With 3 tasks, a = {a.tolist()}, c = {c.tolist()}, α = 0.2, k = {steps}",
+        )
+
+
+@right_answer("maml.fixed_point")
+def _(a: Tensor, c: Tensor, rate: float, steps: int) -> Tensor:
+    w = a * (1 - rate * a) ** (2 * steps)
+    return (w * c).sum() / w.sum()
+
+
+@right_answer("maml.fixed_point")
+def _(a: Tensor, c: Tensor, rate: float, steps: int) -> float:
+    r = [(1 - rate * curvature) ** steps for curvature in a.tolist()]
+    w = [curvature * factor * factor for curvature, factor in zip(a.tolist(), r, strict=True)]
+    return sum(weight * centre for weight, centre in zip(w, c.tolist(), strict=True)) / sum(w)
+
+
+@right_answer("maml.fixed_point")
+def _(a: Tensor, c: Tensor, rate: float, steps: int) -> Tensor:
+    logs = a.log() + 2 * steps * (1 - rate * a).log()
+    return logs.softmax(0) @ c  # a weighted mean, whatever the weights have in common
+
+
+@wrong_answer("maml.fixed_point", hint="FOMAML comes to rest")
+def _(a: Tensor, c: Tensor, rate: float, steps: int) -> Tensor:
+    w = a * (1 - rate * a) ** steps
+    return (w * c).sum() / w.sum()
+
+
+@wrong_answer("maml.fixed_point", hint="joint training comes to rest")
+def _(a: Tensor, c: Tensor, rate: float, steps: int) -> Tensor:
+    return (a * c).sum() / a.sum()
+
+
+@wrong_answer("maml.fixed_point", hint="Reptile comes to rest")
+def _(a: Tensor, c: Tensor, rate: float, steps: int) -> Tensor:
+    w = 1 - (1 - rate * a) ** steps
+    return (w * c).sum() / w.sum()
+
+
+@wrong_answer("maml.fixed_point", hint="plain mean")
+def _(a: Tensor, c: Tensor, rate: float, steps: int) -> Tensor:
+    return c.mean()
+
+
+@wrong_answer("maml.fixed_point", hint="factor a is missing")
+def _(a: Tensor, c: Tensor, rate: float, steps: int) -> Tensor:
+    w = (1 - rate * a) ** (2 * steps)
+    return (w * c).sum() / w.sum()
+
+
+@wrong_answer("maml.fixed_point", hint="Divide by the sum of the weights")
+def _(a: Tensor, c: Tensor, rate: float, steps: int) -> Tensor:
+    return (a * (1 - rate * a) ** (2 * steps) * c).sum()
+
+
+@wrong_answer("maml.fixed_point", hint="number of tasks")
+def _(a: Tensor, c: Tensor, rate: float, steps: int) -> Tensor:
+    return (a * (1 - rate * a) ** (2 * steps) * c).mean()
+
+
+@wrong_answer("maml.fixed_point", hint="whatever `steps` says")
+def _(a: Tensor, c: Tensor, rate: float, steps: int) -> Tensor:
+    w = a * (1 - rate * a) ** 2
+    return (w * c).sum() / w.sum()

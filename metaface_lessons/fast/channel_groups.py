@@ -1,0 +1,125 @@
+"""Conv-4 for T tasks at once, each with weights of its own: the tasks are groups of channels.
+
+Feature maps are `[S, H, W, T·C]`: the t-th C channels belong to task t, and a convolution with T groups gives each task
+filters of its own. `functions` has the operations. What else makes it fast:
+
+- Pooling and normalisation run channels last, where a CPU works on many channels at a time.
+- The first layer, where images are largest, is a matrix product with their patches, which `prepare` cuts once for all
+  inner steps. The mean and variance of w·patch are w·mean and w·covariance·w, so where the normalisation follows the
+  convolution at once it is folded into the weights, and never touches an image.
+- Each ReLU comes with its normalisation, in one operation. It is computed after the pooling, where there is less to do;
+  both may change places, as ReLU(γ·ŷ + β) rises with γ·ŷ.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..networks import Classifier, Conv4, TaskNorm, number_of_first, standardise
+from .functions import convolve, max_pool, normalise
+
+Weights = dict[str, Tensor]
+
+
+class Patches(NamedTuple):
+    """What the first layer needs of the images of T tasks.
+
+    patches: `[T, S·H·W, 9C]`, or `[T, S·H·W, 9C + 1]` with a last column of ones where the normalisation is folded.
+    mean, covariance: those of the patches, `[T, 9C, 1]` and `[T, 9C, 9C]`; None where it is not folded.
+    shape: T, S, H, W. first: the number of images whose statistics normalise all; None if all.
+    """
+
+    patches: Tensor
+    mean: Tensor | None
+    covariance: Tensor | None
+    shape: tuple[int, int, int, int]
+    first: int | None
+
+
+class ChannelGroups:
+    """A `TaskNetwork` (see `inner_loop`) for a `Classifier` on a `Conv4` with norm="task"."""
+
+    name = "tasks as channel groups"
+
+    def __init__(self, network: Classifier, at_once: int = 4) -> None:
+        self.adapted, self.at_once = network, at_once
+        embedding = network.embedding
+        assert isinstance(embedding, Conv4)
+        self.pool, self.stride = embedding.pool, 2 if embedding.pool == "stride" else 1
+        names = [(f"embedding.{name}", module) for name, module in embedding.named_children()]
+        convolutions = [name for name, module in names if isinstance(module, nn.Conv2d)]
+        norms = [name for name, module in names if isinstance(module, TaskNorm)]
+        self.blocks = list(zip(convolutions, norms, strict=True))
+        self.eps = next(module.eps for _, module in names if isinstance(module, TaskNorm))
+
+    @classmethod
+    def of(cls, network: nn.Module) -> ChannelGroups | None:
+        """The network run this way, or None if it is of another kind."""
+        fits = (
+            type(network) is Classifier
+            and type(network.embedding) is Conv4
+            and any(isinstance(module, TaskNorm) for module in network.embedding)
+        )
+        return cls(network) if fits else None
+
+    def prepare(self, x: Tensor) -> Patches:
+        """Images `[T, S, C, H, W]`, cut into the patches that the first convolution sees."""
+        self.adapted.embedding.check(x[0])
+        tasks, images = x.shape[:2]
+        first = number_of_first()
+        x = standardise(x.flatten(0, 1)).to(self.adapted.head.weight.dtype)
+        height, width = (-(-side // self.stride) for side in x.shape[2:])
+        patches = F.unfold(x, 3, padding=1, stride=self.stride).unflatten(0, (tasks, images))
+        patches = patches.transpose(2, 3).flatten(1, 2)
+        shape = (tasks, images, height, width)
+        if self.pool == "before":
+            return Patches(patches.contiguous(), None, None, shape, first)
+        known = patches if first is None else patches[:, : first * height * width]
+        mean = known.mean(dim=1, keepdim=True)
+        centred = known - mean
+        covariance = centred.mT @ centred / known.shape[1]
+        patches = F.pad(patches, (0, 1), value=1.0)
+        return Patches(patches, mean.mT, covariance, shape, first)
+
+    def __call__(self, weights: Weights, prepared: Patches) -> Tensor:
+        """Logits `[T, S, ways]`."""
+        tasks, images = prepared.shape[:2]
+        x = self._first(weights, prepared)
+        for convolution, norm in self.blocks[1:]:
+            w, gamma, beta = self._block(weights, convolution, norm)
+            x = convolve(x, w, tasks, self.stride)
+            if self.pool == "before":
+                x = max_pool(x)
+            x = normalise(x, gamma, beta, self.eps, prepared.first, pool=self.pool == "after")
+        points = x.unflatten(-1, (tasks, -1)).permute(3, 0, 4, 1, 2).reshape(tasks, images, -1)
+        return torch.baddbmm(weights["head.bias"][:, None], points, weights["head.weight"].mT)
+
+    def _block(self, weights: Weights, convolution: str, norm: str) -> tuple[Tensor, Tensor, Tensor]:
+        """Filters `[T·F, C, 3, 3]`, γ and β `[T·F]`. Pooling first needs γ ≥ 0: −γ with filters −w is the same."""
+        w, gamma, beta = weights[f"{convolution}.weight"], weights[f"{norm}.weight"], weights[f"{norm}.bias"]
+        if self.pool == "after":
+            sign = torch.where(gamma < 0, -1.0, 1.0).to(gamma.dtype)
+            w, gamma = w * sign[..., None, None, None], gamma * sign
+        return w.flatten(0, 1), gamma.flatten(), beta.flatten()
+
+    def _first(self, weights: Weights, prepared: Patches) -> Tensor:
+        """The first block: `[S, H', W', T·F]`."""
+        convolution, norm = self.blocks[0]
+        patches, mean, covariance, (tasks, images, height, width), first = prepared
+        w = weights[f"{convolution}.weight"].flatten(2).mT  # [T, 9C, F]
+        gamma, beta = weights[f"{norm}.weight"], weights[f"{norm}.bias"]
+        if mean is not None and covariance is not None:
+            variance = (w * (covariance @ w)).sum(1) + self.eps
+            scale = (gamma * variance.rsqrt())[:, None]  # [T, 1, F]
+            w = torch.cat([w * scale, beta[:, None] - mean.mT @ w * scale], dim=1)
+        x = torch.bmm(patches, w).view(tasks * images, height, width, -1)
+        if self.pool != "stride":
+            x = max_pool(x)
+        if mean is not None:
+            x = x.relu()
+        x = x.unflatten(0, (tasks, images)).permute(1, 2, 3, 0, 4).flatten(3)  # [S, H', W', T·F]
+        return x if mean is not None else normalise(x, gamma.flatten(), beta.flatten(), self.eps, first)

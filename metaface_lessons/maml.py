@@ -1,0 +1,117 @@
+"""Model-agnostic meta-learning (Finn, Abbeel & Levine 2017): MAML, its first-order variant FOMAML, and ANIL.
+
+θ is an initialisation. k steps of gradient descent on the support set S of a task make the learner of that task,
+
+    φ_0 = θ,    φ_j = φ_{j−1} − α ∇L(φ_{j−1}; S)                                   (paper, equation 1)
+
+and θ learns by gradient descent on the loss *after* these steps, on the query set Q of the task, over many tasks:
+
+    min_θ  Σ L(φ_k; Q)                                                            (paper, algorithm 1, line 8)
+
+By the chain rule the gradient of one term is
+
+    (I − αH(φ_0)) (I − αH(φ_1)) … (I − αH(φ_{k−1})) ∇L(φ_k; Q),    H(φ) the Hessian of L(φ; S)
+
+in which autograd multiplies vectors by Hessians, and never forms one. FOMAML (`first_order`) puts I for every factor
+(paper, section 5.2): it stops the gradient at the inner gradients. ANIL (`adapt="head"`; Raghu, Raghu, Bengio &
+Vinyals 2020) takes the inner steps on the head alone; the embedding is learned by the outer loop only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from .episodes import Episodes, Examples
+from .errors import MetaFaceError, unknown
+from .inner_loop import HeadOnly, InnerLoop, Loss, TaskNetwork, Weights, accuracy, final, plain, trainable
+from .networks import Classifier
+
+ADAPT = ("all", "head")
+
+
+class MAML(InnerLoop):
+    """The meta-learner; `InnerLoop` explains network, test_steps (as `steps` if not given), loss and transductive.
+
+    steps: k, the inner steps of meta-training. inner_rate: α.
+    learn_rates: let the outer loop learn a rate for each layer, from `inner_rate` on (as MAML++ does: Antoniou, Edwards
+        & Storkey 2019; there one for each step, too).
+    first_order: FOMAML. adapt: "all" weights in the inner loop, or the "head" of a `Classifier` alone: ANIL.
+
+    Raises `MetaFaceError` for a network that cannot be adapted, an unknown choice, or a rate or number out of range.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        steps: int = 5,
+        test_steps: int | None = None,
+        inner_rate: float = 0.1,
+        learn_rates: bool = False,
+        first_order: bool = False,
+        adapt: str = "all",
+        transductive: bool = False,
+        loss: Loss = F.cross_entropy,
+    ) -> None:
+        if adapt not in ADAPT:
+            raise unknown("choice of what to adapt", adapt, ADAPT)
+        test_steps = steps if test_steps is None else test_steps
+        if min(steps, test_steps) < 0:
+            raise MetaFaceError(f"steps and test_steps must be 0 or more, but are {steps} and {test_steps}.")
+        if not inner_rate > 0:
+            raise MetaFaceError(f"inner_rate must be above 0, but is {inner_rate}.")
+        run: TaskNetwork = plain(network)
+        if adapt == "head":
+            if not isinstance(network, Classifier):
+                raise MetaFaceError('adapt="head" needs a network with a head: wrap the embedding into a Classifier.')
+            run = HeadOnly(network)
+        super().__init__(network, run, test_steps, loss, transductive)
+        self.steps, self.first_order = steps, first_order
+        layers = [name.rpartition(".")[0] for name in trainable(run.adapted)]  # "head" for "head.weight"
+        self.layers = list(dict.fromkeys(layers))
+        self._rate_of = dict(zip(trainable(run.adapted), map(self.layers.index, layers), strict=True))
+        rates = torch.full((len(self.layers),), float(inner_rate), dtype=next(network.parameters()).dtype)
+        self.rates = nn.Parameter(rates, requires_grad=learn_rates)  # α of each layer
+
+    @property
+    def inner_rate(self) -> float:  # type: ignore[override]
+        """α; the largest, if rates were learned."""
+        return self.rates.max().item()
+
+    def inner_loop(self, weights: Weights, support: Examples, steps: int, graph: bool = False) -> Iterator[Weights]:
+        """Gradient descent on the support set (paper, equation 1); see `InnerLoop.inner_loop`.
+
+        Raises `MetaFaceError` if a loss is no longer finite.
+        """
+        with torch.set_grad_enabled(graph):  # an embedding that the inner loop leaves alone is run here
+            inputs = self.run.prepare(support.x)
+        losses = []
+        yield weights
+        for _ in range(steps):
+            loss = self.losses(self.run(weights, inputs), support.y)  # [T], and no task depends on another
+            gradients = torch.autograd.grad(loss.sum(), list(weights.values()), create_graph=graph)
+            weights = {
+                name: w - self.rates[self._rate_of[name]] * gradient
+                for (name, w), gradient in zip(weights.items(), gradients, strict=True)
+            }
+            losses.append(loss.detach())
+            yield weights
+        self.check_finite(losses, steps)
+
+    def meta_gradient(self, episodes: Episodes) -> dict[str, float]:
+        self.check(episodes.support)
+        tasks, loss, right = len(episodes.support.x), 0.0, 0.0
+        for part in episodes.split(self.run.at_once):
+            theta = self.start(len(part.support.x))
+            phi = final(self.inner_loop(theta, part.support, self.steps, graph=not self.first_order))
+            outputs = self.query_outputs(phi, part.support.x, part.query.x)
+            losses = self.losses(outputs, part.query.y)
+            self.check_finite([losses], self.steps, first=self.steps)
+            (losses.sum() / tasks).backward()  # (algorithm 1, line 8)
+            loss += losses.sum().item() / tasks
+            right += accuracy(outputs, part.query.y).sum().item() / tasks
+        return {"loss": loss, "accuracy": right}

@@ -1,0 +1,280 @@
+"""The frame of MAML and Reptile: how networks run for many tasks, what a learner predicts, and what is refused."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel
+
+from metaface_lessons.episodes import Episodes, EpisodeSampler, Examples
+from metaface_lessons.errors import MetaFaceError
+from metaface_lessons.inner_loop import AllAtOnce, HeadOnly, OneByOne, TaskNetwork, plain
+from metaface_lessons.maml import MAML
+from metaface_lessons.networks import Classifier, Conv4
+from metaface_lessons.sinusoids import SinusoidSampler, regressor
+
+from .helpers import random_faces
+
+FACES = random_faces(people=12, each=8)
+
+
+def classifier(norm: str = "task", ways: int = 4, seed: int = 0) -> Classifier:
+    embedding = Conv4(1, 16, 8, depth=2, norm=norm, seed=seed)
+    return Classifier(embedding, embedding.features, ways, seed=seed).double()
+
+
+def images(tasks: int = 3, seed: int = 1) -> Episodes:
+    return EpisodeSampler(FACES, ways=4, shots=2, queries=3, seed=seed).sample(tasks)
+
+
+def perceptron() -> Classifier:
+    return Classifier(nn.Sequential(nn.Flatten(), nn.Linear(256, 6), nn.Tanh()), features=6, ways=4).double()
+
+
+def perturbed(run: TaskNetwork, tasks: int) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(3)
+    return {
+        name: w.detach() + 0.1 * torch.randn((tasks, *w.shape), generator=generator, dtype=w.dtype)
+        for name, w in run.adapted.named_parameters()
+    }
+
+
+@pytest.mark.parametrize(
+    "run", [OneByOne(classifier()), AllAtOnce(perceptron()), HeadOnly(classifier())], ids=lambda run: run.name
+)
+def test_each_task_is_run_with_its_own_weights(run: TaskNetwork) -> None:
+    x = images().support.x.double()
+    weights = perturbed(run, tasks=3)
+    outputs = run(weights, run.prepare(x))
+    for t in range(3):
+        own = {name: w[t] for name, w in weights.items()}
+        inputs = run.embedding(x[t]) if isinstance(run, HeadOnly) else x[t]
+        assert torch.allclose(outputs[t], functional_call(run.adapted, own, (inputs,)), rtol=0, atol=1e-13)
+    assert outputs.std(dim=0).min() > 0  # the tasks differ
+
+
+def test_networks_of_linear_layers_run_all_at_once() -> None:
+    assert plain(regressor()).name == plain(perceptron()).name == "all at once"
+    for network in (classifier("task"), classifier("group"), classifier("none"), nn.Sequential(nn.LayerNorm(3))):
+        assert plain(network).name == "one by one"
+
+
+def test_the_start_is_the_slow_weights_for_every_task() -> None:
+    net = MAML(classifier())
+    start = net.start(3)
+    assert all(torch.equal(start[name], torch.stack([w] * 3)) for name, w in net.network.named_parameters())
+    sum(w.sum() for w in start.values()).backward()
+    assert all((w.grad == 3).all() for w in net.network.parameters())
+
+
+@pytest.mark.parametrize("adapt", ["all", "head"])
+def test_adaptation_is_gradient_descent_on_the_support_set(adapt: str) -> None:
+    net, episodes = MAML(classifier(), test_steps=3, inner_rate=0.1, adapt=adapt, transductive=True), images()
+    before = deepcopy(net.state_dict())
+    with torch.no_grad():
+        outputs = net.adapt(episodes.support).predict(episodes.query.x)
+    assert all(torch.equal(before[name], w) for name, w in net.state_dict().items())
+    assert all(w.grad is None for w in net.parameters())
+    for t in range(3):
+        network = deepcopy(net.network)
+        descent = torch.optim.SGD((network if adapt == "all" else network.head).parameters(), lr=0.1)
+        for _ in range(3):
+            descent.zero_grad()
+            F.cross_entropy(network(episodes.support.x[t]), episodes.support.y[t]).backward()
+            descent.step()
+        assert torch.allclose(outputs[t], network(episodes.query.x[t]), rtol=0, atol=1e-13)
+
+
+def test_a_trajectory_tells_loss_and_accuracy_before_and_after_every_step() -> None:
+    net, episodes = MAML(classifier(), test_steps=3, inner_rate=0.2), images()
+    seen = net.trajectory(episodes)
+    for steps in range(4):
+        net.test_steps = steps
+        learner = net.adapt(episodes.support)
+        known, asked = learner.predict(episodes.support.x), learner.predict(episodes.query.x)
+        for outputs, y, loss, accuracy in (
+            (known, episodes.support.y, seen.support_loss, seen.support_accuracy),
+            (asked, episodes.query.y, seen.query_loss, seen.query_accuracy),
+        ):
+            assert loss.shape == accuracy.shape == (3, 4)
+            for t in range(3):
+                assert loss[t, steps].item() == pytest.approx(F.cross_entropy(outputs[t], y[t]).item(), abs=1e-12)
+                right = (outputs[t].argmax(-1) == y[t]).double().mean().item()
+                assert accuracy[t, steps].item() == pytest.approx(right)
+    assert (seen.support_loss.diff(dim=1) < 0).all()
+    assert torch.equal(net.trajectory(episodes, steps=2).query_loss, seen.query_loss[:, :3])
+
+
+def test_what_is_no_label_has_no_accuracy() -> None:
+    net = MAML(regressor(), loss=F.mse_loss, test_steps=2, inner_rate=0.01)
+    episodes = SinusoidSampler(10, 5).sample(3)
+    seen = net.trajectory(episodes)
+    assert seen.query_accuracy.isnan().all()
+    assert torch.isnan(torch.tensor(net.meta_gradient(episodes)["accuracy"]))
+    assert (seen.support_loss[:, -1] < seen.support_loss[:, 0]).all()
+    assert net.adapt(episodes.support).predict(episodes.query.x).shape == (3, 5, 1)
+
+
+# Statistics
+
+
+@pytest.mark.parametrize("adapt", ["all", "head"])
+@pytest.mark.parametrize("norm", ["task", "group"])
+def test_unless_transductive_a_query_is_judged_by_itself(norm: str, adapt: str) -> None:
+    episodes = images()
+    for transductive in (False, True):
+        net = MAML(classifier(norm), test_steps=2, inner_rate=0.1, adapt=adapt, transductive=transductive)
+        learner = net.adapt(episodes.support)
+        together, alone = learner.predict(episodes.query.x)[:, :1], learner.predict(episodes.query.x[:, :1])
+        assert torch.allclose(together, alone, rtol=0, atol=1e-12) != (transductive and norm == "task")
+
+
+def test_the_meta_gradient_sees_the_statistics_that_a_learner_will_see() -> None:
+    episodes = images()
+    for transductive in (False, True):
+        net = MAML(classifier(), steps=2, inner_rate=0.1, transductive=transductive)
+        outputs = net.adapt(episodes.support).predict(episodes.query.x)
+        loss = F.cross_entropy(outputs.flatten(0, 1), episodes.query.y.flatten()).item()
+        assert net.meta_gradient(episodes)["loss"] == pytest.approx(loss, abs=1e-12)
+        assert net.trajectory(episodes, 2).query_loss[:, -1].mean().item() == pytest.approx(loss, abs=1e-12)
+
+
+# Weights: kept, copied, fixed, and by any name
+
+
+class Unlayered(nn.Module):
+    """Its weights hang on the network itself, one of them under two names, and one is a number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.theta, self.scale = nn.Parameter(torch.full((2, 1), 0.5)), nn.Parameter(torch.tensor(2.0))
+        self.tied = self.theta
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.scale * x @ self.theta + self.tied.sum()
+
+
+def test_weights_may_have_any_name_and_shape() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.randn(3, 5, 2, generator=generator).double(), torch.randn(3, 5, 1, generator=generator).double()
+    net = MAML(Unlayered().double(), steps=2, inner_rate=0.05, loss=F.mse_loss)
+    assert net.layers == [""]
+    net.meta_gradient(Episodes(Examples(x, y), Examples(x, y), torch.zeros(3, 0)))
+
+    theta, scale = (w.detach().clone().requires_grad_() for w in (net.network.theta, net.network.scale))
+    total = torch.zeros(())
+    for t in range(3):
+        a, b = theta, scale
+        for _ in range(2):
+            loss = F.mse_loss(b * x[t] @ a + a.sum(), y[t])
+            da, db = torch.autograd.grad(loss, (a, b), create_graph=True)
+            a, b = a - 0.05 * da, b - 0.05 * db
+        total = total + F.mse_loss(b * x[t] @ a + a.sum(), y[t]) / 3
+    total.backward()
+    assert torch.allclose(net.network.theta.grad, theta.grad, rtol=0, atol=1e-14)
+    assert torch.allclose(net.network.scale.grad, scale.grad, rtol=0, atol=1e-14)
+
+
+def test_weights_that_require_no_gradient_stay_fixed() -> None:
+    network, episodes = classifier(), images()
+    network.embedding.requires_grad_(False)
+    net = MAML(network, steps=2, inner_rate=0.1)
+    scores = net.meta_gradient(episodes)
+    assert set(net.adapt(episodes.support).weights) == {"head.weight", "head.bias"}
+    gradient = network.head.weight.grad.clone()
+
+    same = MAML(classifier(), steps=2, inner_rate=0.1, adapt="head")
+    assert same.meta_gradient(episodes)["loss"] == pytest.approx(scores["loss"], abs=1e-13)
+    assert torch.allclose(same.network.head.weight.grad, gradient, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("options", [{}, {"adapt": "head"}, {"learn_rates": True}])
+def test_weights_are_stored_and_loaded(options: dict) -> None:
+    net, other = (MAML(classifier(seed=seed), inner_rate=0.1 + seed, **options) for seed in (0, 1))
+    episodes = images()
+    wanted = net.adapt(episodes.support).predict(episodes.query.x)
+    assert not torch.equal(other.adapt(episodes.support).predict(episodes.query.x), wanted)
+    other.load_state_dict(net.state_dict())
+    assert torch.equal(other.adapt(episodes.support).predict(episodes.query.x), wanted)
+
+
+@pytest.mark.parametrize("options", [{}, {"adapt": "head"}, {"learn_rates": True}])
+def test_a_copy_has_weights_of_its_own(options: dict) -> None:
+    """As in `meta_train`, where the average of the weights is a deep copy."""
+    net, episodes = MAML(classifier(), inner_rate=0.1, **options), images()
+    copy = AveragedModel(net).module
+    wanted = copy.adapt(episodes.support).predict(episodes.query.x)
+    with torch.no_grad():
+        for w in net.network.parameters():
+            w.mul_(2)
+    assert torch.equal(copy.adapt(episodes.support).predict(episodes.query.x), wanted)
+    with torch.no_grad():
+        for w in copy.network.parameters():
+            w.mul_(2)
+    again = copy.adapt(episodes.support).predict(episodes.query.x)
+    assert torch.equal(again, net.adapt(episodes.support).predict(episodes.query.x))
+    assert not torch.equal(again, wanted)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_computes_in_the_precision_of_the_network(dtype: torch.dtype) -> None:
+    net, episodes = MAML(classifier().to(dtype)), images()
+    net.meta_gradient(episodes)
+    assert net.network.head.weight.grad.dtype == net.rates.dtype == dtype
+    assert net.adapt(episodes.support).predict(episodes.query.x).dtype == dtype
+
+
+def test_the_meta_gradient_reaches_the_embedding_through_the_head() -> None:
+    for adapt in ("all", "head"):
+        net = MAML(classifier(), steps=1, adapt=adapt)
+        net.meta_gradient(images())
+        assert all(w.grad.abs().max() > 0 for w in net.network.embedding.parameters())
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (nn.Dropout(0.5), r"dropout \('embedding.0', p = 0.5\).*Leave dropout out"),
+        (nn.AlphaDropout(0.1), "has dropout"),
+        (nn.BatchNorm1d(3), r"batch normalisation \('embedding.0'\).*running averages.*networks.TaskNorm"),
+        (nn.BatchNorm1d(3, track_running_stats=False), "queries would be judged together"),
+    ],
+)
+def test_networks_that_do_not_compute_the_same_twice_are_refused(layer: nn.Module, message: str) -> None:
+    with pytest.raises(MetaFaceError, match=message):
+        MAML(Classifier(nn.Sequential(layer), features=3, ways=2))
+
+
+def test_a_network_with_nothing_to_adapt_is_refused() -> None:
+    for network in (nn.Sequential(nn.Flatten()), regressor().requires_grad_(False)):
+        with pytest.raises(MetaFaceError, match="nothing to adapt"):
+            MAML(network)
+    MAML(Classifier(nn.Sequential(nn.Dropout(0.0)), features=3, ways=2))  # it drops nothing
+
+
+@pytest.mark.parametrize("ways", [3, 5])
+def test_a_head_that_does_not_match_the_ways_is_refused(ways: int) -> None:
+    net = MAML(classifier(ways=ways))
+    message = rf"head has {ways} outputs, but the episodes have 4 ways.*0 to 3.*ways=4, or sample {ways}-way episodes"
+    for use in (net.meta_gradient, net.trajectory, lambda episodes: net.adapt(episodes.support)):
+        with pytest.raises(MetaFaceError, match=message):
+            use(images())
+
+
+def test_a_support_set_without_every_class_is_refused() -> None:
+    episodes = images()
+    y = episodes.support.y.clone()
+    y[1, y[1] == 2] = 3
+    incomplete = Episodes(Examples(episodes.support.x, y), episodes.query, episodes.identities)
+    net = MAML(classifier())
+    for use in (net.meta_gradient, net.trajectory, lambda episodes: net.adapt(episodes.support)):
+        with pytest.raises(MetaFaceError, match=r"task 1 has no example of class 2.*Every label 0 to 3"):
+            use(incomplete)
