@@ -54,9 +54,7 @@ class _ConvolveBackward(Function):
         ctx.how = groups, stride
         nchw = (t.permute(0, 3, 1, 2) for t in (g, x))
         both = [True, True, False]
-        dx, dw, _ = aten.convolution_backward(
-            *nchw, w, None, [stride] * 2, [1, 1], [1, 1], False, [0, 0], groups, both
-        )
+        dx, dw, _ = aten.convolution_backward(*nchw, w, None, [stride] * 2, [1, 1], [1, 1], False, [0, 0], groups, both)
         return dx.permute(0, 2, 3, 1).contiguous(), dw
 
     @staticmethod
@@ -137,9 +135,7 @@ class _Normalise(Function):
     """
 
     @staticmethod
-    def forward(
-        ctx: Any, y: Tensor, weight: Tensor, bias: Tensor, eps: float, first: int | None, pool: bool
-    ) -> Tensor:
+    def forward(ctx: Any, y: Tensor, weight: Tensor, bias: Tensor, eps: float, first: int | None, pool: bool) -> Tensor:
         known = y[:first].permute(0, 3, 1, 2)
         _, mean, scale = torch.native_batch_norm(known, None, None, None, None, True, 0.0, eps)  # scale = 1/σ
         picked, index = _winners(y) if pool else (y, None)
