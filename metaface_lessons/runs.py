@@ -80,7 +80,10 @@ def _protonet(settings: Settings, shape: tuple[int, int, int]) -> MetaLearner:
 def _classifier(settings: Settings, shape: tuple[int, int, int]) -> Classifier:
     channels, height, _ = shape
     embedding = Conv4(channels, height, settings.width, norm="task", seed=settings.seed)
-    return Classifier(embedding, embedding.features, settings.ways, seed=settings.seed)
+    classifier = Classifier(embedding, embedding.features, settings.ways)
+    for parameter in classifier.head.parameters():  # which label a person gets is chance: none is preferred
+        torch.nn.init.zeros_(parameter)
+    return classifier
 
 
 def _inner_loop(settings: Settings) -> dict[str, Any]:
@@ -98,7 +101,7 @@ def _maml(settings: Settings, shape: tuple[int, int, int]) -> MetaLearner:
 
 
 def _reptile(settings: Settings, shape: tuple[int, int, int]) -> MetaLearner:
-    return Reptile(_classifier(settings, shape), seed=settings.seed, **_inner_loop(settings))
+    return Reptile(_classifier(settings, shape), optimiser="sgd", seed=settings.seed, **_inner_loop(settings))
 
 
 LEARNERS: dict[str, Callable[[Settings, tuple[int, int, int]], MetaLearner]] = {
