@@ -53,6 +53,7 @@ from metaface_lessons.reptile import Reptile
 from metaface_lessons.snapshots import load_snapshots, snapshot_split
 
 style()
+torch.set_num_threads(1)  # matrices as small as here gain nothing by more
 
 # %% [markdown]
 # ## 1 · A healthy program
