@@ -129,15 +129,22 @@ def draw(state: State, tasks: Tasks = TASKS) -> Figure:
         name = f"minimum of task {i + 1}"
         axes.plot(*tasks.minima[i], marker=MARKS[i], linestyle="", color=COLOURS[i], ms=13, mew=2.5, label=name)
     for step, phi in enumerate(inner[: 2 * SHOWN]):
-        name = f"inner loops on task {step + 1}" if step < 2 else None
+        name = f"inner loops on task {step + 1}" if step < 2 else "_"  # a legend skips names that begin so
         axes.plot(*phi.T, color=COLOURS[step % 2], lw=1, marker=".", ms=5, label=name)
     axes.plot(*slow.T, color="black", lw=1.6, marker="o", ms=3, label="path of θ")
     axes.plot(*tasks.start, marker="o", linestyle="", color="white", markeredgecolor="black", ms=9, label="start")
     curve = torch.stack([rest(replace(state, steps=k), tasks) for k in (*range(1, 31), 50, 100, 200, 500, 5000)])
     axes.plot(*curve.T, color="#777777", lw=1.8, ls="--", label="fixed points, k = 1 to ∞")
     axes.plot(*curve[0], marker="s", linestyle="", color="#777777", ms=8, label="k = 1: joint training")
-    star = {"marker": "*", "linestyle": "", "color": COLOURS[4], "markeredgecolor": "black", "ms": 19}
-    axes.plot(*rest(state, tasks), **star, label="fixed point for this k")
+    axes.plot(
+        *rest(state, tasks),
+        marker="*",
+        linestyle="",
+        color=COLOURS[4],
+        markeredgecolor="black",
+        ms=19,
+        label="fixed point for this k",
+    )
     axes.set(xlim=ticks[0][[0, -1]].tolist(), ylim=ticks[1][[0, -1]].tolist(), title="The path of the weights")
 
     own = torch.arange(2 * ROUNDS)

@@ -80,7 +80,8 @@ FULL = os.environ.get("METAFACE_BUDGET") == "full"
 # ### Exercise 1: the inner loop
 #
 # *2 points, 6 minutes.* Equation (4.1). `theta [D]` is the start, `gradients` a list of k functions, one for each minibatch, each of which takes
-# weights `[D]` and returns the gradient there, `[D]`. Return $\varphi_k$.
+# weights `[D]` and returns the gradient there, `[D]`. Return $\varphi_k$, and leave `theta` itself unchanged: other tasks begin there,
+# too.
 
 
 # %% nbgrader={"grade": false, "grade_id": "reptile-inner-loop", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -804,10 +805,9 @@ for i, (name, colour) in enumerate({"Reptile, k = 8": COLOURS[0], "Reptile, k = 
     share = torch.linspace(0, 100, len(values))
     ax.plot(share, values, color=colour, lw=0.6, alpha=0.4)
     ax.plot(share[window - 1 :], values.unfold(0, window, 1).mean(1), color=colour, ls=("-", "--")[i], label=name)
-ax.axhline(math.log(5), color="black", ls=":", lw=1.2)
-ax.annotate("ln 5: an even guess (4.10)", (100, math.log(5)), ha="right", va="bottom")
-ax.set(xlabel="share of the training time, %", ylabel="loss of the last minibatch", ylim=(0, 2.6))
-ax.legend(loc="lower left")
+ax.axhline(math.log(5), color="black", ls=":", lw=1.4, label="ln 5: an even guess (4.10)")
+ax.set(xlabel="share of the training time, %", ylabel="loss of the last minibatch", ylim=(0, 2))
+ax.legend(loc="lower left", ncols=3)
 show(
     fig,
     alt="Loss of the last minibatch against the share of the training time. With one inner step it scatters around ln 5,"
