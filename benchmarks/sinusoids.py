@@ -1,6 +1,6 @@
 """Sinusoids from ten points: MAML and its first-order variant beside joint training, by steps of gradient descent.
 
-python -m benchmarks.sinusoids        # writes data/results/sinusoids.json, which lesson 03 reads
+python -m benchmarks.sinusoids        # writes data/results/sinusoids.json
 
 Setting of Finn, Abbeel & Levine (2017), section 5.1, on one CPU core. Joint training fits the query points of the same
 tasks without an inner step; at test time it takes the same ten.
