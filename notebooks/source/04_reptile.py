@@ -811,7 +811,7 @@ ax.legend(loc="lower left", ncols=3)
 show(
     fig,
     alt="Loss of the last minibatch against the share of the training time. With one inner step it scatters around ln 5,"
-    " the loss of an even guess, from beginning to end; with eight inner steps it falls far below.",
+    " the loss of an even guess, from beginning to end; with eight inner steps it begins lower, and falls further.",
 )
 
 # %% [markdown]
