@@ -146,20 +146,15 @@ def train(
     split = faces.split(FRACTIONS, seed=settings.seed)
     net = make_learner(settings, faces.shape).to(device)
     sampler: Sampler = EpisodeSampler(split.base, settings.ways, settings.shots, settings.queries, seed=settings.seed)
-    people = len(split.validation.identities)
-    ways = min(5, people)
+    ways = min(5, len(split.validation.identities))
     if isinstance(net, InnerLoop):  # its head has one output for each of so many people, and no other number will do
         sampler, ways = Augmented(sampler, Augment(seed=settings.seed)), settings.ways
-        if patience is not None and people < ways:
-            raise MetaFaceError(
-                f"Early stopping needs {ways} people for validation, as many as the head has outputs, but"
-                f" '{settings.faces}' leaves {people}. Leave patience out, lower ways, or use a larger face set."
-            )
-    validation = (
-        EpisodeSampler(split.validation, ways, settings.shots, settings.queries, seed=settings.seed)
-        if people >= ways
-        else None
-    )
+    validation = None
+    try:
+        validation = EpisodeSampler(split.validation, ways, settings.shots, settings.queries, seed=settings.seed)
+    except MetaFaceError as error:
+        if patience is not None:
+            raise MetaFaceError(f"Early stopping (patience) needs people for validation. {error}") from error
     record = {
         "settings": asdict(settings),
         "people": {part: _people(faces, getattr(split, part)) for part in Split._fields},
