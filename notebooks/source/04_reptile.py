@@ -397,7 +397,8 @@ print("with 400 steps Reptile rests where (4.14) is least:", bool(point.grad.abs
 # %% [markdown]
 # The paper's own algorithm takes one task at a time. By (4.3) a step on task i is then a linear map,
 #
-# $$ \theta \;\to\; (1 - \varepsilon)\,\theta + \varepsilon\,\big(c_i + R_i(\theta - c_i)\big) = c_i + M_i\,(\theta - c_i), \quad M_i = I - \varepsilon(I - R_i) \tag{4.18} $$
+# $$ \begin{aligned} \theta \;\to\;\, & (1 - \varepsilon)\,\theta + \varepsilon\,\big(c_i + R_i(\theta - c_i)\big) \\
+# &= c_i + M_i\,(\theta - c_i), \qquad M_i = I - \varepsilon\,(I - R_i) \end{aligned} \tag{4.18} $$
 #
 # and if the two tasks take turns, θ does not come to rest at one point, but goes to and fro. It ends where a whole round leads back to its own
 # start:
@@ -481,7 +482,8 @@ print("with ε = 1e-6 (4.19) is (4.17):", torch.allclose(end, rest, rtol=0, atol
 # all pairs i ≠ j, in either order. Two numbers, or rather vectors, are then all that expectations can hold:
 #
 # $$ \begin{aligned} \text{AvgGrad} &= \mathbb E\,[\bar g_i] \\
-# \text{AvgGradInner} &= \mathbb E\,[\bar H_i\,\bar g_j] = \tfrac12\,\mathbb E\,[\bar H_i\,\bar g_j + \bar H_j\,\bar g_i] = \tfrac12\,\mathbb E\,\big[\nabla(\bar g_i \cdot \bar g_j)\big], \quad i \ne j \end{aligned} \tag{4.24} $$
+# \text{AvgGradInner} &= \mathbb E\,[\bar H_i\,\bar g_j] \quad (i \ne j) \\
+# &= \tfrac12\,\mathbb E\,[\bar H_i\,\bar g_j + \bar H_j\,\bar g_i] = \tfrac12\,\mathbb E\,\big[\nabla(\bar g_i \cdot \bar g_j)\big] \end{aligned} \tag{4.24} $$
 #
 # AvgGrad is the gradient of joint training. **Minus** AvgGrad makes the mean loss smaller; **plus** AvgGradInner makes the inner product between
 # gradients of different minibatches of a task *larger*.
@@ -702,8 +704,8 @@ for optimiser, rate in (("sgd", 0.001), ("adam", 0.001)):
 # %% [markdown]
 # **Why no momentum?** Nichol et al. found that it made results worse throughout (section 6.1). The analysis says why. With $\beta_1 > 0$ the step
 # $\hat m_j$ is a mean over all minibatches so far: the first one, whose gradient was taken at θ and has learned nothing from the others, goes on
-# pushing in every later step, and the late ones, whose gradients do know, count less. Measured as before, with $\hat m_j$ in place of $g_j$ in
-# (4.1), and the second moments left out:
+# pushing in every later step, and the late ones, whose gradients do know, count less. We measure as before, with $\hat m_j$ in place of $g_j$ in
+# (4.1), and the second moments left out. **Predict:** which of Reptile's two coefficients for k = 4 changes?
 
 
 # %%
