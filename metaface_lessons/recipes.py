@@ -5,12 +5,16 @@ They were chosen on people of LFW's base set. No torch here: the command's help 
 
 from __future__ import annotations
 
-_inner = {"ways": 5, "shots": 2, "queries": 3, "tasks": 4, "width": 32, "rate": 1e-3}
+_maml = {"ways": 5, "shots": 1, "queries": 4, "tasks": 4, "width": 32, "rate": 3e-3}
+_maml |= {"inner_rate": 0.2, "inner_steps": 2, "test_steps": 5}
+# Reptile learns from what one image of a person does for another: it wants many of each, and few people have them.
+_reptile = {"ways": 5, "shots": 5, "queries": 5, "tasks": 2, "width": 32, "rate": 0.5}
+_reptile |= {"inner_rate": 0.1, "inner_steps": 8, "test_steps": 10}
 
 RECIPES: dict[str, dict[str, float]] = {
     "protonet": {"ways": 20, "shots": 1, "queries": 4, "tasks": 1, "width": 64, "rate": 3e-3, "temperature": 50.0},
-    "maml": {**_inner, "inner_rate": 0.1, "inner_steps": 3, "test_steps": 5},
-    "fomaml": {**_inner, "inner_rate": 0.1, "inner_steps": 3, "test_steps": 5},
-    "anil": {**_inner, "inner_rate": 0.1, "inner_steps": 5, "test_steps": 10},
-    "reptile": {**_inner, "rate": 0.5, "inner_rate": 1e-3, "inner_steps": 5, "test_steps": 20},
+    "maml": _maml,
+    "fomaml": _maml,
+    "anil": _maml,
+    "reptile": _reptile,
 }

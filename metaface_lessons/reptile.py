@@ -38,7 +38,7 @@ class Reptile(InnerLoop):
     optimiser: of the inner loop: "adam" without momentum (β1 = 0), with second moments that start anew in every task,
         or "sgd".
     seed: of the minibatches. Their random stream in meta-training is part of `state_dict`; `adapt` begins it anew, so
-        that the same support set always gives the same learner.
+        that the same support sets always give the same learners.
 
     Raises `MetaFaceError` for a network that cannot be adapted, an unknown choice, or a rate or number out of range.
     """
@@ -117,16 +117,13 @@ class Reptile(InnerLoop):
     def meta_gradient(self, episodes: Episodes) -> dict[str, float]:
         """Loss and accuracy to show are those of the last minibatches, before the step on them."""
         self.check(episodes.support)
-        data = Examples(
-            *(torch.cat(pair, dim=1) for pair in zip(episodes.support, episodes.query, strict=True))
-        )  # no support, no query: all of it
-        tasks, loss, right = len(data.x), 0.0, 0.0
-        order = self.minibatches(tasks, data.x.shape[1], self.steps, self._generator)
-        parts = zip(*(tensor.split(self.run.at_once) for tensor in (*data, order)), strict=True)
+        x, y = (torch.cat(pair, dim=1) for pair in zip(episodes.support, episodes.query, strict=True))
+        tasks, loss, right = len(x), 0.0, 0.0
+        order = self.minibatches(tasks, x.shape[1], self.steps, self._generator)
         slow = trainable(self.network)
-        for x, y, minibatches in parts:
-            start = self.start(len(x))
-            for weights, lost, accurate in self._descend(start, Examples(x, y), minibatches):  # noqa: B007
+        for some_x, some_y, chosen in zip(*(tensor.split(self.run.at_once) for tensor in (x, y, order)), strict=True):
+            start, data = self.start(len(some_x)), Examples(some_x, some_y)
+            for weights, lost, accurate in self._descend(start, data, chosen):  # noqa: B007
                 pass  # to the last
             for name, w in weights.items():
                 difference = (slow[name].detach() - w).sum(dim=0) / tasks

@@ -80,7 +80,10 @@ def _protonet(settings: Settings, shape: tuple[int, int, int]) -> MetaLearner:
 def _classifier(settings: Settings, shape: tuple[int, int, int]) -> Classifier:
     channels, height, _ = shape
     embedding = Conv4(channels, height, settings.width, norm="task", seed=settings.seed)
-    return Classifier(embedding, embedding.features, settings.ways, seed=settings.seed)
+    classifier = Classifier(embedding, embedding.features, settings.ways)
+    for parameter in classifier.head.parameters():  # which label a person gets is chance: none is preferred
+        torch.nn.init.zeros_(parameter)
+    return classifier
 
 
 def _inner_loop(settings: Settings) -> dict[str, Any]:
@@ -98,7 +101,7 @@ def _maml(settings: Settings, shape: tuple[int, int, int]) -> MetaLearner:
 
 
 def _reptile(settings: Settings, shape: tuple[int, int, int]) -> MetaLearner:
-    return Reptile(_classifier(settings, shape), seed=settings.seed, **_inner_loop(settings))
+    return Reptile(_classifier(settings, shape), optimiser="sgd", seed=settings.seed, **_inner_loop(settings))
 
 
 LEARNERS: dict[str, Callable[[Settings, tuple[int, int, int]], MetaLearner]] = {
@@ -143,20 +146,15 @@ def train(
     split = faces.split(FRACTIONS, seed=settings.seed)
     net = make_learner(settings, faces.shape).to(device)
     sampler: Sampler = EpisodeSampler(split.base, settings.ways, settings.shots, settings.queries, seed=settings.seed)
-    people = len(split.validation.identities)
-    ways = min(5, people)
+    ways = min(5, len(split.validation.identities))
     if isinstance(net, InnerLoop):  # its head has one output for each of so many people, and no other number will do
         sampler, ways = Augmented(sampler, Augment(seed=settings.seed)), settings.ways
-        if patience is not None and people < ways:
-            raise MetaFaceError(
-                f"Early stopping needs {ways} people for validation, as many as the head has outputs, but"
-                f" '{settings.faces}' leaves {people}. Leave patience out, lower ways, or use a larger face set."
-            )
-    validation = (
-        EpisodeSampler(split.validation, ways, settings.shots, settings.queries, seed=settings.seed)
-        if people >= ways
-        else None
-    )
+    validation = None
+    try:
+        validation = EpisodeSampler(split.validation, ways, settings.shots, settings.queries, seed=settings.seed)
+    except MetaFaceError as error:
+        if patience is not None:
+            raise MetaFaceError(f"Early stopping (patience) needs people for validation. {error}") from error
     record = {
         "settings": asdict(settings),
         "people": {part: _people(faces, getattr(split, part)) for part in Split._fields},

@@ -111,8 +111,9 @@ def test_learners_with_an_inner_loop(
     learner: str, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = tmp_path / "run"
-    small = ("--width", "8", "--tasks", "1", "--inner-steps", "2", "--test-steps", "2", "--quiet")
-    command = ["train", learner, "--faces", f"folder:{photos}", *small, "--out", str(run)]
+    numbers = {"shots": 2, "queries": 3, "width": 8, "tasks": 1, "inner-steps": 2, "test-steps": 2}
+    small = [f"--{name}={value}" for name, value in numbers.items()]
+    command = ["train", learner, "--faces", f"folder:{photos}", *small, "--quiet", "--out", str(run)]
     assert cli.main([*command, "--steps", "1"]) == 0
     assert cli.main([*command, "--steps", "2", "--json"]) == 0
     assert '"steps": 2' in capsys.readouterr().out
@@ -141,7 +142,7 @@ def test_a_learner_with_a_head_is_validated_with_as_many_ways(
 ) -> None:
     command = ["train", "anil", "--faces", f"folder:{photos}", "--width", "8", "--tasks", "1", "--quiet"]
     assert cli.main([*command, "--steps", "1", "--patience", "1", "--out", str(tmp_path / "patient")]) == 1
-    assert "needs 5 people for validation, as many as the head has outputs, but" in capsys.readouterr().err
+    assert "Early stopping (patience) needs people for validation. 5-way episodes need 5" in capsys.readouterr().err
 
     validations = []
 

@@ -44,6 +44,11 @@ def _towards(centre: Sequence[float]) -> Map:
     return lambda phi: phi.detach() - torch.tensor(centre)
 
 
+def _quartic(centre: Tensor) -> Map:
+    """The gradient of Σ (φ − c)⁴."""
+    return lambda phi: 4 * (phi.detach() - centre) ** 3
+
+
 def _descend(theta: Tensor, gradients: Sequence[Map], rate: float) -> Tensor:
     for gradient in gradients:
         theta = theta - rate * gradient(theta)
@@ -88,7 +93,7 @@ def _(answer: Callable[[Tensor, list[Map], float], Tensor]) -> None:
             "That is the sum of the gradients along the way. Return the weights at its end.": (theta - wanted) / 0.5,
         },
     )
-    theta, gradients = _normal(3), [lambda phi, c=c: 4 * (phi.detach() - c) ** 3 for c in _normal(4, 3, seed=1)]
+    theta, gradients = _normal(3), [_quartic(centre) for centre in _normal(4, 3, seed=1)]
     wanted = _descend(theta, gradients, 0.01)
     case = "With four random minibatches of losses that are no parabolas, and a rate of 0.01"
     expect(
@@ -281,9 +286,9 @@ def _(answer: Callable[[Tensor, list[Map], float], Tensor]) -> None:
             + 0.25 * (torch.stack([one, two]) - theta).mean(1),
         },
     )
-    theta, goals = _normal(4), _normal(3, 4, seed=1)
-    loops = [_half_way(goal) for goal in goals]
-    wanted = theta + 0.1 * (goals.mean(0) - theta) / 2
+    theta, random_goals = _normal(4), _normal(3, 4, seed=1)
+    loops = [_half_way(goal) for goal in random_goals]
+    wanted = theta + 0.1 * (random_goals.mean(0) - theta) / 2
     expect(answer(theta, loops, 0.1), wanted, case="With three tasks in four dimensions, and ε = 0.1", tolerance=1e-5)
     expect(_keeps_theta(lambda slow: answer(slow, loops, 0.1), theta), wanted, case="With a θ that needs a gradient")
 

@@ -28,14 +28,14 @@ Weights = dict[str, Tensor]
 class Patches(NamedTuple):
     """What the first layer needs of the images of T tasks.
 
-    patches: `[T, S·H·W, 9C]`, or `[T, S·H·W, 9C + 1]` with a last column of ones where the normalisation is folded.
-    mean, covariance: those of the patches, `[T, 9C, 1]` and `[T, 9C, 9C]`; None where it is not folded.
+    patches: `[T·S, 9C + 1, H·W]`, with a last row of ones.
+    mean, covariance: those of the patches, `[T, 9C, 1]` and `[T, 9C, 9C]`.
     shape: T, S, H, W. first: the number of images whose statistics normalise all; None if all.
     """
 
     patches: Tensor
-    mean: Tensor | None
-    covariance: Tensor | None
+    mean: Tensor
+    covariance: Tensor
     shape: tuple[int, int, int, int]
     first: int | None
 
@@ -69,21 +69,21 @@ class ChannelGroups:
     def prepare(self, x: Tensor) -> Patches:
         """Images `[T, S, C, H, W]`, cut into the patches that the first convolution sees."""
         self.adapted.embedding.check(x[0])
-        tasks, images = x.shape[:2]
-        first = number_of_first()
-        x = standardise(x.flatten(0, 1)).to(self.adapted.head.weight.dtype)
-        height, width = (-(-side // self.stride) for side in x.shape[2:])
-        patches = F.unfold(x, 3, padding=1, stride=self.stride).unflatten(0, (tasks, images))
-        patches = patches.transpose(2, 3).flatten(1, 2)
-        shape = (tasks, images, height, width)
-        if self.pool == "before":
-            return Patches(patches.contiguous(), None, None, shape, first)
-        known = patches if first is None else patches[:, : first * height * width]
-        mean = known.mean(dim=1, keepdim=True)
-        centred = known - mean
-        covariance = centred.mT @ centred / known.shape[1]
-        patches = F.pad(patches, (0, 1), value=1.0)
-        return Patches(patches, mean.mT, covariance, shape, first)
+        (tasks, images, channels), first = x.shape[:3], number_of_first()
+        x = F.pad(standardise(x.flatten(0, 1)).to(self.adapted.head.weight.dtype), (1, 1, 1, 1))
+        height, width = ((side - 3) // self.stride + 1 for side in x.shape[2:])
+        patches = x.new_ones(len(x), 9 * channels + 1, height, width)
+        step = (x.stride(2), x.stride(3))  # from one pixel to the next, down and across
+        windows = x.as_strided(
+            (len(x), channels, 3, 3, height, width), (*x.stride()[:2], *step, *(self.stride * s for s in step))
+        )
+        patches[:, :-1].unflatten(1, (channels, 3, 3)).copy_(windows)
+        patches = patches.flatten(2)
+        known = patches.unflatten(0, (tasks, images))[:, :first]
+        moments = (known @ known.mT).sum(1) / (known.shape[1] * known.shape[3])  # [T, 9C + 1, 9C + 1]
+        mean = moments[:, :-1, -1:]
+        covariance = moments[:, :-1, :-1] - mean @ mean.mT  # images are standardised: the mean is small
+        return Patches(patches, mean, covariance, (tasks, images, height, width), first)
 
     def __call__(self, weights: Weights, prepared: Patches) -> Tensor:
         """Logits `[T, S, ways]`."""
@@ -99,12 +99,12 @@ class ChannelGroups:
         return torch.baddbmm(weights["head.bias"][:, None], points, weights["head.weight"].mT)
 
     def _block(self, weights: Weights, convolution: str, norm: str) -> tuple[Tensor, Tensor, Tensor]:
-        """Filters `[T·F, C, 3, 3]`, γ and β `[T·F]`. Pooling first needs γ ≥ 0: −γ with filters −w is the same."""
+        """Filters `[T·F, 3, 3, C]`, γ and β `[T·F]`. Pooling first needs γ ≥ 0: −γ with filters −w is the same."""
         w, gamma, beta = weights[f"{convolution}.weight"], weights[f"{norm}.weight"], weights[f"{norm}.bias"]
         if self.pool == "after":
             sign = torch.where(gamma < 0, -1.0, 1.0).to(gamma.dtype)
             w, gamma = w * sign[..., None, None, None], gamma * sign
-        return w.flatten(0, 1), gamma.flatten(), beta.flatten()
+        return w.permute(0, 1, 3, 4, 2).flatten(0, 1), gamma.flatten(), beta.flatten()
 
     def _first(self, weights: Weights, prepared: Patches) -> Tensor:
         """The first block: `[S, H', W', T·F]`."""
@@ -112,14 +112,15 @@ class ChannelGroups:
         patches, mean, covariance, (tasks, images, height, width), first = prepared
         w = weights[f"{convolution}.weight"].flatten(2).mT  # [T, 9C, F]
         gamma, beta = weights[f"{norm}.weight"], weights[f"{norm}.bias"]
-        if mean is not None and covariance is not None:
+        if fold := self.pool != "before":
             variance = (w * (covariance @ w)).sum(1) + self.eps
             scale = (gamma * variance.rsqrt())[:, None]  # [T, 1, F]
             w = torch.cat([w * scale, beta[:, None] - mean.mT @ w * scale], dim=1)
-        x = torch.bmm(patches, w).view(tasks * images, height, width, -1)
+        else:
+            w = F.pad(w, (0, 0, 0, 1))
+        w = w[:, None].expand(tasks, images, *w.shape[1:]).flatten(0, 1)
+        x = torch.bmm(patches.mT, w).unflatten(1, (height, width))  # [T·S, H, W, F]
         if self.pool != "stride":
             x = max_pool(x)
-        if mean is not None:
-            x = x.relu()
         x = x.unflatten(0, (tasks, images)).permute(1, 2, 3, 0, 4).flatten(3)  # [S, H', W', T·F]
-        return x if mean is not None else normalise(x, gamma.flatten(), beta.flatten(), self.eps, first)
+        return x.relu() if fold else normalise(x, gamma.flatten(), beta.flatten(), self.eps, first)

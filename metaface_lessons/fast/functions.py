@@ -22,7 +22,7 @@ aten = torch.ops.aten
 
 
 def convolve(x: Tensor, w: Tensor, groups: int, stride: int = 1) -> Tensor:
-    """3×3 convolution with padding 1 of x `[S, H, W, T·C]` with w `[T·F, C, 3, 3]`, T groups → `[S, H', W', T·F]`."""
+    """3×3 convolution with padding 1 of x `[S, H, W, T·C]` with w `[T·F, 3, 3, C]`, T groups → `[S, H', W', T·F]`."""
     return _Convolve.apply(x, w, groups, stride)  # type: ignore[no-untyped-call]
 
 
@@ -33,8 +33,7 @@ class _Convolve(Function):
     def forward(ctx: Any, x: Tensor, w: Tensor, groups: int, stride: int) -> Tensor:
         ctx.save_for_backward(x, w)
         ctx.how = groups, stride
-        y = torch.conv2d(x.permute(0, 3, 1, 2), w, None, stride, 1, 1, groups)
-        return y.permute(0, 2, 3, 1).contiguous()
+        return _nhwc(torch.conv2d(_nchw(x), _nchw(w), None, stride, 1, 1, groups))
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
@@ -52,16 +51,26 @@ class _ConvolveBackward(Function):
     def forward(ctx: Any, g: Tensor, x: Tensor, w: Tensor, groups: int, stride: int) -> tuple[Tensor, Tensor]:
         ctx.save_for_backward(g, x, w)
         ctx.how = groups, stride
-        nchw = (t.permute(0, 3, 1, 2) for t in (g, x))
         both = [True, True, False]
-        dx, dw, _ = aten.convolution_backward(*nchw, w, None, [stride] * 2, [1, 1], [1, 1], False, [0, 0], groups, both)
-        return dx.permute(0, 2, 3, 1).contiguous(), dw
+        dx, dw, _ = aten.convolution_backward(
+            _nchw(g), _nchw(x), _nchw(w), None, [stride] * 2, [1, 1], [1, 1], False, [0, 0], groups, both
+        )
+        return _nhwc(dx), _nhwc(dw)
 
     @staticmethod
     def backward(ctx: Any, u: Tensor, v: Tensor) -> tuple[Tensor | None, ...]:
         g, x, w = ctx.saved_tensors
         dg = convolve(u, w, *ctx.how) + convolve(x, v, *ctx.how)
         return dg, *_ConvolveBackward.apply(g, u, v, *ctx.how), None, None  # type: ignore[no-untyped-call]
+
+
+def _nchw(x: Tensor) -> Tensor:
+    """A view, in the order in which torch's operations name the dimensions; the memory stays channels last."""
+    return x.permute(0, 3, 1, 2)
+
+
+def _nhwc(x: Tensor) -> Tensor:
+    return x.permute(0, 2, 3, 1).contiguous()
 
 
 def max_pool(x: Tensor) -> Tensor:
@@ -71,8 +80,8 @@ def max_pool(x: Tensor) -> Tensor:
 
 def _winners(x: Tensor) -> tuple[Tensor, Tensor]:
     """The largest of each 2×2 window, and where it is: h·W + w, both `[S, H // 2, W // 2, C]`."""
-    value, index = aten.max_pool2d_with_indices(x.permute(0, 3, 1, 2), [2, 2], [2, 2])
-    return value.permute(0, 2, 3, 1).contiguous(), index.permute(0, 2, 3, 1).contiguous()
+    value, index = aten.max_pool2d_with_indices(_nchw(x), [2, 2], [2, 2])
+    return _nhwc(value), _nhwc(index)
 
 
 def _pick(x: Tensor, index: Tensor) -> Tensor:
@@ -122,9 +131,8 @@ def normalise(
 
 def _sums(u: Tensor, y: Tensor, mean: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
     """Of each channel, Σ u and Σ u·ŷ with ŷ = (y − mean)·scale, in one pass over memory."""
-    nchw = (t.permute(0, 3, 1, 2) for t in (u, y))
     two = [False, True, True]
-    _, dot, total = aten.native_batch_norm_backward(*nchw, None, None, None, mean, scale, True, 0.0, two)
+    _, dot, total = aten.native_batch_norm_backward(_nchw(u), _nchw(y), None, None, None, mean, scale, True, 0.0, two)
     return total, dot
 
 
@@ -135,8 +143,10 @@ class _Normalise(Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, y: Tensor, weight: Tensor, bias: Tensor, eps: float, first: int | None, pool: bool) -> Tensor:
-        known = y[:first].permute(0, 3, 1, 2)
+    def forward(
+        ctx: Any, y: Tensor, weight: Tensor, bias: Tensor, eps: float, first: int | None, pool: bool
+    ) -> Tensor:
+        known = _nchw(y[:first])
         _, mean, scale = torch.native_batch_norm(known, None, None, None, None, True, 0.0, eps)  # scale = 1/σ
         picked, index = _winners(y) if pool else (y, None)
         out = torch.addcmul(bias - mean * scale * weight, picked, scale * weight).relu_()

@@ -120,8 +120,8 @@ def draw(state: State, tasks: Tasks = TASKS) -> Figure:
         told += ": θ is still on its way"
     page_text(figure, told + ".", 34, 20, va="bottom", fontsize=12)
 
-    axes = axes_on_page(figure, 84, 60, 690, 710)
-    ticks = [torch.linspace(low, high, 91, dtype=torch.float64) for low, high in ((-3.2, 3.4), (-2.6, 2.95))]
+    axes = axes_on_page(figure, 84, 60, 690, 710)  # as many pixels per unit across as upwards: right angles stay right
+    ticks = [torch.linspace(low, high, 91, dtype=torch.float64) for low, high in ((-2.95, 3.0), (-2.6, 2.95))]
     loss = tasks.loss(torch.stack(torch.meshgrid(*ticks, indexing="xy"), dim=-1))
     for i in range(2):
         levels = [0.02, 0.08, 0.2, 0.5, 1.0]
@@ -129,16 +129,24 @@ def draw(state: State, tasks: Tasks = TASKS) -> Figure:
         name = f"minimum of task {i + 1}"
         axes.plot(*tasks.minima[i], marker=MARKS[i], linestyle="", color=COLOURS[i], ms=13, mew=2.5, label=name)
     for step, phi in enumerate(inner[: 2 * SHOWN]):
-        name = f"inner loops on task {step + 1}" if step < 2 else None
+        name = f"inner loops on task {step + 1}" if step < 2 else "_"  # a legend skips names that begin so
         axes.plot(*phi.T, color=COLOURS[step % 2], lw=1, marker=".", ms=5, label=name)
     axes.plot(*slow.T, color="black", lw=1.6, marker="o", ms=3, label="path of θ")
     axes.plot(*tasks.start, marker="o", linestyle="", color="white", markeredgecolor="black", ms=9, label="start")
     curve = torch.stack([rest(replace(state, steps=k), tasks) for k in (*range(1, 31), 50, 100, 200, 500, 5000)])
     axes.plot(*curve.T, color="#777777", lw=1.8, ls="--", label="fixed points, k = 1 to ∞")
     axes.plot(*curve[0], marker="s", linestyle="", color="#777777", ms=8, label="k = 1: joint training")
-    star = {"marker": "*", "linestyle": "", "color": COLOURS[4], "markeredgecolor": "black", "ms": 19}
-    axes.plot(*rest(state, tasks), **star, label="fixed point for this k")
-    axes.set(xlim=ticks[0][[0, -1]].tolist(), ylim=ticks[1][[0, -1]].tolist(), title="The path of the weights")
+    axes.plot(
+        *rest(state, tasks),
+        marker="*",
+        linestyle="",
+        color=COLOURS[4],
+        markeredgecolor="black",
+        ms=19,
+        label="fixed point for this k",
+    )
+    axes.set(xlim=ticks[0][[0, -1]].tolist(), ylim=ticks[1][[0, -1]].tolist())
+    axes.set_title("The path of the weights", loc="left")
 
     own = torch.arange(2 * ROUNDS)
     right = axes_on_page(figure, 84, 870, 430, 1310)
@@ -147,7 +155,8 @@ def draw(state: State, tasks: Tasks = TASKS) -> Figure:
         for i in range(2):
             right.plot(own[i::2], value[i::2], color=COLOURS[i], ls=dashes)
         axes.plot([], [], color="#555555", ls=dashes, label=f"loss {name}")  # for the legend
-    right.set(yscale="log", ylim=(1e-4, 10), xlabel="outer step", title="Loss of the task whose turn it is")
+    right.set(yscale="log", ylim=(1e-4, 10), xlabel="outer step")
+    right.set_title("Loss of the task whose turn it is", loc="left")
     right.minorticks_off()
     figure.legend(
         loc="lower right", bbox_to_anchor=(0.985, 0.04), frameon=False, ncols=2, fontsize=10, columnspacing=1.2

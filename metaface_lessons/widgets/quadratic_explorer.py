@@ -114,7 +114,7 @@ def draw(state: State) -> Figure:
             left.plot(at, height, mark, color=COLOURS[i], markersize=3.5)
             left.plot(at[0], height[0], mark, color=COLOURS[i], markersize=8)
             left.plot(at[-1], height[-1], mark, color="white", markeredgecolor=COLOURS[i], markersize=7)
-        left.axvline(rest[i], color=COLOURS[i], linewidth=1, linestyle=":")
+        left.axvline(rest[i], ymax=0.65, color=COLOURS[i], linewidth=1, linestyle=":")
         score = float(after_adaptation(rest, state)[i])
         left.plot([], [], mark, color=COLOURS[i], label=f"from {name}: {score:.3f}")
     left.set(xlabel="θ, then φ", ylim=(-0.07, 2.1), xlim=(-0.25, 1.45))

@@ -53,6 +53,7 @@ from metaface_lessons.reptile import Reptile
 from metaface_lessons.snapshots import load_snapshots, snapshot_split
 
 style()
+torch.set_num_threads(1)  # matrices as small as here gain nothing by more
 
 # %% [markdown]
 # ## 1 · A healthy program
@@ -1237,7 +1238,7 @@ for name, faces, theta in (("base people", base, healthy), ("the test people", n
     )
 
 # %% [markdown]
-# The same, give or take a point: the number does not tell. Labels that are dealt out anew are hard to combine with people known by heart, and 200 steps
+# Hardly a difference: the number does not tell. Labels that are dealt out anew are hard to combine with people known by heart, and 200 steps
 # of a small network are few. Lesson 01 showed on Olivetti what the same leak can do. **A leak that does not show is still a leak**; so this check
 # compares people, not accuracies.
 
