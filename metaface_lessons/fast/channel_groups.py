@@ -46,7 +46,8 @@ class ChannelGroups:
     name = "tasks as channel groups"
 
     def __init__(self, network: Classifier, embedding: Conv4) -> None:
-        self.adapted, self.embedding = network, embedding
+        self.adapted: nn.Module = network
+        self.embedding = embedding
         self.pool, self.stride = embedding.pool, 2 if embedding.pool == "stride" else 1
         layers = [(f"embedding.{name}", layer) for name, layer in embedding.named_children()]
         convolutions = [name for name, layer in layers if isinstance(layer, nn.Conv2d)]
@@ -74,7 +75,7 @@ class ChannelGroups:
         """Images `[T, S, C, H, W]`, cut into the patches that the first convolution sees."""
         self.embedding.check(x[0])
         (tasks, images, channels), first = x.shape[:3], number_of_first()
-        x = F.pad(standardise(x.flatten(0, 1)).to(self.adapted.head.weight.dtype), (1, 1, 1, 1))
+        x = F.pad(standardise(x.flatten(0, 1)).to(next(self.adapted.parameters()).dtype), (1, 1, 1, 1))
         height, width = ((side - 3) // self.stride + 1 for side in x.shape[2:])
         patches = x.new_ones(len(x), 9 * channels + 1, height, width)
         step = (x.stride(2), x.stride(3))  # from one pixel to the next, down and across
