@@ -27,6 +27,7 @@ from torch.nn import functional as F
 
 from .episodes import Episodes, Examples
 from .errors import MetaFaceError, unknown
+from .fast import ChannelGroups
 from .inner_loop import HeadOnly, InnerLoop, Loss, TaskNetwork, Weights, accuracy, final, plain, trainable
 from .networks import Classifier
 
@@ -40,6 +41,7 @@ class MAML(InnerLoop):
     learn_rates: let the outer loop learn a rate for each layer, from `inner_rate` on (as MAML++ does: Antoniou, Edwards
         & Storkey 2019; there one for each step, too).
     first_order: FOMAML. adapt: "all" weights in the inner loop, or the "head" of a `Classifier` alone: ANIL.
+    fast: run the network by `fast.ChannelGroups` where that knows it; `run.name` says which way was taken.
 
     Raises `MetaFaceError` for a network that cannot be adapted, an unknown choice, or a rate or number out of range.
     """
@@ -56,6 +58,7 @@ class MAML(InnerLoop):
         adapt: str = "all",
         transductive: bool = False,
         loss: Loss = F.cross_entropy,
+        fast: bool = True,
     ) -> None:
         if adapt not in ADAPT:
             raise unknown("choice of what to adapt", adapt, ADAPT)
@@ -64,7 +67,7 @@ class MAML(InnerLoop):
             raise MetaFaceError(f"steps and test_steps must be 0 or more, but are {steps} and {test_steps}.")
         if not inner_rate > 0:
             raise MetaFaceError(f"inner_rate must be above 0, but is {inner_rate}.")
-        run: TaskNetwork = plain(network)
+        run: TaskNetwork = (ChannelGroups.of(network, first_order) if fast else None) or plain(network)
         if adapt == "head":
             if not isinstance(network, Classifier):
                 raise MetaFaceError('adapt="head" needs a network with a head: wrap the embedding into a Classifier.')

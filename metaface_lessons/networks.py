@@ -133,7 +133,7 @@ class Conv4(nn.Sequential):
                 layers += [nn.MaxPool2d(2)] * (pool == "after")
         super().__init__(*layers, nn.Flatten())
         side = math.ceil(size / 2**depth) if pool == "stride" else size // 2**depth
-        self.channels, self.size, self.pool, self.features = channels, size, pool, width * side**2
+        self.channels, self.size, self.pool, self.features = channels, size, pool, widths[-1] * side**2
         for weight in self.parameters():
             if weight.ndim == 4:  # on a CPU, max-pooling is many times faster in this order
                 weight.data = weight.data.contiguous(memory_format=torch.channels_last)

@@ -41,36 +41,41 @@ class Patches(NamedTuple):
 
 
 class ChannelGroups:
-    """A `TaskNetwork` (see `inner_loop`) for a `Classifier` on a `Conv4` with norm="task"."""
+    """A `TaskNetwork` (see `inner_loop`) for a `Classifier` on a `Conv4` with norm="task"; make it by `of`."""
 
     name = "tasks as channel groups"
 
-    def __init__(self, network: Classifier, at_once: int = 4) -> None:
-        self.adapted, self.at_once = network, at_once
-        embedding = network.embedding
-        assert isinstance(embedding, Conv4)
+    def __init__(self, network: Classifier, embedding: Conv4) -> None:
+        self.adapted: nn.Module = network
+        self.embedding = embedding
         self.pool, self.stride = embedding.pool, 2 if embedding.pool == "stride" else 1
-        names = [(f"embedding.{name}", module) for name, module in embedding.named_children()]
-        convolutions = [name for name, module in names if isinstance(module, nn.Conv2d)]
-        norms = [name for name, module in names if isinstance(module, TaskNorm)]
-        self.blocks = list(zip(convolutions, norms, strict=True))
-        self.eps = next(module.eps for _, module in names if isinstance(module, TaskNorm))
+        layers = [(f"embedding.{name}", layer) for name, layer in embedding.named_children()]
+        convolutions = [name for name, layer in layers if isinstance(layer, nn.Conv2d)]
+        norms = [(name, layer.eps) for name, layer in layers if isinstance(layer, TaskNorm)]
+        self.blocks = [(name, *norm) for name, norm in zip(convolutions, norms, strict=True)]
+        # As many tasks as make an operation worth its call, though their memory is held together.
+        largest = network.get_parameter(f"{convolutions[0]}.weight").shape[0] * (embedding.size // self.stride) ** 2
+        self.at_once = 1000 if torch.cuda.is_available() else max(1, 2**17 // largest)
 
     @classmethod
-    def of(cls, network: nn.Module) -> ChannelGroups | None:
-        """The network run this way, or None if it is of another kind."""
-        fits = (
-            type(network) is Classifier
-            and type(network.embedding) is Conv4
-            and any(isinstance(module, TaskNorm) for module in network.embedding)
-        )
-        return cls(network) if fits else None
+    def of(cls, network: nn.Module, first_order: bool = False) -> ChannelGroups | None:
+        """The network, run this way; None if it is of another kind, or if some of its weights are not trained.
+
+        None, too, if gradients of first order are all that is asked and pooling comes before the normalisation:
+        what is saved here is mostly the derivatives of derivatives, and the plain way is no slower then.
+        """
+        if type(network) is not Classifier or type(network.embedding) is not Conv4:
+            return None
+        known = any(isinstance(layer, TaskNorm) for layer in network.embedding)
+        trained = all(parameter.requires_grad for parameter in network.parameters())
+        slower = first_order and network.embedding.pool == "before"
+        return cls(network, network.embedding) if known and trained and not slower else None
 
     def prepare(self, x: Tensor) -> Patches:
         """Images `[T, S, C, H, W]`, cut into the patches that the first convolution sees."""
-        self.adapted.embedding.check(x[0])
+        self.embedding.check(x[0])
         (tasks, images, channels), first = x.shape[:3], number_of_first()
-        x = F.pad(standardise(x.flatten(0, 1)).to(self.adapted.head.weight.dtype), (1, 1, 1, 1))
+        x = F.pad(standardise(x.flatten(0, 1)).to(next(self.adapted.parameters()).dtype), (1, 1, 1, 1))
         height, width = ((side - 3) // self.stride + 1 for side in x.shape[2:])
         patches = x.new_ones(len(x), 9 * channels + 1, height, width)
         step = (x.stride(2), x.stride(3))  # from one pixel to the next, down and across
@@ -89,12 +94,12 @@ class ChannelGroups:
         """Logits `[T, S, ways]`."""
         tasks, images = prepared.shape[:2]
         x = self._first(weights, prepared)
-        for convolution, norm in self.blocks[1:]:
+        for convolution, norm, eps in self.blocks[1:]:
             w, gamma, beta = self._block(weights, convolution, norm)
             x = convolve(x, w, tasks, self.stride)
             if self.pool == "before":
                 x = max_pool(x)
-            x = normalise(x, gamma, beta, self.eps, prepared.first, pool=self.pool == "after")
+            x = normalise(x, gamma, beta, eps, prepared.first, pool=self.pool == "after")
         points = x.unflatten(-1, (tasks, -1)).permute(3, 0, 4, 1, 2).reshape(tasks, images, -1)
         return torch.baddbmm(weights["head.bias"][:, None], points, weights["head.weight"].mT)
 
@@ -108,12 +113,12 @@ class ChannelGroups:
 
     def _first(self, weights: Weights, prepared: Patches) -> Tensor:
         """The first block: `[S, H', W', T·F]`."""
-        convolution, norm = self.blocks[0]
+        convolution, norm, eps = self.blocks[0]
         patches, mean, covariance, (tasks, images, height, width), first = prepared
         w = weights[f"{convolution}.weight"].flatten(2).mT  # [T, 9C, F]
         gamma, beta = weights[f"{norm}.weight"], weights[f"{norm}.bias"]
         if fold := self.pool != "before":
-            variance = (w * (covariance @ w)).sum(1) + self.eps
+            variance = (w * (covariance @ w)).sum(1) + eps
             scale = (gamma * variance.rsqrt())[:, None]  # [T, 1, F]
             w = torch.cat([w * scale, beta[:, None] - mean.mT @ w * scale], dim=1)
         else:
@@ -123,4 +128,4 @@ class ChannelGroups:
         if self.pool != "stride":
             x = max_pool(x)
         x = x.unflatten(0, (tasks, images)).permute(1, 2, 3, 0, 4).flatten(3)  # [S, H', W', T·F]
-        return x.relu() if fold else normalise(x, gamma.flatten(), beta.flatten(), self.eps, first)
+        return x.relu() if fold else normalise(x, gamma.flatten(), beta.flatten(), eps, first)

@@ -23,7 +23,7 @@ aten = torch.ops.aten
 
 def convolve(x: Tensor, w: Tensor, groups: int, stride: int = 1) -> Tensor:
     """3×3 convolution with padding 1 of x `[S, H, W, T·C]` with w `[T·F, 3, 3, C]`, T groups → `[S, H', W', T·F]`."""
-    return _Convolve.apply(x, w, groups, stride)  # type: ignore[no-untyped-call]
+    return _Convolve.apply(x, w, groups, stride)
 
 
 class _Convolve(Function):
@@ -37,7 +37,7 @@ class _Convolve(Function):
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
-        return *_ConvolveBackward.apply(g, *ctx.saved_tensors, *ctx.how), None, None  # type: ignore[no-untyped-call]
+        return *_ConvolveBackward.apply(g, *ctx.saved_tensors, *ctx.how), None, None
 
 
 class _ConvolveBackward(Function):
@@ -61,7 +61,7 @@ class _ConvolveBackward(Function):
     def backward(ctx: Any, u: Tensor, v: Tensor) -> tuple[Tensor | None, ...]:
         g, x, w = ctx.saved_tensors
         dg = convolve(u, w, *ctx.how) + convolve(x, v, *ctx.how)
-        return dg, *_ConvolveBackward.apply(g, u, v, *ctx.how), None, None  # type: ignore[no-untyped-call]
+        return dg, *_ConvolveBackward.apply(g, u, v, *ctx.how), None, None
 
 
 def _nchw(x: Tensor) -> Tensor:
@@ -75,7 +75,7 @@ def _nhwc(x: Tensor) -> Tensor:
 
 def max_pool(x: Tensor) -> Tensor:
     """2×2 max-pooling: `[S, H, W, C]` → `[S, H // 2, W // 2, C]`."""
-    return _Pick.apply(x, _winners(x)[1])  # type: ignore[no-untyped-call]
+    return _MaxPool.apply(x)
 
 
 def _winners(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -95,27 +95,31 @@ def _put(x: Tensor, g: Tensor, index: Tensor) -> Tensor:
     return x
 
 
-class _Pick(Function):
+class _MaxPool(Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, index: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        value, index = _winners(x)
         ctx.save_for_backward(index)
         ctx.shape = x.shape
-        return _pick(x, index)
+        return value
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
-        return _Put.apply(g, *ctx.saved_tensors, ctx.shape), None  # type: ignore[no-untyped-call]
+    def backward(ctx: Any, g: Tensor) -> Tensor:
+        return _MaxPoolBackward.apply(g, *ctx.saved_tensors, ctx.shape)
 
 
-class _Put(Function):
+class _MaxPoolBackward(Function):
+    """g goes to the winners, and u comes from them."""
+
     @staticmethod
     def forward(ctx: Any, g: Tensor, index: Tensor, shape: torch.Size) -> Tensor:
         ctx.save_for_backward(index)
         return _put(g.new_zeros(shape), g, index)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, u: Tensor) -> tuple[Tensor, None, None]:
-        return _Pick.apply(u, *ctx.saved_tensors), None, None  # type: ignore[no-untyped-call]
+        return _pick(u, *ctx.saved_tensors), None, None
 
 
 def normalise(
@@ -126,7 +130,7 @@ def normalise(
     pool: 2×2 max-pooling besides. It commutes with what is rising, so it is done first: weights must not be negative.
     y `[S, H, W, C]`, weight and bias `[C]` → `[S, H, W, C]`, or `[S, H // 2, W // 2, C]`.
     """
-    return _Normalise.apply(y, weight, bias, eps, first, pool)  # type: ignore[no-untyped-call]
+    return _Normalise.apply(y, weight, bias, eps, first, pool)
 
 
 def _sums(u: Tensor, y: Tensor, mean: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
@@ -143,9 +147,7 @@ class _Normalise(Function):
     """
 
     @staticmethod
-    def forward(
-        ctx: Any, y: Tensor, weight: Tensor, bias: Tensor, eps: float, first: int | None, pool: bool
-    ) -> Tensor:
+    def forward(ctx: Any, y: Tensor, weight: Tensor, bias: Tensor, eps: float, first: int | None, pool: bool) -> Tensor:
         known = _nchw(y[:first])
         _, mean, scale = torch.native_batch_norm(known, None, None, None, None, True, 0.0, eps)  # scale = 1/σ
         picked, index = _winners(y) if pool else (y, None)
@@ -156,7 +158,7 @@ class _Normalise(Function):
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
-        grads = _NormaliseBackward.apply(g, *ctx.saved_tensors, ctx.first)  # type: ignore[no-untyped-call]
+        grads = _NormaliseBackward.apply(g, *ctx.saved_tensors, ctx.first)
         return *grads, None, None, None
 
 

@@ -1,0 +1,328 @@
+"""How fast MAML's meta-gradient is, against learn2learn's on the same networks, tasks and machine.
+
+python -m benchmarks.maml [--cases ABCD] [--rounds 15] [--json] [--out data/results/maml-speed.json]
+python -m benchmarks.maml --profile A        # where the time goes
+
+Both compute the same gradients, which is checked in float64. They take turns; a speed is the median over the rounds of
+the ratio of their times. learn2learn's network is in the order (N, C, H, W), in which it is faster. Two clocks are
+read: the wall's, and the processor's, which says more where other programs want the cores, too. Peak memory is that of
+a process that does nothing else. On a GPU, where there is one, the same cases are measured again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from metaface_lessons.episodes import Episodes, Examples
+from metaface_lessons.maml import MAML
+from metaface_lessons.networks import Classifier, Conv4, TaskNorm, standardise
+from metaface_lessons.paths import write_atomically
+from metaface_lessons.peers import import_learn2learn
+
+WANTED = {"second": 2.0, "first": 1.7, "mean": 2.3, "memory": 2.0, "gpu": 10.0, "latency": 60.0}
+
+
+@dataclass(frozen=True)
+class Case:
+    """5-way tasks for a Conv-4 of equal widths; `pool` is Conv4's."""
+
+    channels: int
+    size: int
+    width: int
+    pool: str
+    shots: int
+    queries: int
+    steps: int
+    tasks: int
+    rate: float
+
+    def network(self, dtype: torch.dtype = torch.float32) -> Classifier:
+        embedding = Conv4(self.channels, self.size, self.width, norm="task", pool=self.pool, first=self.width)
+        return Classifier(embedding, embedding.features, ways=5).to(dtype)
+
+    def episodes(self, tasks: int | None = None) -> Episodes:
+        tasks, generator = tasks or self.tasks, torch.Generator().manual_seed(0)
+
+        def examples(each: int) -> Examples:
+            shape = (tasks, 5 * each, self.channels, self.size, self.size)
+            x = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
+            return Examples(x, torch.arange(5).repeat_interleave(each).expand(tasks, -1))
+
+        return Episodes(examples(self.shots), examples(self.queries), torch.arange(5).expand(tasks, -1))
+
+
+CASES = {
+    "A": Case(3, 32, 32, "after", 5, 15, 5, 4, 0.1),
+    "B": Case(1, 28, 64, "after", 5, 15, 5, 4, 0.1),
+    "C": Case(1, 28, 64, "stride", 1, 1, 1, 32, 0.4),  # the MAML paper's Omniglot, 5-way 1-shot
+    "D": Case(3, 32, 32, "stride", 5, 15, 5, 4, 0.1),
+}
+
+
+def library_network(network: Classifier) -> nn.Sequential:
+    """The same network and weights, as someone who uses learn2learn would write it."""
+    layers: list[nn.Module] = []
+    for layer in [*deepcopy(network.embedding).children(), deepcopy(network.head)]:
+        if isinstance(layer, nn.Conv2d):
+            layer.weight.data = layer.weight.data.contiguous()
+        if isinstance(layer, TaskNorm):
+            norm = nn.BatchNorm2d(len(layer.weight), layer.eps, track_running_stats=False)
+            norm.weight, norm.bias = layer.weight, layer.bias
+            layer = norm
+        layers.append(layer)
+    return nn.Sequential(*layers)
+
+
+def library(network: nn.Module, episodes: Episodes, case: Case, first_order: bool) -> Callable[[], object]:
+    """The meta-gradient by learn2learn's MAML: one task after the other, so that one graph is held at a time."""
+    maml = import_learn2learn().algorithms.MAML(network, lr=case.rate, first_order=first_order)
+    dtype = next(network.parameters()).dtype
+
+    def step() -> None:
+        for x, y, query_x, query_y in zip(*episodes.support, *episodes.query, strict=True):
+            task, known = maml.clone(), standardise(x).to(dtype)
+            for _ in range(case.steps):
+                task.adapt(F.cross_entropy(task(known), y))
+            (F.cross_entropy(task(standardise(query_x).to(dtype)), query_y) / len(episodes.identities)).backward()
+
+    return step
+
+
+def ours(network: Classifier, episodes: Episodes, case: Case, first_order: bool) -> Callable[[], object]:
+    """The meta-gradient by `MAML`; queries are normalised as in learn2learn's examples, by their own statistics."""
+    net = MAML(network, steps=case.steps, inner_rate=case.rate, first_order=first_order, transductive=True)
+    assert net.run.name == "tasks as channel groups"
+    return lambda: net.meta_gradient(episodes)
+
+
+def on(device: str, episodes: Episodes) -> Episodes:
+    support, query = (Examples(e.x.to(device), e.y.to(device)) for e in (episodes.support, episodes.query))
+    return Episodes(support, query, episodes.identities.to(device))
+
+
+def difference(case: Case, first_order: bool, device: str) -> float:
+    """By how much both gradients differ in float64, as a share: the largest over the parameters."""
+    network, episodes = case.network(torch.float64).to(device), on(device, case.episodes(tasks=2))
+    other = library_network(network)
+    ours(network, episodes, case, first_order)()
+    library(other, episodes, case, first_order)()
+    pairs: list[tuple[Any, Any]] = [
+        (p.grad, q.grad) for p, q in zip(network.parameters(), other.parameters(), strict=True)
+    ]
+    return max(((a - b).norm() / b.norm()).item() for a, b in pairs)
+
+
+def take_turns(work: dict[str, Callable[[], object]], rounds: int, device: str) -> dict[str, list[tuple[float, float]]]:
+    """Wall and processor seconds of each in each round, after two rounds that do not count."""
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in work}
+    for turn in range(rounds + 2):
+        for name, step in work.items():
+            start = time.perf_counter(), time.process_time()
+            step()
+            if device == "cuda":
+                torch.cuda.synchronize()
+            if turn >= 2:
+                found[name].append((time.perf_counter() - start[0], time.process_time() - start[1]))
+    return found
+
+
+def speed(case: Case, first_order: bool, rounds: int, device: str) -> dict[str, float]:
+    """Milliseconds of both, and how many times ours is faster, by the wall clock and by the processor's."""
+    network, episodes = case.network().to(device), on(device, case.episodes())
+    steps = {
+        "learn2learn": library(library_network(network), episodes, case, first_order),
+        "ours": ours(network, episodes, case, first_order),
+    }
+    times = take_turns(steps, rounds, device)
+    found = {f"{name}_ms": round(1000 * statistics.median(t[0] for t in times[name]), 1) for name in times}
+    for i, clock in enumerate(("speed", "speed_processor")):
+        pairs = zip(times["learn2learn"], times["ours"], strict=True)
+        found[clock] = round(statistics.median(a[i] / b[i] for a, b in pairs), 3)
+    found["gradients_differ"] = difference(case, first_order, device)
+    return found
+
+
+def megabytes() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def peak(name: str, who: str) -> None:
+    """Print the peak memory of this process before and after three meta-gradients of second order."""
+    case = CASES[name]
+    import_learn2learn()
+    network, episodes = case.network(), case.episodes()
+    step = ours(network, episodes, case, False)
+    if who == "learn2learn":
+        step = library(library_network(network), episodes, case, False)
+    before = megabytes()
+    for _ in range(3):
+        step()
+    print(json.dumps({"start": round(before), "peak": round(megabytes())}))
+
+
+def memory(name: str) -> dict[str, Any]:
+    """Megabytes of both, each in a process of its own; `start` is what the imports and the tasks take."""
+    found: dict[str, Any] = {}
+    for who in ("learn2learn", "ours"):
+        command = [sys.executable, "-m", "benchmarks.maml", "--memory", name, who]
+        found[who] = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    found["ratio"] = round(found["ours"]["peak"] / found["learn2learn"]["peak"], 2)
+    own = {who: found[who]["peak"] - found[who]["start"] for who in ("learn2learn", "ours")}
+    found["ratio_without_start"] = round(own["ours"] / max(own["learn2learn"], 1), 2)
+    return found
+
+
+def latency(device: str) -> dict[str, dict[str, float]]:
+    """Median milliseconds until a learner has adapted to one task of case A by five steps, and answered its queries."""
+    case = CASES["A"]
+    episodes = on(device, case.episodes(tasks=1))
+    found = {}
+    for shots in (1, 5):
+        support = Examples(episodes.support.x[:, :: 5 // shots], episodes.support.y[:, :: 5 // shots])
+        for pool in ("before", "after"):
+            embedding = Conv4(case.channels, case.size, case.width, norm="task", pool=pool)
+            net = MAML(Classifier(embedding, embedding.features, ways=5).to(device), steps=5, transductive=True)
+
+            def respond(net: MAML = net, support: Examples = support) -> None:
+                net.adapt(support).predict(episodes.query.x)
+
+            times = take_turns({"ours": respond}, 15, device)["ours"]
+            wall, processor = (round(1000 * statistics.median(clock), 1) for clock in zip(*times, strict=True))
+            found[f"pool={pool}, {shots}-shot"] = {"wall": wall, "processor": processor}
+    return found
+
+
+def profile(name: str) -> None:
+    """Print the operations of one meta-gradient of second order, by the time that they take themselves."""
+    case = CASES[name]
+    step = ours(case.network(), case.episodes(), case, False)
+    step()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
+        step()
+    rows = sorted(profiler.key_averages(), key=lambda row: -row.self_cpu_time_total)
+    whole = sum(row.self_cpu_time_total for row in rows)
+    print(f"case {name}: share of the time, calls, operation")
+    for row in rows[:16]:
+        print(f"{100 * row.self_cpu_time_total / whole:6.1f}% {row.count:6d}  {row.key}")
+
+
+def measure(cases: str, rounds: int) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "machine": machine(),
+        "date": date.today().isoformat(),
+        "load": round(os.getloadavg()[0], 1),
+    }
+    found["memory_mb"] = {name: memory(name) for name in cases}  # first: a child counts what its parent held
+    for device in ["cpu"] + ["cuda"] * torch.cuda.is_available():
+        found[device] = {}
+        for order in ("second", "first"):
+            rows = {name: speed(CASES[name], order == "first", rounds, device) for name in cases}
+            clocks = ("speed", "speed_processor")
+            mean = {c: round(math.prod(row[c] for row in rows.values()) ** (1 / len(rows)), 3) for c in clocks}
+            found[device][order] = {**rows, "geometric mean": mean}
+        found[device]["latency_ms"] = latency(device)
+    return found
+
+
+def machine() -> dict[str, Any]:
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {"cpu": platform.machine(), "threads": torch.get_num_threads(), "gpu": gpu, "torch": torch.__version__}
+
+
+def show(found: dict[str, Any]) -> None:
+    print(f"{found['machine']}, load {found['load']}")
+    for device in ("cpu", "cuda"):
+        if device not in found:
+            print("No GPU is at hand here: the cases on a GPU are not measured. The same command measures them there.")
+            continue
+        for order in ("second", "first"):
+            wanted = WANTED["gpu"] if device == "cuda" else WANTED[order]
+            print(f"\n{device}, {order} order    learn2learn      ours   speed  by processor time   (wanted: {wanted})")
+            for name, row in found[device][order].items():
+                times = f"{row['learn2learn_ms']:10.0f} ms {row['ours_ms']:6.0f} ms" if "ours_ms" in row else " " * 23
+                print(f"{name:>20s} {times} {row['speed']:7.2f} {row['speed_processor']:18.2f}")
+        print(f"\n{device}: ms to adapt to one task and answer (wanted: {WANTED['latency']:.0f})")
+        for name, row in found[device]["latency_ms"].items():
+            print(f"{name:>30s} {row['wall']:7.1f}, {row['processor']:.1f} of a processor")
+    print(
+        f"\npeak memory, MB: learn2learn, ours, ratio (wanted: {WANTED['memory']}); ratio without what the start takes"
+    )
+    for name, row in found["memory_mb"].items():
+        peaks = [row[who]["peak"] for who in ("learn2learn", "ours")]
+        print(f"{name:>20s} {peaks[0]:6d} {peaks[1]:6d} {row['ratio']:6.2f} {row['ratio_without_start']:6.2f}")
+
+
+def failures(found: dict[str, Any]) -> list[str]:
+    """What does not reach what is wanted."""
+    missed = []
+    for device in ("cpu", "cuda"):
+        for order in ("second", "first"):
+            for name, row in found.get(device, {}).get(order, {}).items():
+                wanted = WANTED["gpu"] if device == "cuda" else WANTED["mean" if "mean" in name else order]
+                wanted = WANTED["first"] if "mean" in name and order == "first" else wanted
+                if row["speed"] < wanted:
+                    missed.append(f"{device}, {order} order, {name}: {row['speed']} < {wanted}")
+                if row.get("gradients_differ", 0) > 1e-9:
+                    missed.append(f"{device}, {order} order, {name}: gradients differ by {row['gradients_differ']}")
+        for name, row in found.get(device, {}).get("latency_ms", {}).items():
+            if row["wall"] > WANTED["latency"]:
+                missed.append(f"{device}, adaptation, {name}: {row['wall']} ms")
+    return missed + [f"memory, {name}" for name, row in found["memory_mb"].items() if row["ratio"] > WANTED["memory"]]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cases", default="ABCD", help="some of them")
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--out", type=Path, help="store the figures in this file")
+    parser.add_argument("--profile", choices=CASES, help="say what takes the time in this case")
+    parser.add_argument("--memory", nargs=2, help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if unknown := set(asked.cases) - set(CASES):
+        parser.error(f"There is no case {', '.join(sorted(unknown))}: name some of {''.join(CASES)}.")
+    if asked.memory:
+        peak(*asked.memory)
+        return 0
+    if asked.profile:
+        profile(asked.profile)
+        return 0
+    try:
+        import_learn2learn()
+    except ImportError as error:
+        print(f"Not measured: {error}", file=sys.stderr)
+        return 0
+    command = f"python -m benchmarks.maml --cases {asked.cases} --rounds {asked.rounds}"
+    found = {"command": command, **measure(asked.cases, asked.rounds)}
+    if asked.out:
+        write_atomically(asked.out, (json.dumps(found, indent=1) + "\n").encode())
+    if asked.json:
+        print(json.dumps(found, indent=1))
+    else:
+        show(found)
+    for line in failures(found):
+        print(f"missed: {line}", file=sys.stderr)
+    return 1 if failures(found) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
