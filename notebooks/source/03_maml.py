@@ -688,7 +688,8 @@ sinusoid_explorer.explore(sinusoid_explorer.Measured(methods))
 # $$ \theta = (\theta_\text{emb}, \theta_\text{head}), \qquad \varphi = \big(\theta_\text{emb},\; \theta_\text{head} - \alpha\, \nabla_{\!\text{head}} L^S(\theta)\big) \tag{3.28} $$
 #
 # The embedding is still trained, by the outer loop, through (3.3); it just does not move within a task. In the package the three are switches of one
-# class.
+# class. (`fast=False` runs them task by task, as they are derived here. By default the package runs all tasks of a step together, which gives the same
+# gradients in less time: `metaface_lessons/fast/`.)
 
 # %% [markdown]
 # **Predict:** the numbers of training steps below are such that all take about the same time on one core. Why does MAML get the fewest? Rank MAML,
@@ -731,7 +732,7 @@ def train(name, net, sampler, **settings):
 
 
 for name, switches in SWITCHES.items():
-    net = MAML(classifier(), test_steps=5, inner_rate=0.1, transductive=True, **switches)
+    net = MAML(classifier(), test_steps=5, inner_rate=0.1, transductive=True, fast=False, **switches)
     train(name, net, EpisodeSampler(small, ways=5, shots=1, queries=5, seed=0), tasks=2, rate=5e-3)
     learners[name].transductive = False  # for the test; section 10 says what that is
 net = ProtoNet(Conv4(3, 32, width=32), temperature=64)

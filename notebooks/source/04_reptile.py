@@ -776,7 +776,8 @@ def reptile_net(steps):
 
 
 def maml_net(steps, first_order=False):
-    return MAML(classifier(), steps=steps, inner_rate=0.1, first_order=first_order, transductive=True)  # as lesson 03
+    settings = {"inner_rate": 0.1, "transductive": True, "fast": False}  # as lesson 03
+    return MAML(classifier(), steps=steps, first_order=first_order, **settings)
 
 
 recipes = {  # the learner, tasks in a step, outer rate, steps
