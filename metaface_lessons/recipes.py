@@ -9,7 +9,7 @@ from __future__ import annotations
 _maml = {"ways": 5, "shots": 2, "queries": 3, "tasks": 4, "width": 32, "rate": 3e-3}
 _maml |= {"inner_rate": 0.2, "inner_steps": 2, "test_steps": 10}
 # Reptile learns from what one image of a person does for another: it wants many of each, and few people have them.
-_reptile = {"ways": 5, "shots": 5, "queries": 5, "tasks": 2, "width": 32, "rate": 0.5}
+_reptile = {"ways": 5, "shots": 5, "queries": 5, "tasks": 2, "width": 32, "rate": 0.25}
 _reptile |= {"inner_rate": 0.1, "inner_steps": 8, "test_steps": 10}
 
 RECIPES: dict[str, dict[str, float]] = {

@@ -26,10 +26,8 @@ from tqdm.auto import tqdm
 from .episodes import Episodes, EpisodeSampler, Examples
 from .errors import MetaFaceError
 from .evaluation import evaluate
-from .fast import ChannelGroups
-from .inner_loop import InnerLoop, OneByOne, TaskNetwork
+from .inner_loop import InnerLoop
 from .learners import MetaLearner
-from .maml import MAML
 from .networks import Augment
 from .paths import write_atomically
 
@@ -132,8 +130,6 @@ def meta_train(
 ) -> Trained:
     """Train the slow weights of `net`, in place, on `tasks` episodes a step, with `net.optimiser`.
 
-    Second-order MAML runs its network by the faster formulation in `fast/`, if that knows the network.
-
     steps, seconds: train until the first of them is reached; both count what was done before a resume.
     rate, halve_every: the learning rate at the first step, and in how many steps it falls to half.
     average: the learner given back has averaged weights (Polyak & Juditsky 1992): after step n, a · old + (1 − a) · new
@@ -158,9 +154,6 @@ def meta_train(
         raise MetaFaceError("Early stopping (patience=…) needs validation=…, a sampler over people held out for it.")
     last_step, last_second = (math.inf if limit is None else limit for limit in (steps, seconds))
 
-    if isinstance(net, MAML) and not net.first_order and type(net.run) is OneByOne:
-        fast = cast("TaskNetwork | None", ChannelGroups.of(net.network))
-        net.run = fast or net.run  # where first order will do, it is no faster
     formulation = net.run.name if isinstance(net, InnerLoop) else None
     optimiser = net.optimiser(rate)
     averaged = AveragedModel(

@@ -114,10 +114,11 @@ def test_first_order_would_not_pass() -> None:
 
 
 def test_learners_predict_alike() -> None:
-    network, episodes = classifier("after"), tasks(3)
+    network, episodes = classifier("after", size=64, first=16), tasks(3, size=64)  # of which it runs two together
     for transductive in (True, False):
         one, other = (MAML(network, transductive=transductive, fast=fast) for fast in (True, False))
         assert (one.run.name, other.run.name) == ("tasks as channel groups", "one by one")
+        assert one.run.at_once == 2
         a, b = (net.adapt(episodes.support).predict(episodes.query.x) for net in (one, other))
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
 

@@ -243,24 +243,17 @@ def test_inner_loops_resume_bit_for_bit_with_augmented_episodes(kind: type, tmp_
     assert whole.formulation == whole.learner.run.name
 
 
-def test_second_order_maml_takes_the_fast_formulation_and_learns_the_same() -> None:
-    def train(net: MAML) -> Trained:
+def test_a_training_says_which_formulation_it_took_and_learns_the_same_by_each() -> None:
+    def train(**options: bool | str) -> Trained:
         sampler = EpisodeSampler(SPLIT.base, 5, 1, 2, seed=2)
-        return meta_train(net, sampler, steps=3, rate=1e-3, halve_every=1e9, progress=False)
+        net = MAML(classifier().double(), steps=2, **options)
+        return meta_train(net, sampler, steps=3, rate=1e-3, progress=False)
 
-    fast = train(MAML(classifier().double(), steps=2))
+    fast, plain = train(), train(fast=False)
     assert fast.formulation == "tasks as channel groups"
-    plain = MAML(classifier().double(), steps=2)
-    sampler, optimiser = EpisodeSampler(SPLIT.base, 5, 1, 2, seed=2), plain.optimiser(1e-3)
-    losses = []
-    for _ in range(3):
-        optimiser.zero_grad()
-        losses.append(plain.meta_gradient(sampler.sample())["loss"])
-        optimiser.step()
-    assert fast.history.loss == pytest.approx(losses, rel=1e-9)
-    assert train(MAML(classifier(), steps=2, first_order=True)).formulation == "one by one"
-    assert train(MAML(classifier(), steps=2, adapt="head")).formulation == "head only"
-    assert train(Reptile(classifier(), steps=2)).formulation == "one by one"
+    assert plain.formulation == "one by one"
+    assert fast.history.loss == pytest.approx(plain.history.loss, rel=1e-9)
+    assert train(adapt="head").formulation == "head only"
 
 
 def test_augmented_episodes_are_the_same_tasks_with_every_image_changed() -> None:

@@ -71,9 +71,19 @@ class ChannelGroups:
         slower = first_order and network.embedding.pool == "before"
         return cls(network, network.embedding) if known and trained and not slower else None
 
-    def prepare(self, x: Tensor) -> Patches:
-        """Images `[T, S, C, H, W]`, cut into the patches that the first convolution sees."""
+    def prepare(self, x: Tensor) -> list[Patches]:
+        """Images `[T, S, C, H, W]`, cut into the patches that the first convolution sees: `at_once` tasks a part."""
         self.embedding.check(x[0])
+        return [self._cut(part) for part in x.split(self.at_once)]
+
+    def __call__(self, weights: Weights, prepared: list[Patches]) -> Tensor:
+        """Logits `[T, S, ways]`."""
+        if len(prepared) == 1:
+            return self._logits(weights, prepared[0])
+        parts = {name: w.split(self.at_once) for name, w in weights.items()}
+        return torch.cat([self._logits({n: w[i] for n, w in parts.items()}, x) for i, x in enumerate(prepared)])
+
+    def _cut(self, x: Tensor) -> Patches:
         (tasks, images, channels), first = x.shape[:3], number_of_first()
         x = F.pad(standardise(x.flatten(0, 1)).to(next(self.adapted.parameters()).dtype), (1, 1, 1, 1))
         height, width = ((side - 3) // self.stride + 1 for side in x.shape[2:])
@@ -90,8 +100,7 @@ class ChannelGroups:
         covariance = moments[:, :-1, :-1] - mean @ mean.mT  # images are standardised: the mean is small
         return Patches(patches, mean, covariance, (tasks, images, height, width), first)
 
-    def __call__(self, weights: Weights, prepared: Patches) -> Tensor:
-        """Logits `[T, S, ways]`."""
+    def _logits(self, weights: Weights, prepared: Patches) -> Tensor:
         tasks, images = prepared.shape[:2]
         x = self._first(weights, prepared)
         for convolution, norm, eps in self.blocks[1:]:
