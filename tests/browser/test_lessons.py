@@ -50,7 +50,7 @@ def exercise(lesson: str) -> tuple[int, str]:
 @pytest.mark.parametrize("lesson", LESSONS)
 def test_a_lesson_runs_its_sliders_move_and_an_exercise_is_solved(lesson: str, page: Any) -> None:
     number, solution = exercise(lesson)
-    run_all(page, seconds=240)
+    run_all(page, seconds=400)
 
     found = explorers(page)
     assert found.count() >= 1
