@@ -107,7 +107,8 @@ class _ProductBackward(Function):
 
     @staticmethod
     def backward(ctx: Any, v: Tensor) -> tuple[None, Tensor]:
-        return None, product(*ctx.saved_tensors, v)
+        (patches,) = ctx.saved_tensors
+        return None, product(patches, v)
 
 
 def max_pool(x: Tensor) -> Tensor:
