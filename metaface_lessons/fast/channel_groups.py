@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..networks import Classifier, Conv4, TaskNorm, number_of_first, standardise
-from .functions import convolve, max_pool, normalise
+from .functions import convolve, max_pool, normalise, product
 
 Weights = dict[str, Tensor]
 
@@ -28,7 +28,7 @@ Weights = dict[str, Tensor]
 class Patches(NamedTuple):
     """What the first layer needs of the images of T tasks.
 
-    patches: `[T·S, 9C + 1, H·W]`, with a last row of ones.
+    patches: `[T, 9C + 1, S·H·W]`, with a last row of ones.
     mean, covariance: those of the patches, `[T, 9C, 1]` and `[T, 9C, 9C]`.
     shape: T, S, H, W. first: the number of images whose statistics normalise all; None if all.
     """
@@ -87,18 +87,18 @@ class ChannelGroups:
         (tasks, images, channels), first = x.shape[:3], number_of_first()
         x = F.pad(standardise(x.flatten(0, 1)).to(next(self.adapted.parameters()).dtype), (1, 1, 1, 1))
         height, width = ((side - 3) // self.stride + 1 for side in x.shape[2:])
-        patches = x.new_ones(len(x), 9 * channels + 1, height, width)
+        patches = x.new_ones(tasks, 9 * channels + 1, images, height, width)
         step = (x.stride(2), x.stride(3))  # from one pixel to the next, down and across
         windows = x.as_strided(
             (len(x), channels, 3, 3, height, width), (*x.stride()[:2], *step, *(self.stride * s for s in step))
         )
+        windows = windows.unflatten(0, (tasks, images)).permute(0, 2, 3, 4, 1, 5, 6)
         patches[:, :-1].unflatten(1, (channels, 3, 3)).copy_(windows)
-        patches = patches.flatten(2)
-        known = patches.unflatten(0, (tasks, images))[:, :first]
-        moments = (known @ known.mT).sum(1) / (known.shape[1] * known.shape[3])  # [T, 9C + 1, 9C + 1]
+        known = patches[:, :, :first].flatten(2)
+        moments = known @ known.mT / known.shape[2]  # [T, 9C + 1, 9C + 1]
         mean = moments[:, :-1, -1:]
         covariance = moments[:, :-1, :-1] - mean @ mean.mT  # images are standardised: the mean is small
-        return Patches(patches, mean, covariance, (tasks, images, height, width), first)
+        return Patches(patches.flatten(2), mean, covariance, (tasks, images, height, width), first)
 
     def _logits(self, weights: Weights, prepared: Patches) -> Tensor:
         tasks, images = prepared.shape[:2]
@@ -123,7 +123,7 @@ class ChannelGroups:
     def _first(self, weights: Weights, prepared: Patches) -> Tensor:
         """The first block: `[S, H', W', T·F]`."""
         convolution, norm, eps = self.blocks[0]
-        patches, mean, covariance, (tasks, images, height, width), first = prepared
+        patches, mean, covariance, (_, images, height, width), first = prepared
         w = weights[f"{convolution}.weight"].flatten(2).mT  # [T, 9C, F]
         gamma, beta = weights[f"{norm}.weight"], weights[f"{norm}.bias"]
         if fold := self.pool != "before":
@@ -132,9 +132,7 @@ class ChannelGroups:
             w = torch.cat([w * scale, beta[:, None] - mean.mT @ w * scale], dim=1)
         else:
             w = F.pad(w, (0, 0, 0, 1))
-        w = w[:, None].expand(tasks, images, *w.shape[1:]).flatten(0, 1)
-        x = torch.bmm(patches.mT, w).unflatten(1, (height, width))  # [T·S, H, W, F]
+        x = product(patches, w).view(images, height, width, -1)  # [S, H, W, T·F]
         if self.pool != "stride":
             x = max_pool(x)
-        x = x.unflatten(0, (tasks, images)).permute(1, 2, 3, 0, 4).flatten(3)  # [S, H', W', T·F]
         return x.relu() if fold else normalise(x, gamma.flatten(), beta.flatten(), eps, first)

@@ -73,6 +73,44 @@ def _nhwc(x: Tensor) -> Tensor:
     return x.permute(0, 2, 3, 1).contiguous()
 
 
+def product(patches: Tensor, w: Tensor) -> Tensor:
+    """Patches `[T, K, M]` by filters `[T, K, F]` → `[M, T·F]`, the first layer; patches have no gradient."""
+    return _Product.apply(patches, w)
+
+
+class _Product(Function):
+    """y = pᵀw, task by task into the columns of that task: `torch.bmm` would leave the tasks to be moved there."""
+
+    @staticmethod
+    def forward(ctx: Any, patches: Tensor, w: Tensor) -> Tensor:
+        ctx.save_for_backward(patches)
+        y = w.new_empty(patches.shape[2], *w.shape[::2])  # [M, T, F]
+        for p, filters, out in zip(patches, w, y.unbind(1), strict=True):
+            torch.mm(p.T, filters, out=out)
+        return y.flatten(1)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[None, Tensor]:
+        return None, _ProductBackward.apply(*ctx.saved_tensors, g)
+
+
+class _ProductBackward(Function):
+    """∂w = p·g, whose gradient, given v, is pᵀv."""
+
+    @staticmethod
+    def forward(ctx: Any, patches: Tensor, g: Tensor) -> Tensor:
+        ctx.save_for_backward(patches)
+        dw = g.new_empty(*patches.shape[:2], g.shape[1] // len(patches))
+        for p, gradient, out in zip(patches, g.view(len(g), len(patches), -1).unbind(1), dw, strict=True):
+            torch.mm(p, gradient, out=out)
+        return dw
+
+    @staticmethod
+    def backward(ctx: Any, v: Tensor) -> tuple[None, Tensor]:
+        (patches,) = ctx.saved_tensors
+        return None, product(patches, v)
+
+
 def max_pool(x: Tensor) -> Tensor:
     """2×2 max-pooling: `[S, H, W, C]` → `[S, H // 2, W // 2, C]`."""
     return _MaxPool.apply(x)
