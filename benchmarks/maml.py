@@ -311,7 +311,8 @@ def main() -> int:
     except ImportError as error:
         print(f"Not measured: {error}", file=sys.stderr)
         return 0
-    command = f"python -m benchmarks.maml --cases {asked.cases} --rounds {asked.rounds}"
+    threads = f"OMP_NUM_THREADS={torch.get_num_threads()}"
+    command = f"{threads} python -m benchmarks.maml --cases {asked.cases} --rounds {asked.rounds}"
     found = {"command": command, **measure(asked.cases, asked.rounds)}
     if asked.out:
         write_atomically(asked.out, (json.dumps(found, indent=1) + "\n").encode())

@@ -9,6 +9,9 @@ filters of its own. `functions` has the operations. What else makes it fast:
   convolution at once it is folded into the weights, and never touches an image.
 - Each ReLU comes with its normalisation, in one operation. It is computed after the pooling, where there is less to do;
   both may change places, as ReLU(γ·ŷ + β) rises with γ·ŷ.
+
+What remains, in case A of the benchmark (`--profile A`): 37% convolutions, 16% products of the first layer, 21% pooling
+and the way back through it.
 """
 
 from __future__ import annotations
