@@ -12,9 +12,13 @@ _maml |= {"inner_rate": 0.2, "inner_steps": 2, "test_steps": 10}
 _reptile = {"ways": 5, "shots": 5, "queries": 5, "tasks": 2, "width": 32, "rate": 0.25}
 _reptile |= {"inner_rate": 0.1, "inner_steps": 8, "test_steps": 10}
 
+_embedding = {"ways": 20, "shots": 1, "queries": 4, "tasks": 1, "width": 64, "rate": 3e-3}
+
 RECIPES: dict[str, dict[str, float]] = {
-    "protonet": {"ways": 20, "shots": 1, "queries": 4, "tasks": 1, "width": 64, "rate": 3e-3, "temperature": 50.0},
+    "pretrain": _embedding | {"inner_rate": 10.0, "test_steps": 100},
+    "protonet": _embedding | {"temperature": 50.0},
     "maml": _maml,
+    "learn2learn": _maml,
     "fomaml": _maml,
     "anil": _maml,
     "reptile": _reptile,

@@ -14,17 +14,19 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from torch import Tensor
 
 from .baselines import baselines
 from .episodes import EpisodeSampler
 from .errors import MetaFaceError, unknown
 from .evaluation import Evaluation, evaluate
 from .faces import FaceSet, Split, load_faces
-from .inner_loop import InnerLoop
+from .learn2learn_maml import Learn2LearnMAML
 from .learners import MetaLearner
 from .maml import MAML
 from .networks import Augment, Classifier, Conv4
 from .paths import write_atomically
+from .pretraining import Pretraining
 from .protonet import ProtoNet
 from .recipes import RECIPES
 from .reptile import Reptile
@@ -70,16 +72,30 @@ def settings_of(learner: str, faces: str = "procedural", seed: int = 0, **given:
     return Settings(learner, faces, seed=seed, **{"temperature": None, **recipe, **given})
 
 
-def _protonet(settings: Settings, shape: tuple[int, int, int]) -> MetaLearner:
+Shape = tuple[int, int, int]  # of an image: channels, height, width
+Maker = Callable[[Settings, Shape, Tensor | None], MetaLearner]
+
+
+def _embedding(settings: Settings, shape: Shape, norm: str = "batch") -> Conv4:
     channels, height, _ = shape
-    embedding = Conv4(channels, height, settings.width, seed=settings.seed)
-    augment = Augment(seed=settings.seed)
+    return Conv4(channels, height, settings.width, norm=norm, seed=settings.seed)
+
+
+def _pretrain(settings: Settings, shape: Shape, people: Tensor | None) -> MetaLearner:
+    if people is None:
+        raise MetaFaceError("Pre-training learns to tell people apart: give the numbers of the base people, too.")
+    embedding = _embedding(settings, shape)
+    fitting: dict[str, Any] = {"steps": settings.test_steps, "inner_rate": settings.inner_rate}
+    return Pretraining(embedding, embedding.features, people, augment=Augment(seed=settings.seed), **fitting)
+
+
+def _protonet(settings: Settings, shape: Shape, people: Tensor | None) -> MetaLearner:
+    embedding, augment = _embedding(settings, shape), Augment(seed=settings.seed)
     return ProtoNet(embedding, temperature=cast(float, settings.temperature), augment=augment, in_turn=True)
 
 
-def _classifier(settings: Settings, shape: tuple[int, int, int]) -> Classifier:
-    channels, height, _ = shape
-    embedding = Conv4(channels, height, settings.width, norm="task", seed=settings.seed)
+def _classifier(settings: Settings, shape: Shape) -> Classifier:
+    embedding = _embedding(settings, shape, norm="task")
     classifier = Classifier(embedding, embedding.features, settings.ways)
     for parameter in classifier.head.parameters():  # which label a person gets is chance: none is preferred
         torch.nn.init.zeros_(parameter)
@@ -90,7 +106,7 @@ def _inner_loop(settings: Settings) -> dict[str, Any]:
     return {"steps": settings.inner_steps, "test_steps": settings.test_steps, "inner_rate": settings.inner_rate}
 
 
-def _maml(settings: Settings, shape: tuple[int, int, int]) -> MetaLearner:
+def _maml(settings: Settings, shape: Shape, people: Tensor | None) -> MetaLearner:
     return MAML(
         _classifier(settings, shape),
         learn_rates=True,
@@ -100,24 +116,30 @@ def _maml(settings: Settings, shape: tuple[int, int, int]) -> MetaLearner:
     )
 
 
-def _reptile(settings: Settings, shape: tuple[int, int, int]) -> MetaLearner:
+def _learn2learn(settings: Settings, shape: Shape, people: Tensor | None) -> MetaLearner:
+    return Learn2LearnMAML(_classifier(settings, shape), **_inner_loop(settings))
+
+
+def _reptile(settings: Settings, shape: Shape, people: Tensor | None) -> MetaLearner:
     return Reptile(_classifier(settings, shape), optimiser="sgd", seed=settings.seed, **_inner_loop(settings))
 
 
-LEARNERS: dict[str, Callable[[Settings, tuple[int, int, int]], MetaLearner]] = {
+LEARNERS: dict[str, Maker] = {
+    "pretrain": _pretrain,
     "protonet": _protonet,
     "maml": _maml,
+    "learn2learn": _learn2learn,
     "fomaml": _maml,
     "anil": _maml,
     "reptile": _reptile,
 }
 
 
-def make_learner(settings: Settings, shape: tuple[int, int, int]) -> MetaLearner:
-    """A fresh meta-learner for images of `shape` (channels, height, width)."""
+def make_learner(settings: Settings, shape: Shape, people: Tensor | None = None) -> MetaLearner:
+    """A fresh meta-learner for images of `shape`. people: the base people's numbers, int64 `[I]`, for pre-training."""
     if settings.learner not in LEARNERS:
         raise unknown("learner", settings.learner, LEARNERS)
-    return LEARNERS[settings.learner](settings, shape)
+    return LEARNERS[settings.learner](settings, shape, people)
 
 
 def best_device() -> torch.device:
@@ -144,10 +166,12 @@ def train(
     device = device or best_device()
     faces = load_faces(settings.faces).to(device)
     split = faces.split(FRACTIONS, seed=settings.seed)
-    net = make_learner(settings, faces.shape).to(device)
+    net = make_learner(settings, faces.shape, split.base.identities).to(device)
     sampler: Sampler = EpisodeSampler(split.base, settings.ways, settings.shots, settings.queries, seed=settings.seed)
     ways = min(5, len(split.validation.identities))
-    if isinstance(net, InnerLoop):  # its head has one output for each of so many people, and no other number will do
+    if (
+        settings.inner_steps is not None
+    ):  # its head has one output for each of so many people, and no other number will do
         sampler, ways = Augmented(sampler, Augment(seed=settings.seed)), settings.ways
     validation = None
     try:
@@ -219,7 +243,7 @@ def load_run(path: Path, device: torch.device | None = None) -> Run:
             f" such as {missing[0]}. Restore the faces, or train again."
         )
     split = Split(*(faces.of(torch.tensor([number[name] for name in people[part]])) for part in Split._fields))
-    learner = make_learner(settings, faces.shape).to(device)
+    learner = make_learner(settings, faces.shape, split.base.identities).to(device)
     checkpoint = path / "checkpoint.pt"
     state = load_checkpoint(checkpoint)
     load_weights(learner, state["learner"], checkpoint)
@@ -240,7 +264,7 @@ def evaluate_runs(
 ) -> dict[str, Any]:
     """Accuracy of each run, and of the baselines on the same episodes, on the novel people of that run's split.
 
-    A learner with a head (all but ProtoNet) can be evaluated with the ways of its training alone.
+    A learner that begins with a head (those with an inner loop) can be evaluated with the ways of its training alone.
 
     Returns what `metaface evaluate --json` prints: means over the runs, and every run's own figures under "runs".
     With several runs (seeds), `deviation` is the standard deviation of the accuracy over them.
@@ -248,7 +272,7 @@ def evaluate_runs(
     results = []
     for path in paths:
         run = load_run(path, device)
-        if isinstance(run.learner, InnerLoop) and ways != run.settings.ways:
+        if run.settings.inner_steps is not None and ways != run.settings.ways:
             trained = run.settings.ways
             raise MetaFaceError(
                 f"{path} was trained on {trained}-way episodes: its head tells {trained} people apart, not {ways}."
@@ -266,28 +290,29 @@ def evaluate_runs(
                 "steps": run.record["training"]["steps"],
                 "seconds": run.record["training"]["seconds"],
                 "identities": sampler.people,
-                **_figures(found.pop(run.settings.learner)),
-                "baselines": {name: _figures(result) for name, result in found.items()},
+                **figures(found.pop(run.settings.learner)),
+                "baselines": {name: figures(result) for name, result in found.items()},
             }
         )
     names = list(results[0]["baselines"])
     return {
-        **_mean(results),
+        **mean_figures(results),
         "ways": ways,
         "shots": shots,
         "queries": queries,
         "episodes": episodes,
         "identities": results[0]["identities"],
-        "baselines": {name: _mean([result["baselines"][name] for result in results]) for name in names},
+        "baselines": {name: mean_figures([result["baselines"][name] for result in results]) for name in names},
         "runs": results,
     }
 
 
-def _figures(result: Evaluation) -> dict[str, float]:
+def figures(result: Evaluation) -> dict[str, float]:
+    """Accuracy and its intervals over episodes and over people, to store."""
     return {key: round(getattr(result, key), 4) for key in ("accuracy", "ci95", "ci95_people")}
 
 
-def _mean(results: Sequence[dict[str, Any]]) -> dict[str, float]:
+def mean_figures(results: Sequence[dict[str, Any]]) -> dict[str, float]:
     """Mean accuracy and mean interval over the runs, and the deviation of the accuracy where there are several."""
     mean = {
         key: round(sum(result[key] for result in results) / len(results), 4)
