@@ -39,25 +39,25 @@ from metaface_lessons.peers import import_learn2learn
 from metaface_lessons.runs import FRACTIONS, figures, load_run, make_learner, mean_figures, settings_of, train
 from metaface_lessons.training import meta_train
 
-BUDGET = {"procedural": 90, "lfw": 240}  # seconds of one core
+BUDGET = {"procedural": 60, "lfw": 180}  # seconds of one core
 STEPS = {  # how many each learner makes in that time
     "procedural": {
-        "pretrain": 380,
-        "protonet": 400,
-        "maml": 320,
-        "learn2learn": 260,
-        "fomaml": 510,
-        "anil": 640,
-        "reptile": 630,
+        "pretrain": 250,
+        "protonet": 270,
+        "maml": 215,
+        "learn2learn": 175,
+        "fomaml": 340,
+        "anil": 430,
+        "reptile": 420,
     },
     "lfw": {
-        "pretrain": 2370,
-        "protonet": 2080,
-        "maml": 1420,
-        "learn2learn": 1160,
-        "fomaml": 2200,
-        "anil": 2790,
-        "reptile": 2580,
+        "pretrain": 1780,
+        "protonet": 1560,
+        "maml": 1070,
+        "learn2learn": 870,
+        "fomaml": 1650,
+        "anil": 2090,
+        "reptile": 1930,
     },
 }
 SHARES = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1)
@@ -96,7 +96,7 @@ def memory(learner: str, shape: tuple[int, int, int]) -> int:
 
 
 def peak(learner: str, shape: tuple[int, int, int]) -> int:
-    """See `memory`. The images are noise: what they show does not matter here, and loading real ones has its own peak."""
+    """See `memory`. The images are noise: loading real ones has a peak of its own."""
     people = torch.arange(30).repeat_interleave(10)
     images = torch.randint(0, 256, (len(people), *shape), dtype=torch.uint8)
     settings = settings_of(learner)
