@@ -245,7 +245,9 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--no-baselines", action="store_true", help="only the runs")
     sub.add_argument("--out", help="store the result in this JSON file, with the command and date")
 
-    sub = add(check, "Your progress: what is passed, tried and open.", "metaface check 02")
+    sub = add(
+        check, "Your progress: what is passed, tried and open, points, and when you last tried.", "metaface check 02"
+    )
     sub.add_argument("lesson", nargs="?", help="only this lesson, such as 02")
 
     sub = add(reset, "Bring one lesson back as new, after saving yours.", "metaface reset 02")
