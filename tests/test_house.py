@@ -23,6 +23,7 @@ IMPORT_NAMES = {
     "jupyter-client": "jupyter_client",
     "ipython": "IPython",
     "pyyaml": "yaml",
+    "websocket-client": "websocket",
 }
 # Declared, though nothing here imports them.
 NOT_IMPORTED = {

@@ -4,6 +4,7 @@ README.md beside this file says how to set the server up. Start it with: jupyter
 """
 
 import grp
+import os
 import sys
 from pathlib import Path
 
@@ -35,6 +36,7 @@ def configure(spawner):
     spawner.environment = {
         **spawner.environment,
         "JUPYTER_CONFIG_PATH": ":".join(str(HERE / folder) for folder in folders),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",  # `metaface` and `nbgrader` in their terminals
         "JUPYTER_PREFER_ENV_PATH": "1",  # a kernel of the same name that the user installed elsewhere does not win
     }
 

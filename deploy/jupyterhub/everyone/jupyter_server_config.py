@@ -1,4 +1,4 @@
-"""For every server and kernel: kernels talk over sockets in their user's home.
+"""For every user's server: its kernels talk over sockets in the user's home.
 
 Over TCP, which is the default, any user of the machine could listen to what another's kernel prints.
 """
