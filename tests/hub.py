@@ -118,7 +118,7 @@ class User:
 
 
 def log_in_form(hub: str, name: str, password: str) -> tuple[requests.Session, str]:
-    """A browser's session after the login form, and its token against forged requests. Raises `HTTPError` if refused."""
+    """A browser's session after the login form, and its token against forged requests. Raises `HTTPError`."""
     browser = requests.Session()
     browser.get(f"{hub}/hub/login").raise_for_status()
     form = {"username": name, "password": password, "_xsrf": _xsrf(browser)}
@@ -240,8 +240,8 @@ def _remove(user: str) -> None:
 
 
 # ---------------------------------------------------------------------------- a Python that others may run
-# On a server the course lies where everyone may read it. Where tests run, it often lies in root's home, which is closed.
-# There the hub gets a view of the files of its own, in which the way to it is open and all else of that folder is gone.
+# On a server the course lies where everyone may read it. Where tests run, it often lies in root's home, which is
+# closed. There the hub gets a view of the files of its own: the way to it is open, all else of that folder is gone.
 
 
 def _needed() -> list[Path]:

@@ -1,7 +1,7 @@
-"""A class on JupyterHub, with the configuration of deploy/jupyterhub: an instructor and two students, each a system user.
+"""A class on JupyterHub, as deploy/jupyterhub sets it up: an instructor and two students, each a system user.
 
-Everything happens through each one's own server, as in their browsers: in its file browser (contents API), in nbgrader's
-list of assignments, or in a kernel, which stands for a terminal.
+Everything happens through each one's own server, as in their browsers: in its file browser (contents API), in
+nbgrader's list of assignments, or in a kernel, which stands for a terminal.
 """
 
 from __future__ import annotations

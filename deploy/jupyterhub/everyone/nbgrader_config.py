@@ -6,7 +6,6 @@ warns if another made it; and it follows links, as the instructor, who may read 
 
 import os
 import pwd
-import shutil
 import stat
 from pathlib import Path
 
@@ -28,7 +27,7 @@ class CollectOwn(ExchangeCollect):
         super().init_src()
 
     def do_copy(self, src, dest, log=None):
-        """Copy the regular files that belong to the owner of `src`, up to nbgrader's limits of size. Follows no link."""
+        """Copy the regular files of the owner of `src`, up to nbgrader's limits of size. Follows no link."""
         owner, left = os.lstat(src).st_uid, 1000 * self.coursedir.max_dir_size
         for folder, _, files, place in os.fwalk(src, follow_symlinks=False):
             target = Path(dest, os.path.relpath(folder, src))
