@@ -65,7 +65,7 @@ def test_right_answers_pass_from_afar(worker: tuple[str, Worker], secret: str | 
 
 @pytest.mark.parametrize("secret", [None, "one"])
 def test_wrong_answers_fail_from_afar(worker: tuple[str, Worker], secret: str | None) -> None:
-    """On the learner's data with the hint written for it; on fresh data the smallest example that fails may be another."""
+    """On the learner's data with the hint written for it; on fresh data another example may be the first to fail."""
     lesson, process = worker
     for exercise in core.exercises(lesson):
         with core.fresh_data(secret) if secret else pytest.MonkeyPatch.context():

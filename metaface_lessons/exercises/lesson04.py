@@ -60,7 +60,8 @@ def _descend(theta: Tensor, gradients: Sequence[Map], rate: float) -> Tensor:
     ),
 )
 def _(answer: Callable[[Tensor, list[Map], float], Tensor]) -> None:
-    theta, gradients = torch.tensor([1.0, 2.0]), [Towards(torch.tensor(c)) for c in ([0.0, 0.0], [4.0, 2.0])]
+    theta = torch.tensor([1.0, 2.0])
+    gradients: list[Map] = [Towards(torch.tensor(c)) for c in ([0.0, 0.0], [4.0, 2.0])]
     first, second = (gradient(theta) for gradient in gradients)
     wanted = _descend(theta, gradients, 0.5)
     expect(
@@ -84,7 +85,8 @@ def _(answer: Callable[[Tensor, list[Map], float], Tensor]) -> None:
             "That is the sum of the gradients along the way. Return the weights at its end.": (theta - wanted) / 0.5,
         },
     )
-    theta, gradients = _normal(3), [QuarticGradient(centre) for centre in _normal(4, 3, seed=1)]
+    theta = _normal(3)
+    gradients = [QuarticGradient(centre) for centre in _normal(4, 3, seed=1)]
     wanted = _descend(theta, gradients, 0.01)
     case = "With four random minibatches of losses that are no parabolas, and a rate of 0.01"
     expect(
@@ -246,7 +248,7 @@ def _(answer: Callable[[Tensor, list[Map], float], Tensor]) -> None:
         },
     )
     goals = (torch.tensor([5.0, 0.0]), torch.tensor([-1.0, 6.0]))
-    loops = [HalfWay(goal) for goal in goals]
+    loops: list[Map] = [HalfWay(goal) for goal in goals]
     one, two = (loop(theta) for loop in loops)
     serial = theta + 0.25 * (one - theta)
     expect(

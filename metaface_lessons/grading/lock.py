@@ -1,8 +1,8 @@
-"""The way into the lock: after `lock` this process can compute, and talk over the channel that it has, and nothing else.
+"""The way into the lock: after `lock` this process can compute and talk over its channel, and nothing else.
 
-It runs inside the sandbox, before any line of a submission, when all that a submission may import has been imported. From
-then on the root of its files is an empty folder that it cannot write to; it can start no process and no thread; its
-memory and its processor time are limited; it has no privilege left, and no way to get one.
+It runs inside the sandbox, before any line of a submission, when all that a submission may import has been imported.
+From then on the root of its files is an empty folder that it cannot write to; it can start no process and no thread;
+its memory and its processor time are limited; it has no privilege left, and no way to get one.
 """
 
 from __future__ import annotations

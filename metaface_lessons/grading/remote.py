@@ -1,9 +1,9 @@
 """An answer inside the sandbox, which a check outside calls like any function.
 
-Arguments and results travel by value. Gradients flow through: a result that depends on arguments that need a gradient is
-the output of an autograd function whose backward pass asks the sandbox for the vector-Jacobian product. What an answer
-changes of its arguments (a tensor that needs a gradient, a network, an optimiser) is changed outside, too, so that the
-check can say so; but a submission that changes them does not pass, whatever else it gives.
+Arguments and results travel by value. Gradients flow through: a result that depends on arguments that need a gradient
+is the output of an autograd function whose backward pass asks the sandbox for the vector-Jacobian product. What an
+answer changes of its arguments (a tensor that needs a gradient, a network, an optimiser) is changed outside, too, so
+that the check can say so; but a submission that changes them does not pass, whatever else it gives.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..exercises import core
 from ..errors import MetaFaceError
+from ..exercises import core
 from ..exercises.core import RAISED, SECONDS, WRONG, AnswerError, Exercise, Outcome, TimeUp, Wrong
 from . import sandbox
-from .wire import Decoder, Encoder, Unsendable, Violation, receive, restore, same, send, snapshot
+from .wire import Decoder, Encoder, Violation, receive, restore, same, send, snapshot
 
 START_SECONDS = 120.0  # to import PyTorch on a machine that does other things, too
 CPU_SECONDS = 120  # of a submission; the checker's own clock, `SECONDS` for each exercise, is the tighter limit

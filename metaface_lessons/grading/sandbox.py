@@ -77,7 +77,7 @@ def running(kind: str, stage: Path, code: str) -> Iterator[socket.socket]:
         ours, theirs = socket.socketpair()
         process = subprocess.Popen(
             _wrapped(command) if kind == BUBBLEWRAP else command,
-            stdin=theirs,
+            stdin=theirs.fileno(),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "OMP_NUM_THREADS": "1"},

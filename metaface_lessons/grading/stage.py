@@ -23,8 +23,9 @@ _ALWAYS = (
     *(f"grading/{name}.py" for name in ("__init__", "wire", "lock", "worker")),
 )
 
-# Module → what is removed from it. A lesson that is not named gets none: every other module of the package is removed as
-# a whole, `exercises` with its checks and right answers in all lessons. learn2learn and every library but these is, too.
+# Module → what is removed from it. A lesson that is not named gets none: every other module of the package is removed
+# as a whole, `exercises` with its checks and right answers in all lessons. learn2learn and every library but these is,
+# too.
 LEFT: dict[str, dict[str, tuple[str, ...]]] = {
     "00": {"faces/faceset.py": ("FaceSet.split",)},  # `where` and `select` are what the lesson practises
     "01": {"faces/faceset.py": ("FaceSet.split",)},  # asked for as faces.split_by_identity

@@ -1,8 +1,8 @@
 """What the checker and a submission say to each other: a tree in JSON, and the raw numbers of its tensors.
 
-Nothing is unpickled and no code travels: whatever the other side sends becomes None, a bool, number or text, a tensor or
-array of a known type, or a list, tuple or dict of these, within the limits below, or is refused. The checker also sends
-face sets, networks with their optimiser, and what `given` holds; it takes none of them back.
+Nothing is unpickled and no code travels: whatever the other side sends becomes None, a bool, number or text, a tensor
+or array of a known type, or a list, tuple or dict of these, within the limits below, or is refused. The checker also
+sends face sets, networks with their optimiser, and what `given` holds; it takes none of them back.
 """
 
 from __future__ import annotations
@@ -32,8 +32,10 @@ TEXT, NUMBERS, NODES, DEPTH = (
 _HEADER = struct.Struct("!II")
 _DTYPES = {
     str(dtype).removeprefix("torch."): dtype
-    for dtype in (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.bool)
-    + (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+    for dtype in (
+        *(torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.bool),
+        *(torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64),
+    )
 }
 _ARRAYS = {"float64", "float32", "float16", "bool", "uint8", "int8", "int16", "int32", "int64"}
 _LAYERS: dict[str, Callable[[Any], list[int]]] = {
@@ -56,7 +58,7 @@ class Unsendable(Exception):
 
 
 def send(channel: socket.socket, tree: Any, numbers: list[bytes], deadline: float) -> None:
-    """Send one message. Raises `TimeoutError` after `deadline` (on the monotonic clock), `OSError` if nobody listens."""
+    """Send one message. Raises `TimeoutError` at `deadline` (on the monotonic clock), `OSError` if nobody listens."""
     text, data = json.dumps(tree).encode(), b"".join(numbers)
     if len(text) > TEXT or len(data) > NUMBERS:
         raise Unsendable("a value that is too large")

@@ -1,7 +1,7 @@
 """The sandbox's side: runs the answer cells of one submission, and calls its answers when the checker asks.
 
-Whatever is in here belongs to the submission as soon as its first line has run. So nothing that it may not know or change
-is in here, and the checker believes nothing of what it says but the numbers.
+Whatever is in here belongs to the submission as soon as its first line has run. So nothing that it may not know or
+change is in here, and the checker believes nothing of what it says but the numbers.
 """
 
 from __future__ import annotations
