@@ -72,7 +72,12 @@ def running(kind: str, stage: Path, code: str) -> Iterator[socket.socket]:
         room.chmod(0o555)
         user = _user() if os.geteuid() == 0 and kind != NONE else None
         lock = (None if kind == NONE else str(room), user)
-        program = f"import sys; sys.path.insert(0, {str(stage)!r}); {code.replace('{lock}', repr(lock))}"
+        program = (
+            f"import sys; sys.path.insert(0, {str(stage)!r}); "
+            # An installation with `pip --editable` finds the whole package, wherever else one looks for it.
+            "sys.meta_path[:] = [f for f in sys.meta_path if f.__module__.startswith('_frozen_importlib')]; "
+            + code.replace("{lock}", repr(lock))
+        )
         command = [sys.executable, "-I", "-B", "-c", program]
         ours, theirs = socket.socketpair()
         process = subprocess.Popen(
