@@ -79,7 +79,9 @@ BREAK_INS = {
     "starts processes": "import subprocess; subprocess.run(['/bin/true'], check=True)",
     "starts threads": "import threading; threading.Thread(target=print).start()",
     "loops": "while True: pass",
-    "loops and catches everything": "while True:\n        try:\n            while True: pass\n        except BaseException: pass",
+    "loops and catches everything": (
+        "while True:\n        try:\n            while True: pass\n        except BaseException: pass"
+    ),
     "sleeps": "import time; time.sleep(1000)",
     "recurses": "(lambda f: f(f))(lambda f: f(f))",
     "recurses without a limit": "import sys; sys.setrecursionlimit(10**9); (lambda f: f(f))(lambda f: f(f))",
