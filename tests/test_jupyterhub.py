@@ -88,26 +88,15 @@ CLASS = "metaface-class"  # the instructor's folder, in their home
 
 def release(teacher: User) -> None:
     """The instructor releases the lesson to the exchange."""
-    solution = {"grade_id": "chance", "solution": True, "grade": False, "locked": False}
-    test = {"grade_id": "test", "solution": False, "grade": True, "locked": True, "points": 2}
-    cells = [
-        {"source": "def chance(ways):\n    ### BEGIN SOLUTION\n    return 1 / ways\n    ### END SOLUTION\n", "id": "a"},
-        {"source": "assert chance(4) == 0.25", "id": "b"},
-    ]
-    for cell, metadata in zip(cells, (solution, test), strict=True):
-        cell |= {"metadata": {"nbgrader": {**metadata, "task": False, "schema_version": 3}}}  # type: ignore[dict-item]
-        cell |= {"cell_type": "code", "outputs": [], "execution_count": None}  # type: ignore[dict-item]
-    notebook = {"cells": cells, "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3"}}}
-    done(teacher, f"mkdir -p {CLASS}/source/{LESSON} && echo secret > {CLASS}/seed")
-    teacher.write(f"{CLASS}/source/{LESSON}/start.ipynb", json.dumps(notebook | {"nbformat": 4, "nbformat_minor": 5}))
-    done(teacher, f"cd {CLASS} && nbgrader generate_assignment {LESSON} && nbgrader release_assignment {LESSON}")
+    done(teacher, f"metaface class release {LESSON} --course {CLASS}")
 
 
 def grade(teacher: User) -> dict[str, float]:
     """The instructor collects, grades and returns feedback. Returns the points of each system user."""
-    steps = [f"{step} {LESSON}" for step in ("collect", "autograde", "generate_feedback", "release_feedback")]
-    done(teacher, f"cd {CLASS} && " + " && ".join(f"nbgrader {step}" for step in [*steps, "export"]))
-    rows = csv.DictReader(teacher.read(f"{CLASS}/grades.csv").splitlines())
+    for step in ("collect", "grade", "feedback"):
+        done(teacher, f"metaface class {step} {LESSON} --course {CLASS}")
+    done(teacher, f"metaface class export {CLASS}/marks.csv --course {CLASS}")
+    rows = csv.DictReader(teacher.read(f"{CLASS}/marks.csv").splitlines())
     return {row["student_id"]: float(row["score"]) for row in rows}
 
 
@@ -152,7 +141,7 @@ def test_a_student_reads_neither_anothers_work_nor_what_is_the_instructors(submi
         "the other's progress and lessons": ann.home / "metaface",
         "what was submitted": exchange / COURSE / "inbound",
         "the instructor's folder": teacher.home / CLASS,
-        "the seed": teacher.home / CLASS / "seed",
+        "the seed": teacher.home / CLASS / ".metaface-seed",
         "the gradebook": teacher.home / CLASS / "gradebook.db",
     }
     for what, path in hidden.items():
@@ -173,8 +162,8 @@ def test_what_students_put_into_the_exchange_is_not_believed(submitted: dict[str
     forged, own = inbound / f"{ann.name}+{LESSON}+{later}+x", inbound / f"{bob.name}+{LESSON}+{later}+x"
     for command in (
         f"cp -r {LESSON} '{forged}'",
-        f"cp -r {LESSON} '{own}' && echo '{later}' > '{own}/timestamp.txt' && echo 1 > '{own}/submission_secret.txt'",
-        f"ln -s {teacher.home / CLASS / 'seed'} '{own}/seed.txt'",
+        f"cp -r {LESSON} '{own}' && echo '{later}' > '{own}/timestamp.txt'",
+        f"ln -s {teacher.home / CLASS / '.metaface-seed'} '{own}/seed.txt'",
         f"ln -s {teacher.home / CLASS} '{own}/class'",
         f"mkfifo '{own}/pipe' && mkdir '{own}/notes' && echo mine > '{own}/notes/mine.txt'",
         f"chmod -R a+rX '{own}' '{forged}'",
