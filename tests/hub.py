@@ -167,7 +167,7 @@ def running_hub(instructors: Sequence[str], students: Sequence[str]) -> Iterator
             _call("chpasswd", input=f"{user.name}:{user.password}\n")
         exchange = folder / "exchange"
         exchange.mkdir()
-        exchange.chmod(0o777)
+        exchange.chmod(0o1777)  # as README.md says
         config = folder / "config.py"
         config.write_text(
             f"load_subconfig({str(DEPLOY / 'jupyterhub_config.py')!r})\n"
