@@ -30,7 +30,7 @@ $(COURSE): pyproject.toml | $(BIN)/pip
 
 # What authors and tests need on top of what learners have.
 $(TOOLS): $(COURSE)
-	$(BIN)/python -m pip install --editable '.[test,authors]'
+	$(BIN)/python -m pip install --editable '.[test,authors,hub]'
 	@touch $@
 
 lab: $(COURSE)

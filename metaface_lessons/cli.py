@@ -9,6 +9,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,33 @@ def reset(args: argparse.Namespace) -> int:
     return 0
 
 
+def classroom(args: argparse.Namespace) -> int:
+    from .grading.classroom import Classroom
+
+    room = Classroom(Path(args.course))
+    number = getattr(args, "lesson", "").zfill(2)
+    if args.action == "release":
+        file, exchanged = room.release(number)
+        where = "It is in nbgrader's exchange." if exchanged else "There is no exchange: hand the file out yourself."
+        _say(args, {"file": str(file), "exchange": exchanged}, f"{file}\n{where}")
+    elif args.action == "collect":
+        students = room.collect(number)
+        _say(args, students, f"{len(students)} have submitted lesson {number}: {', '.join(students)}")
+    elif args.action in ("grade", "autograde"):
+        marks = room.grade(number, args.jobs, args.unsafe)
+        report = {student: [asdict(mark) for mark in found] for student, found in marks.items()}
+        rows = (f"  {s:20s} {sum(m.points for m in found)} of {sum(m.of for m in found)}" for s, found in marks.items())
+        _say(args, report, "\n".join([f"{len(marks)} submissions of lesson {number}:", *rows]))
+        return int(any(mark.kind == "broken" for found in marks.values() for mark in found))
+    elif args.action == "feedback":
+        pages = room.feedback(number)
+        _say(args, [str(page) for page in pages], f"{len(pages)} pages in {room.folder / 'feedback'}")
+    else:
+        room.export(Path(args.file))
+        _say(args, {"file": args.file}, f"All marks are in {args.file}.")
+    return 0
+
+
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     """A warning as a line that is read, without the place in our code that issued it."""
     print(f"metaface: warning: {message}", file=sys.stderr)
@@ -185,9 +213,9 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"metaface {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    def add(function: Any, text: str, example: str, as_json: bool = True) -> argparse.ArgumentParser:
+    def add(function: Any, text: str, example: str, as_json: bool = True, name: str = "") -> argparse.ArgumentParser:
         sub = commands.add_parser(
-            function.__name__,
+            name or function.__name__,
             help=text,
             description=text,
             epilog=f"example: {example}",
@@ -245,8 +273,32 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--no-baselines", action="store_true", help="only the runs")
     sub.add_argument("--out", help="store the result in this JSON file, with the command and date")
 
-    sub = add(check, "Your progress: what is passed, tried and open.", "metaface check 02")
+    sub = add(
+        check, "Your progress: what is passed, tried and open, points, and when you last tried.", "metaface check 02"
+    )
     sub.add_argument("lesson", nargs="?", help="only this lesson, such as 02")
+
+    text = "A class, with nbgrader: release a lesson, collect it, grade it in a sandbox, write feedback, export marks."
+    sub = add(classroom, text, "metaface class grade 02 --jobs 2", as_json=False, name="class")
+    actions = sub.add_subparsers(dest="action", required=True, metavar="ACTION")
+    for action, text in (
+        ("release", "make the assignment of a lesson, and hand it to nbgrader's exchange if there is one"),
+        ("collect", "fetch the submissions from the exchange"),
+        ("grade", "mark the submissions in a sandbox, and write the marks into the gradebook"),
+        ("autograde", "the same as grade, by nbgrader's name for it"),
+        ("feedback", "write a page for each learner, and hand it to the exchange if there is one"),
+        ("export", "write all marks as CSV"),
+    ):
+        step = actions.add_parser(action, help=text, description=text, formatter_class=_Help)
+        if action == "export":
+            step.add_argument("file", nargs="?", default="marks.csv", help="the CSV file")
+        else:
+            step.add_argument("lesson", help="its number, such as 02")
+        if action in ("grade", "autograde"):
+            step.add_argument("--jobs", type=int, default=1, help="submissions at a time")
+            step.add_argument("--unsafe", action="store_true", help="grade even where no sandbox works")
+        step.add_argument("--course", default=".", help="the class's folder")
+        step.add_argument("--json", action="store_true", help="print JSON, for programs")
 
     sub = add(reset, "Bring one lesson back as new, after saving yours.", "metaface reset 02")
     sub.add_argument("lesson", help="its number, such as 02")

@@ -153,6 +153,10 @@ def _exercise_faults(lesson: NotebookNode, number: str) -> Iterator[str]:
             waiting = None
     if waiting:
         yield f"The solution cell {_quote(waiting)} is followed by no check."
+    code = "\n".join(cell.source for cell in lesson.cells if cell.cell_type == "code")
+    for function in ("hint", "solution"):
+        if checked and not re.search(rf"^from metaface_lessons\.exercises import .*\b{function}\b", code, re.MULTILINE):
+            yield f"The lesson does not import `{function}`, which the messages of its checks tell learners to call."
     for name in dict.fromkeys(checked):
         if name not in registered:
             yield f"The check of '{name}' has no exercise of that name in exercises/lesson{number}.py."

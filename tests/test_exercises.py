@@ -9,6 +9,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,13 @@ import numpy as np
 import pytest
 import torch
 
-from metaface_lessons import exercises
+from benchmarks import answers
+from metaface_lessons import exercises, paths
 from metaface_lessons.errors import MetaFaceError
-from metaface_lessons.exercises import check, core, hint, progress, progress_rows, progress_text, verdict
+from metaface_lessons.exercises import check, core, hint, progress, progress_rows, progress_text, solution, verdict
 from metaface_lessons.exercises.core import Outcome, Wrong, expect, judge
 from metaface_lessons.exercises.progress import progress_file, record_outcome
+from metaface_lessons.exercises.solutions import solution_text
 
 LESSONS = core.exercises()
 
@@ -63,6 +66,33 @@ def test_nonsense_is_the_learners_fault_not_the_checks(name: str) -> None:
     for value in ("text", 3, [], (), {}, object(), torch.zeros(1, 2, 3, 4), torch.tensor(float("nan"))):
         answer = value if core.find(name).value else lambda *args, value=value, **kwargs: value
         assert judge(core.find(name), answer).kind in (core.WRONG, core.RAISED), f"{name} given {value!r}"
+
+
+@pytest.mark.parametrize("name", [e.name for e in LESSONS])
+def test_the_solution_is_the_cell_of_the_solved_lesson(name: str) -> None:
+    """The solved notebooks, in which every check passes, are built from the same source in another way."""
+    (lesson,) = paths.NOTEBOOKS.glob(f"solutions/{core.find(name).lesson}_*.ipynb")
+    cells = ["".join(cell["source"]) for cell in json.loads(lesson.read_text(encoding="utf-8"))["cells"]]
+    (checked,) = (i for i, cell in enumerate(cells) if f'\ncheck("{name}"' in f"\n{cell}")
+    text = solution_text(core.find(name))
+    assert text.startswith("def my_") or len(text.splitlines()) >= 2
+    assert text in (cells[checked].partition("\n\n\ncheck(")[0], cells[checked - 1])
+
+
+def test_one_command_shows_what_is_caught_and_fails_where_something_is_missed(
+    rows: core.Exercise, capsys: pytest.CaptureFixture[str]
+) -> None:
+    core.right_answer("rows.mean")(row_means)
+    core.wrong_answer("rows.mean", hint="mean of each column")(lambda x: x.mean(dim=0))
+    assert answers.main() == 0
+    assert capsys.readouterr().out.splitlines()[1].split() == ["rows.mean", "1/1", "1/1"]
+
+    core.wrong_answer("rows.mean", hint="mean of each column")(lambda x: x.sum(dim=1))  # caught, but by another hint
+    assert answers.main() == 1
+    assert capsys.readouterr().out.splitlines()[-1].split() == ["1", "exercises", "1/1", "1/2"]
+    core.find("rows.mean").wrong_answers.pop()
+    core.right_answer("rows.mean")(lambda x: x)
+    assert answers.main() == 1
 
 
 # --------------------------------------------------------------------------------------------------- an exercise
@@ -365,8 +395,9 @@ def test_in_a_terminal_it_is_printed(rows: core.Exercise, capsys: pytest.Capture
     assert capsys.readouterr().out.splitlines() == [
         "✓ rows.mean: passed (2 points).",
         "Hint 2 of 2 for rows.mean: dim=1",
+        'The solution? `solution("rows.mean")`',
         "Lesson 97",
-        "  ✓ rows.mean    2/2  Row means",
+        "  ✓ rows.mean  passed           2/2   < 1 h ago  Row means",
         "1 of 1 exercises passed, 2 of 2 points.",
     ]
 
@@ -377,6 +408,69 @@ def test_hints_come_in_steps(rows: core.Exercise, capsys: pytest.CaptureFixture[
     with pytest.raises(MetaFaceError, match="2 hints, and none is number 3"):
         hint("rows.mean", 3)
     assert progress_rows()[0]["hints"] == 1
+
+
+@pytest.fixture
+def source(rows: core.Exercise, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A lesson's source that holds the exercise."""
+    monkeypatch.setattr(paths, "NOTEBOOKS", tmp_path)
+    file = tmp_path / "source" / "97_rows.py"
+    file.parent.mkdir()
+    file.write_text(
+        "# %% [markdown]\n# A word.\n\n\n# %% nbgrader={}\ndef row_means(x):\n    # Rows.\n    ### BEGIN SOLUTION\n"
+        '    return x.mean(dim=1)\n    ### END SOLUTION\n\n\ncheck("rows.mean", row_means)\n'
+    )
+    return file
+
+
+SOLUTION = "def row_means(x):\n    # Rows.\n    return x.mean(dim=1)"
+
+
+def test_the_solution_is_shown_in_two_steps_and_recorded(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    hint("rows.mean")
+    capsys.readouterr()
+    solution("rows.mean")
+    out = capsys.readouterr().out
+    assert "return" not in out
+    assert "its 2 points cannot be earned any more" in out
+    assert 'There is a hint that you have not seen: `hint("rows.mean", 2)`' in out
+    assert out.endswith('To see it: `solution("rows.mean", show=True)`\n')
+    assert progress_rows()[0]["outcome"] == "open"
+
+    solution("rows.mean", show=True)
+    assert capsys.readouterr().out == f"The solution of rows.mean:\n{SOLUTION}\n"
+    (row,) = progress_rows()
+    assert (row["outcome"], row["earned"], row["tried"]) == ("solution seen", 0, None)
+    assert json.loads(progress_file().read_text())["exercises"]["rows.mean"]["solution"] == row["latest"]
+
+    check("rows.mean", row_means)
+    assert "You saw its solution before, so the points do not count." in capsys.readouterr().out
+    (row,) = progress_rows()
+    assert (row["outcome"], row["earned"], row["tries"]) == ("solution seen", 0, 1)
+    entry = json.loads(progress_file().read_text())["exercises"]["rows.mean"]
+    assert entry["best"] == "passed"
+    assert progress_text([row]).endswith("0 of 1 exercises passed (1 more with the solution seen), 0 of 2 points.")
+    solution("rows.mean")
+    assert "You have seen it before." in capsys.readouterr().out
+
+
+def test_points_earned_before_the_solution_was_seen_stay(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    check("rows.mean", row_means)
+    solution("rows.mean")
+    assert "its points stay yours" in capsys.readouterr().out
+    solution("rows.mean", show=True)
+    check("rows.mean", lambda x: x)
+    check("rows.mean", row_means)
+    (row,) = progress_rows()
+    assert (row["outcome"], row["earned"]) == ("passed", 2)
+    assert "do not count" not in capsys.readouterr().out
+
+
+def test_without_the_sources_there_is_no_solution_and_nothing_is_recorded(source: Path) -> None:
+    source.unlink()
+    with pytest.raises(MetaFaceError, match="whole"):
+        solution("rows.mean", show=True)
+    assert not progress_file().exists()
 
 
 # ------------------------------------------------------------------------------------------------------- progress
@@ -437,6 +531,39 @@ def test_fields_of_a_later_version_are_kept(rows: core.Exercise, home: Path) -> 
     assert (data["format"], data["theme"], data["exercises"]["rows.mean"]["stars"]) == (2, "dark", 5)
     assert data["exercises"]["gone.since"] == {"best": "passed"}
     assert data["exercises"]["rows.mean"]["best"] == "passed"
+
+
+@pytest.mark.parametrize(
+    ("hours", "shown"), [(0.9, "< 1 h ago"), (1.5, "1 h ago"), (47.5, "47 h ago"), (50, "2 d ago"), (-5, "< 1 h ago")]
+)
+def test_progress_says_when_the_last_try_was(rows: core.Exercise, home: Path, hours: float, shown: str) -> None:
+    home.mkdir()
+    stamp = (datetime.now(UTC) - timedelta(hours=hours)).isoformat(timespec="seconds")
+    now = datetime.now(UTC).isoformat(timespec="seconds")  # of a hint, which is no try
+    for times in ({"tried": stamp, "latest": now}, {"latest": stamp}):  # the second from before tries had a time
+        entry = {"best": "wrong", "last": "wrong", "tries": 1, "hints": 1, "points": 0, "first": stamp}
+        progress_file().write_text(json.dumps({"format": 1, "exercises": {"rows.mean": entry | times}}))
+        (row,) = progress_rows()
+        assert row["tried"] == stamp
+        assert f" {shown}  Row means" in progress_text([row])
+
+
+def test_an_update_of_the_course_keeps_what_was_earned(rows: core.Exercise, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exercise comes, one goes and comes back, one gets other points: the file keeps every entry."""
+    check("rows.mean", row_means)
+    monkeypatch.setattr(core, "_registry", {})
+
+    @core.exercise("rows.sum", lesson="97", title="Row sums")
+    def _(answer: Callable[..., Any]) -> None:
+        expect(answer(torch.ones(1, 3)), torch.tensor([3.0]))
+
+    check("rows.sum", lambda x: x.sum(dim=1))
+    assert [row["exercise"] for row in progress_rows()] == ["rows.sum"]
+    core.exercise("rows.mean", lesson="97", title="Row means", points=5)(rows.check)
+    assert [(row["exercise"], row["outcome"], row["earned"]) for row in progress_rows()] == [
+        ("rows.sum", "passed", 1),
+        ("rows.mean", "passed", 5),
+    ]
 
 
 def test_two_notebooks_at_once_lose_nothing(rows: core.Exercise, home: Path) -> None:

@@ -78,7 +78,7 @@ TINY = f"""# %% [markdown]
 
 # %%
 import torch
-from metaface_lessons.exercises import check, hint, progress
+from metaface_lessons.exercises import check, hint, progress, solution
 from metaface_lessons.exercises.core import exercise, expect
 
 @exercise("tiny.mean", lesson="97", title="Mean", points=2, equation="(97.1)", hints=("Sum, then divide.",))
@@ -194,6 +194,7 @@ def test_building_and_validating_a_lesson(course: Path, capsys: pytest.CaptureFi
 FAULTS: dict[str, tuple[Callable[[str], str], str]] = {
     "no check": (lambda s: s.replace('check("tiny.mean", mean)', ""), "followed by no check"),
     "last cell without check": (lambda s: s.replace('check("tiny.number", number)', "1"), "followed by no check"),
+    "no solution": (lambda s: s.replace(", solution", ""), "not import `solution`"),
     "not registered": (lambda s: s.replace('check("tiny.mean"', 'check("tiny.meen"'), "no exercise of that name"),
     "not checked": (lambda s: s.replace('check("tiny.mean", mean)', 'check("tiny.number", 1)'), "checked 0 times"),
     "no number": (lambda s: s.replace(r"\tag{97.1}", ""), "has no number"),

@@ -1,9 +1,10 @@
-"""The graded exercises: `check` an answer, ask for a `hint`, look at your `progress`.
+"""The graded exercises: `check` an answer, ask for a `hint` or the `solution`, look at your `progress`.
 
-    from metaface_lessons.exercises import check, hint, progress
+    from metaface_lessons.exercises import check, hint, progress, solution
 
     check("protonet.prototypes", prototypes)
     hint("protonet.prototypes")
+    solution("protonet.prototypes")
     progress()
 
 `core` says how an exercise is written; one module per lesson holds its exercises.
@@ -18,9 +19,10 @@ from typing import Any
 from ..errors import MetaFaceError
 from . import core
 from .core import BROKEN, NOT_ATTEMPTED, PASSED, RAISED, WRONG, Exercise, Outcome
-from .progress import progress_rows, progress_text, record_hint, record_outcome
+from .progress import progress_rows, progress_text, record_hint, record_outcome, record_solution
+from .solutions import solution_text
 
-__all__ = ["check", "hint", "progress", "progress_rows", "progress_text"]
+__all__ = ["check", "hint", "progress", "progress_rows", "progress_text", "solution"]
 
 _SIGNS = {PASSED: "✓", WRONG: "✗", RAISED: "✗", NOT_ATTEMPTED: "○", BROKEN: "!"}
 _COLOURS = {PASSED: "#009E73", WRONG: "#D55E00", RAISED: "#D55E00", NOT_ATTEMPTED: "#0072B2", BROKEN: "#CC79A7"}
@@ -34,8 +36,8 @@ def check(name: str, answer: Any) -> Outcome:
     """
     exercise = core.find(name)
     outcome = core.judge(exercise, answer)
-    unrecorded = record_outcome(exercise, outcome)
-    _show("\n".join([verdict(exercise, outcome), *unrecorded]), outcome.kind)
+    besides = record_outcome(exercise, outcome)
+    _show("\n".join([verdict(exercise, outcome), *besides]), outcome.kind)
     return outcome
 
 
@@ -65,9 +67,36 @@ def hint(name: str, step: int = 1) -> None:
             f"Exercise '{name}' has {_counted(len(exercise.hints), 'hint')}, and none is number {step}."
         )
     lines = [f"Hint {step} of {len(exercise.hints)} for {name}: {exercise.hints[step - 1]}"]
-    if step < len(exercise.hints):
-        lines.append(f'More? `hint("{name}", {step + 1})`')
+    last = step == len(exercise.hints)
+    lines.append(f'The solution? `solution("{name}")`' if last else f'More? `hint("{name}", {step + 1})`')
     _show("\n".join([*lines, *record_hint(exercise, step)]), NOT_ATTEMPTED)
+
+
+def solution(name: str, show: bool = False) -> None:
+    """Say what it means to look at the solution of the exercise `name`; with `show=True`, show it, and record that.
+
+    Points earned before stay; an exercise that is passed afterwards earns none. Raises `MetaFaceError` if there is no
+    such exercise, or the course's sources are not there.
+    """
+    exercise = core.find(name)
+    text = solution_text(exercise)
+    (row,) = (row for row in progress_rows(exercise.lesson) if row["exercise"] == name)
+    if show:
+        _show("\n".join([f"The solution of {name}:", text, *record_solution(exercise)]), NOT_ATTEMPTED)
+        return
+    lines = [f"The solution of {name} is one step away."]
+    if row["outcome"] == "passed":
+        lines.append("You have passed the exercise; its points stay yours.")
+    elif row["outcome"] == "solution seen":
+        lines.append("You have seen it before.")
+    else:
+        lines.append(
+            f"If you look before you pass, your progress says 'solution seen' for good, and its"
+            f" {_counted(exercise.points, 'point')} cannot be earned any more."
+        )
+        if row["hints"] < len(exercise.hints):
+            lines.append(f'There is a hint that you have not seen: `hint("{name}", {row["hints"] + 1})`')
+    _show("\n".join([*lines, f'To see it: `solution("{name}", show=True)`']), NOT_ATTEMPTED)
 
 
 def progress(lesson: str | None = None) -> None:

@@ -29,6 +29,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import hashlib
 import importlib
 import inspect
 import linecache
@@ -44,6 +45,7 @@ from types import FrameType, TracebackType
 from typing import Any, TextIO, TypeVar
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ..errors import MetaFaceError, unknown
@@ -55,6 +57,7 @@ SECONDS = 10.0  # an answer is stopped after this time
 PRINTED = 4000  # characters that an answer may print while it is checked
 
 Check = Callable[[Any], None]
+FreshArguments = Callable[[torch.Generator], tuple[Any, ...]]
 Anything = TypeVar("Anything")
 
 
@@ -70,8 +73,31 @@ class AnswerError(Exception):
         self.error, self.arguments = error, arguments
 
 
-class _TimeUp(BaseException):
+class TimeUp(BaseException):
     """No `Exception`, so that an answer's `except Exception` does not swallow it."""
+
+
+# ---------------------------------------------------------------------------------------------------- what checks draw
+
+_secret: str | None = None
+
+
+def generator(seed: int) -> torch.Generator:
+    """What a check draws its data from: the same in every run, or fresh data while `fresh_data` holds."""
+    if _secret is not None:
+        seed = int.from_bytes(hashlib.sha256(f"{_secret}:{seed}".encode()).digest()[:4])
+    return torch.Generator().manual_seed(seed)
+
+
+@contextlib.contextmanager
+def fresh_data(secret: str) -> Iterator[None]:
+    """Inside, checks draw other data than a learner sees, the same for the same secret: how an instructor marks."""
+    global _secret
+    before, _secret = _secret, secret
+    try:
+        yield
+    finally:
+        _secret = before
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,6 +123,7 @@ class Exercise:
     check: Check
     right_answers: list[Any] = dataclasses.field(default_factory=list)
     wrong_answers: list[WrongAnswer] = dataclasses.field(default_factory=list)
+    fresh_arguments: list[FreshArguments] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,6 +191,19 @@ def wrong_answer(name: str, *, hint: str) -> Callable[[Anything], Anything]:
     return register
 
 
+def fresh_arguments(name: str) -> Callable[[FreshArguments], FreshArguments]:
+    """Register the decorated function, which draws arguments, beside a check whose own examples are fixed.
+
+    While `fresh_data` holds, an answer must also give for them what the first right answer gives.
+    """
+
+    def register(draw: FreshArguments) -> FreshArguments:
+        _registered(name).fresh_arguments.append(draw)
+        return draw
+
+    return register
+
+
 def _registered(name: str) -> Exercise:
     if name not in _registry:
         raise unknown("exercise", name, _registry)
@@ -214,9 +254,11 @@ def judge(exercise: Exercise, answer: Any, seconds: float = SECONDS) -> Outcome:
             raise Wrong("The answer is a value, but the check was given a function. Call it, and hand over the result.")
         with contextlib.redirect_stdout(_Limited(sys.stdout)), _time_limit(seconds):
             exercise.check(_copied(answer) if exercise.value else guarded(answer))
+            if _secret is not None:
+                _check_fresh(exercise, guarded(answer))
     except Wrong as wrong:
         return outcome(WRONG, str(wrong))
-    except _TimeUp:
+    except TimeUp:
         return outcome(RAISED, f"Stopped after {seconds:g} s: the check needs far less. Does it loop forever?")
     except AnswerError as raised:
         if isinstance(raised.error, NotImplementedError) and not raised.error.args:  # as nbgrader's stub raises it
@@ -232,6 +274,21 @@ def judge(exercise: Exercise, answer: Any, seconds: float = SECONDS) -> Outcome:
     return outcome(PASSED, "")
 
 
+def _check_fresh(exercise: Exercise, answer: Callable[..., Any]) -> None:
+    for draw in exercise.fresh_arguments:
+        for seed in range(3):
+            arguments = draw(generator(seed))
+            wanted = _simplest(exercise.right_answers[0](*_copied(arguments)))
+            expect(answer(*arguments), wanted, case="With other numbers than in your notebook", tolerance=1e-3)
+
+
+def _simplest(value: Any) -> Any:
+    """Numbers instead of tensors of one number: that is how a check asks for them."""
+    if isinstance(value, list | tuple):
+        return tuple(map(_simplest, value))
+    return _plain(value)
+
+
 def guarded(answer: Callable[..., Any]) -> Callable[..., Any]:
     """`answer`, working on copies of its arguments; what it raises is wrapped into an `AnswerError`."""
 
@@ -239,7 +296,7 @@ def guarded(answer: Callable[..., Any]) -> Callable[..., Any]:
         arguments = ", ".join([*map(describe, args), *(f"{k}={describe(v)}" for k, v in kwargs.items())])
         try:
             result = answer(*_copied(args), **_copied(kwargs))
-        except (_TimeUp, KeyboardInterrupt, AnswerError):
+        except (TimeUp, KeyboardInterrupt, AnswerError):
             raise
         except BaseException as error:  # SystemExit, too: an answer must not end the learner's session
             raise AnswerError(error, arguments) from error
@@ -274,7 +331,7 @@ def _time_limit(seconds: float) -> Iterator[None]:
         return
 
     def stop(number: int, frame: FrameType | None) -> None:
-        raise _TimeUp
+        raise TimeUp
 
     before = signal.signal(signal.SIGALRM, stop)
     signal.setitimer(signal.ITIMER_REAL, seconds, 0.2)  # again and again: a bare `except:` may swallow one

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..faces.faceset import FaceSet
-from .core import compact, exercise, expect, right_answer, wrong_answer
+from .core import compact, exercise, expect, fresh_arguments, right_answer, wrong_answer
 
 # ------------------------------------------------------------------------------------------------------------- chance
 
@@ -41,6 +41,11 @@ def _(answer: Callable[[int], float]) -> None:
                 "Guessing the right one of `ways` does not leave one of them out: it is one in `ways`.": 1 / (ways - 1),
             },
         )
+
+
+@fresh_arguments("start.chance")
+def _(draw):
+    return (int(torch.randint(3, 1000, (), generator=draw)),)
 
 
 @right_answer("start.chance")
@@ -128,6 +133,11 @@ def _(answer: Callable[[Tensor], Tensor]) -> None:
             / x.std(dim=(1, 2), keepdim=True, unbiased=False)
         },
     )
+
+
+@fresh_arguments("start.standardise")
+def _(draw):
+    return (torch.randint(256, (3, 4, 5), generator=draw, dtype=torch.uint8),)
 
 
 @right_answer("start.standardise")
@@ -229,6 +239,14 @@ def _(answer: Callable[[FaceSet], int]) -> None:
             ),
         },
     )
+
+
+@fresh_arguments("start.frontal")
+def _(draw):
+    count = int(torch.randint(30, 60, (), generator=draw))
+    yaw, occluder = 40 * torch.rand(count, generator=draw) - 20, torch.randint(2, (count,), generator=draw)
+    images = torch.zeros(count, 1, 2, 2, dtype=torch.uint8)
+    return (FaceSet(images, torch.arange(count), {"yaw": yaw, "occluder": occluder}, {"occluder": ("none", "mask")}),)
 
 
 @right_answer("start.frontal")

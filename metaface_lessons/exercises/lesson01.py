@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..faces.faceset import FaceSet
-from .core import Wrong, compact, exercise, expect, right_answer, wrong_answer
+from .core import Wrong, compact, exercise, expect, fresh_arguments, generator, right_answer, wrong_answer
 
 # ------------------------------------------------------------------------------------------------------------ relabel
 
@@ -62,6 +62,12 @@ def _(answer: Callable[[Tensor, Tensor], Tensor]) -> None:
             ),
         },
     )
+
+
+@fresh_arguments("episodes.relabel")
+def _(draw):
+    people = torch.randperm(100, generator=draw)[:5]
+    return people[torch.randint(5, (12,), generator=draw)], people
 
 
 @right_answer("episodes.relabel")
@@ -151,7 +157,7 @@ def _(answer: Callable[[Tensor], tuple[float, float]]) -> None:
             "The mean comes first, then the number behind ±.": (right, mean),
         },
     )
-    accuracies = torch.rand(50, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    accuracies = torch.rand(50, dtype=torch.float64, generator=generator(0))
     expect(
         answer(accuracies),
         (float(accuracies.mean()), 1.96 * float(accuracies.std()) / math.sqrt(50)),
@@ -293,6 +299,13 @@ def _(answer: Callable[[Tensor, Tensor, Tensor, int], Tensor]) -> None:
     )
 
 
+@fresh_arguments("baselines.nearest_mean")
+def _(draw):
+    labels = torch.cat([torch.arange(4), torch.randint(4, (8,), generator=draw)])
+    labels = labels[torch.randperm(12, generator=draw)]
+    return torch.randn(12, 3, generator=draw), labels, torch.randn(20, 3, generator=draw), 4
+
+
 @right_answer("baselines.nearest_mean")
 def _(support, labels, query, ways):
     means = torch.stack([support[labels == n].mean(dim=0) for n in range(ways)])
@@ -369,6 +382,7 @@ def _(support, labels, query, ways):
 )
 def _(answer: Callable[[Tensor, float, int], tuple[Tensor, Tensor]]) -> None:
     identity = torch.arange(3, 23).repeat(6)[: 20 * 6 - 15]  # some people have fewer images than others
+    identity = identity[torch.randperm(len(identity), generator=generator(0))]
     case = f"With {len(identity)} images of 20 people, fraction = 0.3 and seed = 0"
     train, test = _masks(answer(identity, 0.3, 0), identity, case)
     shared = set(identity[train].tolist()) & set(identity[test].tolist())
@@ -545,6 +559,11 @@ def _(answer: Callable[[FaceSet, FaceSet], Tensor]) -> None:
         torch.zeros(0, dtype=torch.int64),
         case="With sets that share nobody",
     )
+
+
+@fresh_arguments("faces.shared_people")
+def _(draw):
+    return tuple(_set(torch.randint(40, (20,), generator=draw).tolist()) for _ in range(2))
 
 
 @right_answer("faces.shared_people")

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .core import Wrong, compact, exercise, expect, right_answer, wrong_answer
+from .core import Wrong, compact, exercise, expect, generator, right_answer, wrong_answer
 
 Pair = tuple[Tensor, Tensor]
 
 
 def _normal(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+    return torch.randn(shape, generator=generator(seed))
 
 
 def _gradient(result: Tensor, of: Tensor) -> Tensor:

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .core import Wrong, exercise, expect, right_answer, wrong_answer
+from ..given import Bowl, cubic, quartic, waves
+from .core import Wrong, exercise, expect, fresh_arguments, right_answer, wrong_answer
 
 Loss = Callable[[Tensor], Tensor]  # weights [D] → a number
 
@@ -17,13 +18,19 @@ A, C, START = (torch.tensor(v, dtype=torch.float64) for v in ([1.0, 4.0], [0.0, 
 BOWL = "With L(θ) = ½·1·θ₀² + ½·4·(θ₁ − 1)², θ = [1, 2] and α = 0.1"
 
 
-def _bowl(theta: Tensor) -> Tensor:
-    return (A * (theta - C).square()).sum() / 2
+_bowl = Bowl(A, C)
 
 
-def _quartic(theta: Tensor) -> Tensor:
-    """Its gradient is θ³, its Hessian diag(3θ²): not the same everywhere."""
-    return theta.pow(4).sum() / 4
+def _fresh_bowl(draw: torch.Generator, size: int = 3) -> Bowl:
+    return Bowl(*torch.rand(2, size, generator=draw, dtype=torch.float64).add(0.5))
+
+
+def _fresh_start(draw: torch.Generator, size: int = 3) -> Tensor:
+    return torch.rand(size, generator=draw, dtype=torch.float64).requires_grad_()
+
+
+def _fresh_rate(draw: torch.Generator) -> float:
+    return 0.02 + 0.1 * float(torch.rand((), generator=draw))
 
 
 def _start() -> Tensor:
@@ -91,7 +98,7 @@ def _(answer: Callable[[Loss, Tensor, float], Tensor]) -> None:
         },
     )
     theta = _start()
-    result = answer(_quartic, theta, 0.1)
+    result = answer(quartic, theta, 0.1)
     expect(result, START - 0.1 * START**3, case="With L(θ) = ¼Σθ⁴, θ = [1, 2] and α = 0.1")
     expect(
         _jacobian(result, theta),
@@ -103,6 +110,11 @@ def _(answer: Callable[[Loss, Tensor, float], Tensor]) -> None:
             "The graph leads through the gradient alone. θ itself was detached.": -0.3 * START**2,
         },
     )
+
+
+@fresh_arguments("maml.inner_step")
+def _(draw: torch.Generator) -> tuple[Loss, Tensor, float]:
+    return _fresh_bowl(draw), _fresh_start(draw), _fresh_rate(draw)
 
 
 @right_answer("maml.inner_step")
@@ -236,7 +248,7 @@ def _(answer: Callable[[Loss, Tensor, float, int], Any]) -> None:
     )
     expect(answer(_bowl, _start(), 0.1, 0), START, case="With no step at all φ_0 = θ, so")
     theta = _start()
-    result = answer(_quartic, theta, 0.1, 2)
+    result = answer(quartic, theta, 0.1, 2)
     first, second = 1 - 0.3 * START**2, 1 - 0.3 * (START - 0.1 * START**3) ** 2
     expect(
         _jacobian(result, theta),
@@ -249,6 +261,11 @@ def _(answer: Callable[[Loss, Tensor, float, int], Any]) -> None:
             "Only the Hessian of the last step is in it. Keep the graph in every step, the first one too.": second,
         },
     )
+
+
+@fresh_arguments("maml.adapt")
+def _(draw: torch.Generator) -> tuple[Loss, Tensor, float, int]:
+    return _fresh_bowl(draw), _fresh_start(draw), _fresh_rate(draw), 4
 
 
 @right_answer("maml.adapt")
@@ -387,8 +404,7 @@ def _(loss: Loss, theta: Tensor, rate: float, steps: int) -> list[Tensor]:
 def _(answer: Callable[[Loss, Loss, Tensor, float, int], Tensor]) -> None:
     aim = torch.tensor([3.0, 0.0], dtype=torch.float64)
 
-    def query(theta: Tensor) -> Tensor:
-        return (theta - aim).square().sum() / 2
+    query = Bowl(torch.ones(2, dtype=torch.float64), aim)
 
     def phi(steps: int) -> Tensor:
         return C + (1 - 0.1 * A) ** steps * (START - C)
@@ -416,6 +432,11 @@ def _(answer: Callable[[Loss, Loss, Tensor, float, int], Tensor]) -> None:
                 " alone.": 0.9**steps * (START - aim),
             },
         )
+
+
+@fresh_arguments("maml.first_order")
+def _(draw: torch.Generator) -> tuple[Loss, Loss, Tensor, float, int]:
+    return _fresh_bowl(draw), _fresh_bowl(draw), _fresh_start(draw), _fresh_rate(draw), 2
 
 
 @right_answer("maml.first_order")
@@ -541,17 +562,14 @@ def _(support_loss: Loss, query_loss: Loss, theta: Tensor, rate: float, steps: i
     ),
 )
 def _(answer: Callable[[Loss, Tensor, float], Tensor]) -> None:
-    def f(theta: Tensor) -> Tensor:
-        return theta[0] ** 2 * theta[1] + theta[1] ** 3
-
     def difference(*at: tuple[float, float]) -> Tensor:
         """(f(a) − f(b)) / 0.2 for each two points a, b."""
-        values = [f(torch.tensor(point, dtype=torch.float64)) for point in at]
+        values = [cubic(torch.tensor(point, dtype=torch.float64)) for point in at]
         return torch.stack([(a - b) / 0.2 for a, b in zip(values[::2], values[1::2], strict=True)])
 
     wanted = torch.tensor([4.0, 13.01], dtype=torch.float64)
     together = difference((1.1, 2.1), (0.9, 1.9))
-    result = answer(f, START.clone(), 0.1)
+    result = answer(cubic, START.clone(), 0.1)
     expect(
         result,
         wanted,
@@ -582,11 +600,16 @@ def _(answer: Callable[[Loss, Tensor, float], Tensor]) -> None:
         )
     point = torch.linspace(-1, 1, 5, dtype=torch.float64)
     expect(
-        answer(lambda x: x.sin().prod() + x.exp().sum(), point, 1e-5),
-        torch.func.grad(lambda x: x.sin().prod() + x.exp().sum())(point),
+        answer(waves, point, 1e-5),
+        torch.func.grad(waves)(point),
         case="With 5 coordinates and h = 10⁻⁵, against the exact gradient",
         tolerance=1e-8,
     )
+
+
+@fresh_arguments("maml.finite_difference")
+def _(draw: torch.Generator) -> tuple[Loss, Tensor, float]:
+    return waves, _fresh_start(draw).detach(), 0.1
 
 
 @right_answer("maml.finite_difference")
@@ -728,6 +751,12 @@ def _(answer: Callable[[Tensor, Tensor, float, float, int], Tensor]) -> None:
         )
 
 
+@fresh_arguments("maml.meta_gradient")
+def _(draw: torch.Generator) -> tuple[Tensor, Tensor, float, float, int]:
+    bowl = _fresh_bowl(draw)
+    return bowl.a, bowl.c, float(torch.randn((), generator=draw)), _fresh_rate(draw), 3
+
+
 @right_answer("maml.meta_gradient")
 def _(a: Tensor, c: Tensor, theta: float, rate: float, steps: int) -> Tensor:
     r = (1 - rate * a) ** steps
@@ -853,6 +882,12 @@ def _(answer: Callable[[Tensor, Tensor, float, int], Tensor]) -> None:
             mean_of(c, a * _contraction(a, 0.2, steps) ** 2),
             case=f"With 3 tasks, a = {a.tolist()}, c = {c.tolist()}, α = 0.2, k = {steps}",
         )
+
+
+@fresh_arguments("maml.fixed_point")
+def _(draw: torch.Generator) -> tuple[Tensor, Tensor, float, int]:
+    bowl = _fresh_bowl(draw)
+    return bowl.a, bowl.c, _fresh_rate(draw), 3
 
 
 @right_answer("maml.fixed_point")

@@ -8,13 +8,14 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from .core import AnswerError, Wrong, exercise, expect, right_answer, wrong_answer
+from ..given import EndsAt, HalfWay, QuarticGradient, Towards
+from .core import AnswerError, Wrong, exercise, expect, fresh_arguments, generator, right_answer, wrong_answer
 
 Map = Callable[[Tensor], Tensor]  # weights `[D]` → `[D]`: a gradient, or what an inner loop makes of them
 
 
 def _normal(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+    return torch.randn(shape, generator=generator(seed))
 
 
 def _keeps_theta(call: Map, theta: Tensor) -> Tensor:
@@ -39,16 +40,6 @@ def _keeps_theta(call: Map, theta: Tensor) -> Tensor:
 # ---------------------------------------------------------------------------------------------------------- inner loop
 
 
-def _towards(centre: Sequence[float]) -> Map:
-    """The gradient of ½‖φ − c‖²."""
-    return lambda phi: phi.detach() - torch.tensor(centre)
-
-
-def _quartic(centre: Tensor) -> Map:
-    """The gradient of Σ (φ − c)⁴."""
-    return lambda phi: 4 * (phi.detach() - centre) ** 3
-
-
 def _descend(theta: Tensor, gradients: Sequence[Map], rate: float) -> Tensor:
     for gradient in gradients:
         theta = theta - rate * gradient(theta)
@@ -69,7 +60,8 @@ def _descend(theta: Tensor, gradients: Sequence[Map], rate: float) -> Tensor:
     ),
 )
 def _(answer: Callable[[Tensor, list[Map], float], Tensor]) -> None:
-    theta, gradients = torch.tensor([1.0, 2.0]), [_towards([0.0, 0.0]), _towards([4.0, 2.0])]
+    theta = torch.tensor([1.0, 2.0])
+    gradients: list[Map] = [Towards(torch.tensor(c)) for c in ([0.0, 0.0], [4.0, 2.0])]
     first, second = (gradient(theta) for gradient in gradients)
     wanted = _descend(theta, gradients, 0.5)
     expect(
@@ -93,7 +85,8 @@ def _(answer: Callable[[Tensor, list[Map], float], Tensor]) -> None:
             "That is the sum of the gradients along the way. Return the weights at its end.": (theta - wanted) / 0.5,
         },
     )
-    theta, gradients = _normal(3), [_quartic(centre) for centre in _normal(4, 3, seed=1)]
+    theta = _normal(3)
+    gradients = [QuarticGradient(centre) for centre in _normal(4, 3, seed=1)]
     wanted = _descend(theta, gradients, 0.01)
     case = "With four random minibatches of losses that are no parabolas, and a rate of 0.01"
     expect(
@@ -223,11 +216,6 @@ def _(theta: Tensor, gradients: list[Map], rate: float) -> None:
 # -------------------------------------------------------------------------------------------------------------- update
 
 
-def _half_way(goal: Tensor) -> Map:
-    """An inner loop that ends half way between its start and `goal`."""
-    return lambda start: (start.detach() + goal) / 2
-
-
 @exercise(
     "reptile.update",
     lesson="04",
@@ -244,7 +232,7 @@ def _half_way(goal: Tensor) -> Map:
 def _(answer: Callable[[Tensor, list[Map], float], Tensor]) -> None:
     theta, phi = torch.tensor([1.0, 2.0]), torch.tensor([3.0, 0.0])
     expect(
-        answer(theta, [lambda start: phi.clone()], 0.25),
+        answer(theta, [EndsAt(phi)], 0.25),
         theta + 0.25 * (phi - theta),
         case="From θ = [1, 2], with one task, whose inner loop ends at [3, 0], and ε = 0.25",
         slips={
@@ -260,7 +248,7 @@ def _(answer: Callable[[Tensor, list[Map], float], Tensor]) -> None:
         },
     )
     goals = (torch.tensor([5.0, 0.0]), torch.tensor([-1.0, 6.0]))
-    loops = [_half_way(goal) for goal in goals]
+    loops: list[Map] = [HalfWay(goal) for goal in goals]
     one, two = (loop(theta) for loop in loops)
     serial = theta + 0.25 * (one - theta)
     expect(
@@ -287,7 +275,7 @@ def _(answer: Callable[[Tensor, list[Map], float], Tensor]) -> None:
         },
     )
     theta, random_goals = _normal(4), _normal(3, 4, seed=1)
-    loops = [_half_way(goal) for goal in random_goals]
+    loops = [HalfWay(goal) for goal in random_goals]
     wanted = theta + 0.1 * (random_goals.mean(0) - theta) / 2
     expect(answer(theta, loops, 0.1), wanted, case="With three tasks in four dimensions, and ε = 0.1", tolerance=1e-5)
     expect(_keeps_theta(lambda slow: answer(slow, loops, 0.1), theta), wanted, case="With a θ that needs a gradient")
@@ -553,6 +541,12 @@ def _(answer: Callable[[Tensor, Tensor, float, int], Tensor | float]) -> None:
             float(_weighted(1 - (1 - 0.2 * a) ** k, c)),
             case=f"With curvatures [0.5, 2, 3], minima [−1, 4, 2], α = 0.2 and k = {k}",
         )
+
+
+@fresh_arguments("reptile.fixed_point")
+def _(draw: torch.Generator) -> tuple[Tensor, Tensor, float, int]:
+    a, c = torch.rand(2, 4, generator=draw).add(0.5)
+    return a, c, 0.2 + 0.2 * float(torch.rand((), generator=draw)), 3
 
 
 @right_answer("reptile.fixed_point")

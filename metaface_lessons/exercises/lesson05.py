@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import copy
-import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import grad, hessian, vmap
 from torch.nn import functional as F
 
-from .core import AnswerError, Wrong, describe, exercise, expect, right_answer, wrong_answer
+from ..given import Task, Weights, normed_loss, plain_loss, task_loss
+from .core import AnswerError, Wrong, describe, exercise, expect, generator, right_answer, wrong_answer
 
 EXACT = 1e-9  # for float64: nothing less tells a right meta-gradient from one that is nearly right
 
 
 def _normal(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return torch.randn(shape, generator=generator(seed), dtype=torch.float64)
 
 
 # -------------------------------------------------------------------------------------------------------- protonet loss
@@ -436,7 +436,7 @@ Drawn = tuple[Tensor, Tensor, Tensor, Tensor]
 def _(answer: Callable[[Tensor, int, int, int, int], Drawn]) -> None:
     counts = {4: 5, 11: 6, 12: 2, 20: 5, 31: 7, 33: 5}  # person → images; 12 has too few
     identity = torch.cat([torch.full((n,), person) for person, n in counts.items()])
-    identity = identity[torch.randperm(len(identity), generator=torch.Generator().manual_seed(0))]
+    identity = identity[torch.randperm(len(identity), generator=generator(0))]
     drawn = [_drawn(answer, identity, 3, 2, 3, seed) for seed in range(40)]
     _drawn(answer, identity, 5, 1, 4, 0)
     _drawn(answer, torch.arange(24) // 4, 6, 2, 2, 1)
@@ -648,34 +648,22 @@ TaskLoss = Callable[[Tensor, Any], Tensor]  # weights [D], data → a number
 MetaGradient = Callable[[TaskLoss, Tensor, Any, Any, float, int], Tensor]
 
 
-class _Bowl(NamedTuple):
-    """½(w − c)ᵀA(w − c) + ¼Σ(w − c)⁴: smooth, and its Hessian differs from place to place."""
-
-    A: Tensor
-    c: Tensor
-
-
-def _bowl_loss(w: Tensor, bowl: _Bowl) -> Tensor:
-    d = w - bowl.c
-    return d @ bowl.A @ d / 2 + d.pow(4).sum() / 4
-
-
-def _bowls(size: int, seed: int) -> tuple[_Bowl, _Bowl]:
+def _bowls(size: int, seed: int) -> tuple[Task, Task]:
     M = _normal(2, size, size, seed=seed)
     A = M @ M.mT / size + torch.eye(size, dtype=torch.float64)
     c = _normal(2, size, seed=seed + 1)
-    return _Bowl(A[0], c[0]), _Bowl(A[1], c[1])
+    return Task(A[0], c[0]), Task(A[1], c[1])
 
 
 def _by_hand(
-    theta: Tensor, support: _Bowl, query: _Bowl, rate: float, steps: int, backwards: bool = False, kept: int = 99
+    theta: Tensor, support: Task, query: Task, rate: float, steps: int, backwards: bool = False, kept: int = 99
 ) -> Tensor:
     """(I − αH₀)(I − αH₁) … ∇L(φ_k; Q); with the last `kept` factors alone; or in the wrong order, `backwards`."""
     phi, factors = theta.detach(), []
     for _ in range(steps):
-        factors.append(torch.eye(len(theta)).to(theta) - rate * hessian(_bowl_loss)(phi, support))
-        phi = phi - rate * grad(_bowl_loss)(phi, support)
-    result = grad(_bowl_loss)(phi, query)
+        factors.append(torch.eye(len(theta)).to(theta) - rate * hessian(task_loss)(phi, support))
+        phi = phi - rate * grad(task_loss)(phi, support)
+    result = grad(task_loss)(phi, query)
     factors = factors[max(0, steps - kept) :]
     for factor in factors if backwards else factors[::-1]:
         result = factor @ result
@@ -704,7 +692,7 @@ def _(answer: MetaGradient) -> None:
         start = _normal(size, seed=seed + 2)
         theta = start.clone().requires_grad_()
         try:
-            result = answer(_bowl_loss, theta, support, query, rate, steps)
+            result = answer(task_loss, theta, support, query, rate, steps)
         except AnswerError as raised:
             if "appears to not have been used in the graph" not in str(raised):
                 raise
@@ -715,7 +703,7 @@ def _(answer: MetaGradient) -> None:
         wanted = _by_hand(start, support, query, rate, steps)
         slips = {
             "The sign of the inner step: it goes up the support loss.": _by_hand(start, support, query, -rate, steps),
-            "That is the gradient of the query loss at θ, as if no inner step had been taken.": grad(_bowl_loss)(
+            "That is the gradient of the query loss at θ, as if no inner step had been taken.": grad(task_loss)(
                 start, query
             ),
             "That is the meta-gradient of the *support* loss: the query set is not used.": _by_hand(
@@ -1212,29 +1200,10 @@ def _(network: nn.Module, optimiser: torch.optim.Optimizer, x: Tensor, y: Tensor
 
 # ----------------------------------------------------------------------------------------------------- batched gradient
 
-Weights = dict[str, Tensor]
 BatchedLoss = Callable[[Weights, Tensor, Tensor], Tensor]
 BatchedGradient = Callable[[BatchedLoss, Weights, Tensor, Tensor], Weights]
 
 
-def _normed_loss(w: Weights, x: Tensor, y: Tensor) -> Tensor:
-    """A task's loss after one inner step, through batch norm with affine weights; the first half is the support set."""
-
-    def loss(w: Weights, x: Tensor, y: Tensor) -> Tensor:
-        hidden = F.conv2d(x, w["filters"])
-        hidden = F.batch_norm(hidden, None, None, w["scale"], w["shift"], training=True)
-        return F.cross_entropy(F.softplus(hidden).mean((2, 3)) @ w["head"].T, y)
-
-    half = len(x) // 2
-    gradients = grad(loss)(w, x[:half], y[:half])
-    return loss({name: w[name] - 0.5 * gradients[name] for name in w}, x[half:], y[half:])
-
-
-def _plain_loss(w: Weights, x: Tensor, y: Tensor) -> Tensor:
-    return (x @ w["head"] - y).pow(4).mean()
-
-
-@functools.cache
 def _normed_case(tasks: int) -> tuple[Weights, Tensor, Tensor]:
     w = {
         "filters": _normal(3, 1, 3, 3, seed=50) / 3,
@@ -1271,10 +1240,10 @@ def _times(w: Weights, factor: float) -> Weights:
 def _(answer: BatchedGradient) -> None:
     head = {"head": _normal(3, seed=53)}
     x, y = _normal(4, 6, 3, seed=54), _normal(4, 6, seed=55)
-    _batched(answer, _plain_loss, head, x, y, "With a loss without batch norm, 4 tasks")
+    _batched(answer, plain_loss, head, x, y, "With a loss without batch norm, 4 tasks")
     for tasks in (3, 2):
         w, x, y = _normed_case(tasks)
-        _batched(answer, _normed_loss, w, x, y, f"With an inner step through batch norm, {tasks} tasks")
+        _batched(answer, normed_loss, w, x, y, f"With an inner step through batch norm, {tasks} tasks")
 
 
 def _batched(answer: BatchedGradient, loss: BatchedLoss, w: Weights, x: Tensor, y: Tensor, case: str) -> None:
@@ -1286,7 +1255,7 @@ def _batched(answer: BatchedGradient, loss: BatchedLoss, w: Weights, x: Tensor, 
         "All tasks were thrown into one: they share an inner step and the statistics of batch norm. Each task has its"
         " own.": grad(loss)(w, x.flatten(0, 1), y.flatten(0, 1)),
     }
-    if loss is _normed_loss:
+    if loss is normed_loss:
         slips |= {
             "That is the silent error of this section: `grad` of a `vmap` through `F.batch_norm`. Differentiate inside,"
             " and batch outside. (The sum in place of the mean, or `backward()` in place of `grad`, is the"

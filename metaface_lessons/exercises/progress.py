@@ -1,8 +1,11 @@
 """What a learner has tried and passed: one JSON file in their own folder, no account.
 
     {"format": 1, "exercises": {"protonet.prototypes": {"best": "passed", "last": "wrong", "tries": 3, "hints": 1,
-                                                        "points": 2, "first": "2026-11-23T…", "latest": "…"}}}
+                                                        "points": 2, "first": "2026-11-23T…", "latest": "…",
+                                                        "tried": "…", "solution": "…"}}}
 
+`points` are those of one's own: an exercise that is first passed after its solution was seen has none. `tried` is the
+time of the last try, `solution` when the solution was first seen, `latest` when anything was recorded.
 Every change reads the file, changes one entry and replaces the file in one step, under a lock: several notebooks may
 write at once, and a crash leaves the file before or after the change. Fields that this version does not know are kept.
 A file that cannot be read is set aside under another name, never overwritten.
@@ -32,21 +35,26 @@ def progress_file() -> Path:
 
 
 def record_outcome(exercise: Exercise, outcome: Outcome) -> list[str]:
-    """Record a try. Returns the sentence to show if it could not be recorded, else nothing.
+    """Record a try. Returns what to tell besides: that its points do not count, or that it could not be recorded.
 
     An untouched stub is no try, and a broken check says nothing about the answer: neither is recorded.
     """
     if outcome.kind in (NOT_ATTEMPTED, BROKEN):
         return []
+    told: list[str] = []
 
     def change(entry: dict[str, Any]) -> None:
         entry["tries"] = entry.get("tries", 0) + 1
         entry["last"] = outcome.kind
         if outcome.passed or entry.get("best") != PASSED:
             entry["best"] = outcome.kind
-        entry["points"] = exercise.points if entry["best"] == PASSED else 0
+        entry["tried"] = _now()
+        if "solution" not in entry:
+            entry["points"] = exercise.points if entry["best"] == PASSED else 0
+        elif outcome.passed and not entry.get("points"):
+            told.append("You saw its solution before, so the points do not count.")
 
-    return _record(exercise.name, change)
+    return [*_record(exercise.name, change), *told]
 
 
 def record_hint(exercise: Exercise, step: int) -> list[str]:
@@ -58,7 +66,12 @@ def record_hint(exercise: Exercise, step: int) -> list[str]:
     return _record(exercise.name, change)
 
 
-def _record(name: str, change: Callable[[dict[str, Any]], None]) -> list[str]:
+def record_solution(exercise: Exercise) -> list[str]:
+    """Record that the solution was seen. Returns the sentence to show if it could not be recorded."""
+    return _record(exercise.name, lambda entry: entry.setdefault("solution", _now()))
+
+
+def _record(name: str, change: Callable[[dict[str, Any]], object]) -> list[str]:
     try:
         with _locked():
             data = _read()
@@ -137,46 +150,65 @@ def _now() -> str:
 def progress_rows(lesson: str | None = None) -> list[dict[str, Any]]:
     """One row per exercise, in the order of the lessons.
 
-    Keys: lesson, exercise, title, outcome ("passed", "tried" or "open"), points, earned, tries, hints (how many seen),
-    first and latest (UTC, ISO 8601, or None).
+    Keys: lesson, exercise, title, outcome ("passed", "tried", "open", or "solution seen" before it was passed), points,
+    earned, tries, hints (how many seen), first, tried and latest (UTC, ISO 8601, or None; `tried` is the last try).
     """
     chosen = exercises(lesson)
     entries = _read()["exercises"] if os.access(progress_file(), os.R_OK) else {}
     rows = []
     for exercise in chosen:
         entry = entries.get(exercise.name, {})
-        passed, tries = entry.get("best") == PASSED, entry.get("tries", 0)
+        tries = entry.get("tries", 0)
+        passed = entry.get("best") == PASSED
+        seen = "solution" in entry and not (passed and entry.get("points"))
         rows.append(
             {
                 "lesson": exercise.lesson,
                 "exercise": exercise.name,
                 "title": exercise.title,
-                "outcome": "passed" if passed else "tried" if tries else "open",
+                "outcome": "solution seen" if seen else "passed" if passed else "tried" if tries else "open",
                 "points": exercise.points,
-                "earned": exercise.points if passed else 0,
+                "earned": exercise.points if passed and not seen else 0,
                 "tries": tries,
                 "hints": entry.get("hints", 0),
                 "first": entry.get("first"),
+                "tried": entry.get("tried", entry.get("latest") if tries else None),
                 "latest": entry.get("latest"),
             }
         )
     return rows
 
 
-_SIGNS = {"passed": "✓", "tried": "✗", "open": "○"}
+_SIGNS = {"passed": "✓", "tried": "✗", "open": "○", "solution seen": "◐"}
 
 
 def progress_text(rows: Sequence[dict[str, Any]]) -> str:
-    """The rows as a table, with the sums under it."""
+    """The rows as a table: sign, exercise, outcome, points, how long ago the last try was, title; the sums under it."""
     width = max((len(row["exercise"]) for row in rows), default=0)
     lines, lesson = [], None
     for row in rows:
         if row["lesson"] != lesson:
             lesson = row["lesson"]
             lines.append(f"Lesson {lesson}")
+        outcome = row["outcome"]
         points = f"{row['earned']}/{row['points']}"
-        lines.append(f"  {_SIGNS[row['outcome']]} {row['exercise']:{width}}  {points:>5}  {row['title']}")
+        columns = f"{row['exercise']:{width}}  {outcome:13}  {points:>5}  {_ago(row['tried']):>10}"
+        lines.append(f"  {_SIGNS[outcome]} {columns}  {row['title']}")
     earned, points = (sum(row[key] for row in rows) for key in ("earned", "points"))
-    passed = sum(row["outcome"] == "passed" for row in rows)
-    lines.append(f"{passed} of {len(rows)} exercises passed, {earned} of {points} points.")
+    passed, seen = (sum(row["outcome"] == outcome for row in rows) for outcome in ("passed", "solution seen"))
+    told = f" ({seen} more with the solution seen)" if seen else ""
+    lines.append(f"{passed} of {len(rows)} exercises passed{told}, {earned} of {points} points.")
     return "\n".join(lines)
+
+
+def _ago(stamp: str | None) -> str:
+    """How long ago that was, no finer than hours: so a lesson's panel says the same whenever the lesson is run."""
+    try:
+        hours = int((datetime.now(UTC) - datetime.fromisoformat(stamp)).total_seconds() // 3600) if stamp else None
+    except (TypeError, ValueError):  # somebody has edited the file
+        hours = None
+    if hours is None:
+        return ""
+    if hours < 1:
+        return "< 1 h ago"
+    return f"{hours} h ago" if hours < 48 else f"{hours // 24} d ago"

@@ -99,7 +99,7 @@ show(
 # it got, what it wanted, and what the slip may be. It never shows you a page of errors. Try as often as you like.
 #
 # * An exercise that you have not touched is no error: every lesson runs from top to bottom before you have solved anything.
-# * `hint("…")` gives a first hint, `hint("…", 2)` the next.
+# * `hint("…")` gives a first hint, `hint("…", 2)` the next; after the last, `solution("…")` says what looking at the solution costs, and how to.
 # * What you passed is written into `progress.json` in your own folder, `~/metaface`, beside your copy of the lessons. There is no account. Updating
 #   the course never overwrites your work; `metaface reset 00` brings a lesson back as new, after saving yours.
 #
@@ -107,7 +107,7 @@ show(
 # and claims to be right every time:
 
 # %%
-from metaface_lessons.exercises import check, hint, progress
+from metaface_lessons.exercises import check, hint, progress, solution
 
 
 def too_sure(ways):

@@ -44,7 +44,7 @@ from torch.nn import functional as F
 from metaface_lessons.baselines import FixedFeatures, lbp, lda, pixels
 from metaface_lessons.episodes import EpisodeSampler
 from metaface_lessons.evaluation import evaluate
-from metaface_lessons.exercises import check, hint, progress
+from metaface_lessons.exercises import check, hint, progress, solution
 from metaface_lessons.figures import COLOURS, face_grid, show, style
 from metaface_lessons.networks import Conv4
 from metaface_lessons.protonet import ProtoNet

@@ -37,7 +37,7 @@ from torch.nn import functional as F
 
 from metaface_lessons import protonet
 from metaface_lessons.episodes import EpisodeSampler
-from metaface_lessons.exercises import check, hint, progress
+from metaface_lessons.exercises import check, hint, progress, solution
 from metaface_lessons.figures import COLOURS, face_grid, show, style
 from metaface_lessons.protonet import ProtoNet
 from metaface_lessons.snapshots import load_snapshots, snapshot_split

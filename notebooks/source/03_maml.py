@@ -40,7 +40,7 @@ from torch.func import functional_call, hessian
 from torch.nn import functional as F
 
 from metaface_lessons.episodes import EpisodeSampler
-from metaface_lessons.exercises import check, hint, progress
+from metaface_lessons.exercises import check, hint, progress, solution
 from metaface_lessons.figures import COLOURS, show, style
 from metaface_lessons.maml import MAML
 

@@ -43,7 +43,7 @@ from torch.func import grad, jacfwd, vmap
 from torch.nn import functional as F
 
 from metaface_lessons.episodes import EpisodeSampler
-from metaface_lessons.exercises import check, hint, progress
+from metaface_lessons.exercises import check, hint, progress, solution
 from metaface_lessons.figures import COLOURS, show, style
 from metaface_lessons.networks import Classifier, Conv4
 from metaface_lessons.reptile import Reptile

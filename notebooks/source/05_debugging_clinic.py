@@ -45,7 +45,7 @@ from torch.nn import functional as F
 from metaface_lessons.baselines import FixedFeatures
 from metaface_lessons.episodes import Episodes, EpisodeSampler, Examples
 from metaface_lessons.errors import MetaFaceError
-from metaface_lessons.exercises import check, hint, progress
+from metaface_lessons.exercises import check, hint, progress, solution
 from metaface_lessons.figures import COLOURS, face_grid, show, style
 from metaface_lessons.maml import MAML
 from metaface_lessons.networks import Classifier, Conv4

@@ -1,0 +1,190 @@
+"""A class around nbgrader, which keeps workflow, gradebook, feedback and exchange; the marks come from `marks`.
+
+A class lives in a folder of nbgrader's form, with its `nbgrader_config.py` if there is one: source/, release/,
+submitted/STUDENT/LESSON/, autograded/, feedback/, gradebook.db. To it comes `.metaface-seed`, which nobody but the
+instructor may read. What stands in autograded/ is the released notebook with the submitted answers in it: nothing else
+of a submission goes any further.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import stat
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from .. import paths
+from ..errors import MetaFaceError
+from ..exercises import core
+from . import sandbox
+from .marks import Mark, answer_cells, lesson, mark_all
+
+SEED = ".metaface-seed"
+
+
+class Classroom:
+    """The class in a folder. Raises `MetaFaceError` if nbgrader is missing."""
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            from jupyter_core.paths import jupyter_config_path
+            from nbgrader.apps import NbGraderAPI
+            from traitlets.config import Config
+            from traitlets.config.loader import PyFileConfigLoader
+        except ImportError as error:
+            raise MetaFaceError(
+                "A class needs nbgrader, which is not installed. In the course's folder: pip install -e '.[authors]'"
+            ) from error
+        # nbgrader runs `alembic` by name, which is not on the path of an environment that was not activated.
+        os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+        self.folder = folder.resolve()
+        config = Config()
+        for place in (*reversed(jupyter_config_path()), str(self.folder)):
+            if (Path(place) / "nbgrader_config.py").is_file():
+                config.merge(PyFileConfigLoader("nbgrader_config.py", path=place).load_config())
+        config.CourseDirectory.root = str(self.folder)
+        config.ExchangeFactory.collect = "metaface_lessons.grading.collect.CollectOwn"
+        self.api = NbGraderAPI(config=config)
+        self.config = config
+
+    def release(self, number: str) -> tuple[Path, bool]:
+        """Make the assignment of a lesson ("02"). Returns its file, and whether it went to nbgrader's exchange."""
+        import jupytext
+
+        known = lesson(number)
+        source = paths.NOTEBOOKS / "source" / known.notebook.replace(".ipynb", ".py")
+        notebook = jupytext.read(source, fmt="py:percent")
+        points = {cell: core.find(name).points for name, (cell, _) in known.cells.items()}
+        for cell in notebook.cells:
+            about = cell.metadata.get("nbgrader", {})
+            if about.get("grade_id") in points:
+                about |= {"grade": True, "points": points[about["grade_id"]]}
+        notebook.metadata = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.chmod(0o700)
+        self._seed()
+        target = self.folder / "source" / number / known.notebook
+        paths.write_atomically(target, json.dumps(notebook, indent=1).encode())
+        self._ask(self.api.generate_assignment(number), "nbgrader does not make the assignment")
+        exchanged = bool(self.api.coursedir.course_id) and self.api.exchange_is_functional
+        if exchanged:
+            self._ask(self.api.release_assignment(number), "nbgrader does not release the assignment")
+        return self.folder / "release" / number / known.notebook, exchanged
+
+    def collect(self, number: str) -> list[str]:
+        """Fetch the submissions from nbgrader's exchange, as `collect` does it. Returns who has submitted."""
+        if not (self.api.coursedir.course_id and self.api.exchange_is_functional):
+            raise MetaFaceError(
+                "There is no exchange to collect from: set CourseDirectory.course_id and Exchange.root in"
+                f" nbgrader_config.py. Or put each notebook into submitted/STUDENT/{number}/ yourself."
+            )
+        self._ask(self.api.collect(number), "nbgrader does not collect")
+        return self.students(number)
+
+    def students(self, number: str) -> list[str]:
+        """Who has submitted a lesson."""
+        return sorted(folder.parent.name for folder in self.folder.glob(f"submitted/*/{number}") if folder.is_dir())
+
+    def grade(
+        self, number: str, jobs: int = 1, unsafe: bool = False, done: Callable[[int], None] = lambda n: None
+    ) -> dict[str, list[Mark]]:
+        """Mark every submission of a lesson, and write the marks into the gradebook. Returns them by student."""
+        released = self.folder / "release" / number / lesson(number).notebook
+        if not released.exists():
+            raise MetaFaceError(f"Lesson {number} has not been released here: metaface class release {number}")
+        students = self.students(number)
+        if not students:
+            raise MetaFaceError(f"Nobody has submitted lesson {number}: there is no submitted/STUDENT/{number}/.")
+        files = [self.folder / "submitted" / student / number / released.name for student in students]
+        secret = f"{self._seed()}:{number}"
+        found = mark_all(files, number, sandbox.find(unsafe), secret, jobs, done)
+        marks = dict(zip(students, found, strict=True))
+        for student, file in zip(students, files, strict=True):
+            self._write_autograded(released, file, student, number, marks[student])
+            self._write_gradebook(file, student, number, marks[student])
+        return marks
+
+    def feedback(self, number: str) -> list[Path]:
+        """Write the feedback, and hand it to the exchange if there is one. Returns the pages."""
+        for student in self.students(number):
+            self._ask(
+                self.api.generate_feedback(number, student), f"nbgrader does not write the feedback for {student}"
+            )
+        if self.api.coursedir.course_id and self.api.exchange_is_functional:
+            self._ask(self.api.release_feedback(number), "nbgrader does not release the feedback")
+        return sorted(self.folder.glob(f"feedback/*/{number}/*.html"))
+
+    def export(self, file: Path) -> None:
+        """Write all marks as CSV, with nbgrader's columns."""
+        from nbgrader.plugins import CsvExportPlugin
+
+        with self.api.gradebook as gradebook:
+            plugin = CsvExportPlugin(parent=self.api)
+            plugin.to = str(file)
+            plugin.export(gradebook)
+
+    def _seed(self) -> str:
+        """What fresh data are drawn from. Made once. Raises `MetaFaceError` if others may read it."""
+        file = self.folder / SEED
+        if not file.exists():
+            file.touch(0o600, exist_ok=False)
+            file.write_text(secrets.token_hex(32))
+        if stat.S_IMODE(file.stat().st_mode) & 0o077:
+            raise MetaFaceError(f"Others may read {file}. Delete it, and grade again: a new one is made.")
+        return file.read_text()
+
+    def _write_autograded(self, released: Path, file: Path, student: str, number: str, marks: list[Mark]) -> None:
+        """The released notebook with the submitted answers, and under each what the checker says."""
+        notebook = json.loads(released.read_bytes())
+        sources: dict[str, str] = {}
+        with contextlib.suppress(MetaFaceError):
+            sources = answer_cells(file)
+        told = {mark.cell: mark for mark in marks}
+        for cell in notebook["cells"]:
+            cell_id = cell["metadata"].get("nbgrader", {}).get("grade_id")
+            if cell_id in told:
+                mark = told[cell_id]
+                text = f"{mark.exercise}: {mark.points} of {mark.of} points. {mark.text}\n"
+                cell["source"] = sources.get(cell_id, "# There was no such cell in the submission.")
+                cell["outputs"] = [{"output_type": "stream", "name": "stdout", "text": text}]
+        folder = self.folder / "autograded" / student / number
+        shutil.rmtree(folder, ignore_errors=True)
+        paths.write_atomically(folder / released.name, json.dumps(notebook, indent=1).encode())
+        # By these the exchange hands feedback back, to whoever knows the secret. One submission without stops nobody's.
+        for name, otherwise in (("timestamp.txt", ""), ("submission_secret.txt", secrets.token_hex(64))):
+            given = file.parent / name
+            content = given.read_bytes() if given.is_file() and not given.is_symlink() else otherwise.encode()
+            (folder / name).write_bytes(content)
+
+    def _write_gradebook(self, file: Path, student: str, number: str, marks: list[Mark]) -> None:
+        import nbformat
+        from nbgrader.preprocessors import AssignLatePenalties
+
+        notebook = file.stem
+        when: Any = None
+        with contextlib.suppress(ValueError):  # nothing that can be read as a date
+            when = self.api.coursedir.get_existing_timestamp(str(file.parent))
+        with self.api.gradebook as gradebook, warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*not in session")  # nbgrader's own, each time
+            gradebook.update_or_create_student(student)
+            gradebook.update_or_create_submission(number, student, **({"timestamp": when} if when else {}))
+            for mark in marks:
+                grade = gradebook.find_grade(mark.cell, notebook, number, student)
+                grade.auto_score = mark.points
+                grade.needs_manual_grade = grade.manual_score is not None
+                comment = gradebook.find_comment(mark.cell, notebook, number, student)
+                comment.auto_comment = mark.text.replace("<", "‹")
+            gradebook.db.commit()
+        about = {"notebook": notebook, "assignment": number, "student": student, "db_url": self.api.coursedir.db_url}
+        AssignLatePenalties(parent=self.api).preprocess(nbformat.v4.new_notebook(), {"nbgrader": about})
+
+    def _ask(self, answer: dict[str, Any], what: str) -> None:
+        if not answer["success"]:
+            raise MetaFaceError(f"{what}:\n{answer.get('log') or answer.get('error') or ''}".rstrip()[-4000:])

@@ -1,0 +1,276 @@
+"""A JupyterHub as deploy/jupyterhub sets it up, with system users of its own, driven through its REST API.
+
+All that it makes on the machine (users, groups, homes, processes) is gone afterwards, whatever happens.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import grp
+import json
+import os
+import pwd
+import secrets
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+import websocket
+
+DEPLOY = Path(__file__).resolve().parent.parent / "deploy" / "jupyterhub"
+SECONDS = 120.0  # to wait for whatever should happen soon
+TOOLS = ("useradd", "userdel", "groupadd", "groupdel", "chpasswd", "configurable-http-proxy", "node")
+
+
+def missing() -> str:
+    """Why a hub with system users cannot be started here, or an empty text."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        return "needs Linux and root, to make system users"
+    if absent := [tool for tool in TOOLS if shutil.which(tool) is None]:
+        return f"needs {', '.join(absent)} (the proxy: npm install --global configurable-http-proxy)"
+    pytest.importorskip("jupyterhub")
+    if _closed() and subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode:
+        return f"other users cannot run this Python: {_closed()[0]} is closed to them, and mounts are not allowed"
+    return ""
+
+
+@dataclass
+class User:
+    """Someone with a password who has logged in, through their own server only."""
+
+    hub: str
+    name: str
+    home: Path
+    password: str = field(repr=False, default_factory=lambda: secrets.token_hex(16))
+    api: requests.Session = field(default_factory=requests.Session)
+    kernel: str = ""
+
+    def log_in(self) -> None:
+        """By the form, with the password; from then on with a token of their own. Starts their server."""
+        browser, xsrf = log_in_form(self.hub, self.name, self.password)
+        made = browser.post(f"{self.hub}/hub/api/users/{self.name}/tokens", headers={"X-XSRFToken": xsrf}, json={})
+        made.raise_for_status()
+        self.api.headers["Authorization"] = f"token {made.json()['token']}"
+        me = f"{self.hub}/hub/api/users/{self.name}"
+        self.api.post(f"{me}/server").raise_for_status()
+        wait_for(lambda: self.api.get(me).json()["servers"].get("", {}).get("ready"), f"the server of {self.name}")
+
+    def url(self, path: str) -> str:
+        return f"{self.hub}/user/{self.name}/{path}"
+
+    def get(self, path: str, **options: Any) -> Any:
+        reply = self.api.get(self.url(path), **options)
+        reply.raise_for_status()
+        return reply.json()
+
+    def post(self, path: str, **data: Any) -> Any:
+        reply = self.api.post(self.url(path), json=data)
+        reply.raise_for_status()
+        return reply.json()
+
+    def read(self, path: str) -> str:
+        """A text file below their home, through the contents API."""
+        return str(self.get(f"api/contents/{path}", params={"type": "file", "format": "text"})["content"])
+
+    def write(self, path: str, text: str) -> None:
+        model = {"type": "file", "format": "text", "content": text}
+        self.api.put(self.url(f"api/contents/{path}"), json=model).raise_for_status()
+
+    def run(self, command: str) -> tuple[int, str]:
+        """Run a shell command in a kernel of their server. Returns its exit code and what it wrote."""
+        if not self.kernel:
+            self.kernel = self.post("api/kernels", name="python3")["id"]
+        code = (
+            "import json, subprocess\n"
+            f"done = subprocess.run({command!r}, shell=True, cwd={str(self.home)!r}, text=True,"
+            " stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)\n"
+            "print(json.dumps([done.returncode, done.stdout]))"
+        )
+        address = self.url(f"api/kernels/{self.kernel}/channels").replace("http", "ws", 1)
+        authorization = f"Authorization: {self.api.headers['Authorization']!s}"
+        channel = websocket.create_connection(address, header=[authorization], timeout=SECONDS)
+        with contextlib.closing(channel):
+            header = {"msg_id": secrets.token_hex(8), "msg_type": "execute_request", "username": "", "session": "test"}
+            request = {"header": header | {"version": "5.3"}, "parent_header": {}, "metadata": {}, "channel": "shell"}
+            channel.send(json.dumps(request | {"content": {"code": code, "silent": False, "store_history": False}}))
+            said = ""
+            while True:
+                message = json.loads(channel.recv())
+                if message["parent_header"].get("msg_id") != header["msg_id"]:
+                    continue
+                said += message["content"].get("text", "") if message["msg_type"] == "stream" else ""
+                if message["msg_type"] == "error":
+                    raise AssertionError("\n".join(message["content"]["traceback"]))
+                if message["msg_type"] == "status" and message["content"]["execution_state"] == "idle":
+                    code, output = json.loads(said)
+                    return code, output
+
+
+def log_in_form(hub: str, name: str, password: str) -> tuple[requests.Session, str]:
+    """A browser's session after the login form, and its token against forged requests. Raises `HTTPError`."""
+    browser = requests.Session()
+    browser.get(f"{hub}/hub/login").raise_for_status()
+    form = {"username": name, "password": password, "_xsrf": _xsrf(browser)}
+    browser.post(f"{hub}/hub/login", data=form, params={"next": "/hub/home"}).raise_for_status()
+    return browser, _xsrf(browser)
+
+
+def _xsrf(browser: requests.Session) -> str:
+    return next(str(cookie.value) for cookie in browser.cookies if cookie.name == "_xsrf" and "hub" in cookie.path)
+
+
+def wait_for(happened: Any, what: str) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not happened():
+        assert time.monotonic() < deadline, f"{what} did not come within {SECONDS:g} s"
+        time.sleep(0.2)
+
+
+@contextlib.contextmanager
+def running_hub(instructors: Sequence[str], students: Sequence[str]) -> Iterator[dict[str, User]]:
+    """Yields those people, each a system user, by the names given. The hub runs, and none has logged in.
+
+    There is one more system user, "stranger", in no group of the course. On an error the hub's log is printed.
+    """
+    mark = f"mf{secrets.token_hex(3)}"
+    learners, teachers = f"{mark}l", f"{mark}t"
+    folder = Path(tempfile.mkdtemp(prefix="metaface-hub-"))
+    folder.chmod(0o755)
+    port, hub_port, proxy_port = _free_ports(3)
+    hub = f"http://127.0.0.1:{port}"
+    people = {who: User(hub, f"{mark}{who}", folder / "home" / who) for who in (*instructors, *students, "stranger")}
+    log = folder / "hub.log"
+    with contextlib.ExitStack() as undo:
+        undo.callback(shutil.rmtree, folder)
+        for group in (learners, teachers):
+            _call("groupadd", group)
+            undo.callback(_call, "groupdel", group)
+        (folder / "home").mkdir()
+        for who, user in people.items():
+            groups = {"stranger": []}.get(who, [learners, teachers] if who in instructors else [learners])
+            # As a server's administrator might, with homes that others may look into.
+            _call("useradd", "--create-home", "-K", "HOME_MODE=0755", "--home-dir", str(user.home), user.name)
+            undo.callback(_remove, user.name)
+            if groups:
+                _call("usermod", "--append", "--groups", ",".join(groups), user.name)
+            _call("chpasswd", input=f"{user.name}:{user.password}\n")
+        exchange = folder / "exchange"
+        exchange.mkdir()
+        exchange.chmod(0o1777)  # as README.md says
+        config = folder / "config.py"
+        config.write_text(
+            f"load_subconfig({str(DEPLOY / 'jupyterhub_config.py')!r})\n"
+            f"c.JupyterHub.bind_url = {hub!r}\n"
+            f"c.JupyterHub.hub_port = {hub_port}\n"
+            f"c.ConfigurableHTTPProxy.api_url = 'http://127.0.0.1:{proxy_port}'\n"
+            f"c.PAMAuthenticator.allowed_groups = {{{learners!r}}}\n"
+            f"c.Spawner.pre_spawn_hook.__globals__['INSTRUCTORS'] = {teachers!r}\n"
+            f"c.Spawner.environment = {{'NBGRADER_EXCHANGE': {str(exchange)!r}, 'OMP_NUM_THREADS': '1'}}\n"
+        )
+        command = [sys.executable, "-m", "jupyterhub", "-f", str(config)]
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                _in_the_open(command, folder), cwd=folder, stdout=output, stderr=subprocess.STDOUT, env=_environment()
+            )
+        undo.callback(_stop, process)
+        try:
+            wait_for(lambda: _answers(hub) or process.poll() is not None, "the hub")
+            assert process.poll() is None, "the hub has ended"
+            yield people
+        except BaseException:
+            print(log.read_text(errors="replace")[-20_000:])
+            raise
+
+
+def _environment() -> dict[str, str]:
+    """The tests' environment, without what they set for themselves."""
+    return {key: value for key, value in os.environ.items() if not key.startswith(("METAFACE_", "JUPYTER_"))}
+
+
+def _free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+def _answers(hub: str) -> bool:
+    with contextlib.suppress(requests.ConnectionError):
+        return requests.get(f"{hub}/hub/api").ok
+    return False
+
+
+def _call(*command: str, input: str | None = None) -> None:
+    subprocess.run(command, input=input, text=True, check=True, capture_output=True)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """End the hub, which ends its proxy and the users' servers."""
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(timeout=60)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _remove(user: str) -> None:
+    """Remove a user of ours, and whatever of theirs still runs."""
+    number = pwd.getpwnam(user).pw_uid
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            if entry.stat().st_uid == number:
+                os.kill(int(entry.name), signal.SIGKILL)
+    _call("userdel", "--force", user)
+    with contextlib.suppress(KeyError):  # some systems leave the user's own group
+        grp.getgrnam(user)
+        _call("groupdel", user)
+
+
+# ---------------------------------------------------------------------------- a Python that others may run
+# On a server the course lies where everyone may read it. Where tests run, it often lies in root's home, which is
+# closed. There the hub gets a view of the files of its own: the way to it is open, all else of that folder is gone.
+
+
+def _needed() -> list[Path]:
+    """The folders that the hub and its users need."""
+    proxy = Path(shutil.which("configurable-http-proxy") or "/").resolve().parent.parent
+    node = Path(shutil.which("node") or "/").resolve().parent.parent
+    found = {Path(path).resolve() for path in (sys.prefix, sys.base_prefix, DEPLOY.parent.parent)}
+    return sorted(found | {path for path in (proxy, node) if path != Path("/usr")})
+
+
+def _closed() -> list[Path]:
+    """The outermost folders that are closed to other users, and hide from them what they need."""
+    ways = [list(reversed(path.parents))[1:] for path in _needed()]
+    found = (next((folder for folder in way if not folder.stat().st_mode & 0o001), None) for way in ways)
+    return sorted({folder for folder in found if folder})
+
+
+def _in_the_open(command: list[str], folder: Path) -> list[str]:
+    closed = _closed()
+    if not closed:
+        return command
+    inside = [path for path in _needed() if any(path.is_relative_to(one) for one in closed)]
+    held = [folder / f"held{i}" for i in range(len(inside))]
+    steps = []
+    for path, hold in zip(inside, held, strict=True):
+        hold.mkdir()
+        steps.append(shlex.join(["mount", "--bind", str(path), str(hold)]))
+    steps += [shlex.join(["mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", str(one)]) for one in closed]
+    for path, hold in zip(inside, held, strict=True):
+        steps.append(shlex.join(["mkdir", "-p", str(path)]))
+        steps.append(shlex.join(["mount", "--bind", str(hold), str(path)]))
+    return ["unshare", "--mount", "sh", "-euc", "\n".join([*steps, f"exec {shlex.join(command)}"])]

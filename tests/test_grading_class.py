@@ -1,0 +1,61 @@
+"""A class from release to exported marks: one right, one half right, one hostile learner, one with a broken file."""
+
+from __future__ import annotations
+
+import csv
+import json
+import stat
+from pathlib import Path
+
+import pytest
+
+from metaface_lessons import paths
+from metaface_lessons.cli import main
+from metaface_lessons.grading import sandbox
+
+KINDS = [kind for kind in (sandbox.BUBBLEWRAP, sandbox.USER) if sandbox.works(kind)]
+FILE = "00_start_here.ipynb"
+
+
+def run(course: Path, *arguments: str) -> int:
+    return main(["class", *arguments, "--course", str(course)])
+
+
+@pytest.mark.skipif(not KINDS, reason="no sandbox works here: install bubblewrap, or run as root on Linux")
+@pytest.mark.filterwarnings("ignore")  # other people's, at the import of nbgrader
+def test_from_release_to_export(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    course = tmp_path / "class"
+    assert run(course, "release", "00") == 0
+    assert stat.S_IMODE((course / ".metaface-seed").stat().st_mode) == 0o600
+    released = (course / "release" / "00" / FILE).read_text()
+    assert "return 1 / ways" not in released
+    solved = json.loads((paths.NOTEBOOKS / "solutions" / FILE).read_bytes())
+    half = json.loads(released)
+    evil = json.loads(released)
+    for one, other, third in zip(solved["cells"], half["cells"], evil["cells"], strict=True):
+        cell_id = one["metadata"].get("nbgrader", {}).get("grade_id")
+        if cell_id == "start-standardise":
+            other["source"] = one["source"]
+        if cell_id:
+            third["source"] = "import os\nos._exit(0)"
+    books = {"ann": solved, "bob": half, "eve": evil, "fay": None}
+    for student, book in books.items():
+        folder = course / "submitted" / student / "00"
+        folder.mkdir(parents=True)
+        (folder / FILE).write_text("{broken" if book is None else json.dumps(book))
+    assert run(course, "grade", "00", "--jobs", "2") == 0
+    assert run(course, "feedback", "00") == 0
+    assert main(["class", "export", str(tmp_path / "marks.csv"), "--course", str(course)]) == 0
+    with (tmp_path / "marks.csv").open() as file:
+        marks = {row["student_id"]: (float(row["score"]), float(row["max_score"])) for row in csv.DictReader(file)}
+    assert marks == {"ann": (4, 4), "bob": (2, 4), "eve": (0, 4), "fay": (0, 4)}
+    page = (course / "feedback" / "eve" / "00" / FILE.replace("ipynb", "html")).read_text()
+    assert "Your code ended the process" in page
+    assert len(list(course.glob("feedback/*/00/*.html"))) == 4
+
+
+def test_it_says_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(tmp_path, "grade", "00") == 1
+    assert "metaface class release 00" in capsys.readouterr().err
+    assert run(tmp_path, "collect", "00") == 1
+    assert "no exchange" in capsys.readouterr().err
