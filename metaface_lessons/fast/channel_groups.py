@@ -57,8 +57,9 @@ class ChannelGroups:
         norms = [(name, layer.eps) for name, layer in layers if isinstance(layer, TaskNorm)]
         self.blocks = [(name, *norm) for name, norm in zip(convolutions, norms, strict=True)]
         # As many tasks as make an operation worth its call, though their memory is held together.
-        largest = network.get_parameter(f"{convolutions[0]}.weight").shape[0] * (embedding.size // self.stride) ** 2
-        self.at_once = 1000 if torch.cuda.is_available() else max(1, 2**17 // largest)
+        width = network.get_parameter(f"{convolutions[0]}.weight").shape[0]
+        self.largest = width * (embedding.size // self.stride) ** 2  # numbers in the largest map of an image
+        self.at_once = 1000 if torch.cuda.is_available() else max(1, 2**17 // self.largest)
 
     @classmethod
     def of(cls, network: nn.Module, first_order: bool = False) -> ChannelGroups | None:
@@ -75,22 +76,28 @@ class ChannelGroups:
         return cls(network, network.embedding) if known and trained and not slower else None
 
     def prepare(self, x: Tensor) -> list[Patches]:
-        """Images `[T, S, C, H, W]`, cut into the patches that the first convolution sees: `at_once` tasks a part."""
+        """Images `[T, S, C, H, W]`, cut into the patches that the first convolution sees, some tasks in each part.
+
+        On a CPU no map is larger than 32 MB where that can be: larger ones come fresh from the system, page by page.
+        """
         self.embedding.check(x[0])
-        return [self._cut(part) for part in x.split(self.at_once)]
+        tasks = self.at_once if x.is_cuda else min(self.at_once, max(1, 2**23 // (x.shape[1] * self.largest)))
+        return [self._cut(part) for part in x.split(tasks)]
 
     def __call__(self, weights: Weights, prepared: list[Patches]) -> Tensor:
         """Logits `[T, S, ways]`."""
         if len(prepared) == 1:
             return self._logits(weights, prepared[0])
-        parts = {name: w.split(self.at_once) for name, w in weights.items()}
+        tasks = [part.shape[0] for part in prepared]
+        parts = {name: w.split(tasks) for name, w in weights.items()}
         return torch.cat([self._logits({n: w[i] for n, w in parts.items()}, x) for i, x in enumerate(prepared)])
 
     def _cut(self, x: Tensor) -> Patches:
         (tasks, images, channels), first = x.shape[:3], number_of_first()
         x = F.pad(standardise(x.flatten(0, 1)).to(next(self.adapted.parameters()).dtype), (1, 1, 1, 1))
         height, width = ((side - 3) // self.stride + 1 for side in x.shape[2:])
-        patches = x.new_ones(tasks, 9 * channels + 1, images, height, width)
+        patches = x.new_empty(tasks, 9 * channels + 1, images, height, width)
+        patches[:, -1] = 1
         step = (x.stride(2), x.stride(3))  # from one pixel to the next, down and across
         windows = x.as_strided(
             (len(x), channels, 3, 3, height, width), (*x.stride()[:2], *step, *(self.stride * s for s in step))
@@ -135,7 +142,8 @@ class ChannelGroups:
             w = torch.cat([w * scale, beta[:, None] - mean.mT @ w * scale], dim=1)
         else:
             w = F.pad(w, (0, 0, 0, 1))
-        x = product(patches, w).view(images, height, width, -1)  # [S, H, W, T·F]
-        if self.pool != "stride":
-            x = max_pool(x)
+        x = product(patches, w)  # [S·H·W, T·F]
+        if self.pool == "stride":
+            return x.relu_().view(images, height, width, -1)
+        x = max_pool(x.view(images, height, width, -1))
         return x.relu() if fold else normalise(x, gamma.flatten(), beta.flatten(), eps, first)

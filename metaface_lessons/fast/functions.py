@@ -84,10 +84,10 @@ class _Product(Function):
     @staticmethod
     def forward(ctx: Any, patches: Tensor, w: Tensor) -> Tensor:
         ctx.save_for_backward(patches)
-        y = w.new_empty(patches.shape[2], *w.shape[::2])  # [M, T, F]
-        for p, filters, out in zip(patches, w, y.unbind(1), strict=True):
+        y = w.new_empty(patches.shape[2], len(w) * w.shape[2])
+        for p, filters, out in zip(patches, w, y.chunk(len(w), dim=1), strict=True):
             torch.mm(p.T, filters, out=out)
-        return y.flatten(1)
+        return y
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[None, Tensor]:
@@ -101,7 +101,7 @@ class _ProductBackward(Function):
     def forward(ctx: Any, patches: Tensor, g: Tensor) -> Tensor:
         ctx.save_for_backward(patches)
         dw = g.new_empty(*patches.shape[:2], g.shape[1] // len(patches))
-        for p, gradient, out in zip(patches, g.view(len(g), len(patches), -1).unbind(1), dw, strict=True):
+        for p, gradient, out in zip(patches, g.chunk(len(patches), dim=1), dw, strict=True):
             torch.mm(p, gradient, out=out)
         return dw
 
