@@ -134,7 +134,11 @@ class InnerLoop(MetaLearner):
         return vmap(self.loss)(outputs, targets)
 
     def query_outputs(self, weights: Weights, support: Tensor, query: Tensor) -> Tensor:
-        """Outputs `[T, Q, …]` for the queries; see `transductive`."""
+        """Outputs `[T, Q, …]` for the queries; see `transductive`. As many tasks are run together as `run` says."""
+        if len(query) > (tasks := self.run.at_once):
+            parts = {name: w.split(tasks) for name, w in weights.items()}
+            pairs = enumerate(zip(support.split(tasks), query.split(tasks), strict=True))
+            return torch.cat([self.query_outputs({n: w[i] for n, w in parts.items()}, *pair) for i, pair in pairs])
         if self.transductive or not any(isinstance(module, TaskNorm) for module in self.network.modules()):
             return self.run(weights, self.run.prepare(query))
         shots = support.shape[1]

@@ -22,6 +22,7 @@ from metaface_lessons.networks import Conv4
 from metaface_lessons.protonet import ProtoNet
 from metaface_lessons.snapshots import STEPS
 from metaface_lessons.widgets import (
+    cost_explorer,
     embedding_explorer,
     episode_explorer,
     gradient_explorer,
@@ -62,6 +63,7 @@ def explorers() -> dict[ModuleType, Any]:
         episode_explorer: conditioned_faces(),
         leak_explorer: leak_explorer.leak_experiment(noise(), people=12, episodes=40),
         embedding_explorer: embedding_explorer.Embedded(nets, random_faces(people=5, each=15)),
+        cost_explorer: None,
         quadratic_explorer: None,
         path_explorer: None,
         gradient_explorer: gradient_explorer.regression(),
@@ -70,6 +72,7 @@ def explorers() -> dict[ModuleType, Any]:
 
 
 MODULES = [
+    cost_explorer,
     episode_explorer,
     leak_explorer,
     embedding_explorer,
@@ -449,3 +452,22 @@ def test_float32_cannot_reach_what_float64_does(explorers: dict[ModuleType, Any]
 def test_an_unknown_precision_is_refused() -> None:
     with pytest.raises(MetaFaceError, match="float64"):
         gradient_explorer.errors(gradient_explorer.State(precision="float16"), gradient_explorer.regression())
+
+
+def test_costs_are_those_of_the_stored_comparison() -> None:
+    """At the end of training and without a task, what was stored; with tasks, that many times the milliseconds more."""
+    rows = cost_explorer.load_comparison("lfw")["learners"]
+    few, many = (cost_explorer.figures(cost_explorer.State(seconds=180, tasks=n)) for n in (1, 1001))
+    for name, row in rows.items():
+        if name in cost_explorer.NAMES:
+            assert many[name][1] - few[name][1] == pytest.approx(row["adaptation_ms"])  # 1000 tasks, in seconds
+    last = rows["protonet"]["curve"][-2]
+    assert cost_explorer.after(rows["protonet"], last["seconds"]) == (last["accuracy"], last["seconds"])
+    assert cost_explorer.after(rows["lbp"], 30) == (rows["lbp"]["4-shot"]["accuracy"], 0)
+
+
+def test_costs_of_faces_that_were_not_compared(tmp_path: Path) -> None:
+    with pytest.raises(MetaFaceError, match="Measure it"):
+        cost_explorer.load_comparison("lfw", tmp_path)
+    with pytest.raises(MetaFaceError, match="above 0"):
+        cost_explorer.figures(cost_explorer.State(tasks=0))

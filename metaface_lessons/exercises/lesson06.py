@@ -1,0 +1,479 @@
+"""The exercises of lesson 06, a fair comparison."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from .core import exercise, expect, right_answer, wrong_answer
+
+
+def _draw(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+# -------------------------------------------------------------------------------------------------- paired differences
+
+Pair = tuple[float, float]
+
+
+def _paired(a: Tensor, b: Tensor) -> Pair:
+    d = a - b
+    return d.mean().item(), 1.96 * d.std().item() / math.sqrt(len(d))
+
+
+@exercise(
+    "comparison.paired",
+    lesson="06",
+    title="The interval of a difference on the same episodes",
+    points=2,
+    equation="(6.3)",
+    hints=(
+        "Both methods saw the same episodes: subtract first, episode by episode, `d = a - b`.",
+        "The interval is that of a mean, as in lesson 01, of the differences: 1.96 times their standard deviation"
+        " (n − 1 in the denominator) over √n.",
+        "`d = a - b`, then `return d.mean(), 1.96 * d.std() / len(d) ** 0.5`.",
+    ),
+)
+def _(answer: Callable[[Tensor, Tensor], Pair]) -> None:
+    def judge(a: Tensor, b: Tensor, case: str) -> None:
+        d, n = a - b, len(a)
+        difference, half = _paired(a, b)
+        unpaired = 1.96 * math.sqrt((a.var() + b.var()).item() / n)
+        expect(
+            _numbers(answer(a, b)),
+            (difference, half),
+            case=case,
+            slips={
+                "That interval adds the variances of a and b, as if the methods had met different episodes. They met"
+                " the same ones: take the standard deviation of a − b.": (difference, unpaired),
+                "The sign: the difference is a − b.": (-difference, half),
+                "That is the spread of the differences, not of their mean: √n is missing.": (
+                    difference,
+                    1.96 * d.std().item(),
+                ),
+                "Divided by n where √n belongs.": (difference, 1.96 * d.std().item() / n),
+                "The 1.96 is missing: that is one standard error.": (difference, d.std().item() / math.sqrt(n)),
+                "That standard deviation has n in its denominator; n − 1 belongs there, since the mean was estimated"
+                " from the same numbers.": (difference, 1.96 * d.std(correction=0).item() / math.sqrt(n)),
+                "That is the mean of the absolute differences: which of the two was better is lost.": (
+                    d.abs().mean().item(),
+                    half,
+                ),
+                "That is the difference of the two intervals.": (
+                    difference,
+                    1.96 * (a.std() - b.std()).item() / math.sqrt(n),
+                ),
+            },
+            tolerance=1e-6,
+        )
+
+    a, b = (torch.tensor(v, dtype=torch.float64) for v in ([0.8, 0.4, 1.0, 0.6], [0.6, 0.4, 0.6, 0.6]))
+    judge(a, b, "For a = [0.8, 0.4, 1, 0.6] and b = [0.6, 0.4, 0.6, 0.6]")
+    difficulty = _draw(50)
+    judge(difficulty + 0.1 * _draw(50, seed=1), difficulty + 0.1 * _draw(50, seed=2), "For 50 episodes, easy and hard")
+
+
+def _numbers(got: object) -> object:
+    """A pair of numbers, also where they came as tensors or as a list."""
+    if isinstance(got, tuple | list) and len(got) == 2:
+        return tuple(float(v) if isinstance(v, Tensor) and v.ndim == 0 else v for v in got)
+    return got
+
+
+@right_answer("comparison.paired")
+def _(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    d = a - b
+    return d.mean(), 1.96 * d.std() / len(d) ** 0.5
+
+
+@right_answer("comparison.paired")
+def _(a: Tensor, b: Tensor) -> Pair:
+    n = len(a)
+    mean = (a - b).sum().item() / n
+    variance = sum((x - mean) ** 2 for x in (a - b).tolist()) / (n - 1)
+    return mean, 1.96 * math.sqrt(variance / n)
+
+
+@right_answer("comparison.paired")
+def _(a: Tensor, b: Tensor) -> list[Tensor]:
+    covariance = torch.cov(torch.stack([a, b]))
+    variance = covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1]
+    return [a.mean() - b.mean(), 1.96 * (variance / len(a)).sqrt()]
+
+
+@wrong_answer("comparison.paired", hint="adds the variances")
+def _(a: Tensor, b: Tensor) -> Pair:
+    return (a.mean() - b.mean()).item(), 1.96 * math.sqrt((a.var() + b.var()).item() / len(a))
+
+
+@wrong_answer("comparison.paired", hint="The sign")
+def _(a: Tensor, b: Tensor) -> Pair:
+    return _paired(b, a)
+
+
+@wrong_answer("comparison.paired", hint="√n is missing")
+def _(a: Tensor, b: Tensor) -> Pair:
+    return (a - b).mean().item(), 1.96 * (a - b).std().item()
+
+
+@wrong_answer("comparison.paired", hint="Divided by n")
+def _(a: Tensor, b: Tensor) -> Pair:
+    return (a - b).mean().item(), 1.96 * (a - b).std().item() / len(a)
+
+
+@wrong_answer("comparison.paired", hint="1.96 is missing")
+def _(a: Tensor, b: Tensor) -> Pair:
+    return (a - b).mean().item(), (a - b).std().item() / math.sqrt(len(a))
+
+
+@wrong_answer("comparison.paired", hint="n − 1 belongs")
+def _(a: Tensor, b: Tensor) -> Pair:
+    return (a - b).mean().item(), 1.96 * (a - b).std(correction=0).item() / math.sqrt(len(a))
+
+
+@wrong_answer("comparison.paired", hint="absolute differences")
+def _(a: Tensor, b: Tensor) -> Pair:
+    return (a - b).abs().mean().item(), _paired(a, b)[1]
+
+
+@wrong_answer("comparison.paired", hint="difference of the two intervals")
+def _(a: Tensor, b: Tensor) -> Pair:
+    return (a - b).mean().item(), 1.96 * (a.std() - b.std()).item() / math.sqrt(len(a))
+
+
+# ------------------------------------------------------------------------------------------------------ several seeds
+
+T_QUANTILES = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 9: 2.262}  # of Student's t, 97.5%, by degrees of freedom
+
+
+def _seeds(accuracies: Tensor, quantiles: dict[int, float]) -> float:
+    n = len(accuracies)
+    return quantiles[n - 1] * accuracies.std().item() / math.sqrt(n)
+
+
+@exercise(
+    "comparison.seeds",
+    lesson="06",
+    title="The interval over a handful of seeds",
+    points=2,
+    equation="(6.4)",
+    hints=(
+        "It has the form of the interval over episodes: a factor, times the standard deviation, over √S.",
+        "With a handful of seeds the factor is not 1.96 but Student's t with S − 1 degrees of freedom: `t[S - 1]`.",
+        "`S = len(accuracies)`, then `return t[S - 1] * accuracies.std() / S ** 0.5`.",
+    ),
+)
+def _(answer: Callable[[Tensor, dict[int, float]], float]) -> None:
+    for values in ([0.84, 0.86, 0.88], [0.7, 0.71, 0.75, 0.72, 0.77]):
+        accuracies = torch.tensor(values, dtype=torch.float64)
+        n, s = len(values), accuracies.std().item()
+        wanted = _seeds(accuracies, T_QUANTILES)
+        got = answer(accuracies, dict(T_QUANTILES))
+        expect(
+            got,
+            wanted,
+            case=f"For the accuracies {values}",
+            slips={
+                "1.96 is for many. So few seeds do not tell their own spread well; Student's t pays for that.": 1.96
+                * s
+                / math.sqrt(n),
+                "That is t with S degrees of freedom. One was spent on the mean: it is S − 1.": {
+                    **T_QUANTILES,
+                    5: 2.571,
+                }[n]
+                * s
+                / math.sqrt(n),
+                "That standard deviation has S in its denominator; it is S − 1 here, and with three seeds that"
+                " matters.": wanted * math.sqrt((n - 1) / n),
+                "√S is missing: that is where another *single* seed would fall, not their mean.": wanted * math.sqrt(n),
+                "Divided by S where √S belongs.": wanted / math.sqrt(n),
+                "Divided by √(S − 1). The mean is of S seeds.": wanted * math.sqrt(n / (n - 1)),
+                "That is half of the range of the values.": (max(values) - min(values)) / 2,
+                "That is the standard deviation alone.": s,
+            },
+            tolerance=1e-6,
+        )
+
+
+@right_answer("comparison.seeds")
+def _(accuracies: Tensor, t: dict[int, float]) -> Tensor:
+    seeds = len(accuracies)
+    return t[seeds - 1] * accuracies.std() / seeds**0.5
+
+
+@right_answer("comparison.seeds")
+def _(accuracies: Tensor, t: dict[int, float]) -> float:
+    values = accuracies.tolist()
+    mean = sum(values) / len(values)
+    variance = sum((v - mean) ** 2 for v in values) / (len(values) - 1)
+    return t[len(values) - 1] * math.sqrt(variance / len(values))
+
+
+@right_answer("comparison.seeds")
+def _(accuracies: Tensor, t: dict[int, float]) -> float:
+    return float(t[accuracies.numel() - 1] * (accuracies.var() / accuracies.numel()) ** 0.5)
+
+
+@wrong_answer("comparison.seeds", hint="1.96 is for many")
+def _(accuracies: Tensor, t: dict[int, float]) -> float:
+    return 1.96 * accuracies.std().item() / math.sqrt(len(accuracies))
+
+
+@wrong_answer("comparison.seeds", hint="S degrees of freedom")
+def _(accuracies: Tensor, t: dict[int, float]) -> float:
+    seeds = len(accuracies)
+    return (t | {5: 2.571})[seeds] * accuracies.std().item() / math.sqrt(seeds)
+
+
+@wrong_answer("comparison.seeds", hint="S in its denominator")
+def _(accuracies: Tensor, t: dict[int, float]) -> float:
+    seeds = len(accuracies)
+    return t[seeds - 1] * accuracies.std(correction=0).item() / math.sqrt(seeds)
+
+
+@wrong_answer("comparison.seeds", hint="√S is missing")
+def _(accuracies: Tensor, t: dict[int, float]) -> float:
+    return t[len(accuracies) - 1] * accuracies.std().item()
+
+
+@wrong_answer("comparison.seeds", hint="where √S belongs")
+def _(accuracies: Tensor, t: dict[int, float]) -> float:
+    return t[len(accuracies) - 1] * accuracies.std().item() / len(accuracies)
+
+
+@wrong_answer("comparison.seeds", hint="√(S − 1)")
+def _(accuracies: Tensor, t: dict[int, float]) -> float:
+    seeds = len(accuracies)
+    return t[seeds - 1] * accuracies.std().item() / math.sqrt(seeds - 1)
+
+
+@wrong_answer("comparison.seeds", hint="half of the range")
+def _(accuracies: Tensor, t: dict[int, float]) -> float:
+    return (accuracies.max() - accuracies.min()).item() / 2
+
+
+# -------------------------------------------------------------------------------------------------------- the frontier
+
+
+def _frontier(cost: Tensor, accuracy: Tensor) -> Tensor:
+    cheaper = cost[:, None] <= cost  # [i, j]: i costs no more than j
+    better = accuracy[:, None] >= accuracy
+    strictly = (cost[:, None] < cost) | (accuracy[:, None] > accuracy)
+    return ~(cheaper & better & strictly).any(dim=0)
+
+
+@exercise(
+    "comparison.frontier",
+    lesson="06",
+    title="Which methods are worth a look",
+    points=2,
+    equation="(6.5)",
+    hints=(
+        "Compare every method i with every method j: does i cost no more, and is it no less accurate? `cost[:, None] <="
+        " cost` gives a table `[i, j]`.",
+        "A method does not dominate itself, nor its equal: at least one of the two must be strictly better.",
+        "With `cheaper`, `better` and `strictly = (cost[:, None] < cost) | (accuracy[:, None] > accuracy)`: j is"
+        " dominated if any i has all three. Return the others.",
+    ),
+)
+def _(answer: Callable[[Tensor, Tensor], Tensor]) -> None:
+    def judge(cost: list[float], accuracy: list[float], case: str) -> None:
+        c, a = torch.tensor(cost), torch.tensor(accuracy)
+        table = [[c[:, None] <= c, c[:, None] < c], [a[:, None] >= a, a[:, None] > a]]
+        expect(
+            answer(c, a),
+            _frontier(c, a),
+            case=f"For cost = {cost} and accuracy = {accuracy}{case}",
+            slips={
+                "That is the most accurate method alone. Cheaper ones that lose a little may be worth a look, too.": a
+                == a.max(),
+                "That is the cheapest method alone.": c == c.min(),
+                "That marks the dominated methods. Asked is for the others: turn it round.": ~_frontier(c, a),
+                "Nobody is left, since every method counts as dominated by itself. Ask that at least one of the two"
+                " is strictly better.": ~(table[0][0] & table[1][0]).any(dim=0),
+                "A method must be strictly cheaper *and* strictly better here to dominate. One of the two is enough, if"
+                " the other is no worse.": ~(table[0][1] & table[1][1]).any(dim=0),
+                "Higher cost counts as better here. Cost is what one wants little of.": _frontier(-c, a),
+                "Lower accuracy counts as better here.": _frontier(c, -a),
+                "A method counts as dominated here as soon as another one is better in *either* respect. It must be"
+                " no worse in both.": ~(table[0][1] | table[1][1]).any(dim=0),
+            },
+        )
+
+    judge([1.0, 2.0, 3.0, 4.0], [0.5, 0.8, 0.7, 0.9], "")
+    judge([1.0, 1.0, 2.0], [0.5, 0.6, 0.6], " (1 beats 0 at equal cost, and 2 at equal accuracy)")
+    judge([2.0, 2.0, 1.0], [0.7, 0.7, 0.4], " (the first two are equal: none beats the other)")
+
+
+@right_answer("comparison.frontier")
+def _(cost: Tensor, accuracy: Tensor) -> Tensor:
+    return _frontier(cost, accuracy)
+
+
+@right_answer("comparison.frontier")
+def _(cost: Tensor, accuracy: Tensor) -> Tensor:
+    methods = list(zip(cost.tolist(), accuracy.tolist(), strict=True))
+    return torch.tensor([not any(c <= d and a >= b and (c, a) != (d, b) for c, a in methods) for d, b in methods])
+
+
+@right_answer("comparison.frontier")
+def _(cost: Tensor, accuracy: Tensor) -> Tensor:
+    keep = torch.ones(len(cost), dtype=torch.bool)
+    for j in range(len(cost)):
+        for i in range(len(cost)):
+            no_worse = cost[i] <= cost[j] and accuracy[i] >= accuracy[j]
+            if no_worse and (cost[i] < cost[j] or accuracy[i] > accuracy[j]):
+                keep[j] = False
+    return keep
+
+
+@wrong_answer("comparison.frontier", hint="turn it round")
+def _(cost: Tensor, accuracy: Tensor) -> Tensor:
+    return ~_frontier(cost, accuracy)
+
+
+@wrong_answer("comparison.frontier", hint="dominated by itself")
+def _(cost: Tensor, accuracy: Tensor) -> Tensor:
+    return ~((cost[:, None] <= cost) & (accuracy[:, None] >= accuracy)).any(dim=0)
+
+
+@wrong_answer("comparison.frontier", hint="One of the two is enough")
+def _(cost: Tensor, accuracy: Tensor) -> Tensor:
+    return ~((cost[:, None] < cost) & (accuracy[:, None] > accuracy)).any(dim=0)
+
+
+@wrong_answer("comparison.frontier", hint="Higher cost counts as better")
+def _(cost: Tensor, accuracy: Tensor) -> Tensor:
+    return _frontier(-cost, accuracy)
+
+
+@wrong_answer("comparison.frontier", hint="Lower accuracy counts as better")
+def _(cost: Tensor, accuracy: Tensor) -> Tensor:
+    return _frontier(cost, -accuracy)
+
+
+@wrong_answer("comparison.frontier", hint="most accurate method alone")
+def _(cost: Tensor, accuracy: Tensor) -> Tensor:
+    return accuracy == accuracy.max()
+
+
+@wrong_answer("comparison.frontier", hint="cheapest method alone")
+def _(cost: Tensor, accuracy: Tensor) -> Tensor:
+    return cost == cost.min()
+
+
+# ---------------------------------------------------------------------------------------------------------- break-even
+
+
+def _break_even(train_a: float, adapt_a: float, train_b: float, adapt_b: float) -> float:
+    if adapt_a >= adapt_b:
+        return 0.0 if train_a <= train_b and adapt_a == adapt_b else math.inf
+    return max(0.0, (train_a - train_b) / (adapt_b - adapt_a))
+
+
+@exercise(
+    "comparison.break_even",
+    lesson="06",
+    title="From how many tasks on the dearer training pays",
+    points=2,
+    equation="(6.7)",
+    hints=(
+        "Set the two total costs of (6.6) equal, and solve for n.",
+        "train_a + n · adapt_a = train_b + n · adapt_b gives n = (train_a − train_b) / (adapt_b − adapt_a).",
+        "Two cases remain. If A's training is the cheaper one, too, it pays from the first task on: `max(0.0, n)`. If A"
+        " saves nothing on a task (`adapt_a >= adapt_b`), it never pays: `math.inf`.",
+    ),
+)
+def _(answer: Callable[[float, float, float, float], float]) -> None:
+    wanted = _break_even(100.0, 0.01, 40.0, 0.04)
+    expect(
+        answer(100.0, 0.01, 40.0, 0.04),
+        wanted,
+        case="For A with 100 s of training and 0.01 s a task, and B with 40 s and 0.04 s",
+        slips={
+            "The sign: A's training is dearer by 60 s, and every task saves 0.03 s.": -wanted,
+            "That divides the savings by the extra training: it is 1/n.": 1 / wanted,
+            "The tasks are added up here, not compared: what counts is the *difference* of the costs of a task.": 60
+            / 0.05,
+            "That is A's whole training over what a task saves. B has to be trained, too.": 100 / 0.03,
+            "That divides by A's cost of a task, not by what it saves against B's.": 60 / 0.01,
+            "That divides by B's cost of a task, not by what A saves.": 60 / 0.04,
+            "That adds the two trainings.": 140 / 0.03,
+        },
+        tolerance=1e-6,
+    )
+    expect(
+        answer(40.0, 0.01, 100.0, 0.04),
+        0.0,
+        case="For A with 40 s and 0.01 s, B with 100 s and 0.04 s",
+        slips={
+            "A is cheaper in both, so it pays from the first task on: n is 0, not negative.": -2000.0,
+            "A is cheaper in both, so it pays from the first task on, and not at infinity.": math.inf,
+        },
+        tolerance=1e-6,
+    )
+    for adapt in (0.04, 0.05):
+        expect(
+            answer(100.0, adapt, 40.0, 0.04),
+            math.inf,
+            case=f"For A with 100 s and {adapt} s a task, B with 40 s and 0.04 s: A never makes up for its training",
+            slips={
+                "A costs more in both: no number of tasks makes up for it. Return `math.inf`.": -60 / 0.01,
+                "A costs more in both: it never pays, and 0 would say that it always does.": 0.0,
+            },
+        )
+
+
+@right_answer("comparison.break_even")
+def _(train_a: float, adapt_a: float, train_b: float, adapt_b: float) -> float:
+    if adapt_a >= adapt_b:
+        return math.inf
+    return max(0.0, (train_a - train_b) / (adapt_b - adapt_a))
+
+
+@right_answer("comparison.break_even")
+def _(train_a: float, adapt_a: float, train_b: float, adapt_b: float) -> float:
+    extra, saved = train_a - train_b, adapt_b - adapt_a
+    if saved <= 0:
+        return float("inf")
+    return extra / saved if extra > 0 else 0.0
+
+
+@right_answer("comparison.break_even")
+def _(train_a: float, adapt_a: float, train_b: float, adapt_b: float) -> Tensor:
+    extra, saved = torch.tensor(train_a - train_b), torch.tensor(adapt_b - adapt_a)
+    return torch.where(saved > 0, (extra / saved).clamp(min=0), torch.tensor(math.inf))
+
+
+@wrong_answer("comparison.break_even", hint="The sign")
+def _(train_a: float, adapt_a: float, train_b: float, adapt_b: float) -> float:
+    return (train_b - train_a) / (adapt_b - adapt_a)
+
+
+@wrong_answer("comparison.break_even", hint="it is 1/n")
+def _(train_a: float, adapt_a: float, train_b: float, adapt_b: float) -> float:
+    return (adapt_b - adapt_a) / (train_a - train_b)
+
+
+@wrong_answer("comparison.break_even", hint="*difference* of the costs of a task")
+def _(train_a: float, adapt_a: float, train_b: float, adapt_b: float) -> float:
+    return (train_a - train_b) / (adapt_b + adapt_a)
+
+
+@wrong_answer("comparison.break_even", hint="B has to be trained, too")
+def _(train_a: float, adapt_a: float, train_b: float, adapt_b: float) -> float:
+    return train_a / (adapt_b - adapt_a)
+
+
+@wrong_answer("comparison.break_even", hint="n is 0, not negative")
+def _(train_a: float, adapt_a: float, train_b: float, adapt_b: float) -> float:
+    return (train_a - train_b) / (adapt_b - adapt_a) if adapt_a < adapt_b else math.inf
+
+
+@wrong_answer("comparison.break_even", hint="0 would say that it always does")
+def _(train_a: float, adapt_a: float, train_b: float, adapt_b: float) -> float:
+    return max(0.0, (train_a - train_b) / (adapt_b - adapt_a)) if adapt_a != adapt_b else 0.0

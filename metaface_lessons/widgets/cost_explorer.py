@@ -1,0 +1,121 @@
+"""What a learner costs and what one gets for it: training time, and the tasks to be learned afterwards.
+
+    explore()
+
+The accuracies and seconds are those that `benchmarks.comparison` measured and stored. Between two measured points of a
+training, accuracy is drawn as a straight line over the logarithm of the seconds.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+from ..errors import MetaFaceError, unknown
+from ..figures import COLOURS, STYLE
+from ..paths import DATA
+from .explorer import Explorer, control
+
+RESULTS = DATA / "results"
+FACES = {"real (LFW)": "lfw", "procedural": "procedural"}
+NAMES = {
+    "protonet": "ProtoNet",
+    "anil": "ANIL",
+    "maml": "MAML",
+    "fomaml": "FOMAML",
+    "reptile": "Reptile",
+    "pretrain": "pre-train, fine-tune",
+    "lda": "LDA",
+    "lbp": "LBP",
+    "pixels": "pixels",
+}
+PROTOCOL = "4-shot"  # of which the curves are
+
+
+@dataclass(frozen=True)
+class State:
+    faces: str = control("real (LFW)", "faces", options=tuple(FACES))
+    seconds: int = control(60, "seconds of training", options=(15, 30, 60, 90, 120, 180))
+    tasks: int = control(1000, "tasks to learn after it", options=(1, 10, 100, 1000, 10_000, 100_000))
+
+
+@functools.cache
+def load_comparison(faces: str, folder: Path = RESULTS) -> dict[str, Any]:
+    """The stored comparison on `faces`. Raises `MetaFaceError` if there is none."""
+    file = folder / f"comparison-{faces}.json"
+    if not file.exists():
+        raise MetaFaceError(f"There is no {file}. Measure it: python -m benchmarks.comparison --faces {faces}")
+    return dict(json.loads(file.read_text()))
+
+
+def after(row: dict[str, Any], seconds: float) -> tuple[float, float]:
+    """Accuracy of a learner, and the seconds of training that it took, when `seconds` may be spent at most.
+
+    A learner that does not train is as good as ever. One whose first measurement comes later is given that.
+    """
+    if "curve" not in row:
+        return row[PROTOCOL]["accuracy"], row.get("seconds", 0.0)
+    spent, accuracy = (np.array([point[key] for point in row["curve"]]) for key in ("seconds", "accuracy"))
+    seconds = float(np.clip(seconds, spent[0], spent[-1]))
+    return float(np.interp(np.log(seconds), np.log(spent), accuracy)), seconds
+
+
+@functools.lru_cache(maxsize=64)  # a picture and its alt text want the same
+def figures(state: State) -> dict[str, tuple[float, float]]:
+    """By learner: accuracy, and seconds of a core for training and all tasks together.
+
+    Raises `MetaFaceError` for unknown faces, or no tasks or seconds.
+    """
+    if state.faces not in FACES:
+        raise unknown("face set", state.faces, FACES)
+    if state.seconds <= 0 or state.tasks < 1:
+        raise MetaFaceError(
+            f"seconds and tasks must be above 0, but are {state.seconds} and {state.tasks}. Choose larger ones."
+        )
+    rows, found = load_comparison(FACES[state.faces])["learners"], {}
+    for name in NAMES:
+        accuracy, trained = after(rows[name], state.seconds)
+        found[name] = accuracy, trained + state.tasks * rows[name]["adaptation_ms"] / 1000
+    return found
+
+
+def draw(state: State) -> Figure:
+    """Left: accuracy against training time. Right: accuracy against all seconds, those of the tasks included."""
+    rows, found = load_comparison(FACES[state.faces])["learners"], figures(state)
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(9.6, 4.2))
+        left, right = figure.subplots(1, 2, sharey=True)
+        for i, name in enumerate(NAMES):
+            colour, mark = COLOURS[i % 6], "os^vDPX*h"[i]
+            if "curve" in rows[name]:
+                points = [(point["seconds"], 100 * point["accuracy"]) for point in rows[name]["curve"]]
+                left.plot(*zip(*points, strict=True), marker=mark, ms=5, color=colour)
+            accuracy, total = found[name]
+            right.plot(total, 100 * accuracy, mark, ms=9, color=colour, label=NAMES[name])
+        left.axvline(state.seconds, color="black", lw=1, ls=":")
+        left.set(xscale="log", xlabel="seconds of training", ylabel="accuracy, 5-way 4-shot, %")
+        right.set(xscale="log", xlabel=f"seconds of training and of {state.tasks:,} tasks", xlim=(1e-3, 3e4))
+        figure.legend(*right.get_legend_handles_labels(), loc="outside right center")
+    return figure
+
+
+def alt(state: State) -> str:
+    """What `draw` shows, in words."""
+    ranked = sorted(figures(state).items(), key=lambda item: -item[1][0])
+    told = "; ".join(f"{NAMES[name]} {100 * accuracy:.0f}% for {total:.0f} s" for name, (accuracy, total) in ranked)
+    return (
+        f"Accuracy of nine learners on {state.faces} faces, against the seconds of at most {state.seconds} s of"
+        f" training, and against all seconds of one core, {state.tasks:,} tasks included: {told}."
+    )
+
+
+def explore(start: State = State()) -> Explorer:
+    """Say how long you can train and how many tasks will come; see what each learner gives and costs."""
+    return Explorer(start, draw, alt)
