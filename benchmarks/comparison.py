@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -28,7 +27,7 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
-from metaface_lessons.baselines import baselines
+from metaface_lessons.baselines import FixedFeatures, baselines
 from metaface_lessons.episodes import EpisodeSampler
 from metaface_lessons.errors import MetaFaceError
 from metaface_lessons.evaluation import evaluate
@@ -36,8 +35,11 @@ from metaface_lessons.faces import FaceSet, load_faces
 from metaface_lessons.learners import Adapts
 from metaface_lessons.paths import COURSE, DATA, write_atomically
 from metaface_lessons.peers import import_learn2learn
+from metaface_lessons.protonet import ProtoNet
 from metaface_lessons.runs import FRACTIONS, figures, load_run, make_learner, mean_figures, settings_of, train
 from metaface_lessons.training import meta_train
+
+from . import memory
 
 BUDGET = {"procedural": 60, "lfw": 180}  # seconds of one core
 STEPS = {  # how many each learner makes in that time
@@ -82,6 +84,8 @@ def adaptation(method: Adapts, novel: FaceSet, repeats: int = 30) -> float:
     episodes, taken = sampler(novel, "4-shot", seed=1), []
     for _ in range(repeats):
         task = episodes.sample()
+        if isinstance(method, ProtoNet) and isinstance(method.embedding, FixedFeatures):
+            method.embedding.forget()
         start = time.process_time()
         with torch.no_grad():
             method.adapt(task.support).predict(task.query.x)
@@ -89,28 +93,22 @@ def adaptation(method: Adapts, novel: FaceSet, repeats: int = 30) -> float:
     return round(statistics.median(taken), 2)
 
 
-def memory(learner: str, shape: tuple[int, int, int]) -> int:
+def training_memory(learner: str, shape: tuple[int, int, int]) -> int:
     """Megabytes that training adds, at its peak, to what a process holds before it; in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.comparison", "--memory", learner, *map(str, shape)]
     return int(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
 
 
 def peak(learner: str, shape: tuple[int, int, int]) -> int:
-    """See `memory`. The images are noise: loading real ones has a peak of its own."""
+    """See `training_memory`. The images are noise: loading real ones has a peak of its own."""
     people = torch.arange(30).repeat_interleave(10)
     images = torch.randint(0, 256, (len(people), *shape), dtype=torch.uint8)
     settings = settings_of(learner)
     net = make_learner(settings, shape, people.unique())
     episodes = EpisodeSampler(FaceSet(images, people), settings.ways, settings.shots, settings.queries)
-    before = resident()
+    before = memory.resident()
     meta_train(net, episodes, steps=5, tasks=settings.tasks, rate=settings.rate, progress=False)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024 - before
-
-
-def resident() -> int:
-    """Megabytes that this process holds now."""
-    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return int(status["VmRSS"].split()[0]) // 1024
+    return memory.peak() - before
 
 
 def measure(faces: str, learner: str, seed: int, out: Path) -> None:
@@ -149,7 +147,6 @@ def measure(faces: str, learner: str, seed: int, out: Path) -> None:
                 **accuracies({learner: trained.learner}, trained.split.novel, seed)[learner],
                 "seconds": sum(point["seconds"] for point in points),
                 "steps": points[-1]["steps"],
-                "memory_mb": memory(learner, load_faces(faces).shape),
                 "adaptation_ms": adaptation(trained.learner, trained.split.novel),
                 "curve": [
                     {
@@ -166,7 +163,7 @@ def measure(faces: str, learner: str, seed: int, out: Path) -> None:
 def _means(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The figures of a learner, as means over its seeds; accuracies with their deviation over seeds, too."""
     found: dict[str, Any] = {p: mean_figures([run[p] for run in runs]) for p in PROTOCOLS}
-    for key in ("seconds", "steps", "memory_mb", "adaptation_ms"):
+    for key in ("seconds", "steps", "adaptation_ms"):
         if key in runs[0]:
             found[key] = round(statistics.mean(run[key] for run in runs), 2)
     if "curve" in runs[0]:
@@ -184,6 +181,9 @@ def collect(faces: str, seeds: Sequence[int]) -> dict[str, Any]:
         jobs = [RUNS / faces / f"{learner}-{seed}.json" for learner in (BASELINES, *STEPS[faces])]
         by_seed.append({name: row for job in jobs for name, row in json.loads(job.read_text()).items()})
     novel = load_faces(faces).split(FRACTIONS, seed=seeds[0]).novel
+    learners = {name: _means([run[name] for run in by_seed]) for name in by_seed[0]}
+    for name in STEPS[faces]:
+        learners[name]["memory_mb"] = training_memory(name, novel.shape)
     return {
         "command": f"python -m benchmarks.comparison --faces {faces} --seeds {' '.join(map(str, seeds))}",
         "date": date.today().isoformat(),
@@ -193,7 +193,7 @@ def collect(faces: str, seeds: Sequence[int]) -> dict[str, Any]:
         "ways": WAYS,
         "episodes": EPISODES,
         "people": sampler(novel, "4-shot", 0).people,
-        "learners": {name: _means([run[name] for run in by_seed]) for name in by_seed[0]},
+        "learners": learners,
         "seeds": {
             str(seed): {name: {p: row[p] for p in PROTOCOLS} for name, row in found.items()}
             for seed, found in zip(seeds, by_seed, strict=True)

@@ -16,7 +16,6 @@ import json
 import math
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -37,6 +36,8 @@ from metaface_lessons.maml import MAML
 from metaface_lessons.networks import Classifier, Conv4, TaskNorm, standardise
 from metaface_lessons.paths import write_atomically
 from metaface_lessons.peers import import_learn2learn
+
+from . import memory as process_memory
 
 WANTED = {"second": 2.0, "first": 1.7, "mean": 2.3, "memory": 2.0, "gpu": 10.0, "latency": 60.0}
 
@@ -161,10 +162,6 @@ def speed(case: Case, first_order: bool, rounds: int, device: str) -> dict[str, 
     return found
 
 
-def megabytes() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
-
-
 def peak(name: str, who: str) -> None:
     """Print the peak memory of this process before and after three meta-gradients of second order."""
     case = CASES[name]
@@ -173,10 +170,10 @@ def peak(name: str, who: str) -> None:
     step = ours(network, episodes, case, False)
     if who == "learn2learn":
         step = library(library_network(network), episodes, case, False)
-    before = megabytes()
+    before = process_memory.peak()
     for _ in range(3):
         step()
-    print(json.dumps({"start": round(before), "peak": round(megabytes())}))
+    print(json.dumps({"start": before, "peak": process_memory.peak()}))
 
 
 def memory(name: str) -> dict[str, Any]:
