@@ -304,7 +304,7 @@ def _(answer: Callable[[Tensor, Tensor], Tensor]) -> None:
             },
         )
 
-    judge([1.0, 2.0, 3.0, 4.0], [0.5, 0.8, 0.7, 0.9], "")
+    judge([1.0, 2.0, 3.0, 4.0, 5.0], [0.5, 0.8, 0.4, 0.9, 0.85], "")
     judge([1.0, 1.0, 2.0], [0.5, 0.6, 0.6], " (1 beats 0 at equal cost, and 2 at equal accuracy)")
     judge([2.0, 2.0, 1.0], [0.7, 0.7, 0.4], " (the first two are equal: none beats the other)")
 

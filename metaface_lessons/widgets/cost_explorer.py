@@ -100,7 +100,9 @@ def draw(state: State) -> Figure:
             accuracy, total = found[name]
             right.plot(total, 100 * accuracy, mark, ms=9, color=colour, label=NAMES[name])
         left.axvline(state.seconds, color="black", lw=1, ls=":")
-        left.set(xscale="log", xlabel="seconds of training", ylabel="accuracy, 5-way 4-shot, %")
+        left.set(xscale="log", xlabel="seconds of training", ylabel="accuracy, 5-way 4-shot, %", xlim=(3, 250))
+        left.set_xticks([5, 15, 60, 180], labels=["5", "15", "60", "180"])
+        left.minorticks_off()
         right.set(xscale="log", xlabel=f"seconds of training and of {state.tasks:,} tasks", xlim=(1e-3, 3e4))
         figure.legend(*right.get_legend_handles_labels(), loc="outside right center")
     return figure

@@ -449,6 +449,9 @@ cost_explorer.explore()
 # The meta-gradient, side by side: on the left ours, on the right the same with learn2learn, both as they stand in the package.
 
 # %%
+import html
+import textwrap
+
 from IPython.display import HTML
 
 from metaface_lessons.learn2learn_maml import Learn2LearnMAML
@@ -456,11 +459,9 @@ from metaface_lessons.learn2learn_maml import Learn2LearnMAML
 
 def side_by_side(left, right):
     """The sources of two functions, in two columns."""
-    cells = "".join(
-        f'<td style="vertical-align: top; text-align: left"><pre style="font-size: 11px">{inspect.getsource(f)}</pre></td>'
-        for f in (left, right)
-    )
-    return HTML(f"<table><tr>{cells}</tr></table>")
+    cell = '<td style="vertical-align: top; text-align: left"><pre style="font: 11px monospace">{}</pre></td>'
+    sources = [html.escape(textwrap.dedent(inspect.getsource(function))) for function in (left, right)]
+    return HTML(f"<table><tr>{''.join(map(cell.format, sources))}</tr></table>")
 
 
 side_by_side(MAML.meta_gradient, Learn2LearnMAML.meta_gradient)

@@ -1,0 +1,51 @@
+"""MAML written with learn2learn's API computes what `MAML` computes, and judges queries by the same statistics."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from metaface_lessons.episodes import Episodes, EpisodeSampler
+from metaface_lessons.learn2learn_maml import Learn2LearnMAML
+from metaface_lessons.maml import MAML
+from metaface_lessons.networks import Classifier, Conv4
+from metaface_lessons.peers import import_learn2learn
+
+from .helpers import random_faces
+
+
+@pytest.fixture(scope="module", autouse=True)
+def library() -> None:
+    try:
+        import_learn2learn()
+    except ImportError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def episodes() -> Episodes:
+    faces = random_faces(people=6, each=6)
+    return EpisodeSampler(faces, 3, 2, 3, seed=0).sample(tasks=2)
+
+
+@pytest.mark.parametrize("first_order", [False, True])
+def test_gradients_are_equal(episodes: Episodes, first_order: bool) -> None:
+    images = episodes.support.x.shape[2:]
+    embedding = Conv4(images[0], images[1], width=4, depth=2, norm="task")
+    found = []
+    for kind in (MAML, Learn2LearnMAML):
+        net = kind(
+            Classifier(embedding, embedding.features, ways=3).double(),
+            steps=3,
+            test_steps=3,
+            inner_rate=0.2,
+            first_order=first_order,
+        )
+        net.zero_grad()
+        scores = net.meta_gradient(episodes)
+        gradient = torch.cat([p.grad.flatten() for p in net.parameters() if p.grad is not None])
+        found.append((gradient, scores, net.adapt(episodes.support).predict(episodes.query.x)))
+    (gradient, scores, logits), (theirs, their_scores, their_logits) = found
+    assert (gradient - theirs).norm() < 1e-9 * gradient.norm()
+    assert scores == pytest.approx(their_scores, abs=1e-9)
+    torch.testing.assert_close(logits, their_logits, rtol=0, atol=1e-9)
