@@ -157,7 +157,11 @@ def classroom(args: argparse.Namespace) -> int:
     elif args.action in ("grade", "autograde"):
         marks = room.grade(number, args.jobs, args.unsafe)
         report = {student: [asdict(mark) for mark in found] for student, found in marks.items()}
-        rows = (f"  {s:20s} {sum(m.points for m in found)} of {sum(m.of for m in found)}" for s, found in marks.items())
+        rows = []
+        for student, found in marks.items():
+            texts = {mark.text for mark in found}  # one for all: what is wrong with the file
+            why = f"  {texts.pop()}" if len(texts) == 1 < len(found) and not any(m.points for m in found) else ""
+            rows.append(f"  {student:20s} {sum(m.points for m in found)} of {sum(m.of for m in found)}{why}")
         _say(args, report, "\n".join([f"{len(marks)} submissions of lesson {number}:", *rows]))
         return int(any(mark.kind == "broken" for found in marks.values() for mark in found))
     elif args.action == "feedback":

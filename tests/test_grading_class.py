@@ -43,7 +43,11 @@ def test_from_release_to_export(tmp_path: Path, capsys: pytest.CaptureFixture[st
         folder = course / "submitted" / student / "00"
         folder.mkdir(parents=True)
         (folder / FILE).write_text("{broken" if book is None else json.dumps(book))
+    (course / "submitted" / "ann" / "00" / "timestamp.txt").write_text("no date")
+    (course / "submitted" / "bob" / "00" / "timestamp.txt").mkdir()
+    capsys.readouterr()
     assert run(course, "grade", "00", "--jobs", "2") == 0
+    assert "0 of 4  The submitted file is no notebook" in capsys.readouterr().out
     assert run(course, "feedback", "00") == 0
     assert main(["class", "export", str(tmp_path / "marks.csv"), "--course", str(course)]) == 0
     with (tmp_path / "marks.csv").open() as file:
@@ -59,3 +63,34 @@ def test_it_says_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "metaface class release 00" in capsys.readouterr().err
     assert run(tmp_path, "collect", "00") == 1
     assert "no exchange" in capsys.readouterr().err
+    assert run(tmp_path, "feedback", "00") == 1
+    assert "Nobody has submitted lesson 00" in capsys.readouterr().err
+    assert run(tmp_path, "export") == 1
+    assert "no gradebook" in capsys.readouterr().err
+    assert run(tmp_path, "feedback", "98") == 1
+    assert "98" in capsys.readouterr().err
+
+
+def test_a_folder_that_serves_for_something_else_stays_as_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "thesis.tex").touch()
+    tmp_path.chmod(0o755)
+    assert run(tmp_path, "release", "00") == 1
+    assert "thesis.tex" in capsys.readouterr().err
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
+    assert [entry.name for entry in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.filterwarnings("ignore")  # other people's, at the import of nbgrader
+def test_marks_rest_on_a_seed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    course = tmp_path / "class"
+    assert run(course, "release", "00") == 0
+    (course / "submitted" / "ann" / "00").mkdir(parents=True)
+    seed = course / ".metaface-seed"
+    seed.write_text("")
+    assert run(course, "grade", "00") == 1
+    assert "damaged" in capsys.readouterr().err
+    seed.unlink()
+    assert run(course, "grade", "00") == 1
+    assert "is gone" in capsys.readouterr().err

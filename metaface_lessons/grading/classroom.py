@@ -27,6 +27,7 @@ from . import sandbox
 from .marks import Mark, answer_cells, lesson, mark_all
 
 SEED = ".metaface-seed"
+_OF_A_CLASS = {"source", "release", "submitted", "autograded", "feedback", "gradebook.db", "nbgrader_config.py"}
 
 
 class Classroom:
@@ -67,9 +68,7 @@ class Classroom:
             if about.get("grade_id") in points:
                 about |= {"grade": True, "points": points[about["grade_id"]]}
         notebook.metadata = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.folder.chmod(0o700)
-        self._seed()
+        self._open()
         target = self.folder / "source" / number / known.notebook
         paths.write_atomically(target, json.dumps(notebook, indent=1).encode())
         self._ask(self.api.generate_assignment(number), "nbgrader does not make the assignment")
@@ -92,6 +91,16 @@ class Classroom:
         """Who has submitted a lesson."""
         return sorted(folder.parent.name for folder in self.folder.glob(f"submitted/*/{number}") if folder.is_dir())
 
+    def _submitted(self, number: str) -> list[str]:
+        """As `students`. Raises `MetaFaceError` if there are none, or no such lesson."""
+        lesson(number)
+        students = self.students(number)
+        if not students:
+            raise MetaFaceError(
+                f"Nobody has submitted lesson {number} in {self.folder}: there is no submitted/STUDENT/{number}/."
+            )
+        return students
+
     def grade(
         self, number: str, jobs: int = 1, unsafe: bool = False, done: Callable[[int], None] = lambda n: None
     ) -> dict[str, list[Mark]]:
@@ -99,9 +108,7 @@ class Classroom:
         released = self.folder / "release" / number / lesson(number).notebook
         if not released.exists():
             raise MetaFaceError(f"Lesson {number} has not been released here: metaface class release {number}")
-        students = self.students(number)
-        if not students:
-            raise MetaFaceError(f"Nobody has submitted lesson {number}: there is no submitted/STUDENT/{number}/.")
+        students = self._submitted(number)
         files = [self.folder / "submitted" / student / number / released.name for student in students]
         secret = f"{self._seed()}:{number}"
         found = mark_all(files, number, sandbox.find(unsafe), secret, jobs, done)
@@ -112,8 +119,11 @@ class Classroom:
         return marks
 
     def feedback(self, number: str) -> list[Path]:
-        """Write the feedback, and hand it to the exchange if there is one. Returns the pages."""
-        for student in self.students(number):
+        """Write the feedback, and hand it to the exchange if there is one. Returns the pages.
+
+        Raises `MetaFaceError` if nobody has submitted the lesson.
+        """
+        for student in self._submitted(number):
             self._ask(
                 self.api.generate_feedback(number, student), f"nbgrader does not write the feedback for {student}"
             )
@@ -122,22 +132,49 @@ class Classroom:
         return sorted(self.folder.glob(f"feedback/*/{number}/*.html"))
 
     def export(self, file: Path) -> None:
-        """Write all marks as CSV, with nbgrader's columns."""
+        """Write all marks as CSV, with nbgrader's columns. Raises `MetaFaceError` without marks, or a place for it."""
         from nbgrader.plugins import CsvExportPlugin
 
+        if not (self.folder / "gradebook.db").exists():
+            raise MetaFaceError(f"There is no gradebook in {self.folder}: grade a lesson first, or say --course PATH.")
+        if file.is_dir() or not file.absolute().parent.is_dir():
+            raise MetaFaceError(f"{file} cannot be written: name a file in a folder that exists.")
         with self.api.gradebook as gradebook:
             plugin = CsvExportPlugin(parent=self.api)
             plugin.to = str(file)
             plugin.export(gradebook)
 
-    def _seed(self) -> str:
-        """What fresh data are drawn from. Made once. Raises `MetaFaceError` if others may read it."""
+    def _open(self) -> None:
+        """Make the folder a class's, for the instructor alone, if it is none yet: with a seed of its own.
+
+        Raises `MetaFaceError` if the folder serves for something else.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
         file = self.folder / SEED
         if not file.exists():
+            others = {entry.name for entry in self.folder.iterdir() if not entry.name.startswith(".")} - _OF_A_CLASS
+            if others and not (self.folder / "nbgrader_config.py").exists():
+                raise MetaFaceError(
+                    f"{self.folder} is no class's folder: it holds {min(others)}, for instance. Releasing closes the"
+                    " folder to everybody else, so make one for the class alone: metaface class release --course PATH"
+                )
+            self.folder.chmod(0o700)
             file.touch(0o600, exist_ok=False)
             file.write_text(secrets.token_hex(32))
+        self._seed()
+
+    def _seed(self) -> str:
+        """What fresh data are drawn from. Raises `MetaFaceError` if it is gone, or nothing that others do not know."""
+        file = self.folder / SEED
+        if not file.exists():
+            raise MetaFaceError(
+                f"{file} is gone, from which the data are drawn that marks rest on. Restore it; or, for marks on other"
+                " data, release again."
+            )
+        if len(file.read_text().strip()) < 32:
+            raise MetaFaceError(f"{file} is damaged: it must hold 64 random digits. Restore it, or delete and release.")
         if stat.S_IMODE(file.stat().st_mode) & 0o077:
-            raise MetaFaceError(f"Others may read {file}. Delete it, and grade again: a new one is made.")
+            raise MetaFaceError(f"Others may read {file}. Delete it, and release again: a new one is made.")
         return file.read_text()
 
     def _write_autograded(self, released: Path, file: Path, student: str, number: str, marks: list[Mark]) -> None:
@@ -169,7 +206,7 @@ class Classroom:
 
         notebook = file.stem
         when: Any = None
-        with contextlib.suppress(ValueError):  # nothing that can be read as a date
+        with contextlib.suppress(ValueError, AttributeError, OSError):  # what a learner wrote there is no date
             when = self.api.coursedir.get_existing_timestamp(str(file.parent))
         with self.api.gradebook as gradebook, warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*not in session")  # nbgrader's own, each time

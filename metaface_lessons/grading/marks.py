@@ -198,6 +198,8 @@ def _worker(kind: str, folder: Path, known: Lesson, sources: Mapping[str, str]) 
 
 def _mark(known: Lesson, exercise: Exercise, outcome: Outcome) -> Mark:
     text = "Passed." if outcome.passed else "".join(c for c in outcome.message if c.isprintable() or c == "\n")
+    if outcome.kind == RAISED and re.search(r"\b(Name|Syntax|ModuleNotFound)Error\b", text):
+        text += "\n(Only the answer cells are run, as plain Python, with the lesson's own imports.)"
     points = exercise.points if outcome.passed else 0
     return Mark(exercise.name, known.cells[exercise.name][0], points, exercise.points, outcome.kind, text)
 
