@@ -55,6 +55,14 @@ def _(answer: Callable[[Tensor, Tensor], Pair]) -> None:
                     difference,
                     1.96 * d.std().item(),
                 ),
+                "That is the whole width of the interval. Return half of it, what stands after ±.": (
+                    difference,
+                    2 * half,
+                ),
+                "Those are the ends of the interval. Return its middle and half its width.": (
+                    difference - half,
+                    difference + half,
+                ),
                 "Divided by n where √n belongs.": (difference, 1.96 * d.std().item() / n),
                 "The 1.96 is missing: that is one standard error.": (difference, d.std().item() / math.sqrt(n)),
                 "That standard deviation has n in its denominator; n − 1 belongs there, since the mean was estimated"
@@ -71,8 +79,8 @@ def _(answer: Callable[[Tensor, Tensor], Pair]) -> None:
             tolerance=1e-6,
         )
 
-    a, b = (torch.tensor(v, dtype=torch.float64) for v in ([0.8, 0.4, 1.0, 0.6], [0.6, 0.4, 0.6, 0.6]))
-    judge(a, b, "For a = [0.8, 0.4, 1, 0.6] and b = [0.6, 0.4, 0.6, 0.6]")
+    a, b = (torch.tensor(v, dtype=torch.float64) for v in ([0.8, 0.4, 1.0, 0.6, 0.6], [0.6, 0.4, 0.6, 0.6, 0.7]))
+    judge(a, b, "For a = [0.8, 0.4, 1, 0.6, 0.6] and b = [0.6, 0.4, 0.6, 0.6, 0.7]")
     difficulty = _draw(50)
     judge(difficulty + 0.1 * _draw(50, seed=1), difficulty + 0.1 * _draw(50, seed=2), "For 50 episodes, easy and hard")
 
@@ -292,6 +300,10 @@ def _(answer: Callable[[Tensor, Tensor], Tensor]) -> None:
                 "That is the most accurate method alone. Cheaper ones that lose a little may be worth a look, too.": a
                 == a.max(),
                 "That is the cheapest method alone.": c == c.min(),
+                "That marks the methods that dominate nobody. Asked is who is dominated *by* nobody: in a table"
+                " `[i, j]` of who dominates whom, look down the columns, `any(dim=0)`.": ~(
+                    table[0][0] & table[1][0] & (table[0][1] | table[1][1])
+                ).any(dim=1),
                 "That marks the dominated methods. Asked is for the others: turn it round.": ~_frontier(c, a),
                 "Nobody is left, since every method counts as dominated by itself. Ask that at least one of the two"
                 " is strictly better.": ~(table[0][0] & table[1][0]).any(dim=0),
@@ -304,7 +316,7 @@ def _(answer: Callable[[Tensor, Tensor], Tensor]) -> None:
             },
         )
 
-    judge([1.0, 2.0, 3.0, 4.0, 5.0], [0.5, 0.8, 0.4, 0.9, 0.85], "")
+    judge([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], [0.5, 0.8, 0.4, 0.9, 0.7, 0.6], "")
     judge([1.0, 1.0, 2.0], [0.5, 0.6, 0.6], " (1 beats 0 at equal cost, and 2 at equal accuracy)")
     judge([2.0, 2.0, 1.0], [0.7, 0.7, 0.4], " (the first two are equal: none beats the other)")
 
@@ -370,9 +382,7 @@ def _(cost: Tensor, accuracy: Tensor) -> Tensor:
 
 
 def _break_even(train_a: float, adapt_a: float, train_b: float, adapt_b: float) -> float:
-    if adapt_a >= adapt_b:
-        return 0.0 if train_a <= train_b and adapt_a == adapt_b else math.inf
-    return max(0.0, (train_a - train_b) / (adapt_b - adapt_a))
+    return math.inf if adapt_a >= adapt_b else max(0.0, (train_a - train_b) / (adapt_b - adapt_a))
 
 
 @exercise(
@@ -477,3 +487,20 @@ def _(train_a: float, adapt_a: float, train_b: float, adapt_b: float) -> float:
 @wrong_answer("comparison.break_even", hint="0 would say that it always does")
 def _(train_a: float, adapt_a: float, train_b: float, adapt_b: float) -> float:
     return max(0.0, (train_a - train_b) / (adapt_b - adapt_a)) if adapt_a != adapt_b else 0.0
+
+
+@wrong_answer("comparison.frontier", hint="dominate nobody")
+def _(cost: Tensor, accuracy: Tensor) -> Tensor:
+    strictly = (cost[:, None] < cost) | (accuracy[:, None] > accuracy)
+    return ~((cost[:, None] <= cost) & (accuracy[:, None] >= accuracy) & strictly).any(dim=1)
+
+
+@wrong_answer("comparison.paired", hint="whole width")
+def _(a: Tensor, b: Tensor) -> Pair:
+    return _paired(a, b)[0], 2 * _paired(a, b)[1]
+
+
+@wrong_answer("comparison.paired", hint="ends of the interval")
+def _(a: Tensor, b: Tensor) -> Pair:
+    middle, half = _paired(a, b)
+    return middle - half, middle + half
