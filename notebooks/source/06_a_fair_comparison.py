@@ -303,8 +303,8 @@ for name in ("protonet", "anil", "maml", "learn2learn", "fomaml", "reptile", "pr
 # %% [markdown]
 # * **ProtoNet is ahead of everybody**, on both sets and with one image or four, by more than the paired intervals. It is also the simplest: no inner loop, no head.
 # * **ANIL is ahead of MAML** on synthetic faces, and with one shot on real ones; with four the difference is within its interval. It makes about twice as many steps in the same time, which is what one gets for adapting less; how much of its lead is left at equal steps, the next figure shows: read ANIL one point to the left.
-# * **Pre-training is no straw man.** On real faces it cannot be told from MAML, though it makes no use of episodes. On synthetic faces it falls behind, and its seeds scatter most.
-# * **First order loses nothing that we can see** against second order at equal time, for it makes more steps, too.
+# * **Pre-training is no straw man.** It cannot be told from MAML, though it makes no use of episodes: on synthetic faces because its seeds scatter so much that three say little.
+# * **First order loses nothing that we can see** against second order at equal time, and with four shots on synthetic faces it is ahead: it makes more steps, too.
 # * **Reptile** is last among the trained ones, on synthetic faces level with pre-training: for it people have too few images. (Its inner loop lives on many minibatches of a task, lesson 04.)
 # * **Classical features** do better than chance, and that is about all one can say for them on synthetic faces. On real ones with four shots LBP and LDA come near to Reptile: three minutes of training bought little there.
 
