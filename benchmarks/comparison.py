@@ -39,7 +39,7 @@ from metaface_lessons.protonet import ProtoNet
 from metaface_lessons.runs import FRACTIONS, figures, load_run, make_learner, mean_figures, settings_of, train
 from metaface_lessons.training import meta_train
 
-from . import memory
+from . import _memory
 
 BUDGET = {"procedural": 60, "lfw": 180}  # seconds of one core
 STEPS = {  # how many each learner makes in that time
@@ -106,9 +106,9 @@ def peak(learner: str, shape: tuple[int, int, int]) -> int:
     settings = settings_of(learner)
     net = make_learner(settings, shape, people.unique())
     episodes = EpisodeSampler(FaceSet(images, people), settings.ways, settings.shots, settings.queries)
-    before = memory.resident()
+    before = _memory.resident()
     meta_train(net, episodes, steps=5, tasks=settings.tasks, rate=settings.rate, progress=False)
-    return memory.peak() - before
+    return _memory.peak() - before
 
 
 def measure(faces: str, learner: str, seed: int, out: Path) -> None:

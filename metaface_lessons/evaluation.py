@@ -33,18 +33,29 @@ class Evaluation:
 
     @property
     def ci95(self) -> float:
-        return _interval(self.episodes)
+        return interval(self.episodes)
 
     @property
     def ci95_people(self) -> float:
-        return _interval(self.people)
+        return interval(self.people)
 
     def __str__(self) -> str:
         return f"{100 * self.accuracy:.1f} ± {100 * self.ci95:.1f} %"
 
 
-def _interval(values: NDArray[np.float64]) -> float:
+def interval(values: NDArray[np.float64]) -> float:
+    """1.96·s/√n, half the 95% interval of a mean of n values `[n]`, which may be paired differences of two methods."""
     return float(1.96 * values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")
+
+
+def frontier(cost: NDArray[np.float64], accuracy: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which of M methods, by cost `[M]` and accuracy `[M]`, no other one beats in one without losing in the other.
+
+    Bool `[M]`: the Pareto frontier.
+    """
+    no_worse = (cost[:, None] <= cost) & (accuracy[:, None] >= accuracy)
+    better = (cost[:, None] < cost) | (accuracy[:, None] > accuracy)
+    return np.asarray(~(no_worse & better).any(axis=0))
 
 
 def evaluate(

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .episodes import Episodes, Examples
 from .learners import MetaLearner
-from .networks import Classifier, statistics_of_first
+from .networks import statistics_of_first
 from .peers import import_learn2learn
 
 
@@ -28,7 +28,7 @@ class Learn2LearnMAML(MetaLearner):
     """
 
     def __init__(
-        self, network: Classifier, *, steps: int, test_steps: int, inner_rate: float, first_order: bool = False
+        self, network: nn.Module, *, steps: int, test_steps: int, inner_rate: float, first_order: bool = False
     ) -> None:
         super().__init__()
         self.maml = import_learn2learn().algorithms.MAML(network, lr=inner_rate, first_order=first_order)

@@ -57,6 +57,11 @@ class Settings:
     inner_steps: int | None = None
     test_steps: int | None = None
 
+    @property
+    def fixed_ways(self) -> bool:
+        """Whether the learner begins with a head, which has one output for each of `ways` people and for no others."""
+        return self.inner_steps is not None
+
 
 def settings_of(learner: str, faces: str = "procedural", seed: int = 0, **given: Any) -> Settings:
     """The `learner`'s recipe, with what is `given` in place of its values.
@@ -117,7 +122,10 @@ def _maml(settings: Settings, shape: Shape, people: Tensor | None) -> MetaLearne
 
 
 def _learn2learn(settings: Settings, shape: Shape, people: Tensor | None) -> MetaLearner:
-    return Learn2LearnMAML(_classifier(settings, shape), **_inner_loop(settings))
+    try:
+        return Learn2LearnMAML(_classifier(settings, shape), **_inner_loop(settings))
+    except ImportError as error:
+        raise MetaFaceError(str(error)) from error
 
 
 def _reptile(settings: Settings, shape: Shape, people: Tensor | None) -> MetaLearner:
@@ -169,9 +177,7 @@ def train(
     net = make_learner(settings, faces.shape, split.base.identities).to(device)
     sampler: Sampler = EpisodeSampler(split.base, settings.ways, settings.shots, settings.queries, seed=settings.seed)
     ways = min(5, len(split.validation.identities))
-    if (
-        settings.inner_steps is not None
-    ):  # its head has one output for each of so many people, and no other number will do
+    if settings.fixed_ways:
         sampler, ways = Augmented(sampler, Augment(seed=settings.seed)), settings.ways
     validation = None
     try:
@@ -272,7 +278,7 @@ def evaluate_runs(
     results = []
     for path in paths:
         run = load_run(path, device)
-        if run.settings.inner_steps is not None and ways != run.settings.ways:
+        if run.settings.fixed_ways and ways != run.settings.ways:
             trained = run.settings.ways
             raise MetaFaceError(
                 f"{path} was trained on {trained}-way episodes: its head tells {trained} people apart, not {ways}."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +175,15 @@ def test_runs_from_before_there_were_inner_loops_still_load(
     few = ["--queries", "2", "--episodes", "4", "--no-baselines"]
     assert cli.main(["evaluate", str(run), *few]) == 0
     assert train(photos, run, "--steps", "2") == 0
+
+
+def test_a_learner_of_a_library_that_is_missing_says_how_to_get_it(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "learn2learn", None)
+    run = ["--faces", f"folder:{photos}", "--steps", "1", "--quiet", "--out", str(tmp_path / "run")]
+    assert cli.main(["train", "learn2learn", *run]) == 1
+    assert "metaface doctor --fix" in capsys.readouterr().err
 
 
 def test_the_help_of_train_lists_every_learner_and_its_recipe(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,7 @@ import torch
 from metaface_lessons.baselines import baselines, lbp, lda, pixels
 from metaface_lessons.episodes import EpisodeSampler, Examples
 from metaface_lessons.errors import MetaFaceError
-from metaface_lessons.evaluation import Evaluation, evaluate
+from metaface_lessons.evaluation import Evaluation, evaluate, frontier, interval
 from metaface_lessons.networks import Conv4
 from metaface_lessons.protonet import ProtoNet
 
@@ -105,3 +105,15 @@ def test_lbp_does_not_know_brightness_and_knows_texture() -> None:
 def test_lda_needs_several_images_of_a_person() -> None:
     with pytest.raises(MetaFaceError, match="more than one image"):
         lda(random_faces(people=8, each=1))
+
+
+def test_the_interval_of_a_paired_difference_leaves_out_what_is_common() -> None:
+    draw = np.random.default_rng(0)
+    common, a, b = draw.normal(size=(3, 200))
+    assert interval(common + a - (common + b)) == pytest.approx(1.96 * np.sqrt(np.var(a - b, ddof=1) / 200))
+    assert np.isnan(interval(np.array([0.5])))
+
+
+def test_the_frontier_is_of_those_that_nobody_beats() -> None:
+    cost, accuracy = np.array([1.0, 2, 2, 3, 4, 4]), np.array([0.5, 0.7, 0.7, 0.7, 0.9, 0.8])
+    assert frontier(cost, accuracy).tolist() == [True, True, True, False, True, False]  # equals do not beat each other

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from metaface_lessons.exercises import core
 from metaface_lessons.grading import sandbox, stage
 from metaface_lessons.grading.remote import Cell, Worker
+from metaface_lessons.grading.wire import Encoder
 
 LESSONS = sorted({e.lesson for e in core.exercises()})
 KINDS = [kind for kind in (sandbox.BUBBLEWRAP, sandbox.USER) if sandbox.works(kind)] or [sandbox.NONE]
@@ -73,3 +75,23 @@ def test_wrong_answers_fail_from_afar(worker: tuple[str, Worker], secret: str | 
         for outcome, wrong in zip(found, exercise.wrong_answers, strict=True):
             assert outcome.kind in (core.WRONG, core.RAISED), f"{exercise.name}, {wrong.hint}: {outcome}"
             assert secret or wrong.hint in outcome.message, f"{exercise.name}, {wrong.hint}: {outcome}"
+
+
+@pytest.mark.parametrize("exercise", core.exercises(), ids=lambda exercise: exercise.name)
+def test_every_exercise_is_marked_on_data_of_the_secret(exercise: core.Exercise) -> None:
+    """Or a submission could hand over the numbers that a learner sees, without computing anything."""
+
+    def asked(secret: str) -> set[str]:
+        found = set()
+
+        def recorded(*args: Any, **kwargs: Any) -> Any:
+            encoder = Encoder(records=True)
+            found.add(f"{encoder((args, kwargs))} {[bytes(part) for part in encoder.numbers]}")
+            return exercise.right_answers[0](*args, **kwargs)
+
+        with core.fresh_data(secret):
+            assert core.judge(exercise, recorded).passed
+        return found
+
+    assert asked("one") - asked("another")
+    assert asked("one") == asked("one")

@@ -278,3 +278,20 @@ def test_a_support_set_without_every_class_is_refused() -> None:
     for use in (net.meta_gradient, net.trajectory, lambda episodes: net.adapt(episodes.support)):
         with pytest.raises(MetaFaceError, match=r"task 1 has no example of class 2.*Every label 0 to 3"):
             use(incomplete)
+
+
+@pytest.mark.parametrize("transductive", [False, True])
+@pytest.mark.parametrize("fast", [False, True])
+def test_queries_of_many_tasks_are_run_in_parts(
+    transductive: bool, fast: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As large as the memory of `run` allows, and with the same outputs as each task by itself."""
+    net = MAML(classifier().double(), steps=1, inner_rate=0.5, transductive=transductive, fast=fast)
+    tasks = images(tasks=5)
+    alone = [net.adapt(task.support).predict(task.query.x)[0] for task in tasks.split(1)]
+    monkeypatch.setattr(net.run, "at_once", 2)
+    learner, together = net.adapt(tasks.support), []
+    prepare = net.run.prepare
+    monkeypatch.setattr(net.run, "prepare", lambda x: together.append(len(x)) or prepare(x))
+    torch.testing.assert_close(learner.predict(tasks.query.x), torch.stack(alone), rtol=0, atol=1e-9)
+    assert together == [2, 2, 1]

@@ -8,11 +8,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .core import exercise, expect, right_answer, wrong_answer
+from .core import exercise, expect, fresh_arguments, generator, right_answer, wrong_answer
 
 
 def _draw(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return torch.randn(shape, generator=generator(seed), dtype=torch.float64)
 
 
 # -------------------------------------------------------------------------------------------------- paired differences
@@ -207,6 +207,11 @@ def _(answer: Callable[[Tensor, dict[int, float]], float]) -> None:
         )
 
 
+@fresh_arguments("comparison.seeds")
+def _(draw: torch.Generator) -> tuple[Tensor, dict[int, float]]:
+    return torch.rand(4, generator=draw, dtype=torch.float64), dict(T_QUANTILES)
+
+
 @right_answer("comparison.seeds")
 def _(accuracies: Tensor, t: dict[int, float]) -> Tensor:
     seeds = len(accuracies)
@@ -319,6 +324,12 @@ def _(answer: Callable[[Tensor, Tensor], Tensor]) -> None:
     judge([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], [0.5, 0.8, 0.4, 0.9, 0.7, 0.6], "")
     judge([1.0, 1.0, 2.0], [0.5, 0.6, 0.6], " (1 beats 0 at equal cost, and 2 at equal accuracy)")
     judge([2.0, 2.0, 1.0], [0.7, 0.7, 0.4], " (the first two are equal: none beats the other)")
+
+
+@fresh_arguments("comparison.frontier")
+def _(draw: torch.Generator) -> tuple[Tensor, Tensor]:
+    cost, accuracy = torch.randint(9, (2, 12), generator=draw)  # so few values that some are equal
+    return cost.float(), accuracy / 10
 
 
 @right_answer("comparison.frontier")
@@ -436,6 +447,13 @@ def _(answer: Callable[[float, float, float, float], float]) -> None:
                 "A costs more in both: it never pays, and 0 would say that it always does.": 0.0,
             },
         )
+
+
+@fresh_arguments("comparison.break_even")
+def _(draw: torch.Generator) -> tuple[float, ...]:
+    dear, cheap = (100 + 50 * torch.rand(2, generator=draw)).tolist()
+    saves, costs = torch.rand(2, generator=draw).tolist()
+    return dear + cheap, saves, cheap, 1 + saves + costs
 
 
 @right_answer("comparison.break_even")

@@ -29,6 +29,7 @@ NAMES = {
     "protonet": "ProtoNet",
     "anil": "ANIL",
     "maml": "MAML",
+    "learn2learn": "MAML, learn2learn",
     "fomaml": "FOMAML",
     "reptile": "Reptile",
     "pretrain": "pre-train, fine-tune",
@@ -36,6 +37,7 @@ NAMES = {
     "lbp": "LBP",
     "pixels": "pixels",
 }
+LOOK = {name: {"color": COLOURS[i % 6], "marker": "os^vDPXph*"[i]} for i, name in enumerate(NAMES)}
 PROTOCOL = "4-shot"  # of which the curves are
 
 
@@ -92,13 +94,12 @@ def draw(state: State) -> Figure:
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(9.6, 4.2))
         left, right = figure.subplots(1, 2, sharey=True)
-        for i, name in enumerate(NAMES):
-            colour, mark = COLOURS[i % 6], "os^vDPX*h"[i]
+        for name in NAMES:
             if "curve" in rows[name]:
                 points = [(point["seconds"], 100 * point["accuracy"]) for point in rows[name]["curve"]]
-                left.plot(*zip(*points, strict=True), marker=mark, ms=5, color=colour)
+                left.plot(*zip(*points, strict=True), ms=5, **LOOK[name])
             accuracy, total = found[name]
-            right.plot(total, 100 * accuracy, mark, ms=9, color=colour, label=NAMES[name])
+            right.plot(total, 100 * accuracy, ls="", ms=9, label=NAMES[name], **LOOK[name])
         left.axvline(state.seconds, color="black", lw=1, ls=":")
         left.set(xscale="log", xlabel="seconds of training", ylabel="accuracy, 5-way 4-shot, %", xlim=(3, 250))
         left.set_xticks([5, 15, 60, 180], labels=["5", "15", "60", "180"])
@@ -113,7 +114,7 @@ def alt(state: State) -> str:
     ranked = sorted(figures(state).items(), key=lambda item: -item[1][0])
     told = "; ".join(f"{NAMES[name]} {100 * accuracy:.0f}% for {total:.0f} s" for name, (accuracy, total) in ranked)
     return (
-        f"Accuracy of nine learners on {state.faces} faces, against the seconds of at most {state.seconds} s of"
+        f"Accuracy of ten learners on {state.faces} faces, against the seconds of at most {state.seconds} s of"
         f" training, and against all seconds of one core, {state.tasks:,} tasks included: {told}."
     )
 

@@ -32,21 +32,21 @@
 
 # %%
 import inspect
-import itertools
 import math
 import os
 import time
 from dataclasses import replace
 
+import numpy as np
 import torch
 from matplotlib import pyplot as plt
 from torch.nn import functional as F
 
 from metaface_lessons.baselines import baselines
 from metaface_lessons.episodes import EpisodeSampler
-from metaface_lessons.evaluation import evaluate
+from metaface_lessons.evaluation import evaluate, frontier, interval
 from metaface_lessons.exercises import check, hint, progress, solution
-from metaface_lessons.figures import COLOURS, show, style
+from metaface_lessons.figures import show, style
 from metaface_lessons.maml import MAML
 from metaface_lessons.networks import Classifier, Conv4
 from metaface_lessons.pretraining import Pretraining
@@ -235,14 +235,13 @@ for name, result in sorted(found.items(), key=lambda item: -item[1].accuracy):
 # Now the paired differences to ProtoNet, (6.3), beside what one would get from (6.2) without the covariance, as if the episodes had been different ones.
 
 # %% tags=["nbval-ignore-output"]
-protonet = torch.from_numpy(found["ProtoNet"].episodes)
+protonet = found["ProtoNet"].episodes
 print("ProtoNet minus …   difference   ± paired   ± as if unpaired")
 for name in ("pre-train", "ANIL", "MAML", "FOMAML", "Reptile"):
-    other = torch.from_numpy(found[name].episodes)
-    d = protonet - other
-    paired = 1.96 * d.std() / len(d) ** 0.5  # (6.3)
-    unpaired = 1.96 * ((protonet.var() + other.var()) / len(d)).sqrt()  # (6.2), Cov = 0
-    print(f"{name:16s} {100 * d.mean():12.1f} {100 * paired:10.1f} {100 * unpaired:14.1f}")
+    other = found[name].episodes
+    paired = interval(protonet - other)  # (6.3)
+    unpaired = math.hypot(interval(protonet), interval(other))  # (6.2), Cov = 0
+    print(f"{name:16s} {100 * (protonet - other).mean():12.1f} {100 * paired:10.1f} {100 * unpaired:14.1f}")
 
 # %% [markdown]
 # Here the paired interval is the narrower one throughout; it would be wider only if what is hard for one were easy for the other. It says nothing about other people or seeds.
@@ -256,9 +255,9 @@ for name in ("pre-train", "ANIL", "MAML", "FOMAML", "Reptile"):
 
 # %% tags=["real-faces"]
 from metaface_lessons.widgets import cost_explorer
+from metaface_lessons.widgets.cost_explorer import LOOK, NAMES
 
 stored = {faces: cost_explorer.load_comparison(faces) for faces in ("procedural", "lfw")}
-NAMES = cost_explorer.NAMES | {"learn2learn": "MAML, learn2learn"}
 T2 = stats.t.ppf(0.975, df=2)
 for faces, results in stored.items():
     print(
@@ -320,17 +319,10 @@ for name in ("protonet", "anil", "maml", "learn2learn", "fomaml", "reptile", "pr
 trained = ("protonet", "anil", "maml", "learn2learn", "fomaml", "reptile", "pretrain")
 fig, axes = plt.subplots(1, 2, figsize=(10, 4.4), sharey=True)
 for ax, (faces, results) in zip(axes, stored.items(), strict=True):
-    for name, colour, mark in zip(trained, itertools.cycle(COLOURS[:6]), "os^vDP*", strict=False):
+    for name in trained:
         curve = results["learners"][name]["curve"]
-        ax.plot(
-            [point["seconds"] for point in curve],
-            [100 * point["accuracy"] for point in curve],
-            color="#777777" if name == "pretrain" else colour,
-            ls="--" if name in ("learn2learn", "pretrain") else "-",
-            marker=mark,
-            ms=5,
-            label=NAMES[name],
-        )
+        spent = [point["seconds"] for point in curve]
+        ax.plot(spent, [100 * point["accuracy"] for point in curve], ms=5, label=NAMES[name], **LOOK[name])
     for name, ls in (("lda", ":"), ("lbp", "-.")):
         ax.axhline(100 * results["learners"][name]["4-shot"]["accuracy"], color="black", lw=1, ls=ls, label=NAMES[name])
     ax.set(title=faces, xscale="log", xlabel="seconds of one core")
@@ -414,23 +406,16 @@ check("comparison.break_even", my_break_even)
 fig, axes = plt.subplots(1, 2, figsize=(10, 4.4), sharey=True)
 for ax, (faces, results) in zip(axes, stored.items(), strict=True):
     rows = results["learners"]
-    cost = torch.tensor([row["adaptation_ms"] for row in rows.values()])
-    accuracy = torch.tensor([100 * row["4-shot"]["accuracy"] for row in rows.values()])
-    dominated = (
-        (cost[:, None] <= cost)
-        & (accuracy[:, None] >= accuracy)
-        & ((cost[:, None] < cost) | (accuracy[:, None] > accuracy))
-    ).any(0)  # (6.5)
-    order = cost.argsort()
-    edge = order[~dominated[order]]
+    cost = np.array([row["adaptation_ms"] for row in rows.values()])
+    accuracy = np.array([100 * row["4-shot"]["accuracy"] for row in rows.values()])
+    best = frontier(cost, accuracy)  # (6.5)
+    edge = [i for i in cost.argsort() if best[i]]
     ax.step(cost[edge], accuracy[edge], where="post", color="#999999", lw=1.5, zorder=0)
-    for name, c, a, out, i in zip(rows, cost, accuracy, dominated, range(len(rows)), strict=True):
-        colour = COLOURS[i % 6]
-        ax.plot(c, a, "os^vDPX*hp"[i], ms=9, color=colour, mfc="white" if out else colour, label=NAMES[name])
+    for name, c, a, filled in zip(rows, cost, accuracy, best, strict=True):
+        face = LOOK[name]["color"] if filled else "white"
+        ax.plot(c, a, ls="", ms=9, mfc=face, label=NAMES[name], **LOOK[name])
     ax.set(title=faces, xscale="log", xlabel="ms of one core for a task", ylim=(25, 100))
-    print(
-        f"{faces}: on the frontier are {', '.join(NAMES[name] for name, out in zip(rows, dominated, strict=True) if not out)}"
-    )
+    print(f"{faces}: on the frontier are {', '.join(NAMES[name] for name, on in zip(rows, best, strict=True) if on)}")
 axes[0].set(ylabel="accuracy, 5-way 4-shot, %")
 fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
 show(
@@ -450,7 +435,7 @@ for name in trained:
 # %% [markdown]
 # The columns are synthetic and real faces: five training steps in a process of its own, without what it holds before them. All fit into any laptop. ProtoNet and
 # pre-training embed the 100 images of an episode at once, with twice as many filters. Our MAML takes more than the library's, which holds one task at a time where ours runs
-# several together to be faster; with `fast=False` it takes one at a time, too.
+# several together to be faster; with `fast=False` it takes one at a time, too, and less memory.
 #
 # Move the sliders: how long can you train, and how many tasks will come? At which number of tasks does the inner loop cost more than all
 # training?
@@ -546,7 +531,7 @@ if theirs:
 # ## 7 · When does which one win?
 #
 # * **A few images of strangers, who are people like those of the training:** ProtoNet. Alone on the frontier above the classical features: no other network adapts more cheaply.
-# * **Nothing to train on:** classical features, with several images of each person. Without base people LDA falls out, and pixels and LBP are the whole frontier; on real faces LBP is far ahead. They are there at once.
+# * **Nothing to train on:** classical features, with several images of each person. Without base people LDA falls out; of the other two LBP is far ahead on real faces, and pixels on synthetic ones. They are there at once.
 # * **Many labelled people, and no wish for episodes:** pre-train. It is the usual way in industry, with far larger sets, and it will come back in lesson 07, with losses made for faces.
 # * **Tasks that an embedding cannot hold,** where the same image must be answered differently in different tasks, as with the sinusoids of lesson 03: MAML. Faces by identity are not of this kind, and it shows. Lesson 09 looks for such tasks: new cameras, new light.
 # * **Time too short for second derivatives:** ANIL first, FOMAML next. **Memory too short:** one task at a time (`fast=False`, or learn2learn), then even second order takes little.
