@@ -37,7 +37,8 @@ NAMES = {
     "lbp": "LBP",
     "pixels": "pixels",
 }
-LOOK = {name: {"color": COLOURS[i % 6], "marker": "os^vDPXph*"[i]} for i, name in enumerate(NAMES)}
+_DARK = (*COLOURS[:6], COLOURS[7])  # yellow lines are hard to see; no two that are trained share a colour
+LOOK = {name: {"color": _DARK[i % 7], "marker": "os^vDPXph*"[i]} for i, name in enumerate(NAMES)}
 PROTOCOL = "4-shot"  # of which the curves are
 
 
