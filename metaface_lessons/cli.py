@@ -196,6 +196,8 @@ SETTINGS = {  # what a learner may be told; `recipes` says which learner has whi
     "inner_rate": (float, "learning rate of the inner loop"),
     "inner_steps": (int, "its steps in training"),
     "test_steps": (int, "its steps in evaluation"),
+    "scale": (float, "cosines are multiplied by it"),
+    "margin": (float, "by which the true person must win"),
 }
 
 

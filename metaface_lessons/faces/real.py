@@ -32,7 +32,7 @@ def olivetti() -> FaceSet:
     """
     from sklearn.datasets import fetch_olivetti_faces
 
-    bunch = _fetch("olivetti", lambda data_home: fetch_olivetti_faces(data_home=data_home))
+    bunch = fetch("olivetti", lambda data_home: fetch_olivetti_faces(data_home=data_home))
     images = torch.from_numpy((bunch.images * 255).round().astype(np.uint8))[:, None]
     return FaceSet(images, torch.from_numpy(bunch.target.astype(np.int64)), name="olivetti")
 
@@ -44,7 +44,7 @@ def lfw(min_images: int = 5) -> FaceSet:
     """
     from sklearn.datasets import fetch_lfw_people
 
-    bunch = _fetch(
+    bunch = fetch(
         "lfw",
         lambda data_home: fetch_lfw_people(
             data_home=data_home,
@@ -54,22 +54,27 @@ def lfw(min_images: int = 5) -> FaceSet:
             color=True,
         ),
     )
-    scaled = bunch.images * 255 if bunch.images.max() <= 1 else bunch.images
-    images = torch.from_numpy(scaled.round().astype(np.uint8)).permute(0, 3, 1, 2).contiguous()
+    images = to_uint8(bunch.images)
     identity = torch.from_numpy(bunch.target.astype(np.int64))
     return FaceSet(images, identity, names=tuple(map(str, bunch.target_names)), name="lfw")
 
 
-def _fetch(name: str, fetch):  # type: ignore[no-untyped-def]  # scikit-learn's Bunch has no types
+def to_uint8(images: np.ndarray) -> Tensor:
+    """Pictures as scikit-learn gives them, `[M, H, W, 3]` up to 1 or up to 255 → uint8 `[M, 3, H, W]`."""
+    scaled = images * 255 if images.max() <= 1 else images
+    return torch.from_numpy(scaled.round().astype(np.uint8)).permute(0, 3, 1, 2).contiguous()
+
+
+def fetch(name: str, fetcher):  # type: ignore[no-untyped-def]  # scikit-learn's Bunch has no types
     from sklearn.datasets import get_data_home
 
     try:
         try:
-            return fetch(None)
+            return fetcher(None)
         except OSError as error:
             if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
                 raise
-            return fetch(_linked_home(Path(get_data_home())))
+            return fetcher(_linked_home(Path(get_data_home())))
     except Exception as error:  # network, disk, checksum, unpickling: all end in the same advice
         raise MetaFaceError(
             f"The faces '{name}' are not in scikit-learn's cache ({get_data_home()}) and could not be fetched"
