@@ -137,14 +137,19 @@ def folder(path: str | Path, size: int = 64) -> FaceSet:
     return FaceSet(torch.stack(images), torch.tensor(identity), names=tuple(names), name=f"folder:{root.name}")
 
 
+def upright(file: Path) -> Image.Image:
+    """A picture as RGB, the right way up. Raises what Pillow raises if it cannot be read."""
+    with Image.open(file) as picture:
+        turned = ImageOps.exif_transpose(picture)  # phones store how they were held
+    if turned.mode.startswith(("I", "F")):  # more than 8 bits: Pillow would cut off all that exceeds 255
+        values = np.asarray(turned, dtype=np.float64)
+        turned = Image.fromarray((255 * values / (65535 if values.max() > 255 else 255)).round().astype(np.uint8))
+    return turned.convert("RGB")
+
+
 def _read(file: Path, size: int) -> Tensor:
     """The central square of an image, the right way up, scaled: uint8 `[3, size, size]`."""
-    with Image.open(file) as picture:
-        upright = ImageOps.exif_transpose(picture)  # phones store how they were held
-    if upright.mode.startswith(("I", "F")):  # more than 8 bits: Pillow would cut off all that exceeds 255
-        values = np.asarray(upright, dtype=np.float64)
-        upright = Image.fromarray((255 * values / (65535 if values.max() > 255 else 255)).round().astype(np.uint8))
-    rgb = upright.convert("RGB")
+    rgb = upright(file)
     side = min(rgb.size)
     left, top = (rgb.width - side) // 2, (rgb.height - side) // 2
     square = rgb.resize((size, size), Image.Resampling.LANCZOS, box=(left, top, left + side, top + side))
