@@ -119,22 +119,27 @@ def folder(path: str | Path, size: int = 64) -> FaceSet:
                 skipped.append(f"{file.relative_to(root)} (save it as jpg)")
                 continue
             try:
-                found.append(_read(file, size))
+                found.append(read_square(file, size))
             except (OSError, UnidentifiedImageError, ValueError, Image.DecompressionBombError) as error:
                 skipped.append(f"{file.relative_to(root)} ({type(error).__name__})")
         if found:
             identity += [len(names)] * len(found)
             names.append(person.name)
             images += found
-    if skipped:
-        listed = ", ".join(skipped[:10]) + (f" and {len(skipped) - 10} more" if len(skipped) > 10 else "")
-        warnings.warn(f"{root}: pictures skipped, {len(skipped)}: {listed}.", stacklevel=2)
+    warn_of_skipped(root, skipped)
     if len(names) < 2:
         raise MetaFaceError(
             f"{root} has readable images ({', '.join(SUFFIXES)}) of {'one person' if names else 'nobody'}, but a face"
             " set needs at least two people. Expected one sub-folder per person, with that person's images in it."
         )
     return FaceSet(torch.stack(images), torch.tensor(identity), names=tuple(names), name=f"folder:{root.name}")
+
+
+def warn_of_skipped(root: Path, skipped: list[str]) -> None:
+    """One warning that names pictures below `root` which could not be used."""
+    if skipped:
+        listed = ", ".join(skipped[:10]) + (f" and {len(skipped) - 10} more" if len(skipped) > 10 else "")
+        warnings.warn(f"{root}: pictures skipped, {len(skipped)}: {listed}.", stacklevel=3)
 
 
 def upright(file: Path) -> Image.Image:
@@ -147,10 +152,10 @@ def upright(file: Path) -> Image.Image:
     return turned.convert("RGB")
 
 
-def _read(file: Path, size: int) -> Tensor:
-    """The central square of an image, the right way up, scaled: uint8 `[3, size, size]`."""
+def read_square(file: Path, size: int, whole: bool = False) -> Tensor:
+    """The central square of an image, or the `whole` of it, the right way up, scaled: uint8 `[3, size, size]`."""
     rgb = upright(file)
-    side = min(rgb.size)
-    left, top = (rgb.width - side) // 2, (rgb.height - side) // 2
-    square = rgb.resize((size, size), Image.Resampling.LANCZOS, box=(left, top, left + side, top + side))
+    width, height = rgb.size if whole else (min(rgb.size),) * 2
+    left, top = (rgb.width - width) // 2, (rgb.height - height) // 2
+    square = rgb.resize((size, size), Image.Resampling.LANCZOS, box=(left, top, left + width, top + height))
     return torch.from_numpy(np.array(square)).permute(2, 0, 1)
