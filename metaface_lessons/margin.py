@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from .episodes import Examples
 from .errors import MetaFaceError, unknown
 from .pretraining import BaseClassifier
-from .protonet import PrototypeLearner, ProtoNet
+from .protonet import ProtoNet, PrototypeLearner
 
 
 def additive_angle(cosine: Tensor, m: float) -> Tensor:

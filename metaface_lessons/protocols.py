@@ -6,7 +6,8 @@
 
 In none of them may a run have been trained on anyone it is tested on. For the views of LFW, train on what
 `load_faces("lfw-without:…")` leaves, or on other faces. (Huang, Ramesh, Berg & Learned-Miller 2007; the categories of
-supervision are those of Huang & Learned-Miller, *Labeled Faces in the Wild: Updates and New Reporting Procedures*, 2014.)
+supervision are those of Huang & Learned-Miller, *Labeled Faces in the Wild: Updates and New Reporting Procedures*,
+2014.)
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from .baselines import baselines
 from .errors import MetaFaceError, unknown
 from .evaluation import Floats, Verification
 from .faces.pairs import Pairs, draw_pairs, lfw_pairs
+from .protonet import DISTANCES, ProtoNet
 from .runs import Run, load_run
 
 PROTOCOLS = ("pairs", "lfw-view1", "lfw-view2")
@@ -40,31 +42,36 @@ WITHOUT, BY_NAME, OUTSIDE = (  # of the six categories of supervision, those tha
 
 
 class Comparer:
-    """Embeds faces with a trained network, to compare them by the cosine of their embeddings.
+    """Compares faces by the distance of their embeddings; a score is minus the distance, so that higher is more alike.
 
-    shape: of the images that the network takes (channels, height, width); others are scaled to it.
+    shape: of the images that the network takes (channels, height, width); others are scaled to it. distance: one of
+    `protonet.DISTANCES`, the one that the network was trained with.
     """
 
-    def __init__(self, embedding: nn.Module, shape: tuple[int, int, int]) -> None:
-        self.embedding, self.shape = embedding.eval(), shape
+    def __init__(self, embedding: nn.Module, shape: tuple[int, int, int], distance: str = "cosine") -> None:
+        if distance not in DISTANCES:
+            raise unknown("distance", distance, DISTANCES)
+        self.embedding, self.shape, self.distance = embedding.eval(), shape, distance
 
     @torch.no_grad()
     def embed(self, images: Tensor, at_once: int = 200) -> Tensor:
-        """uint8 `[M, C, H, W]` → points of length 1, `[M, D]`: the sum of a face's embedding and its mirror image's."""
-        x = fitted(images, self.shape)
-        return torch.cat(
-            [F.normalize(self.embedding(part) + self.embedding(part.flip(-1)), dim=-1) for part in x.split(at_once)]
-        )
+        """uint8 `[M, C, H, W]` → points `[M, D]`: the mean of a face's embedding and of its mirror image's."""
+        parts = fitted(images, self.shape).split(at_once)
+        return torch.cat([(self.embedding(part) + self.embedding(part.flip(-1))) / 2 for part in parts])
 
-    def scores(self, pairs: Pairs) -> Floats:
-        """The cosine of each pair: `[P]`."""
+    def scores(self, points: Tensor, others: Tensor) -> Tensor:
+        """Of all pairs: points `[…, Q, D]` and others `[…, N, D]` → `[…, Q, N]`."""
+        return -DISTANCES[self.distance](points, others)
+
+    def score_pairs(self, pairs: Pairs) -> Floats:
+        """The score of each pair: `[P]`."""
         points = self.embed(pairs.faces.images)
         one, other = points[pairs.index.to(points.device)].unbind(1)
-        return np.asarray((one * other).sum(-1).double().cpu())
+        return np.asarray(self.scores(one[:, None], other[:, None]).flatten().double().cpu())
 
 
 def fitted(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
-    """uint8 images `[M, C, H, W]` scaled to a height and width, and made grey or three-channelled: uint8 `[M, *shape]`."""
+    """uint8 images `[M, C, H, W]`, scaled and made grey or three-channelled: uint8 `[M, *shape]`."""
     channels, height, width = shape
     if images.shape[1] != channels:
         images = images.float().mean(dim=1, keepdim=True).round().byte().expand(-1, channels, -1, -1)
@@ -76,25 +83,25 @@ def fitted(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
 
 def comparer(run: Run) -> Comparer:
     """Of a run. Raises `MetaFaceError` if its learner has no embedding to compare by."""
-    return _comparer(run.settings.learner, run.learner, run)
+    return _comparer(run.learner, run)
 
 
-def _comparer(name: str, net: Any, run: Run) -> Comparer:
+def _comparer(net: Any, run: Run) -> Comparer:
     embedding = getattr(net, "embedding", None)
     if not isinstance(embedding, nn.Module):
         raise MetaFaceError(
-            f"Verification compares embeddings, and {name} has none: its network is made anew for each task. Train"
-            " protonet, pretrain, arcface or cosface."
+            f"Verification compares embeddings, and {run.settings.learner} has none: its network is made anew for each"
+            " task. Train protonet, pretrain, arcface or cosface."
         )
-    return Comparer(embedding, run.split.base.shape)
+    return Comparer(embedding, run.split.base.shape, getattr(net, "distance", "cosine"))
 
 
 @dataclass(frozen=True)
 class Verified:
     """What a method makes of the tested pairs.
 
-    pairs: with their scores. margins: the same, with scores minus the threshold that was chosen on other people, so that
-    0 is the threshold. folds: the accuracy in each fold.
+    pairs: with their scores. margins: the same, with scores minus the threshold that was chosen on other people, so
+    that 0 is the threshold. folds: the accuracy in each fold.
     """
 
     pairs: Verification
@@ -133,8 +140,8 @@ def cross_verify(scores: Floats, pairs: Pairs) -> Verified:
 
 
 def _view1(method: Comparer, train: Pairs, test: Pairs) -> Verified:
-    threshold = Verification(method.scores(train), train.people.numpy()).best_threshold()
-    scores, people = method.scores(test), test.people.numpy()
+    threshold = Verification(method.score_pairs(train), train.people.numpy()).best_threshold()
+    scores, people = method.score_pairs(test), test.people.numpy()
     margins = Verification(scores - threshold, people)
     return Verified(Verification(scores, people), margins, (margins.accuracy(0.0),))
 
@@ -147,8 +154,8 @@ def _overlap(run: Run, tested: set[str]) -> list[str]:
 def _refused(run: Run, overlap: list[str], what: str, part: str) -> MetaFaceError:
     named = ", ".join(overlap[:10]) + (f" and {len(overlap) - 10} more" if len(overlap) > 10 else "")
     return MetaFaceError(
-        f"{run.path} was trained on {len(overlap)} people of {what}: {named}. Nobody who is tested may have been trained"
-        f" on. Train a run without them: metaface train {run.settings.learner} --faces lfw-without:{part}"
+        f"{run.path} was trained on {len(overlap)} people of {what}: {named}. Nobody who is tested may have been"
+        f" trained on. Train a run without them: metaface train {run.settings.learner} --faces lfw-without:{part}"
     )
 
 
@@ -159,7 +166,7 @@ def verify_runs(
     each: int = EACH,
     seed: int = 0,
     compare: bool = True,
-    others: dict[str, nn.Module] | None = None,
+    others: dict[str, ProtoNet] | None = None,
     samples: int = 1000,
     device: torch.device | None = None,
 ) -> dict[str, Any]:
@@ -169,8 +176,8 @@ def verify_runs(
     every run is tested, and the figures are means over them. each, seed: of the protocol "pairs". samples: of the
     bootstrap.
 
-    Returns what `metaface evaluate --protocol … --json` prints. Raises `MetaFaceError` if a run was trained on people it
-    is to be tested on, which it names, or if LFW is not there.
+    Returns what `metaface evaluate --protocol … --json` prints. Raises `MetaFaceError` if a run was trained on people
+    it is to be tested on, which it names, or if LFW is not there.
     """
     if protocol not in PROTOCOLS:
         raise unknown("protocol", protocol, PROTOCOLS)
@@ -186,7 +193,7 @@ def verify_runs(
             raise _refused(run, overlap, "View 1's test pairs", "view1")
         tested = pairs[1] if pairs else draw_pairs(run.split.novel.to("cpu"), each, folds=2, seed=seed)
         found = {
-            name: _view1(method, *pairs) if pairs else cross_verify(method.scores(tested), tested)
+            name: _view1(method, *pairs) if pairs else cross_verify(method.score_pairs(tested), tested)
             for name, method in _methods(run, compare, others or {}).items()
         }
         results.append(
@@ -208,7 +215,9 @@ def verify_runs(
         "far": FAR,
         **mean_over_runs(results),
         **{key: results[0][key] for key in ("category", "identities", "pairs")},
-        "baselines": {name: mean_over_runs([r["baselines"][name] for r in results]) for name in results[0]["baselines"]},
+        "baselines": {
+            name: mean_over_runs([r["baselines"][name] for r in results]) for name in results[0]["baselines"]
+        },
         "runs": results,
     }
 
@@ -227,11 +236,13 @@ def mean_over_runs(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return mean
 
 
-def _methods(run: Run, compare: bool, others: dict[str, nn.Module]) -> dict[str, Comparer]:
-    nets: dict[str, Any] = {run.settings.learner: run.learner, **(baselines(run.split.base) if compare else {})}
-    return {name: _comparer(name, net, run) for name, net in nets.items()} | {
-        name: Comparer(net, run.split.base.shape) for name, net in others.items()
+def _methods(run: Run, compare: bool, others: dict[str, ProtoNet]) -> dict[str, Comparer]:
+    nets: dict[str, Any] = {
+        run.settings.learner: run.learner,
+        **(baselines(run.split.base) if compare else {}),
+        **others,
     }
+    return {name: _comparer(net, run) for name, net in nets.items()}
 
 
 def _category(run: Run, learner: str | None = None) -> str:
@@ -241,7 +252,7 @@ def _category(run: Run, learner: str | None = None) -> str:
     return BY_NAME if run.settings.faces.startswith("lfw") else OUTSIDE
 
 
-def _by_view2(runs: Sequence[Run], compare: bool, others: dict[str, nn.Module]) -> dict[str, Any]:
+def _by_view2(runs: Sequence[Run], compare: bool, others: dict[str, ProtoNet]) -> dict[str, Any]:
     pairs = lfw_pairs("10_folds")
     folds = pairs.fold.unique().tolist()
     chosen: list[Run] = []
@@ -259,7 +270,7 @@ def _by_view2(runs: Sequence[Run], compare: bool, others: dict[str, nn.Module]) 
         if run.path not in scores:
             methods = _methods(run, compare, others)
             methods = dict(zip(names, methods.values(), strict=True))
-            scores = {run.path: {name: method.scores(pairs) for name, method in methods.items()}}
+            scores = {run.path: {name: method.score_pairs(pairs) for name, method in methods.items()}}
         for name, found in scores[run.path].items():
             rest, test = fold_of != fold, fold_of == fold
             threshold = Verification(found[rest], people[rest]).best_threshold()

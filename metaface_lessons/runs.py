@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -278,10 +278,13 @@ def evaluate_runs(
     episodes: int = 1000,
     seed: int = 0,
     compare: bool = True,
+    others: Mapping[str, ProtoNet] | None = None,
     device: torch.device | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Accuracy of each run, and of the baselines on the same episodes, on the novel people of that run's split.
+
+    others: more to compare with, by name; see `baselines.pretrained`.
 
     A learner that begins with a head (those with an inner loop) can be evaluated with the ways of its training alone.
 
@@ -299,7 +302,11 @@ def evaluate_runs(
                 f" metaface train {run.settings.learner} --ways {ways}"
             )
         sampler = EpisodeSampler(run.split.novel, ways, shots, queries, seed=seed)
-        methods = {run.settings.learner: run.learner, **(baselines(run.split.base) if compare else {})}
+        methods = {
+            run.settings.learner: run.learner,
+            **(baselines(run.split.base) if compare else {}),
+            **(others or {}),
+        }
         found = evaluate(methods, sampler, episodes, progress=progress)
         results.append(
             {

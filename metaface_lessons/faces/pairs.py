@@ -103,7 +103,9 @@ def read_pairs(file: Path) -> tuple[list[_Listed], int]:
         head, *lines = [line.split("\t") for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
         folds = int(head[0]) if len(head) == 2 else 1
     except (OSError, ValueError) as error:
-        raise MetaFaceError(f"{file} is no pairs file of LFW: its first line should hold one or two numbers.") from error
+        raise MetaFaceError(
+            f"{file} is no pairs file of LFW: its first line should hold one or two numbers."
+        ) from error
     found = []
     for number, words in enumerate(lines, start=2):
         try:

@@ -38,7 +38,7 @@ def find_face(file: str | Path, size: int = 48) -> Tensor:
     If two eyes are found in it, the photo is turned until they are level. Faces less than half as wide as the largest
     are passed over: they are in the background, or no faces.
 
-    Raises `MetaFaceError` if the file is missing or no picture, if it shows no face or several, or if OpenCV is missing.
+    Raises `MetaFaceError` if the file is missing or no picture, shows no face or several, or if OpenCV is missing.
     """
     try:
         picture = upright(Path(file).expanduser())
