@@ -25,6 +25,8 @@ from metaface_lessons.snapshots import load_snapshots, snapshot_split
 from metaface_lessons.widgets import embedding_explorer, episode_explorer, face_explorer, leak_explorer
 from metaface_lessons.widgets import cost_explorer
 from metaface_lessons.widgets import gradient_explorer, path_explorer, quadratic_explorer, sinusoid_explorer
+from metaface_lessons.widgets import threshold_explorer
+from metaface_lessons.faces.pairs import draw_pairs
 
 split = snapshot_split()
 """
@@ -36,6 +38,7 @@ EXPLORERS = {
     "quadratic": "quadratic_explorer.explore()",
     "path": "path_explorer.explore()",
     "cost": "cost_explorer.explore()",
+    "threshold": "threshold_explorer.explore(load_snapshots(), draw_pairs(split.novel, each=1000))",
     "gradient": "gradient_explorer.explore()",
     "sinusoid": "sinusoid_explorer.explore(sinusoid_explorer.Measured(sinusoid_explorer.load_methods()))",
 }

@@ -146,10 +146,10 @@ def _verification_text(report: dict[str, Any]) -> str:
             error = f"± {100 * found['standard_error']:.2f} (standard error over {len(found['folds'])} folds)"
             lines.append(f"  {name:8s} {100 * found['accuracy']:6.2f} % {error}; {found['category']}")
         else:
-            cells = [
-                f"{words} {100 * found[key]:5.1f} % ({100 * found[key + '95'][0]:.1f} to {100 * found[key + '95'][1]:.1f})"
-                for key, words in (("accuracy", "accuracy"), ("eer", "EER"), ("tar", f"TAR at FAR {report['far']:.0%}"))
-            ]
+            cells = []
+            for key, words in (("accuracy", "accuracy"), ("eer", "EER"), ("tar", f"TAR at FAR {report['far']:.0%}")):
+                low, high = found[f"{key}95"]
+                cells.append(f"{words} {100 * found[key]:5.1f} % ({100 * low:.1f} to {100 * high:.1f})")
             lines.append(f"  {name:8s} {', '.join(cells)}")
     return "\n".join([*lines, "In brackets: 95% intervals over people."] if "far" in report else lines)
 
@@ -163,8 +163,8 @@ def enrol(args: argparse.Namespace) -> int:
     _say(
         args,
         report,
-        f"{report['name']} is enrolled with {report['photos']} photo{'s' if report['photos'] > 1 else ''}; people in the"
-        f" gallery: {report['people']}. At its threshold {report['far']:.0%} of strangers are taken for one of them.",
+        f"{report['name']} is enrolled, photos: {report['photos']}. People in the gallery: {report['people']}. At its"
+        f" threshold {report['far']:.0%} of strangers are taken for one of them.",
     )
     return 0
 

@@ -178,15 +178,18 @@ class Verification:
 
     def threshold_at_far(self, far: float) -> float:
         """The lowest threshold whose FAR is at most `far`. Warns, see `NEEDED`, if there are too few impostor pairs."""
-        return float(self.roc()[2][self._at(far)])
+        return self._at(far)[2]
 
     def tar_at_far(self, far: float) -> float:
         """TAR at the lowest threshold whose FAR is at most `far`. Warns if there are too few impostor pairs."""
-        return float(self.roc()[1][self._at(far)])
+        return self._at(far)[1]
 
-    def _at(self, far: float) -> int:
+    def _at(self, far: float) -> tuple[float, float, float]:
+        """FAR, TAR and threshold at the last point of the curve whose FAR is at most `far`."""
         _check_rate(far, self.impostors, "impostor pairs")
-        return int(np.searchsorted(self.roc()[0], far * (1 + 1e-9), side="right")) - 1
+        curve = self.roc()
+        last = int(np.searchsorted(curve[0], far * (1 + 1e-9), side="right")) - 1
+        return float(curve[0][last]), float(curve[1][last]), float(curve[2][last])
 
     def rates(self, threshold: float) -> tuple[float, float]:
         """FAR and TAR of a threshold that was chosen elsewhere."""
@@ -212,7 +215,7 @@ class Verification:
         return float(threshold[best] + threshold[min(best + 1, len(threshold) - 1)]) / 2
 
     def bootstrap(
-        self, statistic: Callable[[Verification], float], samples: int = 1000, seed: int = 0
+        self, statistic: Callable[[Verification], float], samples: int = 500, seed: int = 0
     ) -> tuple[float, float]:
         """The 95% interval of a statistic over *people*, such as `lambda pairs: pairs.eer`: (low, high).
 
@@ -223,7 +226,7 @@ class Verification:
         """
         everyone, who = np.unique(self.people, return_inverse=True)
         who = who.reshape(-1, 2)
-        generator, found = np.random.default_rng(seed), []
+        generator, found = np.random.default_rng(seed), list[float]()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of too few impostor pairs: told once, by the statistic itself
             while len(found) < samples:

@@ -112,7 +112,7 @@ class Verified:
     def accuracy(self) -> float:
         return statistics.mean(self.folds)
 
-    def figures(self, samples: int = 1000) -> dict[str, Any]:
+    def figures(self, samples: int = 500) -> dict[str, Any]:
         """Accuracy, EER, AUC and TAR at `FAR`, each with its 95% interval over people, to store."""
         statistic: dict[str, tuple[Verification, Callable[[Verification], float]]] = {
             "accuracy": (self.margins, lambda pairs: pairs.accuracy(0.0)),
@@ -167,7 +167,7 @@ def verify_runs(
     seed: int = 0,
     compare: bool = True,
     others: dict[str, ProtoNet] | None = None,
-    samples: int = 1000,
+    samples: int = 500,
     device: torch.device | None = None,
 ) -> dict[str, Any]:
     """Verification by each run, and by the baselines on the same pairs. others: further embeddings to compare with.

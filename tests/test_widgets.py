@@ -11,12 +11,14 @@ from types import ModuleType
 from typing import Any
 
 import ipywidgets
+import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
 
 from metaface_lessons.errors import MetaFaceError
 from metaface_lessons.faces.faceset import FaceSet
+from metaface_lessons.faces.pairs import draw_pairs
 from metaface_lessons.figures import png
 from metaface_lessons.networks import Conv4
 from metaface_lessons.protonet import ProtoNet
@@ -30,6 +32,7 @@ from metaface_lessons.widgets import (
     path_explorer,
     quadratic_explorer,
     sinusoid_explorer,
+    threshold_explorer,
 )
 from metaface_lessons.widgets.explorer import Explorer, control, controls, describe
 
@@ -68,6 +71,7 @@ def explorers() -> dict[ModuleType, Any]:
         path_explorer: None,
         gradient_explorer: gradient_explorer.regression(),
         sinusoid_explorer: sinusoid_explorer.Measured(sinusoid_explorer.load_methods()),
+        threshold_explorer: threshold_explorer.Compared(nets, draw_pairs(random_faces(people=8, each=6), each=60)),
     }
 
 
@@ -80,6 +84,7 @@ MODULES = [
     path_explorer,
     quadratic_explorer,
     sinusoid_explorer,
+    threshold_explorer,
 ]
 each_explorer = pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__.split(".")[-1])
 
@@ -471,3 +476,20 @@ def test_costs_of_faces_that_were_not_compared(tmp_path: Path) -> None:
         cost_explorer.load_comparison("lfw", tmp_path)
     with pytest.raises(MetaFaceError, match="above 0"):
         cost_explorer.figures(cost_explorer.State(tasks=0))
+
+
+def test_the_threshold_explorer_shows_the_mistakes_of_its_threshold(explorers: dict[ModuleType, Any]) -> None:
+    data = explorers[threshold_explorer]
+    strict, lax = (data.at(threshold_explorer.State(refused=share)) for share in (90, 10))
+    for found, threshold in (strict, lax):
+        far, tar = found.rates(threshold)
+        accepted, refused = threshold_explorer.wrong_pairs(found, threshold)
+        assert len(accepted) == round(far * 60)
+        assert len(refused) == round((1 - tar) * 60)
+        assert not found.same[accepted].any()
+        assert found.same[refused].all()
+        assert (np.diff(found.scores[accepted]) <= 0).all()
+        assert (np.diff(found.scores[refused]) >= 0).all()
+    assert strict[1] > lax[1]
+    with pytest.raises(MetaFaceError, match="no snapshot of step 7"):
+        data.at(threshold_explorer.State(step=7))

@@ -96,7 +96,7 @@ def _opencv() -> Any:
     try:
         import cv2
 
-        if not Path(cv2.data.haarcascades, FACE).exists():
+        if not Path(cv2.data.haarcascades, FACE).exists():  # type: ignore[attr-defined]
             raise ImportError(f"version {cv2.__version__} has no cascades")
     except (ImportError, AttributeError) as error:
         raise MetaFaceError(
