@@ -101,7 +101,8 @@ def read_pairs(file: Path) -> tuple[list[_Listed], int]:
     """
     try:
         head, *lines = [line.split("\t") for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-        folds = int(head[0]) if len(head) == 2 else 1
+        counts = [int(word) for word in head]
+        folds = counts[0] if len(counts) == 2 else 1
     except (OSError, ValueError) as error:
         raise MetaFaceError(
             f"{file} is no pairs file of LFW: its first line should hold one or two numbers."
