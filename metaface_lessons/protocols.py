@@ -34,6 +34,7 @@ from .runs import Run, load_run
 PROTOCOLS = ("pairs", "lfw-view1", "lfw-view2")
 EACH = 3000  # genuine and impostor pairs of the protocol "pairs": enough impostors to read FAR = 1% from
 FAR = 0.01
+SAMPLES = 500  # of the bootstrap
 WITHOUT, BY_NAME, OUTSIDE = (  # of the six categories of supervision, those that can occur here
     "image-restricted, no outside data",
     "unrestricted, no outside data",
@@ -112,7 +113,7 @@ class Verified:
     def accuracy(self) -> float:
         return statistics.mean(self.folds)
 
-    def figures(self, samples: int = 500) -> dict[str, Any]:
+    def figures(self) -> dict[str, Any]:
         """Accuracy, EER, AUC and TAR at `FAR`, each with its 95% interval over people, to store."""
         statistic: dict[str, tuple[Verification, Callable[[Verification], float]]] = {
             "accuracy": (self.margins, lambda pairs: pairs.accuracy(0.0)),
@@ -123,8 +124,7 @@ class Verified:
         found: dict[str, Any] = {}
         for name, (pairs, value) in statistic.items():
             found[name] = round(value(pairs), 4)
-            if samples:
-                found[f"{name}95"] = [round(end, 4) for end in pairs.bootstrap(value, samples)]
+            found[f"{name}95"] = [round(end, 4) for end in pairs.bootstrap(value, SAMPLES)]
         return found
 
 
@@ -167,14 +167,12 @@ def verify_runs(
     seed: int = 0,
     compare: bool = True,
     others: dict[str, ProtoNet] | None = None,
-    samples: int = 500,
     device: torch.device | None = None,
 ) -> dict[str, Any]:
     """Verification by each run, and by the baselines on the same pairs. others: further embeddings to compare with.
 
     For "lfw-view2" each fold is judged by the first run that was trained on none of its people. For the other protocols
-    every run is tested, and the figures are means over them. each, seed: of the protocol "pairs". samples: of the
-    bootstrap.
+    every run is tested, and the figures are means over them. each, seed: of the protocol "pairs".
 
     Returns what `metaface evaluate --protocol … --json` prints. Raises `MetaFaceError` if a run was trained on people
     it is to be tested on, which it names, or if LFW is not there.
@@ -206,8 +204,8 @@ def verify_runs(
                 "category": _category(run),
                 "identities": len(tested.people.unique()),
                 "pairs": len(tested),
-                **found.pop(run.settings.learner).figures(samples),
-                "baselines": {name: result.figures(samples) for name, result in found.items()},
+                **found.pop(run.settings.learner).figures(),
+                "baselines": {name: result.figures() for name, result in found.items()},
             }
         )
     return {
