@@ -39,7 +39,7 @@ from .comparison import _commit
 STEPS = {"protonet": 1560, "arcface": 1560}
 TRAINED = ("steps", "base_eer", "base_threshold_far")
 JOBS = (*STEPS, "baselines")
-EPISODES = 600
+EPISODES = 200
 
 
 def whitened_pca(base: FaceSet, components: int = 100) -> ProtoNet:

@@ -34,7 +34,7 @@ from .runs import Run, load_run
 PROTOCOLS = ("pairs", "lfw-view1", "lfw-view2")
 EACH = 3000  # genuine and impostor pairs of the protocol "pairs": enough impostors to read FAR = 1% from
 FAR = 0.01
-SAMPLES = 500  # of the bootstrap
+SAMPLES = 300  # of the bootstrap
 WITHOUT, BY_NAME, OUTSIDE = (  # of the six categories of supervision, those that can occur here
     "image-restricted, no outside data",
     "unrestricted, no outside data",
