@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -57,7 +56,8 @@ class Comparer:
     @torch.no_grad()
     def embed(self, images: Tensor, at_once: int = 200) -> Tensor:
         """uint8 `[M, C, H, W]` → points `[M, D]`: the mean of a face's embedding and of its mirror image's."""
-        parts = fitted(images, self.shape).split(at_once)
+        device = next((weights.device for weights in self.embedding.parameters()), images.device)
+        parts = fitted(images.to(device), self.shape).split(at_once)
         return torch.cat([(self.embedding(part) + self.embedding(part.flip(-1))) / 2 for part in parts])
 
     def scores(self, points: Tensor, others: Tensor) -> Tensor:
@@ -251,45 +251,50 @@ def _category(run: Run, learner: str | None = None) -> str:
 
 
 def _by_view2(runs: Sequence[Run], compare: bool, others: dict[str, ProtoNet]) -> dict[str, Any]:
+    learner = runs[0].settings.learner
+    if mixed := {run.settings.learner for run in runs} - {learner}:
+        raise MetaFaceError(
+            f"View 2 is reported for one method, but the runs are of {learner} and {', '.join(sorted(mixed))}. Evaluate"
+            " the runs of one learner at a time."
+        )
     pairs = lfw_pairs("10_folds")
-    folds = pairs.fold.unique().tolist()
-    chosen: list[Run] = []
-    for fold in folds:
-        overlaps = [_overlap(run, pairs.names(fold)) for run in runs]
-        if all(overlaps):
-            least = min(range(len(runs)), key=lambda i: len(overlaps[i]))
-            raise _refused(runs[least], overlaps[least], f"fold {fold} of View 2", f"fold{fold}")
-        chosen.append(next(run for run, overlap in zip(runs, overlaps, strict=True) if not overlap))
-    names = [runs[0].settings.learner, *(("pixels", "lbp", "lda") if compare else ()), *others]
-    accuracy: dict[str, list[float]] = {name: [] for name in names}
+    people, fold_of = pairs.people.numpy(), pairs.fold.numpy()
+    chosen = [_run_for(runs, pairs, fold) for fold in np.unique(fold_of).tolist()]
     scores: dict[Path, dict[str, Floats]] = {}
-    fold_of, people = pairs.fold.numpy(), pairs.people.numpy()
-    for fold, run in zip(folds, chosen, strict=True):
+    accuracy: dict[str, list[float]] = {}
+    for fold, run in enumerate(chosen):
         if run.path not in scores:
             methods = _methods(run, compare, others)
-            methods = dict(zip(names, methods.values(), strict=True))
-            scores = {run.path: {name: method.score_pairs(pairs) for name, method in methods.items()}}
+            scores[run.path] = {name: method.score_pairs(pairs) for name, method in methods.items()}
         for name, found in scores[run.path].items():
             rest, test = fold_of != fold, fold_of == fold
             threshold = Verification(found[rest], people[rest]).best_threshold()
-            accuracy[name].append(round(Verification(found[test], people[test]).accuracy(threshold), 4))
+            value = Verification(found[test], people[test]).accuracy(threshold)
+            accuracy.setdefault(name, []).append(round(value, 4))
 
     def told(name: str) -> dict[str, Any]:
-        values: NDArray[np.float64] = np.array(accuracy[name])
-        error = values.std(ddof=1) / np.sqrt(len(values))
-        category = OUTSIDE if name in others else _category(chosen[0], name)
         return {
-            "accuracy": round(float(values.mean()), 4),
-            "standard_error": round(float(error), 4),
-            "category": category,
+            "accuracy": round(statistics.mean(accuracy[name]), 4),
+            "standard_error": round(statistics.stdev(accuracy[name]) / len(chosen) ** 0.5, 4),
+            "category": OUTSIDE if name in others else _category(chosen[0], name),
             "folds": accuracy[name],
         }
 
     return {
         "protocol": "lfw-view2",
-        **told(names[0]),
+        **told(learner),
         "pairs": len(pairs),
         "identities": len(pairs.people.unique()),
         "runs": [run.path.name for run in chosen],
-        "baselines": {name: told(name) for name in names[1:]},
+        "baselines": {name: told(name) for name in accuracy if name != learner},
     }
+
+
+def _run_for(runs: Sequence[Run], pairs: Pairs, fold: int) -> Run:
+    """The first run that was trained on nobody in the fold."""
+    overlaps = [_overlap(run, pairs.names(fold)) for run in runs]
+    for run, overlap in zip(runs, overlaps, strict=True):
+        if not overlap:
+            return run
+    least = min(range(len(runs)), key=lambda i: len(overlaps[i]))
+    raise _refused(runs[least], overlaps[least], f"fold {fold} of View 2", f"fold{fold}")

@@ -165,7 +165,7 @@ print(f"(7.3) and scikit-learn's area agree: {math.isclose(area, found.auc, abs_
 
 # %% tags=["nbval-ignore-output"]
 episodes = EpisodeSampler(novel, ways=2, shots=1, queries=1, seed=0)
-two_way = evaluate({"": net}, episodes, episodes=1500, at_once=100)[""]
+two_way = evaluate({"": net}, episodes, episodes=1500, at_once=100)[""]  # how often (7.4) holds
 print(f"2-way 1-shot {two_way},  AUC {100 * found.auc:.1f} %")
 
 # %% [markdown]
@@ -302,9 +302,20 @@ def my_weights(people, drawn):
 
 check("recognition.weights", my_weights)
 
-# %% tags=["nbval-ignore-output"]
+# %% [markdown]
+# A weight is a repetition: the same people, drawn once, with each pair as often in the list as (7.7) says, give the same EER.
+
+# %%
 few = draw_pairs(novel.of(novel.identities[:40]), each=1000, seed=0)
 small = Verification(scores_of(points_of(few.faces.images), few.index).double().numpy(), few.people.numpy())
+one, other = torch.searchsorted(novel.identities[:40], few.people).T
+drawn = torch.bincount(torch.randint(40, (40,), generator=torch.Generator().manual_seed(0)), minlength=40)
+w = torch.where(one == other, drawn[one], drawn[one] * drawn[other]).numpy()  # (7.7)
+weighted = Verification(small.scores[w > 0], small.people[w > 0], w[w > 0].astype(float))
+repeated = Verification(small.scores.repeat(w), small.people.repeat(w, axis=0))
+print("equal:", math.isclose(weighted.eer, repeated.eer, abs_tol=1e-9))
+
+# %% tags=["nbval-ignore-output"]
 over_people = small.bootstrap(lambda drawn: drawn.eer, samples=200)
 generator, eers = np.random.default_rng(0), []
 for _ in range(200):
@@ -352,6 +363,22 @@ def my_dir(scores, probe, gallery, threshold):
 check("recognition.open_set", my_dir)
 
 # %% [markdown]
+# One gallery of twenty people, each enrolled with one photo, and probes of these people alone. The rank of (7.8), in one line and as the package has it:
+
+# %%
+by_person = [points[novel.identity == person] for person in novel.identities]
+gallery = torch.stack([photos[0] for photos in by_person[:20]])
+probes = torch.cat([photos[1:] for photos in by_person[:20]])
+probe = torch.arange(20).repeat_interleave(torch.tensor([len(photos) - 1 for photos in by_person[:20]]))
+scores = -torch.cdist(probes, gallery).square() / net.temperature
+rank = (scores >= scores.gather(1, probe[:, None])).sum(dim=1)  # (7.8)
+closed = Identification(scores.double().numpy(), probe.numpy(), np.arange(20))
+print("equal:", bool((closed.ranks == rank.numpy()).all()))
+
+# %% tags=["nbval-ignore-output"]
+print(f"rank-1 {100 * closed.rank1:.1f} %, among the best five {100 * closed.cmc()[4]:.1f} %; guessing has 5 and 25 %")
+
+# %% [markdown]
 # How does a gallery's size matter? A stranger is compared with N people. If each comparison accepted them with probability f, independently, at least one of N would with
 #
 # $$ \text{FAR}_N = 1 - (1 - f)^N \tag{7.10} $$
@@ -359,7 +386,6 @@ check("recognition.open_set", my_dir)
 # **Predict:** with the threshold of FAR 1% for *pairs*, how many strangers are taken for somebody in a gallery of 40? And is (7.10) too high or too low?
 
 # %% tags=["nbval-ignore-output"]
-by_person = [points[novel.identity == person] for person in novel.identities]
 draw = torch.Generator().manual_seed(0)
 pair_threshold = found.threshold_at_far(0.01)
 print("gallery   rank-1   FAR at the pairs' threshold   (7.10)   DIR at FAR 1%")
@@ -381,7 +407,7 @@ for size in sizes:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # each gallery alone has too few strangers; the mean of many is shown
             dirs.append(outcome.dir_at_far(0.01))
-    rows.append((size, np.mean(rank1), np.mean(false), 1 - 0.99**size, np.mean(dirs)))
+    rows.append((size, np.mean(rank1), np.mean(false), 1 - 0.99**size, np.mean(dirs)))  # (7.10)
     print(
         f"{size:7d} {100 * rows[-1][1]:7.1f} % {100 * rows[-1][2]:20.1f} % {100 * rows[-1][3]:14.1f} % {100 * rows[-1][4]:10.1f} %"
     )
