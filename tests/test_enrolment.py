@@ -195,7 +195,7 @@ def test_enrol_identify_forget(
     assert cli.main(["identify", str(hers[0]), "--gallery", str(file)]) == 0
     assert "Nobody in the gallery" in capsys.readouterr().out
 
-    assert cli.main(["forget", "Ad", "--gallery", str(file)]) == 1
+    assert cli.main(["forget", "ada", "--gallery", str(file)]) == 1
     assert "Did you mean 'Ada'" in capsys.readouterr().err
     assert cli.main(["forget", "Ada", "--gallery", str(file)]) == 0
     assert "Ada" not in file.read_text()
