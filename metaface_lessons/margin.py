@@ -59,7 +59,7 @@ class Margin(BaseClassifier):
         people: Tensor,
         *,
         kind: str = "arcface",
-        scale: float = 16.0,
+        scale: float = 10.0,
         margin: float = 0.2,
         augment: nn.Module | None = None,
         seed: int = 0,

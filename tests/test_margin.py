@@ -37,7 +37,7 @@ def test_the_loss_is_that_of_the_paper(kind: str) -> None:
         logits = [8 * (true if j == y else math.cos(angle)) for j, angle in enumerate(angles)]
         wanted += (math.log(sum(map(math.exp, logits))) - logits[y]) / 5
         assert angles[y] + 0.3 < math.pi
-    assert float(loss) == pytest.approx(wanted, rel=1e-6)
+    assert loss.item() == pytest.approx(wanted, rel=1e-6)
     assert torch.allclose(cosine, F.normalize(points, dim=1) @ F.normalize(net.head.weight, dim=1).T)
 
 

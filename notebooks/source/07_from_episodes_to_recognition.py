@@ -395,12 +395,10 @@ for size in sizes:
     for _ in range(max(4, 120 // size)):  # galleries of other people
         order = torch.randperm(len(by_person), generator=draw).tolist()
         enrolled, strangers = order[:size], order[size : size + 35]
-        prototypes = torch.stack([by_person[p][:3].mean(0) for p in enrolled])  # from three photos of each
-        probes = torch.cat([by_person[p][3:] for p in enrolled] + [by_person[p] for p in strangers])
-        probe = np.repeat(
-            enrolled + strangers, [len(by_person[p]) - 3 for p in enrolled] + [len(by_person[p]) for p in strangers]
-        )
-        scores = -torch.cdist(probes, prototypes).square().double().numpy() / net.temperature
+        templates = torch.stack([by_person[p][0] for p in enrolled])  # one photo of each
+        asked = [by_person[p][1:] for p in enrolled] + [by_person[p] for p in strangers]
+        probe = np.repeat(enrolled + strangers, [len(photos) for photos in asked])
+        scores = -torch.cdist(torch.cat(asked), templates).square().double().numpy() / net.temperature
         outcome = Identification(scores, probe, np.array(enrolled))
         rank1.append(outcome.rank1)
         false.append((scores[~outcome.enrolled].max(axis=1) >= pair_threshold).mean())
@@ -435,8 +433,10 @@ show(
 )
 
 # %% [markdown]
-# The larger the gallery, the more strangers look like somebody in it. A threshold belongs to a gallery's size; `metaface enrol` chooses it anew whenever somebody
-# is enrolled.
+# Though the N comparisons of a stranger share one photo, and are not independent, (7.10) comes near to what is measured. So a threshold belongs to a gallery's size: one that
+# lets in 1% of the strangers must be stricter in a larger gallery, and the DIR falls. `metaface enrol` chooses it anew whenever somebody is enrolled.
+#
+# More photos of each enrolled person help: prototypes again. But they change all scores, so their threshold is to be measured with as many photos, too.
 
 # %% [markdown]
 # ## 6 · Real faces, and LFW's own protocol
@@ -478,11 +478,46 @@ for m in (0.0, 0.2, 0.4):
     moved = logits.clone()
     moved[0, 0] = MARGINS["arcface"](logits[0, 0], m)
     print(
-        f"m = {m}: loss {torch.nn.functional.cross_entropy(16 * moved, torch.tensor([0])).item():.2f} for cosines 0.6 (true), 0.5, 0.1"
+        f"m = {m}: loss {torch.nn.functional.cross_entropy(10 * moved, torch.tensor([0])).item():.2f} for cosines 0.6 (true), 0.5, 0.1"
     )
 
 # %% [markdown]
-# **Predict**, for real faces: which is the better verifier after the same training on the same people, ProtoNet's episodes or ArcFace's margin? And how far does a classical method get?
+# **Predict:** a small network, ten seconds of training on the same images of the same people, once by episodes and once by a margin. Which verifies strangers better?
+
+# %% tags=["nbval-ignore-output"]
+from dataclasses import replace
+
+from metaface_lessons.margin import Margin
+from metaface_lessons.networks import Conv4
+from metaface_lessons.protocols import cross_verify
+from metaface_lessons.protonet import ProtoNet
+from metaface_lessons.training import meta_train
+
+
+def halved(faces):
+    """The faces at 32×32, which a laptop can train on while you watch."""
+    return replace(faces, images=torch.nn.functional.avg_pool2d(faces.images.float(), 2).round().byte())
+
+
+small_base, small_novel = halved(base), halved(novel)
+conv = [Conv4(3, 32, width=16) for _ in range(2)]
+contestants = {
+    "ProtoNet": (ProtoNet(conv[0], temperature=50, in_turn=True), 450, "squared"),
+    "ArcFace": (Margin(conv[1], conv[1].features, small_base.identities, kind="arcface"), 500, "cosine"),
+}
+tested = draw_pairs(small_novel, each=3000, folds=2, seed=0)
+for name, (learner, steps, distance) in contestants.items():
+    run = meta_train(learner, EpisodeSampler(small_base, 20, 1, 4, seed=0), steps=steps, rate=3e-3, progress=False)
+    result = cross_verify(Comparer(run.learner.embedding, small_novel.shape, distance).score_pairs(tested), tested)
+    told = f"accuracy {100 * result.accuracy:.1f} %, EER {100 * result.pairs.eer:.1f} %"
+    print(f"{name:9s} {told}; training accuracy at the end {100 * sum(run.history.accuracy[-20:]) / 20:.0f} %")
+
+# %% [markdown]
+# In so short a time it is no match. ArcFace has to tell all base people apart at once, and has hardly begun to, as its training accuracy shows; an episode asks about twenty. (Its scale was
+# even chosen on these very people, by three trials.) With hundreds of thousands of people and days of training it is the other way round, and that is how the large systems are trained. What holds in between is
+# to be measured: `metaface train arcface --faces lfw`, then `metaface evaluate --protocol pairs`.
+#
+# Now real faces, stored: three minutes of a core for each ProtoNet. **Predict** its accuracy, if pixels have about 60%.
 
 # %% tags=["real-faces"]
 NAMES = {
@@ -512,7 +547,7 @@ for name, row in sorted(stored["methods"].items(), key=lambda item: -item[1]["ac
 fig, ax = plt.subplots(figsize=(7, 4))
 for name, colour, ls in (
     ("protonet", COLOURS[0], "-"),
-    ("arcface", COLOURS[1], "-"),
+    ("lda, cosine", COLOURS[1], "-"),
     ("lbp", COLOURS[3], "--"),
     ("whitened pca", COLOURS[2], "--"),
     ("pixels", "black", ":"),
@@ -523,14 +558,18 @@ ax.set(xlabel="FAR, %", ylabel="TAR, %", title="LFW, people never trained on")
 ax.legend()
 show(
     fig,
-    alt="ROC curves on LFW, means of three seeds. ProtoNet's lies above all others; ALT_ARCFACE; LBP, whitened PCA and pixels follow far"
-    " below, in this order.",
+    alt="ROC curves on LFW, means of three seeds. ProtoNet's lies far above all others. LDA by the cosine is next, then"
+    " whitened PCA and LBP close together, and pixels.",
 )
 
 # %% [markdown]
-# PROSE_RESULTS
+# ProtoNet judges nearly nine of ten pairs of strangers rightly. The best classical method, LDA compared by the cosine, gets about seven, and the margin between the two is far wider than their intervals. But
+# see the third column: where a door tolerates a FAR of 1%, it turns away more than every second friend. That is a fine result for three minutes on two hundred people, and no door. FaceNet
+# reported 99.6% on LFW's View 2 (Schroff et al. 2015), after training on millions of people.
 #
-# To measure it on your own copy: `python -m benchmarks.verification`, which trains six networks for about three minutes of a core each.
+# See, too, how much the distance matters for LDA. It is a choice like any other: make it on validation people.
+#
+# To measure it on your own copy: `python -m benchmarks.verification`, which trains ProtoNet and ArcFace with three seeds, for about three minutes of a core each.
 #
 # ### Your own embedding, beside ours
 #
@@ -567,17 +606,22 @@ gallery = Gallery(comparer)
 names, people = ("Ada", "Ben", "Cleo"), novel.identities[:3]
 for name, person in zip(names, people, strict=True):
     gallery.enrol(name, comparer.embed(novel.images[novel.identity == person][:4]), consent="synthetic")
-gallery.set_threshold(novel.of(novel.identities[20:]))  # measured on other people
-print(f"threshold {gallery.threshold:.0f}")
-for who in (*people, *novel.identities[10:16]):
-    photos = novel.images[novel.identity == who][4:]
-    answers = [gallery.identify(point)[0] for point in comparer.embed(photos)]
-    truth = names[people.tolist().index(who)] if who in people else "a stranger"
-    told = ", ".join(f"{answers.count(a)} × {a or 'nobody'}" for a in sorted(set(answers), key=str))
-    print(f"{len(photos)} photos of {truth:10s}: {told}")
+for far in (0.01, 0.1):
+    gallery.set_threshold(novel.of(novel.identities[20:]), far)  # measured on other people
+    print(f"FAR {far}: threshold {gallery.threshold:.0f}")
+    for truth, group in (("the three", people), ("ten strangers", novel.identities[10:20])):
+        right = wrong = nobody = 0
+        for person in group:
+            for point in comparer.embed(novel.images[novel.identity == person][4:]):
+                name, _ = gallery.identify(point)
+                nobody += name is None
+                right += name is not None and person in people and name == names[people.tolist().index(person)]
+                wrong += name is not None and (person not in people or name != names[people.tolist().index(person)])
+        print(f"   photos of {truth:14s} {right:3d} named rightly, {wrong:3d} wrongly, {nobody:3d} refused")
 
 # %% [markdown]
-# Strangers are refused nearly always, as promised; and some photos of the enrolled are refused, too, which is the price: DIR at FAR 1%.
+# The strangers are refused, as promised. At a FAR of 1% most photos of the enrolled are refused, too; at 10% nearly all are named. Which of the two is worse, no formula says: it depends on what is behind
+# the door.
 
 # %% [markdown]
 # ## Quiz
@@ -642,4 +686,5 @@ progress("07")
 # * P. Grother, P. J. Phillips. *Models of Large Population Recognition Performance.* CVPR 2004. Open-set identification, and what a gallery's size does.
 # * J. Deng, J. Guo, N. Xue, S. Zafeiriou. *ArcFace: Additive Angular Margin Loss for Deep Face Recognition.* CVPR 2019.
 # * H. Wang, Y. Wang, Z. Zhou, X. Ji, D. Gong, J. Zhou, Z. Li, W. Liu. *CosFace: Large Margin Cosine Loss for Deep Face Recognition.* CVPR 2018.
+# * F. Schroff, D. Kalenichenko, J. Philbin. *FaceNet: A Unified Embedding for Face Recognition and Clustering.* CVPR 2015.
 # * T. Fawcett. *An Introduction to ROC Analysis.* Pattern Recognition Letters 27, 2006.
