@@ -85,7 +85,8 @@ def draw(state: State, data: Compared) -> Figure:
     figure = page_figure(faces_page(faces, corners, size, zoom, borders))
 
     axes = axes_on_page(figure, 50, 70, plot, size[1] * 0.53)
-    bins = np.linspace(*np.quantile(found.scores, (0.002, 1)), 50)
+    low, high = np.quantile(found.scores, (0.002, 1))
+    bins = np.linspace(low, high, 50)
     for same, colour, label in ((True, GENUINE, "same person"), (False, IMPOSTOR, "two people")):
         counts, _ = np.histogram(found.scores[found.same == same], bins)
         axes.stairs(counts, bins, fill=True, color=colour, alpha=0.35)
