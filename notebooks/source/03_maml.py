@@ -577,8 +577,8 @@ check("maml.fixed_point", my_fixed_point)
 #
 # $$ w = \underbrace{a}_{\text{joint training}}, \qquad w = \underbrace{a\,r^2}_{\text{MAML}}, \qquad w = \underbrace{a\,r}_{\text{FOMAML}}, \qquad w = \underbrace{1 - r}_{\text{Reptile}} \tag{3.25} $$
 #
-# **Predict,** before you run the cell: for k = 1, which two methods come to rest in the same place? For k → ∞, where does each go? (Here
-# $|1 - \alpha a| < 1$ for both tasks, so every r goes to 0, the one of the steep task sooner.)
+# **Predict,** before you run the cell: for k = 1, which two methods come to rest in the same place? For k → ∞, where does each go? (For
+# both tasks $|1 - \alpha a| < 1$.)
 
 # %%
 a, c = torch.tensor([1.0, 4.0]).double(), torch.tensor([0.0, 1.0]).double()

@@ -626,7 +626,7 @@ def on_the_way(alpha, i=3):
 zero = torch.zeros((), dtype=torch.float64)
 print("(4.22) agrees:", torch.allclose(jacfwd(on_the_way)(zero), -A[3] @ g[:3].sum(dim=0)))  # (4.22)
 print("(4.23) agrees:", torch.allclose(grad(product)(theta), A[0] @ g[1] + A[1] @ g[0]))  # (4.23)
-print("k = 1 is AvgGrad:", torch.allclose(expected(reptile, 1)(zero + 0.1), avg_grad))  # (4.9)
+print("(4.9) agrees:", torch.allclose(expected(reptile, 1)(zero + 0.1), avg_grad))  # (4.9), the step over −εα
 
 # %% [markdown]
 # **Predict** the six numbers for k = 2, from the table. Then those for k = 4.
