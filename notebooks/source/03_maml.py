@@ -759,7 +759,7 @@ for name, r in results.items():
 
 # %% [markdown]
 # Read it as it stands. In the same time **ProtoNet is ahead**. Of the others the one that does *least* in its inner loop does best: a step of ANIL is
-# cheap, so it gets more of them. FOMAML depends on its inner loop: with one step it is far behind MAML, though it took half as many outer steps again;
+# cheap, so it gets more of them. FOMAML depends on its inner loop: with one step it is behind MAML, though it took half as many outer steps again;
 # with three it has caught up. Section 9 looks for the reason. MAML does sinusoids and faces by the same code, whatever the network and the loss,
 # while ProtoNet can only compare. And this is one short training of each: lesson 06 compares them all, with several seeds and more time.
 
@@ -805,8 +805,8 @@ show(
 # %% [markdown]
 # Before the steps there is nothing but chance: the heads' outputs mean nobody. After them *both* know their five support photos by heart, and that is
 # why one never reports the support accuracy. The difference is what comes with it. From the meta-trained start the step that fits five photos also
-# recognises *other* photos of the same people; from the other start it fits five photos, and little else. And the work is done by the first step, the
-# one that was trained for.
+# recognises *other* photos of the same people; from the other start it fits five photos, and little else. And most of the work is done by the first
+# step, the one that was trained for.
 
 # %% [markdown]
 # ## 9 · When does the Hessian matter?
@@ -853,7 +853,7 @@ show(
 # directions. Where αH is small the cosine is near 1 and first order the better bargain. The papers report both: on mini-ImageNet 1-shot Finn et al.
 # lost 0.6 points by it (48.7 to 48.1 %), on 20-way 1-shot Omniglot Nichol et al. lost 6.4 (95.8 to 89.4 %).
 #
-# Why then did three steps help FOMAML, though its cosine is no better there? One reason, to first order in α: every inner step adds a term
+# Why then did three steps help FOMAML, though its cosine is hardly better there? One reason, to first order in α: every inner step adds a term
 # $-\alpha H^Q \nabla L^S$ of its own to (3.19), so FOMAML with k steps has k of them, where MAML with one step has two such terms. Three steps reward
 # agreement between support and queries *more* than MAML's one, without any Hessian. (Lesson 04 counts these terms.) **Do not ask whether first order
 # is good enough in general; measure it on your network, with your rate.**
