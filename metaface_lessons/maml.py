@@ -92,13 +92,13 @@ class MAML(InnerLoop):
         """
         with torch.set_grad_enabled(graph):  # an embedding that the inner loop leaves alone is run here
             inputs = self.run.prepare(support.x)
-        losses = []
+        rates, losses = self.rates.unbind(), []
         yield weights
         for _ in range(steps):
             loss = self.losses(self.run(weights, inputs), support.y)  # [T], and no task depends on another
             gradients = torch.autograd.grad(loss.sum(), list(weights.values()), create_graph=graph)
             weights = {
-                name: w - self.rates[self._rate_of[name]] * gradient
+                name: w - rates[self._rate_of[name]] * gradient
                 for (name, w), gradient in zip(weights.items(), gradients, strict=True)
             }
             losses.append(loss.detach())
