@@ -28,7 +28,18 @@ from torch.nn import functional as F
 from .episodes import Episodes, Examples
 from .errors import MetaFaceError, unknown
 from .fast import ChannelGroups
-from .inner_loop import AdaptedLearner, HeadOnly, InnerLoop, Loss, TaskNetwork, Weights, accuracy, final, plain, trainable
+from .inner_loop import (
+    AdaptedLearner,
+    HeadOnly,
+    InnerLoop,
+    Loss,
+    TaskNetwork,
+    Weights,
+    accuracy,
+    final,
+    plain,
+    trainable,
+)
 from .networks import Classifier
 
 ADAPT = ("all", "head")
