@@ -129,6 +129,8 @@ def explore(explorers: dict[ModuleType, Any], monkeypatch: pytest.MonkeyPatch) -
         data = given(explorers[module])
         if module is embedding_explorer:
             data = data[0].snapshots, data[0].faces
+        elif module is threshold_explorer:
+            data = data[0].snapshots, data[0].pairs
         explorer = module.explore(*data)
         assert isinstance(explorer, Explorer)
         return explorer
