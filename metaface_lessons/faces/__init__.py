@@ -39,5 +39,5 @@ def load_faces(name: str, **options: Any) -> FaceSet:
     if colon and kind == "lfw-without":
         return lfw_without(path)
     if name not in FACES:
-        raise unknown("face set", name, CHOICES)
+        raise unknown("face set", name, [*CHOICES, "lfw-without:PART"])
     return FACES[name](**options)
