@@ -92,8 +92,7 @@ def draw(state: State, data: Compared) -> Figure:
         axes.stairs(counts, bins, fill=True, color=colour, alpha=0.35)
         axes.stairs(counts, bins, color=colour, label=label, linewidth=1.5)
     axes.axvline(threshold, color="black", linewidth=2)
-    axes.text(threshold, axes.get_ylim()[1], " accepted →", ha="left", va="top", fontsize=10)
-    axes.set(xlabel="score", yticks=[], title="pairs by their score", xlim=(bins[0], bins[-1]))
+    axes.set(xlabel="score", yticks=[], title="pairs by score; accepted right of the line", xlim=(bins[0], bins[-1]))
     axes.legend(loc="upper left", fontsize=10)
 
     axes = axes_on_page(figure, 50, size[1] * 0.62, plot, size[1] - 20)
