@@ -159,7 +159,7 @@ def enrol(args: argparse.Namespace) -> int:
 
     file = Path(args.gallery) if args.gallery else gallery_file()
     agreed = args.consent or _asked(CONSENT.format(name=args.name, file=file))
-    report = enrol([Path(photo) for photo in args.photos], args.name, Path(args.run), file, agreed)
+    report = enrol([Path(photo) for photo in args.photos], args.name, Path(args.run), file, agreed, args.far)
     _say(
         args,
         report,
@@ -375,6 +375,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("photos", nargs="+", metavar="PHOTO")
     sub.add_argument("--name", required=True, help="of the person on the photos")
     sub.add_argument("--run", default="runs/protonet-lfw", help="the trained run that compares faces")
+    sub.add_argument("--far", type=float, default=0.01, help="share of strangers who may be taken for somebody")
     sub.add_argument("--consent", action="store_true", help="say that the person has agreed, instead of being asked")
     sub.add_argument("--gallery", help="the gallery's file (default: gallery.json in your MetaFace folder)")
 

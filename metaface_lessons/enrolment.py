@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from .errors import MetaFaceError, unknown
+from .evaluation import check_rate
 from .faces.faceset import FaceSet
 from .faces.photos import find_face
 from .paths import home_dir, write_atomically
@@ -92,6 +93,7 @@ def threshold_among(
     Galleries of people out of `faces`, whom the network was not trained on, and a stranger to each, are drawn `TRIALS`
     times. Raises `MetaFaceError` if there are too few people.
     """
+    check_rate(far, TRIALS, "strangers drawn")
     points = method.embed(faces.images).cpu()
     own = [points[(faces.identity == person).cpu()] for person in faces.identities]
     if len(own) <= people:
@@ -120,9 +122,12 @@ def _read(file: Path) -> dict[str, Any]:
     """What is stored: run, weights (their digest), far, threshold, and people with their consent and embeddings."""
     try:
         stored = json.loads(file.read_text(encoding="utf-8"))
-        for entry in stored["people"].values():
-            torch.tensor(entry["embeddings"], dtype=torch.float32), str(entry["consent"])
-        return {"run": stored["run"], "weights": stored["weights"], "threshold": float(stored["threshold"]), **stored}
+        people = {
+            name: {"consent": str(entry["consent"]), "embeddings": torch.tensor(entry["embeddings"]).tolist()}
+            for name, entry in stored["people"].items()
+        }
+        texts = {key: str(stored[key]) for key in ("run", "weights")}
+        return {**texts, **{key: float(stored[key]) for key in ("far", "threshold")}, "people": people}
     except FileNotFoundError as error:
         raise MetaFaceError(f"There is no gallery {file}. Enrol somebody: metaface enrol PHOTO… --name NAME") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -150,11 +155,12 @@ def _gallery(method: Comparer, stored: dict[str, Any]) -> Gallery:
     )
 
 
-def enrol(photos: Sequence[Path], name: str, run: Path, file: Path, consent: bool) -> dict[str, Any]:
+def enrol(photos: Sequence[Path], name: str, run: Path, file: Path, consent: bool, far: float = FAR) -> dict[str, Any]:
     """Enrol the person on `photos` in the gallery `file`, with the network of `run`. Returns what to tell.
 
-    consent: whether they have agreed. Raises `MetaFaceError` if not, if a photo does not show one face, or if the
-    gallery is of another network.
+    consent: whether they have agreed. far: the share of strangers who may be taken for somebody.
+
+    Raises `MetaFaceError` without consent, if a photo does not show one face, or if the gallery is of another network.
     """
     trained, weights = load_run(run), _weights(run)
     method = comparer(trained)
@@ -167,20 +173,20 @@ def enrol(photos: Sequence[Path], name: str, run: Path, file: Path, consent: boo
     gallery = _gallery(method, stored)
     faces = torch.stack([find_face(photo, method.shape[-1]) for photo in photos])
     gallery.enrol(name, method.embed(faces).cpu(), date.today().isoformat() if consent else "")
-    gallery.set_threshold(trained.split.novel)
+    gallery.set_threshold(trained.split.novel, far)
     people = {
         who: {"consent": gallery.consent[who], "embeddings": points.tolist()}
         for who, points in gallery.embeddings.items()
     }
     _write(
-        {"run": str(run.resolve()), "weights": weights, "far": FAR, "threshold": gallery.threshold, "people": people},
+        {"run": str(run.resolve()), "weights": weights, "far": far, "threshold": gallery.threshold, "people": people},
         file,
     )
     return {
         "name": name,
         "photos": len(gallery.embeddings[name]),
         "people": len(gallery.embeddings),
-        "far": FAR,
+        "far": far,
         "threshold": round(gallery.threshold, 4),
         "gallery": str(file),
     }
@@ -201,7 +207,7 @@ def identify(photo: Path, file: Path) -> dict[str, Any]:
         "name": name,
         "score": round(score, 4),
         "threshold": round(gallery.threshold, 4),
-        "far": FAR,
+        "far": stored["far"],
         "people": len(gallery.embeddings),
     }
 

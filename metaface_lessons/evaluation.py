@@ -186,7 +186,7 @@ class Verification:
 
     def _at(self, far: float) -> tuple[float, float, float]:
         """FAR, TAR and threshold at the last point of the curve whose FAR is at most `far`."""
-        _check_rate(far, self.impostors, "impostor pairs")
+        check_rate(far, self.impostors, "impostor pairs")
         curve = self.roc()
         last = int(np.searchsorted(curve[0], far * (1 + 1e-9), side="right")) - 1
         return float(curve[0][last]), float(curve[1][last]), float(curve[2][last])
@@ -240,7 +240,8 @@ class Verification:
         return float(low), float(high)
 
 
-def _check_rate(far: float, trials: int, what: str) -> None:
+def check_rate(far: float, trials: int, what: str) -> None:
+    """Raise `MetaFaceError` if `far` is no rate; warn if there are fewer than about `NEEDED` / FAR trials to read it."""
     if not 0 < far < 1:
         raise MetaFaceError(f"far must lie between 0 and 1, but is {far}. Give a share, such as 0.01.")
     if trials < NEEDED / far * (1 - 1e-9):
@@ -316,7 +317,7 @@ class Identification:
                 "All probes are of enrolled people, so nobody could be taken for somebody else's. Open-set"
                 " identification needs probes of people who are not in the gallery: add some."
             )
-        _check_rate(far, len(unknown_best), "probes of people who are not enrolled")
+        check_rate(far, len(unknown_best), "probes of people who are not enrolled")
         allowed = int(far * len(unknown_best) * (1 + 1e-9))
         return float(np.nextafter(unknown_best[allowed], np.inf))  # just above the first who must be refused
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from metaface_lessons import cli, enrolment
+from metaface_lessons import cli
 from metaface_lessons.baselines import FixedFeatures
 from metaface_lessons.enrolment import Gallery, threshold_among
 from metaface_lessons.errors import MetaFaceError
@@ -55,6 +55,10 @@ def test_the_threshold_rises_with_the_gallery_and_keeps_its_rate() -> None:
     assert (impostor >= one).float().mean() == pytest.approx(0.05, abs=0.02)
     with pytest.raises(MetaFaceError, match="has 60"):
         threshold_among(method, faces, people=60, shots=1)
+    with pytest.warns(UserWarning, match="3000 strangers drawn: too few"):
+        threshold_among(method, faces, people=1, shots=1, far=0.001)
+    with pytest.raises(MetaFaceError, match="between 0 and 1"):
+        threshold_among(method, faces, people=1, shots=1, far=0)
 
 
 def test_nobody_is_enrolled_without_a_name_or_consent_and_an_empty_gallery_knows_nobody() -> None:
@@ -150,7 +154,6 @@ def test_what_is_to_be_installed_is_said_in_one_way(repository: Path) -> None:
 def run(sklearn_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A short training on LFW: it tells little, but all of the way is gone."""
     monkeypatch.setenv("SCIKIT_LEARN_DATA", str(sklearn_data))
-    monkeypatch.setattr(enrolment, "TRIALS", 300)
     small = ["--ways", "5", "--queries", "2", "--width", "16", "--steps", "30", "--quiet"]
     assert cli.main(["train", "protonet", "--faces", "lfw", *small, "--out", str(tmp_path / "run")]) == 0
     return tmp_path / "run"
@@ -181,8 +184,25 @@ def test_enrol_identify_forget(
         cli.main(["enrol", str(his[0]), "--name", "Ben", "--run", str(run), "--gallery", str(file), "--consent"]) == 0
     )
     assert len(asked) == 1  # --consent says it
+    strict = json.loads(file.read_text())["threshold"]
+    lax = [
+        "enrol",
+        str(his[1]),
+        "--name",
+        "Ben",
+        "--run",
+        str(run),
+        "--gallery",
+        str(file),
+        "--consent",
+        "--far",
+        "0.2",
+    ]
+    assert cli.main(lax) == 0
+    assert "20% of strangers" in capsys.readouterr().out
+    assert json.loads(file.read_text())["threshold"] < strict
     stored = json.loads(file.read_text())
-    assert {name: len(entry["embeddings"]) for name, entry in stored["people"].items()} == {"Ada": 2, "Ben": 1}
+    assert {name: len(entry["embeddings"]) for name, entry in stored["people"].items()} == {"Ada": 2, "Ben": 2}
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
     capsys.readouterr()
