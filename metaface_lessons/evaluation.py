@@ -241,7 +241,7 @@ class Verification:
 
 
 def check_rate(far: float, trials: int, what: str) -> None:
-    """Raise `MetaFaceError` if `far` is no rate; warn if there are fewer than about `NEEDED` / FAR trials to read it."""
+    """Raise `MetaFaceError` if `far` is no rate; warn with fewer than about `NEEDED` / FAR trials to read it."""
     if not 0 < far < 1:
         raise MetaFaceError(f"far must lie between 0 and 1, but is {far}. Give a share, such as 0.01.")
     if trials < NEEDED / far * (1 - 1e-9):

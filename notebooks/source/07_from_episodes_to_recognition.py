@@ -236,7 +236,7 @@ print("Sliders and where they start:", describe(threshold_explorer.State))
 threshold_explorer.explore(snapshots, draw_pairs(novel, each=1000, seed=0))
 
 # %% [markdown]
-# <details><summary>What you may have seen</summary>1. With half of all pairs refused: there are as many genuine as impostor pairs, so the errors are equal just there. 2. One of the two photos hides much: a scarf, a mask, sunglasses, a profile. 3. The accepted impostors share background and light: it looks at colours.</details>
+# <details><summary>What you may have seen</summary>1. With half of all pairs refused: there are as many genuine as impostor pairs, so the errors are equal just there. 2. One of the two photos hides much: a scarf, a mask, sunglasses, a profile. 3. Two people of like colours in like light are accepted, and one person in other light is refused: brightness is what an untrained network sees first.</details>
 
 # %% [markdown]
 # ## 3 · The threshold comes from other people
@@ -271,7 +271,7 @@ print(f"the threshold of FAR 1% from the former has on the latter a FAR of {100 
 
 # %% [markdown]
 # On the synthetic faces the base people would have done: this network separates them hardly better than strangers, so the threshold that they give is as good, within what
-# (7.6) and a few dozen people allow. On real faces it is otherwise. The network knows whom it was trained on far better than others, and the threshold lets in about
+# (7.6) and a few dozen people allow. On real faces it is otherwise. The network knows whom it was trained on far better than others, and the threshold lets in more than
 # twice as many strangers as it promises. Whether one may choose it on the base people cannot be known but by having others.
 # The last row is what one gets by peeking.
 
@@ -428,8 +428,8 @@ ax.minorticks_off()
 fig.legend(loc="outside lower center", ncols=2)
 show(
     fig,
-    alt="Against the number of people in the gallery, 2 to 40: the rank-1 rate falls slowly, the DIR at FAR 1% lies lower and falls faster;"
-    " the share of strangers who are taken for somebody at the pairs' threshold rises steeply.",
+    alt="Against the number of people in the gallery, 2 to 40: the rank-1 rate falls to about half. The DIR at FAR 1% begins at a quarter and falls to almost nothing."
+    " The share of strangers who are taken for somebody at the pairs' threshold rises to a third, as (7.10) says.",
 )
 
 # %% [markdown]
@@ -643,8 +643,8 @@ for far in (0.01, 0.1):
 #
 # **3. The threshold was chosen on the base people. On strangers, FAR will be …**
 #
-# <details><summary>the same: a threshold is a threshold</summary>Only if the network knows strangers as well as those. See section 3.</details>
-# <details><summary>about the same or higher, and only other people can tell</summary>Right: on the synthetic faces of section 3 it held, on the real ones it did not.</details>
+# <details><summary>the same, always: a threshold is a threshold</summary>Only if the network knows strangers as well as those. See section 3.</details>
+# <details><summary>the same or higher, and only other people can tell</summary>Right: on the synthetic faces of section 3 it held, on the real ones it did not.</details>
 # <details><summary>much lower</summary>Nothing would make it so: the network has seen the base people, not the strangers.</details>
 
 # %% [markdown]
