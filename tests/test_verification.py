@@ -151,6 +151,8 @@ def test_identification_by_hand() -> None:
         assert found.dir_at_far(0.4) == pytest.approx(1 / 3)  # none of two may pass: t > 0.7, and 0.9 is above
     with pytest.warns(UserWarning, match="too few"):
         assert 0.5 < found.threshold_at_far(0.5) < 0.5001  # one of two may pass
+    with pytest.warns(UserWarning, match="too few"):
+        assert found.dir_at_far(0.5) == pytest.approx(1 / 3)  # 0.6 is above, but names the wrong person
 
 
 def test_equal_scores_are_no_success() -> None:
