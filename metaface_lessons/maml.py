@@ -124,8 +124,7 @@ class MAML(InnerLoop):
             loss = self.losses(self.run(weights, inputs), support.y)  # [T], and no task depends on another
             gradients = torch.autograd.grad(loss.sum(), list(weights.values()), create_graph=graph)
             weights = {
-                name: w - rates[name] * gradient
-                for (name, w), gradient in zip(weights.items(), gradients, strict=True)
+                name: w - rates[name] * gradient for (name, w), gradient in zip(weights.items(), gradients, strict=True)
             }
             losses.append(loss.detach())
             yield weights

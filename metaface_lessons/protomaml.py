@@ -15,7 +15,7 @@ through the prototypes. Both are taken, with `first_order`, too, which leaves ou
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -53,8 +53,9 @@ class ProtoMAML(MAML):
 
     def start(self, support: Examples) -> Weights:
         """θ for each of T tasks, with a head `[T, N, D]` and `[T, N]` from the task's prototypes."""
-        points = torch.stack([self.network.embedding(x) for x in support.x])  # each task by its own statistics
+        network = cast(Classifier, self.network)
+        points = torch.stack([network.embedding(x) for x in support.x])  # each task by its own statistics
         centres = prototypes(points, support.y, int(support.y.max()) + 1)
         head = {"weight": 2 * centres / self.temperature, "bias": -centres.square().sum(-1) / self.temperature}
-        prefix = "" if self.run.adapted is self.network.head else "head."
+        prefix = "" if self.run.adapted is network.head else "head."
         return super().start(support) | {prefix + name: w for name, w in head.items()}

@@ -193,7 +193,7 @@ def test_the_help_of_train_lists_every_learner_and_its_recipe(capsys: pytest.Cap
         cli.main(["train", "--help"])
     shown = " ".join(capsys.readouterr().out.split())
     assert ", ".join(runs.LEARNERS) in shown
-    assert f"({RECIPES['protonet']['temperature']:g} for protonet)" in shown
+    assert f"({RECIPES['protonet']['temperature']:g} for protonet, protomaml)" in shown
 
 
 def test_a_run_notices_that_its_faces_changed(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
