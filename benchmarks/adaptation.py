@@ -3,7 +3,7 @@
 python -m benchmarks.adaptation [--seeds 0 1 2]
 
 writes data/results/adaptation.json, which lesson 09 reads, and data/checkpoints/adaptation.pt, the learners of the
-first seed. Trainings and measurements lie in runs/adaptation and are not repeated; delete that folder to make them anew.
+first seed. Trainings and measurements lie in runs/adaptation and are not repeated; delete it to make them anew.
 Everything runs on one thread; seconds and milliseconds are of the processor. Faces are the small procedural ones of
 `adaptation_explorer`; where Extended Yale B is at hand (--yale FOLDER), the networks are tried on it, too, as on a
 camera and lights that they never met.

@@ -108,7 +108,7 @@ def renormalised(net: ProtoNet, images: Tensor, prior: float = 0.0) -> ProtoNet:
     """
     if len(images) == 0 or prior < 0:
         raise MetaFaceError(
-            f"There must be images, and a prior of 0 or more, but there are {len(images)}, and {prior}."
+            f"It takes images, and a prior of 0 or more, but there are {len(images)}, and {prior}."
         )
     net = deepcopy(net).eval()
     layers = _normalisations(net)
