@@ -107,9 +107,7 @@ def renormalised(net: ProtoNet, images: Tensor, prior: float = 0.0) -> ProtoNet:
     Raises `MetaFaceError` if the network has no batch normalisation, there is no image, or the prior is negative.
     """
     if len(images) == 0 or prior < 0:
-        raise MetaFaceError(
-            f"It takes images, and a prior of 0 or more, but there are {len(images)}, and {prior}."
-        )
+        raise MetaFaceError(f"It takes images, and a prior of 0 or more, but there are {len(images)}, and {prior}.")
     net = deepcopy(net).eval()
     layers = _normalisations(net)
 

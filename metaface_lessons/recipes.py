@@ -22,6 +22,6 @@ RECIPES: dict[str, dict[str, float]] = {
     "fomaml": _maml,
     "anil": _maml,
     "metasgd": _maml,
-    "protomaml": _maml | {"temperature": 50.0},
+    "protomaml": _maml | {"inner_rate": 0.02, "temperature": 50.0},
     "reptile": _reptile,
 }

@@ -39,7 +39,7 @@ from .explorer import Explorer, control
 FILE = DATA / "checkpoints" / "adaptation.pt"
 COMMAND = "python -m benchmarks.adaptation"
 LEARNERS = {"MAML": "maml", "ANIL": "anil", "Meta-SGD": "metasgd", "ProtoMAML": "protomaml", "ProtoNet": "protonet"}
-STEPS = {"maml": 300, "anil": 600, "metasgd": 300, "protomaml": 240, "protonet": 400}  # in about as many seconds
+STEPS = {"maml": 150, "anil": 270, "metasgd": 150, "protomaml": 130, "protonet": 450}  # in about as many seconds
 WIDTH, SIZE, WAYS, QUERIES, MOST = 24, 32, 5, 6, 10  # MOST: inner steps
 CONDITIONS = {
     "any": KNOWN["any"],
