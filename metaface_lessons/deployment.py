@@ -2,7 +2,7 @@
 
 `Camera` changes pictures as another camera would. Then, for a network with batch normalisation (`networks.Conv4`):
 
-- `renormalised` (AdaBN: Li, Wang, Shi, Hou & Liu 2017) needs unlabelled images of anybody. It replaces the means and
+- `renormalised` (AdaBN: Li, Wang, Shi, Liu & Hou 2017) needs unlabelled images of anybody. It replaces the means and
   variances by which the network normalises, those of the training, by those of n images of the new camera,
 
       μ = (n₀ μ_old + n μ_new) / (n₀ + n),    σ² likewise                 (Schneider et al. 2020, equation 3)
