@@ -46,7 +46,7 @@ def _(answer: Callable[[Tensor, Tensor, int, float], Pair]) -> None:
         c, t = _centres(points, labels, ways), temperature
         count = torch.bincount(labels, minlength=ways)[:, None]
         w, b = _head(points, labels, ways, t)
-        got = answer(points, labels, ways, t)
+        got: object = answer(points, labels, ways, t)
         expect(
             tuple(got) if isinstance(got, list) else got,
             (w, b),
@@ -111,7 +111,7 @@ def _(points: Tensor, labels: Tensor, ways: int, temperature: float) -> list[Ten
     rows = []
     for k in range(ways):
         mine = [points[i] for i in range(len(points)) if labels[i] == k]
-        rows.append(sum(mine) / len(mine))
+        rows.append(torch.stack(mine).sum(0) / len(mine))
     c = torch.stack(rows)
     return [c.mul(2).div(temperature), -torch.einsum("nd,nd->n", c, c) / temperature]
 
@@ -195,7 +195,7 @@ def _rates(support: Tensor, query: Tensor) -> tuple[Tensor, float]:
 def _(answer: Callable[[Tensor, Tensor], tuple[Tensor, float]]) -> None:
     def judge(support: Tensor, query: Tensor, case: str) -> None:
         each, shared = _rates(support, query)
-        got = answer(support, query)
+        got: object = answer(support, query)
         if isinstance(got, list | tuple) and len(got) == 2 and isinstance(got[1], Tensor) and got[1].ndim == 0:
             got = got[0], got[1].item()
         expect(
@@ -304,7 +304,7 @@ def _(answer: Callable[[Tensor, Tensor, Tensor, float], Pair]) -> None:
 
         blended, spread = _blend(x, mean, variance, prior)
         unbiased = x.var((0, 2, 3))
-        got = answer(x, mean, variance, prior)
+        got: object = answer(x, mean, variance, prior)
         expect(
             tuple(got) if isinstance(got, list) else got,
             (blended, spread),
@@ -442,7 +442,7 @@ def _(answer: Callable[[Tensor], Tensor]) -> None:
     judge(torch.tensor([[0.0, 0.0, 0.0, 0.0], [2.0, 0.0, 0.0, 1.0]]), "For logits of four people, two queries")
     judge(2 * _normal(5, 3, seed=8), "For five queries of three people")
     sure = torch.tensor([[1000.0, 0.0, -1000.0], [0.0, 0.0, 0.0]])
-    got = answer(sure)
+    got: object = answer(sure)
     if isinstance(got, Tensor) and got.isnan().any():
         raise Wrong(
             "For the logits [1000, 0, −1000] your entropy is NaN: p underflows to 0, and 0 · log 0 has no value. The"

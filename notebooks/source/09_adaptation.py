@@ -203,7 +203,9 @@ wrong = logits.softmax(-1) - one_hot  # [S, N]
 change = -rate / len(f) * (q @ f.T + 1) @ wrong  # (9.5)
 print("(9.5) agrees:", torch.allclose(stepped, q @ w.T + b + change, atol=1e-3))
 print(f"how wrong the head is about a support image: {wrong.abs().sum(1).mean() / 2:.2f} on average, of 1")
-print(f"and about a query:                           {1 - (q @ w.T + b).softmax(-1).gather(1, task.query.y.T).mean():.2f}")
+print(
+    f"and about a query:                           {1 - (q @ w.T + b).softmax(-1).gather(1, task.query.y.T).mean():.2f}"
+)
 
 # %% [markdown]
 # **Predict:** before any inner step, which accuracy on the *support set* have MAML, ANIL and ProtoMAML, 5-way 1-shot? And which on the queries?
@@ -267,7 +269,9 @@ check("adaptation.rates", my_rates)
 
 # %%
 net = MAML(nn.Sequential(tiny, nn.Linear(5, 3).double()), steps=1, inner_rate=0.4, rates="parameter")
-one = Episodes(Examples(toy.support.x[:1], toy.support.y[:1]), Examples(toy.query.x[:1], toy.query.y[:1]), toy.identities[:1])
+one = Episodes(
+    Examples(toy.support.x[:1], toy.support.y[:1]), Examples(toy.query.x[:1], toy.query.y[:1]), toy.identities[:1]
+)
 net.meta_gradient(one)
 
 theta = dict(net.network.named_parameters())
@@ -276,7 +280,9 @@ phi = {n: (w - 0.4 * gradient).detach().requires_grad_() for (n, w), gradient in
 loss = F.cross_entropy(torch.func.functional_call(net.network, phi, (one.query.x[0],)), one.query.y[0])
 h = torch.autograd.grad(loss, list(phi.values()))
 by_hand = torch.cat([-(a * b).flatten() for a, b in zip(h, g)])  # (9.7)
-print(f"{len(by_hand)} rates; largest difference to autograd below 1e-12: {bool((net.rates.grad - by_hand).abs().max() < 1e-12)}")
+print(
+    f"{len(by_hand)} rates; largest difference to autograd below 1e-12: {bool((net.rates.grad - by_hand).abs().max() < 1e-12)}"
+)
 
 # %% [markdown]
 # **Predict:** the stored Meta-SGD began with 0.2 for all weights. Which layers do you expect to move faster after training, the first or the last? Will any rate be negative?
@@ -287,7 +293,9 @@ print("layer           MAML: one rate   Meta-SGD: mean   deviation   below zero"
 for layer, rate in zip(maml.layers, maml.rates.tolist()):
     names = [n for n in metasgd.run.adapted.state_dict() if n.rpartition(".")[0] == layer]
     every = torch.cat([metasgd.rate_of(n).detach().flatten() for n in names])
-    print(f"{layer:14s} {rate:15.2f} {every.mean():16.2f} {every.std():11.2f} {100 * (every < 0).float().mean():10.0f} %")
+    print(
+        f"{layer:14s} {rate:15.2f} {every.mean():16.2f} {every.std():11.2f} {100 * (every < 0).float().mean():10.0f} %"
+    )
 
 # %% [markdown]
 # ## 4 · When does it hurt?
@@ -319,7 +327,9 @@ def over_seeds(values):
 
 print(f"{stored['tasks']} tasks a seed; 5-way accuracy, %; ± over seeds")
 for protocol in ("1-shot", "4-shot"):
-    print(f"\n{protocol:10s}{'no step':>14s}{'1 step':>16s}{'5 steps':>16s}{'10 steps':>16s}   tasks that are worse off after 10")
+    print(
+        f"\n{protocol:10s}{'no step':>14s}{'1 step':>16s}{'5 steps':>16s}{'10 steps':>16s}   tasks that are worse off after 10"
+    )
     for name in inner:
         rows = [seed["inner loop"][name][protocol] for seed in seeds]
         cells = ["{:9.1f} ± {:4.1f}".format(*over_seeds(r["query"][k] for r in rows)) for k in (0, 1, 5, 10)]
@@ -327,7 +337,10 @@ for protocol in ("1-shot", "4-shot"):
         print(f"{name:10s}{''.join(cells)}{hurt:12.0f} %")
     mean, half = over_seeds(seed["protonet"][protocol]["accuracy"] for seed in seeds)
     print(f"{'ProtoNet':10s}{mean:9.1f} ± {half:4.1f}")
-print("\nseconds of training: " + ", ".join(f"{n} {sum(s['seconds'][n] for s in seeds) / len(seeds):.0f}" for n in LEARNERS))
+print(
+    "\nseconds of training: "
+    + ", ".join(f"{n} {sum(s['seconds'][n] for s in seeds) / len(seeds):.0f}" for n in LEARNERS)
+)
 
 # %% [markdown]
 # And at other rates than those that were learned (seed 0, mean of 20 tasks):
@@ -344,7 +357,9 @@ for axis, name in zip(axes, inner):
     axis.set(title=name, xlabel="inner steps", ylim=(0, 100))
 axes[0].set_ylabel("accuracy, 5-way 1-shot, %")
 axes[0].legend(fontsize=9, loc="lower right")
-show(figure, alt="Accuracy over inner steps at multiples of the learned rates; after ten steps " + "; ".join(told) + ".")
+show(
+    figure, alt="Accuracy over inner steps at multiples of the learned rates; after ten steps " + "; ".join(told) + "."
+)
 
 # %% [markdown]
 # ## 5 · A new camera
@@ -464,7 +479,12 @@ z = torch.tensor([2.0, 1.0, -1.0, 0.5], dtype=torch.float64, requires_grad=True)
 p, H = z.softmax(-1), entropy(z)
 (gradient,) = torch.autograd.grad(H, z)
 print("(9.13) agrees:", torch.allclose(gradient, -p * (p.log() + H)))
-print("probabilities", [round(v, 2) for v in p.tolist()], " descent moves the logits by", [round(-v, 2) for v in gradient.tolist()])
+print(
+    "probabilities",
+    [round(v, 2) for v in p.tolist()],
+    " descent moves the logits by",
+    [round(-v, 2) for v in gradient.tolist()],
+)
 
 # %%
 task = EpisodeSampler(strangers, 5, 1, 5, seed=4).sample()
@@ -502,8 +522,12 @@ for name in rows:
 
 # %%
 zero = stored["seeds"]["0"]
-print(f"{'5-way 1-shot, %':18s}{'both sides by the new camera':>32s}{'gallery by the old one, queries by the new':>52s}")
-print(f"{'':18s}{'nothing':>14s}{'statistics of 100':>18s}{'nothing':>18s}{'new for queries':>17s}{'new for both':>17s}")
+print(
+    f"{'5-way 1-shot, %':18s}{'both sides by the new camera':>32s}{'gallery by the old one, queries by the new':>52s}"
+)
+print(
+    f"{'':18s}{'nothing':>14s}{'statistics of 100':>18s}{'nothing':>18s}{'new for queries':>17s}{'new for both':>17s}"
+)
 for camera, table in zero["cameras"].items():
     new = "statistics of 100, prior 20" if "statistics of 100, prior 20" in table else "statistics of 100"
     cells = [table["none"]["1-shot"], table[new]["1-shot"], *zero["gallery"][camera].values()]
