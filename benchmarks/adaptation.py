@@ -31,6 +31,7 @@ from metaface_lessons.episodes import EpisodeSampler
 from metaface_lessons.errors import MetaFaceError
 from metaface_lessons.evaluation import evaluate
 from metaface_lessons.faces import FaceSet, load_faces
+from metaface_lessons.inner_loop import accuracy
 from metaface_lessons.learners import Adapts, MetaLearner
 from metaface_lessons.maml import MAML
 from metaface_lessons.paths import COURSE, DATA, write_atomically
@@ -44,6 +45,7 @@ from metaface_lessons.widgets.adaptation_explorer import (
     faster,
     load_learners,
     sampler,
+    seen,
     small_split,
     store_learners,
     train,
@@ -51,9 +53,10 @@ from metaface_lessons.widgets.adaptation_explorer import (
 
 RESULT = DATA / "results" / "adaptation.json"
 RUNS = Path("runs/adaptation")
-TASKS, GLANCE = 100, 20  # tasks of each measurement, and where there are many
+TASKS, GLANCE = 60, 10  # tasks of each measurement, and where there are many
 SHOTS = (1, 4)
-FACTORS = (0.3, 1.0, 4.0, 8.0)
+GLIMPSES = (0, 1, 2, 5, 10)  # inner steps after which accuracy is measured
+FACTORS = (0.3, 3.0, 8.0)
 IMAGES = (5, 20, 100)  # unlabelled ones, of the new camera
 PRIOR = 20.0
 
@@ -75,18 +78,25 @@ def learners(seed: int) -> tuple[dict[str, MetaLearner], dict[str, float]]:
 
 
 def paths(net: MAML, faces: FaceSet, shots: int, condition: str, factor: float, tasks: int) -> dict[str, Any]:
-    """Mean accuracies of tasks before the first and after each inner step, and their intervals over tasks."""
-    episodes = sampler(faces, shots, condition, seed=1000).sample(tasks)
+    """Mean accuracies of tasks after each of `GLIMPSES` inner steps, and their intervals over tasks."""
+    episodes = sampler(seen(faces, condition), shots, condition, seed=1000).sample(tasks)
+    (x, y), (asked, target) = episodes.support, episodes.query
+    found: list[tuple[torch.Tensor, torch.Tensor]] = []
     with faster(net, factor):
         try:
-            found = net.trajectory(episodes, MOST)
+            for step, weights in enumerate(net.inner_loop(net.start(episodes.support), episodes.support, MOST)):
+                if step in GLIMPSES:
+                    with torch.no_grad():
+                        known, outputs = net.run(weights, net.run.prepare(x)), net.query_outputs(weights, x, asked)
+                    found.append((accuracy(known, y), accuracy(outputs, target)))
         except MetaFaceError:
             return {"diverges": True}
-    query = found.query_accuracy
+    support, query = (torch.stack(rows, dim=1) for rows in zip(*found, strict=True))  # [T, len(GLIMPSES)]
     gain = query - query[:, :1]
     return {
+        "steps": list(GLIMPSES),
         "query": _rounded(query.mean(0)),
-        "support": _rounded(found.support_accuracy.mean(0)),
+        "support": _rounded(support.mean(0)),
         "query_ci95": _rounded(1.96 * query.std(0) / tasks**0.5),
         "gain_ci95": _rounded(1.96 * gain.std(0) / tasks**0.5),  # of the paired difference to no inner step
         "hurt": _rounded((gain < 0).float().mean(0)),  # share of tasks that are worse off than before
@@ -103,8 +113,7 @@ def steps_and_rates(nets: Mapping[str, MetaLearner], novel: FaceSet, first: bool
         found[name]["rates"] = _rounded(net.rates.detach()) if len(net.rates) < 30 else _spread(net)
         if first:
             found[name]["factors"] = {
-                str(factor): {f"{k}-shot": paths(net, novel, k, "any", factor, GLANCE) for k in SHOTS}
-                for factor in FACTORS
+                str(factor): {"1-shot": paths(net, novel, 1, "any", factor, 2 * GLANCE)} for factor in FACTORS
             }
             found[name]["conditions"] = {
                 condition: paths(net, novel, 1, condition, 1.0, 2 * GLANCE) for condition in CONDITIONS
@@ -124,7 +133,7 @@ def _spread(net: MAML) -> dict[str, Any]:
     }
 
 
-def accuracy(methods: Mapping[str, Adapts], faces: FaceSet, tasks: int = TASKS) -> dict[str, Any]:
+def accuracies(methods: Mapping[str, Adapts], faces: FaceSet, tasks: int = TASKS) -> dict[str, Any]:
     """5-way 1-shot and 4-shot."""
     table: dict[str, Any] = {name: {} for name in methods}
     for shots in SHOTS:
@@ -161,18 +170,18 @@ def deployment(net: ProtoNet, nets: Mapping[str, MetaLearner], old: FaceSet, oth
         name = f"fine-tuned on {people} people × {each}"
         methods[name], ms = _milliseconds(fine_tuned, net, _few(other, people, each))
         cost[name] = {"images": people * each, "labels": people * each, "ms": ms}
-    table = accuracy(methods, novel)
+    table = accuracies(methods, novel)
     task = EpisodeSampler(novel, 5, 1, 5, seed=0).sample()
     for rate in (0.1, 0.01):
         tent, name = Tent(net, rate=rate), f"Tent, 5 steps at {rate}"
         _, ms = _milliseconds(lambda tent: tent.adapt(task.support).predict(task.query.x), tent)
         cost[name] = {"images": len(task.query.y[0]), "labels": 0, "ms": ms}
-        table[name] = accuracy({name: tent}, novel, 2 * GLANCE)[name]
+        table[name] = accuracies({name: tent}, novel, 2 * GLANCE)[name]
     inner = {name: other for name, other in nets.items() if isinstance(other, MAML)}
     for name, other_net in inner.items():
         for steps in (0, MOST):
             other_net.test_steps = steps
-            table[f"{name}, {steps} steps"] = accuracy({name: other_net}, novel, GLANCE)[name]
+            table[f"{name}, {steps} steps"] = accuracies({name: other_net}, novel, GLANCE)[name]
     return {name: {**row, **cost.get(name, {})} for name, row in table.items()}
 
 
@@ -226,21 +235,21 @@ def measure(seed: int, first: bool, folder: str | None) -> dict[str, Any]:
     nets, seconds = learners(seed)
     base, _, novel = small_split(seed)
     net = cast(ProtoNet, nets["ProtoNet"])
-    found: dict[str, Any] = {"seconds": seconds, "protonet": accuracy({"": net}, novel)[""]}
+    found: dict[str, Any] = {"seconds": seconds, "protonet": accuracies({"": net}, novel)[""]}
     found["inner loop"] = steps_and_rates(nets, novel, first)
     found["cameras"], found["gallery"] = {}, {}
     for name, camera in CAMERAS.items():
         if name == "cheap webcam" or first:
-            other, seen = camera.faces(base, seed=1), camera.faces(novel, seed=2)
+            other, tested = camera.faces(base, seed=1), camera.faces(novel, seed=2)
             if name == "cheap webcam":
-                found["cameras"][name] = deployment(net, nets, base, other, seen)
+                found["cameras"][name] = deployment(net, nets, base, other, tested)
             else:
                 rows: dict[str, Adapts] = {
                     "none": net,
                     "statistics of 100": renormalised(net, other.images[::42], PRIOR),
                 }
-                found["cameras"][name] = accuracy(rows, seen)
-            found["gallery"][name] = gallery(net, novel, seen, other)
+                found["cameras"][name] = accuracies(rows, tested)
+            found["gallery"][name] = gallery(net, novel, tested, other)
         print(f"seed {seed}: {name}", flush=True)
     if folder and first:
         found["extended yale b"] = yale(net, nets, folder)
@@ -281,7 +290,7 @@ def show(seeds: Mapping[str, Any]) -> None:
         cells = []
         for k in SHOTS:
             query = [s["inner loop"][name][f"{k}-shot"]["query"] for s in seeds.values()]
-            cells.append(" ".join(f"{100 * statistics.mean(q[i] for q in query):5.1f}" for i in (0, 1, 2, 5, 10)))
+            cells.append(" ".join(f"{100 * statistics.mean(at):5.1f}" for at in zip(*query, strict=True)))
         print(f"{name:10s} after 0, 1, 2, 5, 10 steps, 1-shot {cells[0]}; 4-shot {cells[1]}")
     for name in next(iter(seeds.values()))["cameras"]["cheap webcam"]:
         cells = []

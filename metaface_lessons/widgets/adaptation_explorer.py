@@ -55,7 +55,7 @@ class State:
     learner: str = control("MAML", "learner", options=tuple(name for name in LEARNERS if name != "ProtoNet"))
     steps: int = control(5, "inner steps", low=0, high=MOST)
     rate: float = control(1.0, "inner rate, times the learned one", options=(0.0, 0.1, 0.3, 1.0, 2.0, 4.0, 8.0))
-    shots: int = control(1, "shots", low=1, high=5)
+    shots: int = control(1, "shots", low=1, high=4)
     condition: str = control("any", "condition", options=tuple(CONDITIONS))
     people: int = control(0, "which five people", low=0, high=99)
 
@@ -133,16 +133,17 @@ def faster(net: MAML, factor: float) -> Iterator[None]:
         net.rates.data = rates
 
 
-def sampler(faces: FaceSet, shots: int, condition: str, seed: int) -> EpisodeSampler:
-    """Tasks in this condition, of `QUERIES` queries a person.
+def seen(faces: FaceSet, condition: str) -> FaceSet:
+    """The faces as the camera of this condition takes them."""
+    return CAMERAS["cheap webcam"].faces(faces) if condition == "a cheap webcam" else faces
 
-    Raises `MetaFaceError` for an unknown condition, or too few people with images enough.
+
+def sampler(faces: FaceSet, shots: int, condition: str, seed: int) -> EpisodeSampler:
+    """Tasks in this condition, of `QUERIES` queries a person; faces as they are `seen`.
+
+    Raises `MetaFaceError` for too few people with images enough.
     """
-    if condition not in CONDITIONS:
-        raise unknown("condition", condition, CONDITIONS)
     support, query = CONDITIONS[condition]
-    if condition == "a cheap webcam":
-        faces = CAMERAS["cheap webcam"].faces(faces)
     return EpisodeSampler(faces, WAYS, shots, QUERIES, seed, support, query)
 
 
@@ -160,10 +161,11 @@ def path_of(net: MAML, task: Episodes, factor: float) -> Steps:
     """The path of one task with `factor` times the inner rates. Raises `MetaFaceError` if the inner loop diverges."""
     (x, y), (asked, target) = task.support, task.query
     rows: list[tuple[Tensor, ...]] = []
+    prepared = net.run.prepare(x)
     with torch.enable_grad(), faster(net, factor):
         for weights in net.inner_loop(net.start(task.support), task.support, MOST):
             with torch.no_grad():
-                known = net.run(weights, net.run.prepare(x))
+                known = net.run(weights, prepared)
                 outputs = net.query_outputs(weights, x, asked)
             loss = net.losses(outputs, target)[0]
             rows.append((accuracy(known, y)[0], accuracy(outputs, target)[0], loss, outputs[0].argmax(-1)))
@@ -180,10 +182,16 @@ class Adapted:
     learners: Mapping[str, MetaLearner]
     faces: FaceSet
     paths: dict[State, Steps] = field(init=False, default_factory=dict)
+    _seen: dict[str, FaceSet] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._seen = {condition: seen(self.faces, condition) for condition in CONDITIONS}
 
     def task(self, state: State) -> Episodes:
         """The task of the state, `[1, …]`."""
-        return sampler(self.faces, state.shots, state.condition, seed=state.people).sample()
+        if state.condition not in CONDITIONS:
+            raise unknown("condition", state.condition, CONDITIONS)
+        return sampler(self._seen[state.condition], state.shots, state.condition, seed=state.people).sample()
 
     def path(self, state: State) -> Steps:
         """Raises `MetaFaceError` if there is no such learner, or its inner loop diverges."""
@@ -192,8 +200,9 @@ class Adapted:
         key, net = replace(state, steps=0), self.learners[state.learner]
         assert isinstance(net, MAML)
         if key not in self.paths:
+            task = self.task(state)
             try:
-                self.paths[key] = path_of(net, self.task(state), state.rate)
+                self.paths[key] = path_of(net, task, state.rate)
             except MetaFaceError as error:
                 raise MetaFaceError(
                     f"At {state.rate:g} times its learned rates {state.learner} diverges on this task. Lower the rate."
@@ -220,7 +229,7 @@ def draw(state: State, data: Adapted) -> Figure:
     page_text(figure, "queries", top - 8, middle + 2, va="bottom", fontsize=11)
     low = top + WAYS * height
     for i, (key, words) in enumerate(WORDS.items()):
-        place = 12 + i % 2 * 190
+        place = 12 + i % 2 * 240
         page_text(figure, "■ " + words, low + 24 + i // 2 * 24, place, va="center", fontsize=10, color=LOOK[key])
 
     axes = axes_on_page(figure, top, left, low - 16, left + 450)
