@@ -153,10 +153,11 @@ def _milliseconds(function: Any, *arguments: Any) -> tuple[Any, float]:
     return made, round(1000 * (time.process_time() - start), 1)
 
 
-def deployment(net: ProtoNet, nets: Mapping[str, MetaLearner], old: FaceSet, other: FaceSet, novel: FaceSet) -> Any:
+def deployment(net: ProtoNet, nets: Mapping[str, MetaLearner], other: FaceSet, novel: FaceSet) -> dict[str, Any]:
     """Support and queries of the novel people from a new camera: what each remedy gains, and what it takes.
 
-    other: people from the new camera who are not tested, of whom remedies may see images. old: base people as before.
+    other: people from the new camera who are not tested, of whom remedies may see images. nets: learners with an inner
+    loop, to be measured beside them.
     """
     order = torch.randperm(len(other), generator=torch.Generator().manual_seed(0))
     cost: dict[str, dict[str, float]] = {}
@@ -223,7 +224,7 @@ def yale(net: ProtoNet, nets: Mapping[str, MetaLearner], folder: str) -> dict[st
     small = FaceSet(images.expand(-1, 3, -1, -1).contiguous(), faces.identity, faces.conditions, faces.levels)
     half = len(small.identities) // 2
     other, novel = small.of(small.identities[:half]), small.of(small.identities[half:])
-    return cast(dict[str, Any], deployment(net, nets, other, other, novel))
+    return deployment(net, nets, other, novel)
 
 
 def _rounded(values: torch.Tensor) -> list[float]:
@@ -242,7 +243,7 @@ def measure(seed: int, first: bool, folder: str | None) -> dict[str, Any]:
         if name == "cheap webcam" or first:
             other, tested = camera.faces(base, seed=1), camera.faces(novel, seed=2)
             if name == "cheap webcam":
-                found["cameras"][name] = deployment(net, nets, base, other, tested)
+                found["cameras"][name] = deployment(net, nets if first else {}, other, tested)
             else:
                 rows: dict[str, Adapts] = {
                     "none": net,
