@@ -124,8 +124,8 @@ def steps_and_rates(nets: Mapping[str, MetaLearner], novel: FaceSet, first: bool
 def _spread(net: MAML) -> dict[str, Any]:
     """Of rates for each weight: mean, deviation and share below 0, layer by layer."""
     layers: dict[str, list[torch.Tensor]] = {}
-    for name in net.run.adapted.state_dict():
-        layers.setdefault(name.rpartition(".")[0], []).append(net.rate_of(name).detach().flatten())
+    for name, rates in net.by_weight(net.rates.detach()).items():
+        layers.setdefault(name.rpartition(".")[0], []).append(rates.flatten())
     joined = {name: torch.cat(parts) for name, parts in layers.items()}
     return {
         name: {"mean": float(r.mean()), "std": float(r.std()), "negative": float((r < 0).float().mean())}

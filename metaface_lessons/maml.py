@@ -35,7 +35,18 @@ from torch.nn import functional as F
 from .episodes import Episodes, Examples
 from .errors import MetaFaceError, unknown
 from .fast import ChannelGroups
-from .inner_loop import HeadOnly, InnerLoop, Loss, TaskNetwork, Weights, accuracy, final, plain, trainable
+from .inner_loop import (
+    AdaptedLearner,
+    HeadOnly,
+    InnerLoop,
+    Loss,
+    TaskNetwork,
+    Weights,
+    accuracy,
+    final,
+    plain,
+    trainable,
+)
 from .networks import Classifier
 
 ADAPT = ("all", "head")
@@ -88,16 +99,15 @@ class MAML(InnerLoop):
         adapted = trainable(run.adapted)
         layers = [name.rpartition(".")[0] for name in adapted]  # "head" for "head.weight"
         self.layers = list(dict.fromkeys(layers))
-        self._rate_of: dict[str, tuple[slice, torch.Size]] = {}  # where in `rates` a weight's are, and in what shape
-        end = 0
-        for name, layer in zip(adapted, layers, strict=True):
-            if rates == "parameter":
-                start, end = end, end + adapted[name].numel()
-                self._rate_of[name] = slice(start, end), adapted[name].shape
-            else:
-                self._rate_of[name] = slice(self.layers.index(layer), self.layers.index(layer) + 1), torch.Size([])
-        number = end if rates == "parameter" else len(self.layers)
-        every = torch.full((number,), float(inner_rate), dtype=next(network.parameters()).dtype)
+        if rates == "parameter":
+            self._sizes = [w.numel() for w in adapted.values()]
+            self._rate_of = {name: (i, w.shape) for i, (name, w) in enumerate(adapted.items())}
+        else:
+            self._sizes = [1] * len(self.layers)
+            self._rate_of = {
+                n: (self.layers.index(layer), torch.Size()) for n, layer in zip(adapted, layers, strict=True)
+            }
+        every = torch.full((sum(self._sizes),), float(inner_rate), dtype=next(network.parameters()).dtype)
         self.rates = nn.Parameter(every, requires_grad=rates != "fixed")  # α, or a
 
     @property
@@ -105,10 +115,10 @@ class MAML(InnerLoop):
         """α; the largest, if rates were learned."""
         return self.rates.max().item()
 
-    def rate_of(self, name: str) -> Tensor:
-        """The inner rate of the weight `name`: a number, or one for each of its entries, in its shape."""
-        where, shape = self._rate_of[name]
-        return self.rates[where].view(shape)
+    def by_weight(self, rates: Tensor) -> Weights:
+        """What of `rates`, or of their gradient, belongs to each weight: a number, or one for each entry, in its shape."""
+        parts = rates.split(self._sizes)
+        return {name: parts[i].view(shape) for name, (i, shape) in self._rate_of.items()}
 
     def inner_loop(self, weights: Weights, support: Examples, steps: int, graph: bool = False) -> Iterator[Weights]:
         """Gradient descent on the support set (paper, equation 1); see `InnerLoop.inner_loop`.
@@ -117,8 +127,7 @@ class MAML(InnerLoop):
         """
         with torch.set_grad_enabled(graph):  # an embedding that the inner loop leaves alone is run here
             inputs = self.run.prepare(support.x)
-        rates = {name: self.rate_of(name) for name in weights}
-        losses = []
+        rates, losses = self.by_weight(self.rates), []
         yield weights
         for _ in range(steps):
             loss = self.losses(self.run(weights, inputs), support.y)  # [T], and no task depends on another
@@ -129,6 +138,14 @@ class MAML(InnerLoop):
             losses.append(loss.detach())
             yield weights
         self.check_finite(losses, steps)
+
+    def adapt(self, support: Examples) -> AdaptedLearner:
+        """Makes learners of as many tasks together as `run` says: what an inner loop keeps of its images is large."""
+        self.check(support)
+        parts = zip(*(tensor.split(self.run.at_once) for tensor in support), strict=True)
+        learners = [super(MAML, self).adapt(Examples(x, y)) for x, y in parts]
+        weights = {name: torch.cat([learner.weights[name] for learner in learners]) for name in learners[0].weights}
+        return AdaptedLearner(self, support.x, weights)
 
     def meta_gradient(self, episodes: Episodes) -> dict[str, float]:
         self.check(episodes.support)
