@@ -116,7 +116,7 @@ class MAML(InnerLoop):
         return self.rates.max().item()
 
     def by_weight(self, rates: Tensor) -> Weights:
-        """What of `rates`, or of their gradient, belongs to each weight: a number, or one for each entry, in its shape."""
+        """What of `rates`, or of their gradient, belongs to each weight: a number, or one for each of its entries."""
         parts = rates.split(self._sizes)
         return {name: parts[i].view(shape) for name, (i, shape) in self._rate_of.items()}
 

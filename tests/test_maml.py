@@ -368,10 +368,9 @@ def test_rates_that_are_all_alike_are_one_rate(adapt: str, steps: int) -> None:
         if rates == "layer":
             layers = ours["rates"]
         if rates == "parameter":  # a layer's rate moves all of its weights
-            each = [net.rates.grad[net._rate_of[name][0]].sum() for name in net._rate_of]
-            names = [name.rpartition(".")[0] for name in net._rate_of]
-            sums = torch.stack([sum(g for g, n in zip(each, names, strict=True) if n == layer) for layer in net.layers])
-            assert torch.allclose(sums, layers, rtol=1e-9, atol=1e-14)
+            each = {name: gradient.sum() for name, gradient in net.by_weight(net.rates.grad).items()}
+            wanted = [sum(g for name, g in each.items() if name.rpartition(".")[0] == layer) for layer in net.layers]
+            assert torch.allclose(layers, torch.stack(wanted), rtol=1e-9, atol=1e-14)
 
 
 def test_after_one_step_a_rate_learns_from_the_agreement_of_support_and_query() -> None:
@@ -383,9 +382,9 @@ def test_after_one_step_a_rate_learns_from_the_agreement_of_support_and_query() 
     support = torch.autograd.grad(F.cross_entropy(net.network(x[0]), y[0]), list(theta.values()))
     phi = {name: (w - 0.1 * g).detach().requires_grad_() for (name, w), g in zip(theta.items(), support, strict=True)}
     loss = F.cross_entropy(torch.func.functional_call(net.network, phi, (query[0],)), target[0])
+    found = net.by_weight(net.rates.grad)
     for name, there, here in zip(theta, torch.autograd.grad(loss, list(phi.values())), support, strict=True):
-        where, shape = net._rate_of[name]
-        assert torch.allclose(net.rates.grad[where].view(shape), -there * here, rtol=0, atol=1e-13)
+        assert torch.allclose(found[name], -there * here, rtol=0, atol=1e-13)
 
 
 @pytest.mark.parametrize(

@@ -291,10 +291,10 @@ print(
 
 # %%
 metasgd, maml = learners["Meta-SGD"], learners["MAML"]
+learned = metasgd.by_weight(metasgd.rates.detach())
 print("layer           MAML: one rate   Meta-SGD: mean   deviation   below zero")
 for layer, rate in zip(maml.layers, maml.rates.tolist(), strict=True):
-    names = [n for n in metasgd.run.adapted.state_dict() if n.rpartition(".")[0] == layer]
-    every = torch.cat([metasgd.rate_of(n).detach().flatten() for n in names])
+    every = torch.cat([r.flatten() for name, r in learned.items() if name.rpartition(".")[0] == layer])
     print(
         f"{layer:14s} {rate:15.2f} {every.mean():16.2f} {every.std():11.2f} {100 * (every < 0).float().mean():10.0f} %"
     )
