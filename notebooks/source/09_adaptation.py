@@ -27,7 +27,7 @@
 
 # %% [markdown]
 # **You need** lessons 02 and 03. **Time** 80 minutes, with four exercises, worth 8 points. **Computing** less than 120 seconds on two CPU cores; a GPU
-# is not needed. The trained networks and the results of three seeds are stored with the course; `python -m benchmarks.adaptation` makes them anew.
+# is not needed. The trained networks and the results of several seeds are stored with the course; `python -m benchmarks.adaptation` makes them anew.
 
 # %%
 import inspect
@@ -316,33 +316,41 @@ for layer, rate in zip(maml.layers, maml.rates.tolist(), strict=True):
 adaptation_explorer.explore(Adapted(learners, novel))
 
 # %% [markdown]
-# One task is an anecdote. Stored are three seeds, each with its own division of the people, and the gain over no inner step on the same tasks.
+# One task is an anecdote. Stored are several seeds, each with its own division of the people, and the gain over no inner step on the same tasks.
 
 # %%
 stored = json.loads((DATA / "results" / "adaptation.json").read_text())
-seeds = stored["seeds"].values()
-T = {2: 12.706, 3: 4.303, 5: 2.776}[len(seeds)]  # Student's t, as in lesson 06
+seeds = list(stored["seeds"].values())
 
 
-def over_seeds(values):
-    """Mean and half the interval over the seeds, in percent, (6.4)."""
-    v = 100 * torch.tensor(list(values))
-    return v.mean().item(), T * v.std().item() / len(v) ** 0.5
+def mean(values):
+    values = list(values)
+    return sum(values) / len(values)
 
 
-print(f"{stored['tasks']} tasks a seed; 5-way accuracy, %; ± over seeds")
+def summary(accuracies, intervals):
+    """Mean accuracy ± mean interval over tasks (deviation over the seeds), in percent."""
+    deviation = 100 * torch.tensor(accuracies).std().item()
+    return f"{100 * mean(accuracies):5.1f} ± {100 * mean(intervals):3.1f} ({deviation:3.1f})"
+
+
+print(
+    f"{len(seeds)} seeds of {stored['tasks']} tasks; 5-way accuracy, %, ± over tasks, in brackets deviation over seeds"
+)
 for protocol in ("1-shot", "4-shot"):
-    print(f"\n{protocol:10s}{'no step':>14s}{'1 step':>16s}{'10 steps':>16s}{'gain':>16s}   tasks worse off after 10")
+    print(
+        f"\n{protocol:10s}{'no step':>19s}{'1 step':>19s}{'10 steps':>19s}{'gain of 10':>19s}   tasks worse off after 1, 10"
+    )
     for name in inner:
         rows = [seed["inner loop"][name][protocol] for seed in seeds]
-        after = {k: [r["query"][r["steps"].index(k)] for r in rows] for k in (0, 1, 10)}
-        after["gain"] = [late - early for late, early in zip(after[10], after[0], strict=True)]
-        cells = ["{:9.1f} ± {:4.1f}".format(*over_seeds(values)) for values in after.values()]
-        hurt = over_seeds(r["hurt"][-1] for r in rows)[0]
-        print(f"{name:10s}{''.join(cells)}{hurt:12.0f} %")
-    mean, half = over_seeds(seed["protonet"][protocol]["accuracy"] for seed in seeds)
-    print(f"{'ProtoNet':10s}{mean:9.1f} ± {half:4.1f}")
-seconds = {name: sum(seed["seconds"][name] for seed in seeds) / len(seeds) for name in LEARNERS}
+        at = {k: rows[0]["steps"].index(k) for k in (0, 1, 10)}
+        cells = [summary([r["query"][i] for r in rows], [r["query_ci95"][i] for r in rows]) for i in at.values()]
+        cells.append(summary([r["query"][-1] - r["query"][0] for r in rows], [r["gain_ci95"][-1] for r in rows]))
+        hurt = [100 * mean(r["hurt"][at[k]] for r in rows) for k in (1, 10)]
+        print(f"{name:10s}" + "".join(f"{cell:>19s}" for cell in cells) + f"{hurt[0]:10.0f} %, {hurt[1]:.0f} %")
+    rows = [seed["protonet"][protocol] for seed in seeds]
+    print(f"{'ProtoNet':10s}{summary([r['accuracy'] for r in rows], [r['ci95'] for r in rows]):>19s}")
+seconds = {name: mean(seed["seconds"][name] for seed in seeds) for name in LEARNERS}
 print("\nseconds of training: " + ", ".join(f"{name} {spent:.0f}" for name, spent in seconds.items()))
 
 # %% [markdown]
@@ -523,23 +531,27 @@ for step, logits in enumerate(Tent(protonet, steps=5, rate=0.1).adapt(task.suppo
 # %% [markdown]
 # ## 7 · What pays?
 #
-# Three seeds, the cheap webcam for support and queries. *Images* are those of the new camera that a remedy needs before it serves (for Tent the queries, together, of each task), *labels* how many of them must be named. Milliseconds are of one
+# The same seeds, the cheap webcam for support and queries. *Images* are those of the new camera that a remedy needs before it serves (for Tent the queries, together, of each task), *labels* how many of them must be named. Milliseconds are of one
 # core; Tent's are for every task, all others are paid once.
 
 # %%
 tables = [seed["cameras"]["cheap webcam"] for seed in seeds]
 rows = [name for name in tables[0] if all(name in table for table in tables)]
-none = [table["none"] for table in tables]
-usual = over_seeds(seed["protonet"]["1-shot"]["accuracy"] for seed in seeds)
-print("ProtoNet, usual camera, 1-shot: {:.1f} ± {:.1f}\n".format(*usual))
-print(f"{'cheap webcam':34s}{'1-shot':>14s}{'gain':>15s}{'4-shot':>15s}{'images':>8s}{'labels':>8s}{'ms':>8s}")
+none = [table["none"]["1-shot"]["accuracy"] for table in tables]
+usual = [seed["protonet"]["1-shot"] for seed in seeds]
+print(f"ProtoNet, usual camera, 1-shot: {summary([r['accuracy'] for r in usual], [r['ci95'] for r in usual])}\n")
+print(f"{'cheap webcam':30s}{'1-shot':>19s}{'gain (seeds)':>15s}{'4-shot':>19s}{'images':>8s}{'labels':>8s}{'ms':>8s}")
 for name in rows:
-    runs = [table[name] for table in tables]
-    one, four = (over_seeds(r[p]["accuracy"] for r in runs) for p in ("1-shot", "4-shot"))
-    gain = over_seeds(r["1-shot"]["accuracy"] - n["1-shot"]["accuracy"] for r, n in zip(runs, none, strict=True))
-    line = f"{name:34s}{one[0]:7.1f} ± {one[1]:4.1f}{gain[0]:+8.1f} ± {gain[1]:4.1f}{four[0]:8.1f} ± {four[1]:4.1f}"
-    if "ms" in runs[0]:
-        line += f"{runs[0]['images']:8d}{runs[0]['labels']:8d}{sum(r['ms'] for r in runs) / len(runs):8.0f}"
+    if name.endswith(" 0 steps") and "Proto" not in name:
+        continue  # at chance
+    one, four = ([table[name][protocol] for table in tables] for protocol in ("1-shot", "4-shot"))
+    cells = [summary([r["accuracy"] for r in some], [r["ci95"] for r in some]) for some in (one, four)]
+    gains = [100 * (r["accuracy"] - before) for r, before in zip(one, none, strict=True)]
+    line = f"{name:30s}{cells[0]:>19s}{mean(gains):+8.1f} ({torch.tensor(gains).std():3.1f}) {cells[1]:>19s}"
+    if "ms" in tables[0][name]:
+        line += (
+            f"{tables[0][name]['images']:8d}{tables[0][name]['labels']:8d}{mean(t[name]['ms'] for t in tables):8.0f}"
+        )
     print(line)
 
 # %% [markdown]
