@@ -355,9 +355,9 @@ print("\nseconds of training: " + ", ".join(f"{name} {spent:.0f}" for name, spen
 
 # %% [markdown]
 # * **The first step is nearly all** that MAML, ANIL and Meta-SGD need; ten are a little better. No task is much worse off, for before it they know nothing.
-# * **ProtoMAML** begins where they end, and its steps gain nothing: as many tasks lose as win. This is (9.5) at work, in its harmless form.
-# * **Meta-SGD** has a rate for every weight, MAML nine; at this length of training nobody could tell them apart. ANIL, which adapts least, is ahead of both, as in lesson 06.
-# * **ProtoNet**, which adapts nothing, is ahead of all: in the same seconds it makes more steps, on tasks with four times as many people. Inner loops are not what recognises faces best here. What are they for, then? See section 7.
+# * **ProtoMAML** begins where they end, or above, and its steps gain nothing. With four shots the first one even leaves most tasks worse off than before, and ten steps only make up for it. Adapting hurts where the start was good and the step takes no notice of that.
+# * **Meta-SGD** has a rate for every weight, MAML nine in all; after so short a training their accuracies cannot be told apart. ANIL, which adapts least, is ahead of both, as in lesson 06.
+# * **ProtoNet**, which adapts nothing, is ahead of all: in the same seconds it makes more steps, on tasks with four times as many people. Inner loops are not what recognises faces best here.
 #
 # And at other rates than those that were learned (seed 0, 20 tasks each):
 
@@ -555,9 +555,9 @@ for name in rows:
     print(line)
 
 # %% [markdown]
-# The webcam costs more than a quarter of all answers. Five unlabelled images of anybody, in a few milliseconds, bring ten points or so of that back, a hundred hardly more. The prior of (9.11) does not help: the old
-# statistics are so far off that holding on to them costs more than the noise of five images. Labels bring most, if there are a hundred: for a second of computing, and somebody who names them. Tent brings less than new statistics do, needs all queries of a task
-# at once, and pays anew for every task.
+# The webcam costs about thirty points. Five unlabelled images of anybody, in a few milliseconds, bring about ten of them back, a hundred hardly more. The prior of (9.11) is no help here: with five images it costs points, for the old
+# statistics are so far off that holding on to them does more harm than the noise of five images; with twenty and more it makes no difference. Twenty labels bring no more than images without labels; a hundred bring a few points more, for a second of computing and somebody who names the people. Tent brings less than
+# new statistics do, needs all queries of a task at once, and pays anew for every task.
 #
 # Cameras differ. And often the *gallery* was taken by the old camera, and only the queries come from the new one; then each side wants its own statistics (seed 0):
 
@@ -644,7 +644,7 @@ if real:
 # * ProtoMAML starts the head at the prototypes, (9.2): no head to learn, any number of people, and a meta-gradient with two ways, (9.3). With no step it *is* a prototypical network.
 # * A step moves a query's logits by how wrong the head is about the support set, (9.5). Where that is right and sure, steps do nothing; where the rate is too high, they spoil what was right.
 # * A learned rate grows where support and query gradients agree, (9.7). One rate a layer hears a sum, one a weight a single noisy product.
-# * A new camera costs far more accuracy than inner steps ever gained here. New statistics, (9.11), bring part of it back for a few unlabelled images and milliseconds; labels of a few people, more.
+# * A new camera costs more accuracy than anything else in this lesson. New statistics, (9.11), bring a third of it back for a few unlabelled images and milliseconds; a hundred labels, a little more. With a gallery by the old camera, each side wants its own.
 # * Making predictions surer, (9.13), does not make them right.
 # * Before you adapt anything, measure "no adaptation" on the same tasks: the paired gain is the number that counts, and its sign is not given.
 
