@@ -378,7 +378,7 @@ for axis, name in zip(axes, inner, strict=True):
             told.append(f"{name} × {float(factor):g}: diverges")
     axis.set(title=name, xlabel="inner steps", ylim=(0, 100))
 axes[0].set_ylabel("accuracy, 5-way 1-shot, %")
-axes[0].legend(fontsize=9, loc="lower right")
+axes[-1].legend(fontsize=9, loc="upper right", ncols=2)
 show(
     figure, alt="Accuracy over inner steps at multiples of the learned rates; after ten steps " + "; ".join(told) + "."
 )
@@ -402,7 +402,12 @@ for name in inner:
 images = novel.images[[0, 25, 45]]
 rows = torch.stack([camera(images) for camera in CAMERAS.values()], dim=1)  # [3, 6, C, H, W]
 show(
-    face_grid(rows.flatten(0, 1), columns=len(CAMERAS), titles=list(CAMERAS) * 3, zoom=4),
+    face_grid(
+        rows.flatten(0, 1),
+        columns=len(CAMERAS),
+        titles=["same", "warm light", "soft", "noisy", "infrared", "webcam"] + [""] * 12,
+        zoom=4,
+    ),
     alt="Three strangers by six cameras: the usual one, warm light, soft, noisy, near infrared, and a cheap webcam.",
 )
 
