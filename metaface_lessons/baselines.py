@@ -6,6 +6,9 @@ features from the base identities; pixels and LBP learn nothing.
 
 from __future__ import annotations
 
+import importlib
+import os
+import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -87,6 +90,40 @@ def lda(base: FaceSet, components: int = 100) -> ProtoNet:
     model = make_pipeline(PCA(components, whiten=True, random_state=0), LinearDiscriminantAnalysis())
     model.fit(x, base.identity.cpu().numpy())
     return ProtoNet(FixedFeatures(lambda images: model.transform(_pixels(images)).astype(np.float32)))
+
+
+def pretrained(place: str) -> ProtoNet:
+    """Your own embedding, such as a pretrained network, as one more baseline: nearest class mean by its cosine.
+
+    place: "module:function"; the module is looked for in the current folder, too. The function takes images, uint8
+    `[M, C, H, W]` (C = 1 or 3, as the face set has them), and returns their embeddings, float `[M, D]`, as a tensor or
+    array. From Python: `ProtoNet(FixedFeatures(function), distance="cosine")`.
+
+    Raises `MetaFaceError` if there is no such function, or, later, if what it returns has another shape.
+    """
+    module, colon, name = place.partition(":")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        if not colon:
+            raise ImportError("no colon in it")
+        function = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise MetaFaceError(
+            f"There is no embedding '{place}' ({error}). Expected 'module:function', such as mine:embed for the"
+            " function `embed` in mine.py, in this folder or installed."
+        ) from error
+
+    def features(images: Tensor) -> Array:
+        found = np.asarray(torch.as_tensor(function(images)).detach().cpu(), dtype=np.float32)
+        if found.ndim != 2 or len(found) != len(images) or not np.isfinite(found).all():
+            raise MetaFaceError(
+                f"{place} should return finite embeddings [{len(images)}, D] for images {list(images.shape)}, but"
+                f" returned {list(found.shape)}{'' if np.isfinite(found).all() else ' with NaN or infinite values'}."
+            )
+        return found
+
+    return ProtoNet(FixedFeatures(features), distance="cosine")
 
 
 def baselines(base: FaceSet) -> dict[str, ProtoNet]:

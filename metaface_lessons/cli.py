@@ -86,18 +86,29 @@ def train(args: argparse.Namespace) -> int:
 
 
 def evaluate(args: argparse.Namespace) -> int:
+    from .baselines import pretrained
     from .runs import evaluate_runs
 
-    report = evaluate_runs(
-        [Path(run) for run in args.runs],
-        ways=args.ways,
-        shots=args.shots,
-        queries=args.queries,
-        episodes=args.episodes,
-        seed=args.seed,
-        compare=not args.no_baselines,
-        progress=not args.json,
-    )
+    paths, compare = [Path(run) for run in args.runs], not args.no_baselines
+    others = {place: pretrained(place) for place in args.embedding}
+    if args.protocol == "episodes":
+        report = evaluate_runs(
+            paths,
+            ways=args.ways,
+            shots=args.shots,
+            queries=args.queries,
+            episodes=args.episodes,
+            seed=args.seed,
+            compare=compare,
+            others=others,
+            progress=not args.json,
+        )
+        text = _episodes_text(args, report)
+    else:
+        from .protocols import verify_runs
+
+        report = verify_runs(paths, args.protocol, each=args.pairs, seed=args.seed, compare=compare, others=others)
+        text = _verification_text(report)
     if args.out:
         command = "metaface " + " ".join(args.command_line)
         about = {
@@ -107,6 +118,11 @@ def evaluate(args: argparse.Namespace) -> int:
         }
         Path(args.out).parent.mkdir(parents=True, exist_ok=True)
         Path(args.out).write_text(json.dumps(about | report, indent=1) + "\n")
+    _say(args, report, text)
+    return 0
+
+
+def _episodes_text(args: argparse.Namespace, report: dict[str, Any]) -> str:
     lines = [
         f"{args.ways}-way {args.shots}-shot, {args.episodes} episodes of {report['identities']} people never seen in"
         f" training, {len(args.runs)} run{'s' if len(args.runs) > 1 else ''}:"
@@ -117,7 +133,66 @@ def evaluate(args: argparse.Namespace) -> int:
             f"  {name:8s} {100 * figures['accuracy']:5.1f} % ± {100 * figures['ci95']:.1f} over episodes,"
             f" ± {100 * figures['ci95_people']:.1f} over people{spread}"
         )
-    _say(args, report, "\n".join(lines))
+    return "\n".join(lines)
+
+
+def _verification_text(report: dict[str, Any]) -> str:
+    lines = [
+        f"Verification, protocol {report['protocol']}: {report['pairs']} pairs of {report['identities']} people never"
+        f" seen in training. Supervision: {report['category']}."
+    ]
+    for name, found in [("the run", report), *report["baselines"].items()]:
+        if "standard_error" in found:  # LFW's View 2
+            error = f"± {100 * found['standard_error']:.2f} (standard error over {len(found['folds'])} folds)"
+            lines.append(f"  {name:8s} {100 * found['accuracy']:6.2f} % {error}; {found['category']}")
+        else:
+            cells = []
+            for key, words in (("accuracy", "accuracy"), ("eer", "EER"), ("tar", f"TAR at FAR {report['far']:.0%}")):
+                low, high = found[f"{key}95"]
+                cells.append(f"{words} {100 * found[key]:5.1f} % ({100 * low:.1f} to {100 * high:.1f})")
+            lines.append(f"  {name:8s} {', '.join(cells)}")
+    return "\n".join([*lines, "In brackets: 95% intervals over people."] if "far" in report else lines)
+
+
+def enrol(args: argparse.Namespace) -> int:
+    from .enrolment import CONSENT, enrol, gallery_file
+
+    file = Path(args.gallery) if args.gallery else gallery_file()
+    agreed = args.consent or _asked(CONSENT.format(name=args.name, file=file))
+    report = enrol([Path(photo) for photo in args.photos], args.name, Path(args.run), file, agreed)
+    _say(
+        args,
+        report,
+        f"{report['name']} is enrolled, photos: {report['photos']}. People in the gallery: {report['people']}. At its"
+        f" threshold {report['far']:.0%} of strangers are taken for one of them.",
+    )
+    return 0
+
+
+def _asked(question: str) -> bool:
+    try:
+        return input(f"{question}\nType yes or no: ").strip().lower() == "yes"
+    except EOFError:  # nobody there to answer
+        return False
+
+
+def identify(args: argparse.Namespace) -> int:
+    from .enrolment import gallery_file, identify
+
+    found = identify(Path(args.photo), Path(args.gallery) if args.gallery else gallery_file())
+    who = found["name"] or "Nobody in the gallery"
+    _say(
+        args, found, f"{who}. Score {found['score']:.2f}, threshold {found['threshold']:.2f} (FAR {found['far']:.0%})."
+    )
+    return 0
+
+
+def forget(args: argparse.Namespace) -> int:
+    from .enrolment import forget, gallery_file
+
+    file = Path(args.gallery) if args.gallery else gallery_file()
+    left = forget(args.name, file)
+    _say(args, {"forgotten": args.name, "people": left}, f"{args.name} is forgotten. People in the gallery: {left}.")
     return 0
 
 
@@ -198,6 +273,8 @@ SETTINGS = {  # what a learner may be told; `recipes` says which learner has whi
     "inner_rate": (float, "learning rate of the inner loop"),
     "inner_steps": (int, "its steps in training"),
     "test_steps": (int, "its steps in evaluation"),
+    "scale": (float, "cosines are multiplied by it"),
+    "margin": (float, "by which the true person must win"),
 }
 
 
@@ -277,7 +354,37 @@ def parser() -> argparse.ArgumentParser:
     ):
         sub.add_argument(f"--{name}", type=int, default=value, help=text)
     sub.add_argument("--no-baselines", action="store_true", help="only the runs")
+    sub.add_argument(
+        "--protocol",
+        default="episodes",
+        choices=("episodes", "pairs", "lfw-view1", "lfw-view2"),
+        help="verification: pairs of the novel people, or LFW's own pairs (for View 2 name a run for each fold)",
+    )
+    sub.add_argument("--pairs", type=int, default=3000, help="how many of each kind, for the protocol pairs")
+    sub.add_argument(
+        "--embedding",
+        action="append",
+        default=[],
+        metavar="MODULE:FUNCTION",
+        help="compare with your own embedding, too: uint8 images [M, C, H, W] to numbers [M, D]",
+    )
     sub.add_argument("--out", help="store the result in this JSON file, with the command and date")
+
+    text = "Enrol a person who has agreed, by photos of one face each; only numbers are kept."
+    sub = add(enrol, text, "metaface enrol me1.jpg me2.jpg --name Ada --run runs/protonet-lfw")
+    sub.add_argument("photos", nargs="+", metavar="PHOTO")
+    sub.add_argument("--name", required=True, help="of the person on the photos")
+    sub.add_argument("--run", default="runs/protonet-lfw", help="the trained run that compares faces")
+    sub.add_argument("--consent", action="store_true", help="say that the person has agreed, instead of being asked")
+    sub.add_argument("--gallery", help="the gallery's file (default: gallery.json in your MetaFace folder)")
+
+    sub = add(identify, "Who of the enrolled people is on a photo, or nobody.", "metaface identify photo.jpg")
+    sub.add_argument("photo", metavar="PHOTO")
+    sub.add_argument("--gallery", help="the gallery's file (default: gallery.json in your MetaFace folder)")
+
+    sub = add(forget, "Delete a person from the gallery.", "metaface forget Ada")
+    sub.add_argument("name", metavar="NAME")
+    sub.add_argument("--gallery", help="the gallery's file (default: gallery.json in your MetaFace folder)")
 
     sub = add(
         check, "Your progress: what is passed, tried and open, points, and when you last tried.", "metaface check 02"

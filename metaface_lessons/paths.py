@@ -20,11 +20,16 @@ def home_dir() -> Path:
     return Path(os.environ.get("METAFACE_HOME") or Path.home() / "metaface").expanduser()
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write `data` to `path` so that a crash at any moment leaves either the old file or the new one, whole."""
+def write_atomically(path: Path, data: bytes, mode: int | None = None) -> None:
+    """Write `data` to `path` so that a crash at any moment leaves either the old file or the new one, whole.
+
+    mode: who may read and write the file, such as 0o600 for its owner alone.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
+        if mode is not None:
+            part.touch(mode)
         with part.open("wb") as file:
             file.write(data)
             file.flush()

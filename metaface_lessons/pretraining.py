@@ -37,13 +37,49 @@ class LinearLearner:
         return self.net.embed(x) @ self.weight.mT
 
 
-class Pretraining(MetaLearner):
-    """The learner of the base people, and of the new last layers.
+class BaseClassifier(MetaLearner):
+    """A network that learns to tell the base people apart: the frame of `Pretraining` and of `margin.Margin`.
 
     embedding: images `[M, C, H, W]` → points `[M, D]`. features: D.
     people: the numbers of the base people, int64 `[I]`, sorted; an episode of anyone else cannot be trained on.
-    steps, inner_rate: how many steps of gradient descent fit the new layer, and their rate α.
     augment: changes the images of training.
+    """
+
+    def __init__(self, embedding: nn.Module, head: nn.Linear, people: Tensor, augment: nn.Module | None) -> None:
+        super().__init__()
+        self.embedding, self.head, self.augment = embedding, head, augment
+        self.people: Tensor
+        self.register_buffer("people", people)
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Images `[T, S, C, H, W]` → points of length 1, `[T, S, D]`."""
+        return F.normalize(self.embedding(x.flatten(0, 1)).unflatten(0, x.shape[:2]), dim=-1)
+
+    def loss(self, points: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+        """Points `[M, D]`, labels `[M]` in 0 to I − 1 → the loss to descend, and the logits `[M, I]` to predict by."""
+        raise NotImplementedError
+
+    def meta_gradient(self, episodes: Episodes) -> dict[str, float]:
+        """Of the loss over the base people, on all images of the episodes: no inner loop, and no task."""
+        x = torch.cat([episodes.support.x, episodes.query.x], dim=1).flatten(0, 1)
+        y = torch.cat([episodes.support.y, episodes.query.y], dim=1)
+        who = episodes.identities.gather(1, y).flatten()
+        label = torch.searchsorted(self.people, who).clamp(max=len(self.people) - 1)
+        if (strangers := who[self.people[label] != who]).numel():
+            raise MetaFaceError(
+                f"Person {int(strangers[0])} is none of the {len(self.people)} people that this network was made to"
+                " tell apart. Train it on episodes of those alone."
+            )
+        loss, logits = self.loss(self.embedding(x if self.augment is None else self.augment(x)), label)
+        loss.backward()
+        return {"loss": loss.item(), "accuracy": (logits.argmax(dim=-1) == label).float().mean().item()}
+
+
+class Pretraining(BaseClassifier):
+    """The learner of the base people, and of the new last layers.
+
+    steps, inner_rate: how many steps of gradient descent fit the new layer, and their rate α.
+    The rest: see `BaseClassifier`; the head is made here, with all weights 0.
 
     Raises `MetaFaceError` if steps or inner_rate are out of range, or if an episode holds a person unknown to it.
     """
@@ -62,33 +98,15 @@ class Pretraining(MetaLearner):
             raise MetaFaceError(f"steps must be at least 1, but is {steps}.")
         if not inner_rate > 0:
             raise MetaFaceError(f"inner_rate must be above 0, but is {inner_rate}.")
-        super().__init__()
-        self.embedding, self.augment, self.steps, self.inner_rate = embedding, augment, steps, inner_rate
-        self.head = nn.Linear(features, len(people))
+        super().__init__(embedding, nn.Linear(features, len(people)), people, augment)
+        self.steps, self.inner_rate = steps, inner_rate
         for parameter in self.head.parameters():
             nn.init.zeros_(parameter)
-        self.people: Tensor
-        self.register_buffer("people", people)
 
-    def embed(self, x: Tensor) -> Tensor:
-        """Images `[T, S, C, H, W]` → points of length 1, `[T, S, D]`."""
-        return F.normalize(self.embedding(x.flatten(0, 1)).unflatten(0, x.shape[:2]), dim=-1)
-
-    def meta_gradient(self, episodes: Episodes) -> dict[str, float]:
-        """Of the cross-entropy over the base people, on all images of the episodes: no inner loop, and no task."""
-        x = torch.cat([episodes.support.x, episodes.query.x], dim=1).flatten(0, 1)
-        y = torch.cat([episodes.support.y, episodes.query.y], dim=1)
-        who = episodes.identities.gather(1, y).flatten()
-        label = torch.searchsorted(self.people, who).clamp(max=len(self.people) - 1)
-        if (strangers := who[self.people[label] != who]).numel():
-            raise MetaFaceError(
-                f"Person {int(strangers[0])} is none of the {len(self.people)} people that this network was made to"
-                " tell apart. Train it on episodes of those alone."
-            )
-        logits = self.head(self.embedding(x if self.augment is None else self.augment(x)))
-        loss = F.cross_entropy(logits, label)
-        loss.backward()
-        return {"loss": loss.item(), "accuracy": (logits.argmax(dim=-1) == label).float().mean().item()}
+    def loss(self, points: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+        """The cross-entropy."""
+        logits = self.head(points)
+        return F.cross_entropy(logits, label), logits
 
     def adapt(self, support: Examples) -> LinearLearner:
         with torch.no_grad():

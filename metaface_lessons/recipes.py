@@ -16,6 +16,8 @@ _embedding = {"ways": 20, "shots": 1, "queries": 4, "tasks": 1, "width": 64, "ra
 
 RECIPES: dict[str, dict[str, float]] = {
     "pretrain": _embedding | {"inner_rate": 10.0, "test_steps": 100},
+    "arcface": _embedding | {"scale": 10.0, "margin": 0.2},
+    "cosface": _embedding | {"scale": 10.0, "margin": 0.2},
     "protonet": _embedding | {"temperature": 50.0},
     "maml": _maml,
     "learn2learn": _maml,

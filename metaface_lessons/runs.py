@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -24,6 +24,7 @@ from .faces import FaceSet, Split, load_faces
 from .learn2learn_maml import Learn2LearnMAML
 from .learners import MetaLearner
 from .maml import MAML
+from .margin import Margin
 from .networks import Augment, Classifier, Conv4
 from .paths import write_atomically
 from .pretraining import Pretraining
@@ -57,6 +58,8 @@ class Settings:
     inner_rate: float | None = None
     inner_steps: int | None = None
     test_steps: int | None = None
+    scale: float | None = None
+    margin: float | None = None
 
     @property
     def fixed_ways(self) -> bool:
@@ -93,6 +96,14 @@ def _pretrain(settings: Settings, shape: Shape, people: Tensor | None) -> MetaLe
     embedding = _embedding(settings, shape)
     fitting: dict[str, Any] = {"steps": settings.test_steps, "inner_rate": settings.inner_rate}
     return Pretraining(embedding, embedding.features, people, augment=Augment(seed=settings.seed), **fitting)
+
+
+def _margin(settings: Settings, shape: Shape, people: Tensor | None) -> MetaLearner:
+    if people is None:
+        raise MetaFaceError("A margin loss tells people apart: give the numbers of the base people, too.")
+    embedding, augment = _embedding(settings, shape), Augment(seed=settings.seed)
+    loss: dict[str, Any] = {"kind": settings.learner, "scale": settings.scale, "margin": settings.margin}
+    return Margin(embedding, embedding.features, people, augment=augment, seed=settings.seed, **loss)
 
 
 def _protonet(settings: Settings, shape: Shape, people: Tensor | None) -> MetaLearner:
@@ -141,6 +152,8 @@ def _reptile(settings: Settings, shape: Shape, people: Tensor | None) -> MetaLea
 
 LEARNERS: dict[str, Maker] = {
     "pretrain": _pretrain,
+    "arcface": _margin,
+    "cosface": _margin,
     "protonet": _protonet,
     "maml": _maml,
     "learn2learn": _learn2learn,
@@ -250,7 +263,7 @@ def load_run(path: Path, device: torch.device | None = None) -> Run:
     except (ValueError, TypeError, KeyError) as error:
         raise MetaFaceError(f"{path / 'run.json'} is damaged ({error}). Train again into another folder.") from error
     faces = load_faces(settings.faces).to(device)
-    number = {_name(faces, int(i)): int(i) for i in faces.identities}
+    number = {faces.name_of(int(i)): int(i) for i in faces.identities}
     missing = [name for names in people.values() for name in names if name not in number]
     if missing:
         raise MetaFaceError(
@@ -274,10 +287,13 @@ def evaluate_runs(
     episodes: int = 1000,
     seed: int = 0,
     compare: bool = True,
+    others: Mapping[str, ProtoNet] | None = None,
     device: torch.device | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Accuracy of each run, and of the baselines on the same episodes, on the novel people of that run's split.
+
+    others: more to compare with, by name; see `baselines.pretrained`.
 
     A learner that begins with a head (those with an inner loop) can be evaluated with the ways of its training alone.
 
@@ -295,7 +311,11 @@ def evaluate_runs(
                 f" metaface train {run.settings.learner} --ways {ways}"
             )
         sampler = EpisodeSampler(run.split.novel, ways, shots, queries, seed=seed)
-        methods = {run.settings.learner: run.learner, **(baselines(run.split.base) if compare else {})}
+        methods = {
+            run.settings.learner: run.learner,
+            **(baselines(run.split.base) if compare else {}),
+            **(others or {}),
+        }
         found = evaluate(methods, sampler, episodes, progress=progress)
         results.append(
             {
@@ -340,11 +360,7 @@ def mean_figures(results: Sequence[dict[str, Any]]) -> dict[str, float]:
 
 
 def _people(faces: FaceSet, part: FaceSet) -> list[str]:
-    return [_name(faces, int(i)) for i in part.identities]
-
-
-def _name(faces: FaceSet, person: int) -> str:
-    return faces.names[person] if faces.names else str(person)
+    return [faces.name_of(int(i)) for i in part.identities]
 
 
 def _device_name(device: torch.device) -> str:

@@ -238,7 +238,7 @@ def test_a_run_notices_that_its_faces_changed(photos: Path, tmp_path: Path, caps
         (["train", "reptil"], "Did you mean 'reptile'"),
         (["train", "protonet", "--inner-rate", "1"], "protonet has no setting 'inner_rate'. It has: ways, shots"),
         (["train", "maml", "--temperature", "1"], "maml has no setting 'temperature'"),
-        (["faces", "lwf"], "Known: folder:PATH, lfw"),
+        (["faces", "lwf"], "folder:PATH, lfw"),
         (["reset", "77"], "Known: 00, 01, 02"),
         (["check", "77"], "Known: 0"),
     ],

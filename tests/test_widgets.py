@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 import ipywidgets
+import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
@@ -18,6 +19,7 @@ from matplotlib.figure import Figure
 from metaface_lessons.episodes import EpisodeSampler
 from metaface_lessons.errors import MetaFaceError
 from metaface_lessons.faces.faceset import FaceSet
+from metaface_lessons.faces.pairs import draw_pairs
 from metaface_lessons.figures import png
 from metaface_lessons.maml import MAML
 from metaface_lessons.networks import Classifier, Conv4
@@ -34,6 +36,7 @@ from metaface_lessons.widgets import (
     path_explorer,
     quadratic_explorer,
     sinusoid_explorer,
+    threshold_explorer,
 )
 from metaface_lessons.widgets.explorer import Explorer, control, controls, describe
 
@@ -89,6 +92,7 @@ def explorers() -> dict[ModuleType, Any]:
         path_explorer: None,
         gradient_explorer: gradient_explorer.regression(),
         sinusoid_explorer: sinusoid_explorer.Measured(sinusoid_explorer.load_methods()),
+        threshold_explorer: threshold_explorer.Compared(nets, draw_pairs(random_faces(people=8, each=6), each=60)),
     }
 
 
@@ -102,6 +106,7 @@ MODULES = [
     path_explorer,
     quadratic_explorer,
     sinusoid_explorer,
+    threshold_explorer,
 ]
 each_explorer = pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__.split(".")[-1])
 
@@ -146,6 +151,8 @@ def explore(explorers: dict[ModuleType, Any], monkeypatch: pytest.MonkeyPatch) -
         data = given(explorers[module])
         if module is embedding_explorer:
             data = data[0].snapshots, data[0].faces
+        elif module is threshold_explorer:
+            data = data[0].snapshots, data[0].pairs
         explorer = module.explore(*data)
         assert isinstance(explorer, Explorer)
         return explorer
@@ -556,3 +563,18 @@ def test_the_stored_learners_are_small_and_know_their_tasks() -> None:
             path = net.trajectory(task, 10).query_accuracy.mean(0)
             assert path[-1] > 0.4
             assert (path[0] > 0.4) == (name == "ProtoMAML"), "it begins as a prototypical network, others at chance"
+def test_the_threshold_explorer_shows_the_mistakes_of_its_threshold(explorers: dict[ModuleType, Any]) -> None:
+    data = explorers[threshold_explorer]
+    strict, lax = (data.at(threshold_explorer.State(refused=share)) for share in (90, 10))
+    for found, threshold in (strict, lax):
+        far, tar = found.rates(threshold)
+        accepted, refused = threshold_explorer.wrong_pairs(found, threshold)
+        assert len(accepted) == round(far * 60)
+        assert len(refused) == round((1 - tar) * 60)
+        assert not found.same[accepted].any()
+        assert found.same[refused].all()
+        assert (np.diff(found.scores[accepted]) <= 0).all()
+        assert (np.diff(found.scores[refused]) >= 0).all()
+    assert strict[1] > lax[1]
+    with pytest.raises(MetaFaceError, match="no snapshot of step 7"):
+        data.at(threshold_explorer.State(step=7))

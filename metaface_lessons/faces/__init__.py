@@ -8,6 +8,7 @@ from typing import Any
 from ..errors import MetaFaceError, unknown
 from .faceset import FaceSet, Split
 from .official import cmu_faces, cufs, extended_yale_b
+from .pairs import lfw_without
 from .procedural import procedural_faces
 from .real import folder, lfw, olivetti
 
@@ -26,6 +27,8 @@ CHOICES = [*FACES, *(f"{kind}:PATH" for kind in FOLDERS)]
 def load_faces(name: str, **options: Any) -> FaceSet:
     """The face set called `name`, one of `FACES` or, such as "folder:PATH", of `FOLDERS`, with its loader's `options`.
 
+    "lfw-without:view1" and "lfw-without:fold3" leave out the people of one test of LFW's protocol (`lfw_without`).
+
     Raises `MetaFaceError` if there is no such set, or it cannot be loaded.
     """
     kind, colon, path = name.partition(":")
@@ -33,6 +36,8 @@ def load_faces(name: str, **options: Any) -> FaceSet:
         if not path:
             raise MetaFaceError(f"'{name}' needs the path of a folder after it, such as {name}~/photos.")
         return FOLDERS[kind](path, **options)
+    if colon and kind == "lfw-without":
+        return lfw_without(path)
     if name not in FACES:
-        raise unknown("face set", name, CHOICES)
+        raise unknown("face set", name, [*CHOICES, "lfw-without:PART"])
     return FACES[name](**options)

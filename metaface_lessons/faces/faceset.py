@@ -113,6 +113,10 @@ class FaceSet:
         """The numbers of the people, sorted: int64 `[I]`."""
         return self.identity.unique()
 
+    def name_of(self, person: int) -> str:
+        """What a person is called: the name, or the number where there are no names."""
+        return self.names[person] if self.names else str(person)
+
     def where(self, **conditions: Condition) -> Tensor:
         """Which images fulfil all `conditions`: bool `[M]`.
 

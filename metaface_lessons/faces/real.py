@@ -32,7 +32,7 @@ def olivetti() -> FaceSet:
     """
     from sklearn.datasets import fetch_olivetti_faces
 
-    bunch = _fetch("olivetti", lambda data_home: fetch_olivetti_faces(data_home=data_home))
+    bunch = fetch("olivetti", lambda data_home: fetch_olivetti_faces(data_home=data_home))
     images = torch.from_numpy((bunch.images * 255).round().astype(np.uint8))[:, None]
     return FaceSet(images, torch.from_numpy(bunch.target.astype(np.int64)), name="olivetti")
 
@@ -44,7 +44,7 @@ def lfw(min_images: int = 5) -> FaceSet:
     """
     from sklearn.datasets import fetch_lfw_people
 
-    bunch = _fetch(
+    bunch = fetch(
         "lfw",
         lambda data_home: fetch_lfw_people(
             data_home=data_home,
@@ -54,22 +54,27 @@ def lfw(min_images: int = 5) -> FaceSet:
             color=True,
         ),
     )
-    scaled = bunch.images * 255 if bunch.images.max() <= 1 else bunch.images
-    images = torch.from_numpy(scaled.round().astype(np.uint8)).permute(0, 3, 1, 2).contiguous()
+    images = to_uint8(bunch.images)
     identity = torch.from_numpy(bunch.target.astype(np.int64))
     return FaceSet(images, identity, names=tuple(map(str, bunch.target_names)), name="lfw")
 
 
-def _fetch(name: str, fetch):  # type: ignore[no-untyped-def]  # scikit-learn's Bunch has no types
+def to_uint8(images: np.ndarray) -> Tensor:
+    """Pictures as scikit-learn gives them, `[M, H, W, 3]` up to 1 or up to 255 → uint8 `[M, 3, H, W]`."""
+    scaled = images * 255 if images.max() <= 1 else images
+    return torch.from_numpy(scaled.round().astype(np.uint8)).permute(0, 3, 1, 2).contiguous()
+
+
+def fetch(name: str, fetcher):  # type: ignore[no-untyped-def]  # scikit-learn's Bunch has no types
     from sklearn.datasets import get_data_home
 
     try:
         try:
-            return fetch(None)
+            return fetcher(None)
         except OSError as error:
             if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
                 raise
-            return fetch(_linked_home(Path(get_data_home())))
+            return fetcher(_linked_home(Path(get_data_home())))
     except Exception as error:  # network, disk, checksum, unpickling: all end in the same advice
         raise MetaFaceError(
             f"The faces '{name}' are not in scikit-learn's cache ({get_data_home()}) and could not be fetched"
@@ -137,14 +142,19 @@ def warn_of_skipped(root: Path, skipped: list[str]) -> None:
         warnings.warn(f"{root}: pictures skipped, {len(skipped)}: {listed}.", stacklevel=3)
 
 
+def upright(file: Path) -> Image.Image:
+    """A picture as RGB, the right way up. Raises what Pillow raises if it cannot be read."""
+    with Image.open(file) as picture:
+        turned = ImageOps.exif_transpose(picture)  # phones store how they were held
+    if turned.mode.startswith(("I", "F")):  # more than 8 bits: Pillow would cut off all that exceeds 255
+        values = np.asarray(turned, dtype=np.float64)
+        turned = Image.fromarray((255 * values / (65535 if values.max() > 255 else 255)).round().astype(np.uint8))
+    return turned.convert("RGB")
+
+
 def read_square(file: Path, size: int, whole: bool = False) -> Tensor:
     """The central square of an image, or the `whole` of it, the right way up, scaled: uint8 `[3, size, size]`."""
-    with Image.open(file) as picture:
-        upright = ImageOps.exif_transpose(picture)  # phones store how they were held
-    if upright.mode.startswith(("I", "F")):  # more than 8 bits: Pillow would cut off all that exceeds 255
-        values = np.asarray(upright, dtype=np.float64)
-        upright = Image.fromarray((255 * values / (65535 if values.max() > 255 else 255)).round().astype(np.uint8))
-    rgb = upright.convert("RGB")
+    rgb = upright(file)
     width, height = rgb.size if whole else (min(rgb.size),) * 2
     left, top = (rgb.width - width) // 2, (rgb.height - height) // 2
     square = rgb.resize((size, size), Image.Resampling.LANCZOS, box=(left, top, left + width, top + height))

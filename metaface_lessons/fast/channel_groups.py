@@ -10,8 +10,8 @@ filters of its own. `functions` has the operations. What else makes it fast:
 - Each ReLU comes with its normalisation, in one operation. It is computed after the pooling, where there is less to do;
   both may change places, as ReLU(γ·ŷ + β) rises with γ·ŷ.
 
-What remains, by a profile of the benchmark (`python -m benchmarks.maml --profile A`): about half is convolutions and the
-way back through them, most of the other half products of the first layer and pooling. Where maps are small, as with
+What remains, by a profile of the benchmark (`python -m benchmarks.maml --profile A`): about half is convolutions and
+the way back through them, most of the other half products of the first layer and pooling. Where maps are small, as with
 strides (`--profile D`), pooling is gone, and the cost of calling many small operations takes its place.
 """
 

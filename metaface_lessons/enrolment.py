@@ -1,0 +1,219 @@
+"""A gallery of people who have agreed to be recognised, and who is on a new photo: one of them, or nobody known.
+
+Of a photo only its embedding is kept, no picture. The gallery is one file on this computer, which only its owner may
+read; `forget` takes a person out of it for good.
+
+A stranger is compared with everybody in the gallery, so the more there are, the sooner somebody looks alike enough. The
+threshold allows for that: the share `FAR` of strangers is taken for somebody out of *this many* people, as measured on
+people whom the network was not trained on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .errors import MetaFaceError, unknown
+from .faces.faceset import FaceSet
+from .faces.photos import find_face
+from .paths import home_dir, write_atomically
+from .protocols import Comparer, comparer
+from .runs import load_run
+
+FAR = 0.01
+TRIALS = 3000  # strangers by whom the threshold is set: enough for FAR = 1%
+CONSENT = (
+    "Has {name}, whose face this is, agreed to be recognised with this gallery? It keeps numbers computed from the"
+    " face, no picture, in {file} on this computer, until `metaface forget` deletes them."
+)
+
+
+@dataclass
+class Gallery:
+    """The enrolled people: the embeddings `[K, D]` of their photos and when they agreed, by name.
+
+    method: what made the embeddings, and compares them. threshold: a face that scores less with everybody is of nobody
+    known.
+    """
+
+    method: Comparer
+    embeddings: dict[str, Tensor] = field(default_factory=dict)
+    consent: dict[str, str] = field(default_factory=dict)
+    threshold: float = float("inf")
+
+    def enrol(self, name: str, points: Tensor, consent: str) -> None:
+        """Add the embeddings `[K, D]` of a person's photos. consent: the day on which they agreed.
+
+        Call `set_threshold` after it. Raises `MetaFaceError` without a name or consent.
+        """
+        if not name.strip():
+            raise MetaFaceError("Enrolling needs a name: --name NAME.")
+        if not consent:
+            raise MetaFaceError(f"Nobody is enrolled who has not agreed. Ask {name}; --consent says that you have.")
+        known = self.embeddings.get(name)
+        self.embeddings[name] = points if known is None else torch.cat([known, points])
+        self.consent[name] = consent
+
+    def identify(self, point: Tensor) -> tuple[str | None, float]:
+        """Who is on the photo with the embedding `[D]`, None if nobody known, and the score of the nearest person."""
+        if not self.embeddings:
+            raise MetaFaceError("The gallery is empty. Enrol somebody: metaface enrol PHOTO… --name NAME")
+        scores = self.method.scores(point[None], prototypes_of(list(self.embeddings.values())))[0]
+        best = int(scores.argmax())
+        name = list(self.embeddings)[best] if scores[best] >= self.threshold else None
+        return name, float(scores[best])
+
+    def set_threshold(self, strangers: FaceSet, far: float = FAR) -> None:
+        """Choose the threshold for as many people as are enrolled, on people whom the network does not know."""
+        if self.embeddings:
+            shots = min(len(points) for points in self.embeddings.values())
+            self.threshold = threshold_among(self.method, strangers, len(self.embeddings), shots, far)
+
+
+def prototypes_of(embeddings: Sequence[Tensor]) -> Tensor:
+    """The mean of each person's embeddings `[K, D]`: `[N, D]`."""
+    return torch.stack([points.mean(dim=0) for points in embeddings])
+
+
+def threshold_among(
+    method: Comparer, faces: FaceSet, people: int, shots: int, far: float = FAR, seed: int = 0
+) -> float:
+    """The threshold at which the share `far` of strangers is taken for one of `people` enrolled with `shots` photos.
+
+    Galleries of people out of `faces`, whom the network was not trained on, and a stranger to each, are drawn `TRIALS`
+    times. Raises `MetaFaceError` if there are too few people.
+    """
+    points = method.embed(faces.images).cpu()
+    own = [points[(faces.identity == person).cpu()] for person in faces.identities]
+    if len(own) <= people:
+        raise MetaFaceError(
+            f"The threshold for {people} enrolled people is measured on more people than that whom the run was not"
+            f" trained on, but '{faces.name}' has {len(own)}. Train on a face set with more people."
+        )
+    generator = torch.Generator().manual_seed(seed)
+    best = []
+    for _ in range(TRIALS):
+        drawn = torch.randperm(len(own), generator=generator)[: people + 1].tolist()
+        stranger, *known = (own[i][torch.randperm(len(own[i]), generator=generator)[:shots]] for i in drawn)
+        best.append(float(method.scores(stranger[:1], prototypes_of(known)).max()))
+    best.sort(reverse=True)
+    return float(np.nextafter(best[int(far * TRIALS)], np.inf))  # just above the first who must be refused
+
+
+# ------------------------------------------------------------------------------------------------------------ on disk
+
+
+def gallery_file() -> Path:
+    return home_dir() / "gallery.json"
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """What is stored: run, weights (their digest), far, threshold, and people with their consent and embeddings."""
+    try:
+        stored = json.loads(file.read_text(encoding="utf-8"))
+        for entry in stored["people"].values():
+            torch.tensor(entry["embeddings"], dtype=torch.float32), str(entry["consent"])
+        return {"run": stored["run"], "weights": stored["weights"], "threshold": float(stored["threshold"]), **stored}
+    except FileNotFoundError as error:
+        raise MetaFaceError(f"There is no gallery {file}. Enrol somebody: metaface enrol PHOTO… --name NAME") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise MetaFaceError(f"{file} is damaged ({error}). Delete it, and enrol again.") from error
+
+
+def _write(stored: dict[str, Any], file: Path) -> None:
+    if stored["people"]:
+        write_atomically(file, json.dumps(stored).encode(), mode=0o600)
+    else:
+        file.unlink(missing_ok=True)  # nobody is left, and nothing of them
+
+
+def _weights(run: Path) -> str:
+    return hashlib.sha256((run / "checkpoint.pt").read_bytes()).hexdigest()
+
+
+def _gallery(method: Comparer, stored: dict[str, Any]) -> Gallery:
+    people = stored["people"].items()
+    return Gallery(
+        method,
+        {name: torch.tensor(entry["embeddings"]) for name, entry in people},
+        {name: entry["consent"] for name, entry in people},
+        stored["threshold"],
+    )
+
+
+def enrol(photos: Sequence[Path], name: str, run: Path, file: Path, consent: bool) -> dict[str, Any]:
+    """Enrol the person on `photos` in the gallery `file`, with the network of `run`. Returns what to tell.
+
+    consent: whether they have agreed. Raises `MetaFaceError` if not, if a photo does not show one face, or if the
+    gallery is of another network.
+    """
+    trained, weights = load_run(run), _weights(run)
+    method = comparer(trained)
+    stored = _read(file) if file.exists() else {"people": {}, "threshold": float("inf")}
+    if stored.get("weights", weights) != weights:
+        raise MetaFaceError(
+            f"{file} holds embeddings of another network, {stored['run']}, with which those of {run} cannot be"
+            " compared. Name that run, or another gallery (--gallery), or forget everybody and enrol anew."
+        )
+    gallery = _gallery(method, stored)
+    faces = torch.stack([find_face(photo, method.shape[-1]) for photo in photos])
+    gallery.enrol(name, method.embed(faces).cpu(), date.today().isoformat() if consent else "")
+    gallery.set_threshold(trained.split.novel)
+    people = {
+        who: {"consent": gallery.consent[who], "embeddings": points.tolist()}
+        for who, points in gallery.embeddings.items()
+    }
+    _write(
+        {"run": str(run.resolve()), "weights": weights, "far": FAR, "threshold": gallery.threshold, "people": people},
+        file,
+    )
+    return {
+        "name": name,
+        "photos": len(gallery.embeddings[name]),
+        "people": len(gallery.embeddings),
+        "far": FAR,
+        "threshold": round(gallery.threshold, 4),
+        "gallery": str(file),
+    }
+
+
+def identify(photo: Path, file: Path) -> dict[str, Any]:
+    """Who of the gallery `file` is on the photo: {"name": None, …} if nobody known."""
+    stored = _read(file)
+    run = Path(stored["run"])
+    trained = load_run(run)
+    if _weights(run) != stored["weights"]:
+        raise MetaFaceError(f"{run} has been trained on since people were enrolled: forget everybody, and enrol anew.")
+    method = comparer(trained)
+    gallery = _gallery(method, stored)
+    point = method.embed(find_face(photo, method.shape[-1])[None])[0].cpu()
+    name, score = gallery.identify(point)
+    return {
+        "name": name,
+        "score": round(score, 4),
+        "threshold": round(gallery.threshold, 4),
+        "far": FAR,
+        "people": len(gallery.embeddings),
+    }
+
+
+def forget(name: str, file: Path) -> int:
+    """Delete a person from the gallery `file`; how many are left. With the last one the file goes, too.
+
+    The threshold stays that of the larger gallery, which is stricter than it need be.
+    """
+    stored = _read(file)
+    if name not in stored["people"]:
+        raise unknown("person in the gallery", name, stored["people"])
+    del stored["people"][name]
+    _write(stored, file)
+    return len(stored["people"])

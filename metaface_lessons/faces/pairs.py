@@ -1,0 +1,196 @@
+"""Pairs of face images, of one person or of two: drawn from a face set, or as LFW's protocol lists them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import MetaFaceError, unknown
+from .faceset import FaceSet
+from .real import LFW_COLUMNS, LFW_ROWS, LFW_SIZE, fetch, lfw, to_uint8
+
+LFW_PAIRS = {"train": "pairsDevTrain.txt", "test": "pairsDevTest.txt", "10_folds": "pairs.txt"}
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """P pairs of images out of a face set.
+
+    index: int64 `[P, 2]`, numbers of images. fold: int64 `[P]`, the part of a cross-validation that a pair belongs to.
+    """
+
+    faces: FaceSet
+    index: Tensor
+    fold: Tensor
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @property
+    def people(self) -> Tensor:
+        """Who is on the two images: int64 `[P, 2]`."""
+        return self.faces.identity[self.index]
+
+    def names(self, fold: int | None = None) -> set[str]:
+        """The people of the pairs, or of those in one fold, by name (by number, if they have no names)."""
+        chosen = self.people if fold is None else self.people[self.fold == fold]
+        return {self.faces.name_of(int(person)) for person in chosen.unique()}
+
+
+def draw_pairs(faces: FaceSet, each: int, folds: int = 1, seed: int = 0) -> Pairs:
+    """`each` genuine and `each` impostor pairs, all different, by `seed`; in folds that share no person, if asked for.
+
+    The people of a fold share its genuine pairs as evenly as their images allow: nobody has two more than another who
+    has some left. An impostor pair is of two people drawn at random, and one image of each.
+
+    Raises `MetaFaceError` if there are fewer pairs than that.
+    """
+    if each < folds:
+        raise MetaFaceError(f"{each} pairs of each kind cannot be divided into {folds} folds. Ask for more pairs.")
+    generator = torch.Generator().manual_seed(seed)
+    everyone = faces.identities.cpu()
+    parts = everyone[torch.randperm(len(everyone), generator=generator)].tensor_split(folds)
+    share = [each * (k + 1) // folds - each * k // folds for k in range(folds)]
+    drawn = [_draw(faces, part, n, generator) for part, n in zip(parts, share, strict=True)]
+    fold = torch.arange(folds).repeat_interleave(torch.tensor([len(index) for index in drawn]))
+    return Pairs(faces, torch.cat(drawn), fold)
+
+
+def _draw(faces: FaceSet, people: Tensor, each: int, generator: torch.Generator) -> Tensor:
+    images = [(faces.identity.cpu() == person).nonzero().flatten() for person in people]
+    turn, genuine = [], []
+    for own in images:
+        pairs = torch.combinations(own)
+        genuine.append(pairs[torch.randperm(len(pairs), generator=generator)][:each])
+        turn.append(torch.arange(len(genuine[-1])) + torch.rand(1, generator=generator))  # who begins is chance
+    all_genuine = torch.cat(genuine)[torch.cat(turn).argsort()]
+    counts = torch.tensor([len(own) for own in images])
+    possible = (int(counts.sum()) ** 2 - int(counts.square().sum())) // 2
+    if len(all_genuine) < each or possible < each:
+        raise MetaFaceError(
+            f"{len(people)} people of '{faces.name}' have {len(all_genuine)} pairs of images of one person and"
+            f" {possible} of two, so {each} of each kind cannot be drawn. Ask for fewer pairs, or add images."
+        )
+    impostors: set[tuple[int, int]] = set()
+    while len(impostors) < each:
+        two = torch.randperm(len(images), generator=generator)[:2].tolist()
+        a, b = (int(images[i][torch.randint(len(images[i]), (1,), generator=generator)]) for i in two)
+        impostors.add((min(a, b), max(a, b)))
+    return torch.cat([all_genuine[:each], torch.tensor(sorted(impostors))])
+
+
+class _Listed(NamedTuple):
+    """A line of a pairs file: two people, and the number of an image of each, from 1."""
+
+    names: tuple[str, str]
+    images: tuple[int, int]
+
+
+def read_pairs(file: Path) -> tuple[list[_Listed], int]:
+    """The pairs of a file in LFW's format, and the number of its folds.
+
+    The first line gives the pairs of one kind, or folds and the pairs of one kind in each. Every other line is `name a
+    b`, two images of one person, or `name a other b`, with tabs between.
+
+    Raises `MetaFaceError` if a line has another form.
+    """
+    try:
+        head, *lines = [line.split("\t") for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+        counts = [int(word) for word in head]
+        folds = counts[0] if len(counts) == 2 else 1
+    except (OSError, ValueError) as error:
+        raise MetaFaceError(
+            f"{file} is no pairs file of LFW: its first line should hold one or two numbers."
+        ) from error
+    found = []
+    for number, words in enumerate(lines, start=2):
+        try:
+            one, a, *rest = words
+            other, b = rest if len(rest) == 2 else (one, *rest)
+            found.append(_Listed((one, other), (int(a), int(b))))
+        except ValueError as error:
+            raise MetaFaceError(
+                f"Line {number} of {file.name} is {words}. Expected 'name a b' or 'name a other b', with tabs between."
+            ) from error
+    if not found or len(found) % folds:
+        raise MetaFaceError(f"{file.name} says that it has {folds} folds, but lists {len(found)} pairs.")
+    return found, folds
+
+
+def lfw_pairs(subset: str) -> Pairs:
+    """LFW's own pairs: "train" and "test" of View 1, or the "10_folds" of View 2; in the crop of `lfw`.
+
+    Through scikit-learn's `fetch_lfw_pairs`. Raises `MetaFaceError` if they are not there and cannot be fetched; one
+    that names the people whose images are missing, if only a part of LFW is there.
+    """
+    from sklearn.datasets import fetch_lfw_pairs, get_data_home
+
+    if subset not in LFW_PAIRS:
+        raise unknown("subset of LFW's pairs", subset, LFW_PAIRS)
+    home = Path(get_data_home()) / "lfw_home"
+    if (home / "lfw_funneled").is_dir() and (home / LFW_PAIRS[subset]).exists():  # or they will be fetched
+        _refuse_missing(home, LFW_PAIRS[subset])
+    bunch = fetch(
+        "lfw",
+        lambda data_home: fetch_lfw_pairs(
+            subset=subset,
+            data_home=data_home,
+            slice_=(LFW_ROWS, LFW_COLUMNS),
+            resize=LFW_SIZE / (LFW_ROWS.stop - LFW_ROWS.start),
+            color=True,
+        ),
+    )
+    listed, folds = read_pairs(home / LFW_PAIRS[subset])
+    places = [place for pair in listed for place in zip(pair.names, pair.images, strict=True)]
+    distinct = {place: m for m, place in enumerate(dict.fromkeys(places))}
+    first = np.unique([distinct[place] for place in places], return_index=True)[1]
+    people = {name: i for i, name in enumerate(sorted({name for name, _ in distinct}))}
+    faces = FaceSet(
+        to_uint8(bunch.pairs.reshape(-1, *bunch.pairs.shape[2:])[first]),
+        torch.tensor([people[name] for name, _ in distinct]),
+        names=tuple(name.replace("_", " ") for name in people),
+        name=f"lfw, {LFW_PAIRS[subset]}",
+    )
+    index = torch.tensor([distinct[place] for place in places]).view(-1, 2)
+    return Pairs(faces, index, torch.arange(folds).repeat_interleave(len(index) // folds))
+
+
+def _refuse_missing(home: Path, file: str) -> None:
+    """scikit-learn takes image number 3 for the third file of a folder: in half a folder that is another image."""
+    listed, _ = read_pairs(home / file)
+    files: dict[str, list[str]] = {}
+    missing = set()
+    for names, images in listed:
+        for name, number in zip(names, images, strict=True):
+            if name not in files:
+                folder = home / "lfw_funneled" / name
+                files[name] = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
+            if files[name][number - 1 : number] != [f"{name}_{number:04d}.jpg"]:
+                missing.add(name.replace("_", " "))
+    if missing:
+        few = ", ".join(sorted(missing)[:5])
+        raise MetaFaceError(
+            f"{file} names {len({name for names, _ in listed for name in names})} people, but pictures of"
+            f" {len(missing)} of them are missing in {home}, such as {few}. The protocol needs all of LFW: delete that"
+            " folder, and with a network run: metaface faces lfw (200 MB)."
+        )
+
+
+def lfw_without(left_out: str) -> FaceSet:
+    """The people of `lfw` who may be trained on before a test by LFW's protocol.
+
+    left_out: "view1" leaves out all people of View 1's test pairs; "fold0" to "fold9" those of one fold of View 2.
+    """
+    folds = {f"fold{k}": k for k in range(10)}
+    if left_out not in ("view1", *folds):
+        raise unknown("part of LFW to leave out", left_out, ("view1", *folds))
+    pairs = lfw_pairs("test" if left_out == "view1" else "10_folds")
+    tested = pairs.names(folds.get(left_out))
+    everyone = lfw()
+    kept = [person for person in everyone.identities.tolist() if everyone.names[person] not in tested]
+    return replace(everyone.of(torch.tensor(kept)), name=f"lfw-without:{left_out}")

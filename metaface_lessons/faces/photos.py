@@ -1,0 +1,105 @@
+"""Faces in ordinary photos: found by OpenCV's cascades, turned upright and cut out as the faces of LFW are.
+
+OpenCV is an optional part of the course (`PACKAGE`), and imported when the first photo is read. It must be older than
+version 5, whose wheel brings the cascades no more.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from ..errors import MetaFaceError
+from .real import LFW_COLUMNS, LFW_ROWS, upright
+
+PACKAGE = "opencv-python-headless>=4.10,<5"
+FACE, EYE = "haarcascade_frontalface_default.xml", "haarcascade_eye.xml"
+
+# LFW's pictures are the box of such a detector, widened 2.2 times to 250×250 pixels (Huang et al. 2007, section 3). So
+# the course's crop of LFW, in widths of the box: how wide it is, and how far below the middle of the box its middle is.
+_BOX = 250 / 2.2
+WIDTH = (LFW_ROWS.stop - LFW_ROWS.start) / _BOX
+BELOW = ((LFW_ROWS.start + LFW_ROWS.stop) / 2 - 125) / _BOX
+assert (LFW_COLUMNS.start + LFW_COLUMNS.stop) / 2 == 125
+
+_LARGEST = 800  # pixels of the longer side in which faces are looked for
+
+
+def find_face(file: str | Path, size: int = 48) -> Tensor:
+    """The one face of a photo: uint8 `[3, size, size]`.
+
+    If two eyes are found in it, the photo is turned until they are level. Faces less than half as wide as the largest
+    are passed over: they are in the background, or no faces.
+
+    Raises `MetaFaceError` if the file is missing or no picture, shows no face or several, or if OpenCV is missing.
+    """
+    try:
+        picture = upright(Path(file).expanduser())
+    except FileNotFoundError as error:
+        raise MetaFaceError(f"There is no photo {file}.") from error
+    except (OSError, UnidentifiedImageError, ValueError, Image.DecompressionBombError) as error:
+        raise MetaFaceError(f"{file} cannot be read as a picture ({type(error).__name__}). Save it as jpg.") from error
+    cv2 = _opencv()
+    picture.thumbnail((_LARGEST, _LARGEST))
+    pixels = np.array(picture)
+    grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+    boxes = _detect(cv2, FACE, grey, min(grey.shape) // 8)
+    boxes = [box for box in boxes if box[2] > max(other[2] for other in boxes) / 2]
+    if not boxes:
+        raise MetaFaceError(
+            f"No face was found in {file}. Take one that looks into the camera, in even light, and fills a good part of"
+            " the picture."
+        )
+    if len(boxes) > 1:
+        raise MetaFaceError(
+            f"{len(boxes)} faces were found in {file}, and it does not say which is meant. Cut out one person."
+        )
+    left, top, width, _ = boxes[0]
+    middle = (left + width / 2, top + width / 2)
+    turn = cv2.getRotationMatrix2D(middle, _tilt(cv2, grey, boxes[0]), size / (WIDTH * width))
+    turn[:, 2] += size / 2 - np.array(middle)
+    turn[1, 2] -= BELOW / WIDTH * size
+    shrinks = WIDTH * width > size
+    if shrinks:  # or pixels in between would be passed over
+        pixels = cv2.GaussianBlur(pixels, (0, 0), 0.4 * WIDTH * width / size)
+    face = cv2.warpAffine(pixels, turn, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return torch.from_numpy(face).permute(2, 0, 1).contiguous()
+
+
+def _tilt(cv2: ModuleType, grey: np.ndarray, box: tuple[int, int, int, int]) -> float:
+    """Degrees by which the line through the eyes falls to the right; 0 if they are not both found."""
+    left, top, width, _ = box
+    eyes = _detect(cv2, EYE, grey[top : top + int(0.6 * width), left : left + width], width // 8)
+    middles = sorted((x + w / 2, y + h / 2) for x, y, w, h in eyes)
+    if len(middles) != 2:
+        return 0.0
+    (x1, y1), (x2, y2) = middles
+    angle = math.degrees(math.atan2(y2 - y1, x2 - x1))
+    return angle if x2 - x1 > 0.25 * width and abs(angle) < 25 else 0.0
+
+
+def _detect(cv2: ModuleType, cascade: str, grey: np.ndarray, least: int) -> list[tuple[int, int, int, int]]:
+    """Boxes (left, top, width, height) of what the cascade finds, at least `least` pixels wide."""
+    classifier = cv2.CascadeClassifier(cv2.data.haarcascades + cascade)
+    found = classifier.detectMultiScale(grey, scaleFactor=1.1, minNeighbors=5, minSize=(max(least, 20),) * 2)
+    return [tuple(int(value) for value in box) for box in found]  # type: ignore[misc]
+
+
+def _opencv() -> Any:
+    try:
+        import cv2
+
+        if not Path(cv2.data.haarcascades, FACE).exists():  # type: ignore[attr-defined]
+            raise ImportError(f"version {cv2.__version__} has no cascades")
+    except (ImportError, AttributeError) as error:
+        raise MetaFaceError(
+            f"Finding faces in photos needs OpenCV, which is not there ({error}). Install it: pip install '{PACKAGE}'"
+        ) from error
+    return cv2

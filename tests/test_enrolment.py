@@ -1,0 +1,233 @@
+"""Enrolling people by photos, finding them again, refusing strangers; with LFW's pictures where they are."""
+
+from __future__ import annotations
+
+import json
+import stat
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from metaface_lessons import cli, enrolment
+from metaface_lessons.baselines import FixedFeatures
+from metaface_lessons.enrolment import Gallery, threshold_among
+from metaface_lessons.errors import MetaFaceError
+from metaface_lessons.faces import photos
+from metaface_lessons.faces.photos import find_face
+from metaface_lessons.faces.real import LFW_COLUMNS, LFW_ROWS
+from metaface_lessons.protocols import Comparer
+
+from .helpers import random_faces
+
+
+def pixels(shape: tuple[int, int, int]) -> Comparer:
+    return Comparer(FixedFeatures(lambda x: x.float().flatten(1).numpy() / 255), shape, "squared")
+
+
+# ------------------------------------------------------------------------------------------------------------ a gallery
+
+
+def test_a_gallery_names_its_people_and_refuses_others_at_the_stated_rate() -> None:
+    faces = random_faces(people=120, each=8)
+    method = pixels(faces.shape)
+    gallery = Gallery(method)
+    for person in range(5):
+        gallery.enrol(f"p{person}", method.embed(faces.images[faces.identity == person][:3]), "2026-01-01")
+    gallery.set_threshold(faces.of(torch.arange(5, 60)), far=0.05)
+    known = [gallery.identify(p)[0] for p in method.embed(faces.images[:40])]
+    assert sum(name == f"p{i // 8}" for i, name in enumerate(known)) > 24
+    strangers = [gallery.identify(p)[0] for p in method.embed(faces.of(torch.arange(60, 120)).images)]
+    assert 0.0 <= sum(name is not None for name in strangers) / len(strangers) < 0.12
+
+
+def test_the_threshold_rises_with_the_gallery_and_keeps_its_rate() -> None:
+    faces = random_faces(people=60, each=4)
+    method = pixels(faces.shape)
+    one, ten = (threshold_among(method, faces, people=n, shots=1, far=0.05) for n in (1, 10))
+    assert ten > one
+    points = method.embed(faces.images)
+    scores = method.scores(points, points)
+    impostor = scores[faces.identity[:, None] != faces.identity]
+    assert (impostor >= one).float().mean() == pytest.approx(0.05, abs=0.02)
+    with pytest.raises(MetaFaceError, match="has 60"):
+        threshold_among(method, faces, people=60, shots=1)
+
+
+def test_nobody_is_enrolled_without_a_name_or_consent_and_an_empty_gallery_knows_nobody() -> None:
+    gallery = Gallery(pixels((1, 4, 4)))
+    with pytest.raises(MetaFaceError, match="needs a name"):
+        gallery.enrol(" ", torch.ones(1, 16), "2026-01-01")
+    with pytest.raises(MetaFaceError, match="has not agreed"):
+        gallery.enrol("Ada", torch.ones(1, 16), "")
+    with pytest.raises(MetaFaceError, match="gallery is empty"):
+        gallery.identify(torch.ones(16))
+
+
+# -------------------------------------------------------------------------------------------------------------- photos
+
+
+@pytest.fixture(scope="module")
+def lfw_photos(shared_faces: Path) -> dict[str, list[Path]]:
+    """Photos in which a face is found, of the people of LFW with the most of them."""
+    folders = sorted((shared_faces / "scikit_learn_data" / "lfw_home" / "lfw_funneled").glob("*/"))
+    many = sorted(folders, key=lambda folder: -len(list(folder.iterdir())))[3:6]
+    return {folder.name: sorted(folder.glob("*.jpg"))[:8] for folder in many}
+
+
+def test_a_face_is_cut_out_as_lfw_is(lfw_photos: dict[str, list[Path]]) -> None:
+    alike = []
+    for photo in [file for files in lfw_photos.values() for file in files[:4]]:
+        try:
+            face = find_face(photo, 48).float().mean(0)
+        except MetaFaceError:
+            continue
+        crop = Image.open(photo).crop((LFW_COLUMNS.start, LFW_ROWS.start, LFW_COLUMNS.stop, LFW_ROWS.stop))
+        wanted = torch.from_numpy(np.array(crop.resize((48, 48), Image.Resampling.LANCZOS))).float().mean(-1)
+        alike.append(torch.corrcoef(torch.stack([face.flatten(), wanted.flatten()]))[0, 1].item())
+    assert len(alike) >= 9
+    assert np.median(alike) > 0.8
+
+
+def test_no_face_several_faces_and_no_photo(lfw_photos: dict[str, list[Path]], tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (200, 200, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "noise.png")
+    with pytest.raises(MetaFaceError, match=r"No face was found in .*noise\.png"):
+        find_face(tmp_path / "noise.png")
+    files = next(iter(lfw_photos.values()))
+    two = np.concatenate([np.array(Image.open(file)) for file in (files[0], files[0])], axis=1)
+    Image.fromarray(two).save(tmp_path / "two.png")
+    with pytest.raises(MetaFaceError, match=r"2 faces were found in .*Cut out one person"):
+        find_face(tmp_path / "two.png")
+    with pytest.raises(MetaFaceError, match="There is no photo"):
+        find_face(tmp_path / "none.jpg")
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8no picture")
+    with pytest.raises(MetaFaceError, match="cannot be read as a picture"):
+        find_face(tmp_path / "broken.jpg")
+
+
+def test_a_tilted_head_is_turned_upright(lfw_photos: dict[str, list[Path]], tmp_path: Path) -> None:
+    """Over several photos, finding the eyes must bring most of a tilt of 12 degrees back."""
+    better = total = 0
+    for files in lfw_photos.values():
+        for photo in files[:4]:
+            try:
+                level = find_face(photo).float().flatten()
+                Image.open(photo).rotate(12, Image.Resampling.BILINEAR).save(tmp_path / "tilted.png")
+                turned = find_face(tmp_path / "tilted.png").float().flatten()
+                with pytest.MonkeyPatch.context() as patch:
+                    patch.setattr(photos, "_tilt", lambda *_: 0.0)
+                    left = find_face(tmp_path / "tilted.png").float().flatten()
+            except MetaFaceError:
+                continue
+            total += 1
+            better += (turned - level).norm() < (left - level).norm()
+    assert total >= 6
+    assert better >= total / 2
+
+
+@pytest.mark.parametrize("module", [None, type(sys)("cv2")])
+def test_without_opencv_the_error_says_what_to_install(
+    module: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "cv2", module)
+    Image.new("RGB", (50, 50)).save(tmp_path / "a.png")
+    with pytest.raises(MetaFaceError, match=r"needs OpenCV.*pip install 'opencv-python-headless>=4\.10,<5'"):
+        find_face(tmp_path / "a.png")
+
+
+def test_what_is_to_be_installed_is_said_in_one_way(repository: Path) -> None:
+    assert f'photos = ["{photos.PACKAGE}"]' in (repository / "pyproject.toml").read_text()
+
+
+# ------------------------------------------------------------------------------------------------------- by the command
+
+
+@pytest.fixture
+def run(sklearn_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A short training on LFW: it tells little, but all of the way is gone."""
+    monkeypatch.setenv("SCIKIT_LEARN_DATA", str(sklearn_data))
+    monkeypatch.setattr(enrolment, "TRIALS", 300)
+    small = ["--ways", "5", "--queries", "2", "--width", "16", "--steps", "30", "--quiet"]
+    assert cli.main(["train", "protonet", "--faces", "lfw", *small, "--out", str(tmp_path / "run")]) == 0
+    return tmp_path / "run"
+
+
+def test_enrol_identify_forget(
+    run: Path,
+    lfw_photos: dict[str, list[Path]],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    file = tmp_path / "gallery.json"
+    seen = {name: [photo for photo in files if _has_face(photo)] for name, files in lfw_photos.items()}
+    hers, his, _ = seen.values()
+    command = ["enrol", str(hers[0]), str(hers[1]), "--name", "Ada", "--run", str(run), "--gallery", str(file)]
+
+    monkeypatch.setattr("builtins.input", lambda question: "no")
+    assert cli.main(command) == 1
+    assert "Ask Ada" in capsys.readouterr().err
+    assert not file.exists()
+    asked: list[str] = []
+    monkeypatch.setattr("builtins.input", lambda question: asked.append(question) or "yes")
+    assert cli.main(command) == 0
+    assert "Has Ada, whose face this is, agreed" in asked[0]
+    assert "People in the gallery: 1" in capsys.readouterr().out
+    assert (
+        cli.main(["enrol", str(his[0]), "--name", "Ben", "--run", str(run), "--gallery", str(file), "--consent"]) == 0
+    )
+    assert len(asked) == 1  # --consent says it
+    stored = json.loads(file.read_text())
+    assert {name: len(entry["embeddings"]) for name, entry in stored["people"].items()} == {"Ada": 2, "Ben": 1}
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+    capsys.readouterr()
+    assert cli.main(["identify", str(hers[0]), "--gallery", str(file), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["people"] == 2
+    assert found["name"] == "Ada"  # one of the very photos
+    stored["threshold"] = 1.0  # scores are never above 0
+    file.write_text(json.dumps(stored))
+    assert cli.main(["identify", str(hers[0]), "--gallery", str(file)]) == 0
+    assert "Nobody in the gallery" in capsys.readouterr().out
+
+    assert cli.main(["forget", "ada", "--gallery", str(file)]) == 1
+    assert "Did you mean 'Ada'" in capsys.readouterr().err
+    assert cli.main(["forget", "Ada", "--gallery", str(file)]) == 0
+    assert "Ada" not in file.read_text()
+    assert cli.main(["forget", "Ben", "--gallery", str(file)]) == 0
+    assert not file.exists()
+    assert cli.main(["identify", str(hers[0]), "--gallery", str(file)]) == 1
+    assert "There is no gallery" in capsys.readouterr().err
+
+
+def _has_face(photo: Path) -> bool:
+    try:
+        find_face(photo)
+    except MetaFaceError:
+        return False
+    return True
+
+
+def test_a_gallery_of_another_network_or_a_damaged_one_is_refused(
+    run: Path, lfw_photos: dict[str, list[Path]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "gallery.json"
+    photo = next(photo for files in lfw_photos.values() for photo in files if _has_face(photo))
+    command = ["enrol", str(photo), "--name", "Ada", "--run", str(run), "--gallery", str(file), "--consent"]
+    assert cli.main(command) == 0
+    stored = json.loads(file.read_text())
+    file.write_text(json.dumps(stored | {"weights": "others"}))
+    assert cli.main(command) == 1
+    assert "of another network" in capsys.readouterr().err
+    assert cli.main(["identify", str(photo), "--gallery", str(file)]) == 1
+    assert "trained on since" in capsys.readouterr().err
+    file.write_text("{")
+    assert cli.main(["identify", str(photo), "--gallery", str(file)]) == 1
+    assert "is damaged" in capsys.readouterr().err
+    assert cli.main(["enrol", str(photo), "--name", "Ada", "--run", str(tmp_path / "none"), "--consent"]) == 1
+    assert "metaface train" in capsys.readouterr().err
