@@ -16,14 +16,18 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
+from metaface_lessons.episodes import EpisodeSampler
 from metaface_lessons.errors import MetaFaceError
 from metaface_lessons.faces.faceset import FaceSet
 from metaface_lessons.faces.pairs import draw_pairs
 from metaface_lessons.figures import png
-from metaface_lessons.networks import Conv4
+from metaface_lessons.maml import MAML
+from metaface_lessons.networks import Classifier, Conv4
+from metaface_lessons.protomaml import ProtoMAML
 from metaface_lessons.protonet import ProtoNet
 from metaface_lessons.snapshots import STEPS
 from metaface_lessons.widgets import (
+    adaptation_explorer,
     cost_explorer,
     embedding_explorer,
     episode_explorer,
@@ -58,6 +62,22 @@ def noise(people: int = 24, each: int = 8) -> FaceSet:
     return FaceSet(images.byte(), torch.arange(people).repeat_interleave(each), name="noise")
 
 
+def adapted() -> adaptation_explorer.Adapted:
+    """Small learners that have learned nothing, and strangers in every condition."""
+    faces = random_faces(people=8, each=48, channels=3)
+    i = torch.arange(len(faces))
+    faces = replace(faces, conditions={"yaw": i // 12 % 2 * 30.0, "light_azimuth": i // 24 % 2 * 60.0})
+    small = [Conv4(3, 16, width=8, depth=2, norm="task", seed=seed) for seed in range(4)]
+    classifiers = [Classifier(embedding, embedding.features, ways=5) for embedding in small]
+    learners = {
+        "MAML": MAML(classifiers[0]),
+        "ANIL": MAML(classifiers[1], adapt="head"),
+        "Meta-SGD": MAML(classifiers[2], rates="parameter"),
+        "ProtoMAML": ProtoMAML(small[3], small[3].features, temperature=50.0, inner_rate=0.02),
+    }
+    return adaptation_explorer.Adapted(learners, faces)
+
+
 @pytest.fixture(scope="module")
 def explorers() -> dict[ModuleType, Any]:
     """Each explorer's module, with data for it; None where it needs none."""
@@ -66,6 +86,7 @@ def explorers() -> dict[ModuleType, Any]:
         episode_explorer: conditioned_faces(),
         leak_explorer: leak_explorer.leak_experiment(noise(), people=12, episodes=40),
         embedding_explorer: embedding_explorer.Embedded(nets, random_faces(people=5, each=15)),
+        adaptation_explorer: adapted(),
         cost_explorer: None,
         quadratic_explorer: None,
         path_explorer: None,
@@ -76,6 +97,7 @@ def explorers() -> dict[ModuleType, Any]:
 
 
 MODULES = [
+    adaptation_explorer,
     cost_explorer,
     episode_explorer,
     leak_explorer,
@@ -480,6 +502,67 @@ def test_costs_of_faces_that_were_not_compared(tmp_path: Path) -> None:
         cost_explorer.figures(cost_explorer.State(tasks=0))
 
 
+def test_adaptation_shows_what_the_adapted_learner_predicts(explorers: dict[ModuleType, Any]) -> None:
+    data = explorers[adaptation_explorer]
+    state = adaptation_explorer.State(learner="ANIL", steps=3, shots=2)
+    path, task, net = data.path(state), data.task(state), data.learners["ANIL"]
+    net.test_steps = 3
+    predicted = net.adapt(task.support).predict(task.query.x)[0].argmax(-1)
+    assert torch.equal(path.predicted[3], predicted)
+    assert path.query[3] == (predicted == task.query.y[0]).float().mean()
+    assert len({len(values) for values in path}) == 1
+    assert data.path(replace(state, steps=9)) is path, "a path is computed once"
+
+
+def test_a_factor_multiplies_the_rates_for_the_time(explorers: dict[ModuleType, Any]) -> None:
+    data = explorers[adaptation_explorer]
+    still = data.path(adaptation_explorer.State(rate=0.0))
+    assert (still.loss == still.loss[0]).all(), "without a rate nothing moves"
+    net = data.learners["MAML"]
+    before = net.rates.detach().clone()
+    with adaptation_explorer.faster(net, 3.0):
+        assert torch.allclose(net.rates, 3 * before)
+    assert torch.equal(net.rates, before)
+
+
+def test_adaptation_that_cannot_be_shown_is_refused(explorers: dict[ModuleType, Any]) -> None:
+    data = explorers[adaptation_explorer]
+    with pytest.raises(MetaFaceError, match=r"no learner called 'MAM'\. Known: .*MAML"):
+        data.path(adaptation_explorer.State(learner="MAM"))
+    with pytest.raises(MetaFaceError, match="no condition called 'dark'"):
+        data.path(adaptation_explorer.State(condition="dark"))
+    with pytest.raises(MetaFaceError, match=r"diverges on this task\. Lower the rate"):
+        data.path(adaptation_explorer.State(rate=1e30))
+
+
+def test_learners_are_stored_and_read_back(tmp_path: Path) -> None:
+    split = random_faces(people=60, each=10, size=adaptation_explorer.SIZE, channels=3).split(seed=1)
+    names = {"ProtoMAML": "protomaml", "Meta-SGD": "metasgd", "ProtoNet": "protonet"}
+    trained = {name: adaptation_explorer.train(m, split.base, steps=2).learner for name, m in names.items()}
+    adaptation_explorer.store_learners(trained, tmp_path / "some.pt")
+    read = adaptation_explorer.load_learners(tmp_path / "some.pt")
+    task = EpisodeSampler(split.novel, 5, 1, 3).sample()
+    for name, net in trained.items():
+        with torch.no_grad():
+            ours, theirs = (n.adapt(task.support).predict(task.query.x) for n in (net, read[name]))
+        assert torch.equal(ours, theirs)
+    with pytest.raises(MetaFaceError, match=r"no weights at .* python -m benchmarks\.adaptation"):
+        adaptation_explorer.load_learners(tmp_path / "none.pt")
+    (tmp_path / "bad.pt").write_bytes(b"nothing")
+    with pytest.raises(MetaFaceError, match="is damaged"):
+        adaptation_explorer.load_learners(tmp_path / "bad.pt")
+
+
+def test_the_stored_learners_are_small_and_know_their_tasks() -> None:
+    assert adaptation_explorer.FILE.stat().st_size < 500_000
+    learners = adaptation_explorer.load_learners()
+    assert list(learners) == list(adaptation_explorer.LEARNERS)
+    task = adaptation_explorer.sampler(adaptation_explorer.small_split().novel, 1, "any", seed=0).sample(10)
+    for name, net in learners.items():
+        if isinstance(net, adaptation_explorer.MAML):
+            path = net.trajectory(task, 10).query_accuracy.mean(0)
+            assert path[-1] > 0.4
+            assert (path[0] > 0.4) == (name == "ProtoMAML"), "it begins as a prototypical network, others at chance"
 def test_the_threshold_explorer_shows_the_mistakes_of_its_threshold(explorers: dict[ModuleType, Any]) -> None:
     data = explorers[threshold_explorer]
     strict, lax = (data.at(threshold_explorer.State(refused=share)) for share in (90, 10))
