@@ -185,6 +185,8 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
         return action.help if action.default is None else super()._get_help_string(action)
 
 
+FACE_SETS = "procedural, olivetti, lfw, folder:PATH, extended-yale-b:PATH, cmu:PATH or cufs:PATH"
+
 SETTINGS = {  # what a learner may be told; `recipes` says which learner has which, and its value if not told
     "ways": (int, "people per episode"),
     "shots": (int, "support images of each"),
@@ -237,7 +239,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--fix", action="store_true", help="apply the fixes that can be applied")
 
     sub = add(faces, "Draw a contact sheet of a face set to a PNG.", "metaface faces procedural --out sheet.png")
-    sub.add_argument("set", nargs="?", default="procedural", help="procedural, olivetti, lfw or folder:PATH")
+    sub.add_argument("set", nargs="?", default="procedural", help=FACE_SETS)
     sub.add_argument("--people", type=int, default=8, help="rows")
     sub.add_argument("--each", type=int, default=10, help="images of each person")
     sub.add_argument("--seed", type=int, default=0, help="which people")
@@ -249,7 +251,7 @@ def parser() -> argparse.ArgumentParser:
         "metaface train protonet --faces lfw --ways 20 --shots 1 --seconds 120 --seed 0 --out runs/protonet-lfw",
     )
     sub.add_argument("learner", help=", ".join(RECIPES))
-    sub.add_argument("--faces", default="procedural", help="procedural, olivetti, lfw or folder:PATH")
+    sub.add_argument("--faces", default="procedural", help=FACE_SETS)
     sub.add_argument("--seed", type=int, default=0, help="of the split, the first weights and the episodes")
     for name, (kind, text) in SETTINGS.items():
         help_text = f"{text} ({_recipes(name)})"

@@ -8,10 +8,11 @@ from typing import Any
 
 from ..errors import MetaFaceError, unknown
 from .faceset import FaceSet, Split
+from .official import cmu_faces, cufs, extended_yale_b
 from .procedural import DOMAINS, procedural_domains, procedural_faces
 from .real import folder, lfw, olivetti
 
-__all__ = ["FACES", "FaceSet", "Split", "load_faces"]
+__all__ = ["FACES", "FOLDERS", "FaceSet", "Split", "load_faces"]
 
 FACES: dict[str, Callable[..., FaceSet]] = {
     "procedural": procedural_faces,
@@ -20,18 +21,25 @@ FACES: dict[str, Callable[..., FaceSet]] = {
     "olivetti": olivetti,
     "lfw": lfw,
 }
+FOLDERS: dict[str, Callable[..., FaceSet]] = {  # sets that the learner has in a folder, named after a colon
+    "folder": folder,
+    "extended-yale-b": extended_yale_b,
+    "cmu": cmu_faces,
+    "cufs": cufs,
+}
+CHOICES = [*FACES, *(f"{kind}:PATH" for kind in FOLDERS)]
 
 
 def load_faces(name: str, **options: Any) -> FaceSet:
-    """The face set called `name`: "procedural", "procedural-sketch", "procedural-near-infrared", "procedural-domains" (all
-    three), "olivetti", "lfw" or "folder:PATH", with its loader's `options`.
+    """The face set called `name`, one of `FACES` or, such as "folder:PATH", of `FOLDERS`, with its loader's `options`.
 
     Raises `MetaFaceError` if there is no such set, or it cannot be loaded.
     """
-    if name.startswith("folder:"):
-        if not name.removeprefix("folder:"):
-            raise MetaFaceError("'folder:' needs the path of a folder after it, such as folder:~/photos.")
-        return folder(name.removeprefix("folder:"), **options)
+    kind, colon, path = name.partition(":")
+    if colon and kind in FOLDERS:
+        if not path:
+            raise MetaFaceError(f"'{name}' needs the path of a folder after it, such as {name}~/photos.")
+        return FOLDERS[kind](path, **options)
     if name not in FACES:
-        raise unknown("face set", name, [*FACES, "folder:PATH"])
+        raise unknown("face set", name, CHOICES)
     return FACES[name](**options)

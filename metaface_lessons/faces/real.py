@@ -114,16 +114,14 @@ def folder(path: str | Path, size: int = 64) -> FaceSet:
                 skipped.append(f"{file.relative_to(root)} (save it as jpg)")
                 continue
             try:
-                found.append(_read(file, size))
+                found.append(read_square(file, size))
             except (OSError, UnidentifiedImageError, ValueError, Image.DecompressionBombError) as error:
                 skipped.append(f"{file.relative_to(root)} ({type(error).__name__})")
         if found:
             identity += [len(names)] * len(found)
             names.append(person.name)
             images += found
-    if skipped:
-        listed = ", ".join(skipped[:10]) + (f" and {len(skipped) - 10} more" if len(skipped) > 10 else "")
-        warnings.warn(f"{root}: pictures skipped, {len(skipped)}: {listed}.", stacklevel=2)
+    warn_of_skipped(root, skipped)
     if len(names) < 2:
         raise MetaFaceError(
             f"{root} has readable images ({', '.join(SUFFIXES)}) of {'one person' if names else 'nobody'}, but a face"
@@ -132,15 +130,22 @@ def folder(path: str | Path, size: int = 64) -> FaceSet:
     return FaceSet(torch.stack(images), torch.tensor(identity), names=tuple(names), name=f"folder:{root.name}")
 
 
-def _read(file: Path, size: int) -> Tensor:
-    """The central square of an image, the right way up, scaled: uint8 `[3, size, size]`."""
+def warn_of_skipped(root: Path, skipped: list[str]) -> None:
+    """One warning that names pictures below `root` which could not be used."""
+    if skipped:
+        listed = ", ".join(skipped[:10]) + (f" and {len(skipped) - 10} more" if len(skipped) > 10 else "")
+        warnings.warn(f"{root}: pictures skipped, {len(skipped)}: {listed}.", stacklevel=3)
+
+
+def read_square(file: Path, size: int, whole: bool = False) -> Tensor:
+    """The central square of an image, or the `whole` of it, the right way up, scaled: uint8 `[3, size, size]`."""
     with Image.open(file) as picture:
         upright = ImageOps.exif_transpose(picture)  # phones store how they were held
     if upright.mode.startswith(("I", "F")):  # more than 8 bits: Pillow would cut off all that exceeds 255
         values = np.asarray(upright, dtype=np.float64)
         upright = Image.fromarray((255 * values / (65535 if values.max() > 255 else 255)).round().astype(np.uint8))
     rgb = upright.convert("RGB")
-    side = min(rgb.size)
-    left, top = (rgb.width - side) // 2, (rgb.height - side) // 2
-    square = rgb.resize((size, size), Image.Resampling.LANCZOS, box=(left, top, left + side, top + side))
+    width, height = rgb.size if whole else (min(rgb.size),) * 2
+    left, top = (rgb.width - width) // 2, (rgb.height - height) // 2
+    square = rgb.resize((size, size), Image.Resampling.LANCZOS, box=(left, top, left + width, top + height))
     return torch.from_numpy(np.array(square)).permute(2, 0, 1)

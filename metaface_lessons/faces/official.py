@@ -1,0 +1,129 @@
+"""Sets taken in a laboratory, in the layouts in which their makers give them out; file names tell the conditions.
+
+Download one, unpack it, and name its folder: `load_faces("extended-yale-b:PATH")`, `"cmu:PATH"` or `"cufs:PATH"`. The
+data cards in `data/` say where they come from and what they must not be used for.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from ..errors import MetaFaceError
+from .faceset import FaceSet
+from .real import read_square, warn_of_skipped
+
+YALE_SUBSETS = (12.0, 25.0, 50.0, 77.0)  # the light's largest angle to the camera's axis in subsets 1 to 4
+_YALE = re.compile(r"(yaleB\d\d)_P\d\dA([+-]\d{3})E([+-]\d{2})\.pgm")
+_CMU = re.compile(r"(\w+)_(left|right|straight|up)_(neutral|happy|sad|angry)_(open|sunglasses)\.pgm")
+_CUFS_FOLDER = re.compile(r"(?:training|testing)[ _](photo|sketch)", re.IGNORECASE)
+_CUFS = re.compile(r"([fm])([12]?)-(\d{3})-01(?:-sz1)?\.jpg", re.IGNORECASE)
+
+Told = tuple[str, dict[str, float | str]]  # what a file's name tells: the person, and the conditions
+
+
+def extended_yale_b(path: str | Path, size: int = 48) -> FaceSet:
+    """Extended Yale B, cropped (Georghiades 2001; Lee 2005): up to 38 people × 64 directions of the light, frontal.
+
+    path: the folder CroppedYale, which holds yaleB01, yaleB02 and so on. Each picture, 168×192 grey, is scaled to
+    `size`×`size`: uint8 `[M, 1, size, size]`. Damaged pictures (`.bad`) and those without the lamp (`Ambient`) are left
+    out.
+
+    Conditions: azimuth, elevation of the light and its angle to the camera's axis, in degrees (positive azimuth: from
+    the subject's left, as in the file names); subset 1 to 5, by that angle: up to 12°, 25°, 50°, 77°, and beyond.
+    Raises `MetaFaceError` if the folder is missing or holds no such pictures of two people.
+    """
+
+    def told(file: Path) -> Told | None:
+        if (found := _YALE.fullmatch(file.name)) is None:
+            return None
+        azimuth, elevation = float(found[2]), float(found[3])
+        cosine = torch.deg2rad(torch.tensor([azimuth, elevation], dtype=torch.float64)).cos().prod()
+        angle = round(torch.rad2deg(cosine.acos()).item(), 3)
+        subset = 1 + sum(angle > limit for limit in YALE_SUBSETS)
+        return found[1], {"azimuth": azimuth, "elevation": elevation, "angle": angle, "subset": subset}
+
+    expected = "folders yaleB01, yaleB02, …, with pictures such as yaleB01_P00A+000E+00.pgm"
+    return _load("extended-yale-b", path, told, expected, lambda file: read_square(file, size, whole=True)[:1])
+
+
+def cmu_faces(path: str | Path, size: int = 64) -> FaceSet:
+    """CMU Face Images (Mitchell 1997): 20 people × up to 32 pictures, grey; the central square, `size`×`size`.
+
+    path: UCI's folder `faces`, which holds one folder for each person. Only the full resolution is read; damaged
+    pictures (`.bad`) are left out. Conditions: pose, expression, eyes (open or sunglasses).
+    Raises `MetaFaceError` if the folder is missing or holds no such pictures of two people.
+    """
+
+    def told(file: Path) -> Told | None:
+        if (found := _CMU.fullmatch(file.name)) is None:
+            return None
+        return found[1], {"pose": found[2], "expression": found[3], "eyes": found[4]}
+
+    expected = "one folder for each person, with pictures such as an2i_left_angry_open.pgm"
+    return _load("cmu", path, told, expected, lambda file: read_square(file, size)[:1])
+
+
+def cufs(path: str | Path, size: int = 64) -> FaceSet:
+    """CUHK Face Sketch, students (Wang & Tang 2009): 188 people, one photo and one sketch drawn after it.
+
+    path: the folder that holds "Training photo", "Training sketch", "Testing photo" and "Testing sketch". The central
+    square of each aligned picture, scaled: uint8 RGB `[M, 3, size, size]`. Condition: domain (photo or sketch).
+    Raises `MetaFaceError` if the folder is missing or holds no such pictures of two people.
+    """
+
+    def told(file: Path) -> Told | None:
+        domain, found = _CUFS_FOLDER.fullmatch(file.parent.name), _CUFS.fullmatch(file.name)
+        if domain is None or found is None:
+            return None
+        # Sketches of m-016 are called M2-016, or m-016; m1-016 is another person.
+        person = f"{found[1].lower()}{found[2].replace('2', '')}-{found[3]}"
+        return person, {"domain": domain[1].lower()}
+
+    expected = (
+        "'Training photo', 'Training sketch', 'Testing photo' and 'Testing sketch', with pictures such as f-005-01.jpg"
+    )
+    return _load("cufs", path, told, expected, lambda file: read_square(file, size))
+
+
+def _load(
+    name: str, path: str | Path, told: Callable[[Path], Told | None], expected: str, read: Callable[[Path], Tensor]
+) -> FaceSet:
+    """The pictures below `path` whose file names tell something, ordered by person and then by file."""
+    root = Path(path).expanduser()
+    if not root.is_dir():
+        raise MetaFaceError(f"There is no folder {root}. Expected the folder of '{name}': {expected}.")
+    known = [(*found, file) for file in root.rglob("*") if (found := told(file)) is not None]
+    known.sort(key=lambda row: (row[0], row[2].as_posix()))
+    images, people, conditions, skipped = [], [], [], []
+    for person, condition, file in known:
+        try:
+            images.append(read(file))
+        except (OSError, UnidentifiedImageError, ValueError, Image.DecompressionBombError) as error:
+            skipped.append(f"{file.relative_to(root)} ({type(error).__name__})")
+            continue
+        people.append(person)
+        conditions.append(condition)
+    warn_of_skipped(root, skipped)
+    names = tuple(sorted(set(people)))
+    if len(names) < 2:
+        raise MetaFaceError(
+            f"{root} holds pictures of {'one person' if names else 'nobody'} in the layout of '{name}', but a face set"
+            f" needs at least two people. Expected {expected}."
+        )
+    values: dict[str, Tensor] = {}
+    levels: dict[str, tuple[str, ...]] = {}
+    for key in conditions[0]:
+        column = [condition[key] for condition in conditions]
+        if isinstance(column[0], str):
+            levels[key] = tuple(sorted(set(map(str, column))))
+            values[key] = torch.tensor([levels[key].index(str(word)) for word in column])
+        else:
+            values[key] = torch.tensor(column, dtype=torch.float32)
+    identity = torch.tensor([names.index(person) for person in people])
+    return FaceSet(torch.stack(images), identity, values, levels, names, name)
