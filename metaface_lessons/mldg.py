@@ -1,16 +1,16 @@
 """Learning for domains that nobody has seen: episodes across domains, and leave-one-domain-out meta-training.
 
-Leave-one-domain-out meta-training is MLDG (Li, Yang, Song & Hospedales 2018), which MFR (Guo et al. 2020) took to faces: at
-every step one of the training domains is held out. A step of gradient descent on the episodes S of the others,
+Leave-one-domain-out meta-training is MLDG (Li, Yang, Song & Hospedales 2018), which MFR (Guo et al. 2020) took to
+faces: at every step one of the training domains is held out. A step of gradient descent on episodes S of the others,
 
-    θ' = θ − α ∇L(θ; S)                                                            (MLDG, algorithm 1, line 6)
+    θ' = θ − α ∇L(θ; S)
 
-should also serve the episodes V of the one that is held out:
+should also serve episodes V of the one that is held out:
 
-    min_θ  L(θ; S) + β L(θ'; V)                                                    (MLDG, equation 1)
+    min_θ  L(θ; S) + β L(θ'; V)                                                    (MLDG, algorithm 1)
 
-which to first order in α is L(θ; S) + β L(θ; V) − αβ ∇L(θ; S) · ∇L(θ; V) (section 3.3): the domains' gradients are to point the
-same way. No test images and no domain labels are needed afterwards: nothing is adapted to the new domain.
+To first order in α that is L(θ; S) + β L(θ; V) − αβ ∇L(θ; S) · ∇L(θ; V) (MLDG, its analysis): the gradients of
+the domains are to point the same way. Nothing is adapted to a new domain afterwards.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ KINDS = ("within", "across", "leave one out")
 class DomainSampler:
     """Draws episodes of several `domains` of `faces`, whose condition `domain` says which image is of which.
 
-    kind: "within": support and query of a task are of one domain, and the domains take turns by chance. "across": support of
-        one domain, query of another. "leave one out": what `MLDG` wants. Of each sample one domain, drawn by chance, is held
-        out: the first half of the tasks is of the others (one each, by chance), the second half of the one held out.
+    kind: "within": support and query of a task are of one domain, drawn by chance. "across": support of one domain,
+        query of another. "leave one out": what `MLDG` wants. Of each sample one domain, drawn by chance, is held out:
+        the first half of the tasks are of the others, each of one, the second half of the one that is held out.
 
-    Raises `MetaFaceError` for fewer than two domains, an unknown one or kind, or too few people or images in one of them.
+    Raises `MetaFaceError` for fewer than two domains, an unknown one or kind, or too few people or images in one.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class DomainSampler:
         number = len(self._samplers)
         if self.kind == "leave one out":
             if tasks < 2 or tasks % 2:
-                raise MetaFaceError(f"Leaving a domain out needs an even number of tasks, half of them in it, not {tasks}.")
+                raise MetaFaceError(f"Leaving a domain out needs an even number of tasks, not {tasks}: half are in it.")
             out = int(torch.randint(number, (), generator=self._generator))
             others = torch.randint(number - 1, (tasks // 2,), generator=self._generator)
             chosen = [*(others + (others >= out)).tolist(), *[out] * (tasks // 2)]
@@ -90,7 +90,7 @@ class DomainSampler:
 
 
 def joined(parts: Sequence[Episodes]) -> Episodes:
-    """The tasks of all `parts`, which must be of the same shape, one after the other: the opposite of `Episodes.split`."""
+    """The tasks of all `parts`, alike in shape, one after the other: the opposite of `Episodes.split`."""
 
     def join(examples: Sequence[Examples]) -> Examples:
         return Examples(torch.cat([e.x for e in examples]), torch.cat([e.y for e in examples]))
@@ -109,9 +109,7 @@ class MLDG(MetaLearner):
     Raises `MetaFaceError` for a rate or weight below 0, or tasks that cannot be halved.
     """
 
-    def __init__(
-        self, net: ProtoNet, inner_rate: float = 0.1, weight: float = 1.0, first_order: bool = False
-    ) -> None:
+    def __init__(self, net: ProtoNet, inner_rate: float = 0.1, weight: float = 1.0, first_order: bool = False) -> None:
         if inner_rate < 0 or weight < 0:
             raise MetaFaceError(f"inner_rate and weight must be 0 or more, but are {inner_rate} and {weight}.")
         super().__init__()
@@ -125,7 +123,8 @@ class MLDG(MetaLearner):
         loss = _Loss(self.net)
         weights = dict(loss.named_parameters())
         here, _ = loss(seen)
-        gradients = torch.autograd.grad(here, list(weights.values()), create_graph=not self.first_order, retain_graph=True)
+        second = not self.first_order
+        gradients = torch.autograd.grad(here, list(weights.values()), create_graph=second, retain_graph=True)
         moved = {  # θ' = θ − α ∇L(θ; S)
             name: w - self.inner_rate * g for (name, w), g in zip(weights.items(), gradients, strict=True)
         }

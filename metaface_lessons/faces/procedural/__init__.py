@@ -1,8 +1,8 @@
 """Procedural faces: a 3-D head from identity parameters, rendered under nuisance. No real person, always offline.
 
 `parameters` says who and how, `geometry` makes the posed mesh, `zbuffer` finds what camera and light see,
-`appearance` paints, `rendering` lights and photographs, `domains` draws the same heads as sketches and in near-infrared,
-`cache` keeps the rendered default sets.
+`appearance` paints, `rendering` lights and photographs, `domains` makes sketches and near-infrared pictures of the same
+heads, `cache` keeps the rendered default sets.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ __all__ = [
     "Nuisance",
     "cache_file",
     "load_cached",
+    "nuisance_seed",
     "procedural_domains",
     "procedural_faces",
     "render",
@@ -76,7 +77,7 @@ def procedural_faces(
     cache: keep the default set (300 people × 20 images, 64×64, full nuisance, seed 0) in the user's cache folder
         (`METAFACE_CACHE` moves it); it is checked when read, and rendered again if it is damaged.
     device: where to render; the images come back to the CPU.
-    domain: "photo", "sketch" or "near-infrared". The same seed gives the same people in each, under nuisance of its own.
+    domain: "photo", "sketch" or "near-infrared". The same seed gives the same people in each, under other nuisance.
 
     Conditions: yaw, pitch, light_azimuth, light_elevation (degrees), expression, occluder, domain.
     Raises `MetaFaceError` for fewer than two people, no images, a size below 16, or an unknown nuisance or domain.
@@ -113,8 +114,9 @@ def procedural_faces(
 
 
 def procedural_domains(domains: Sequence[str] = DOMAINS, **options: Any) -> FaceSet:
-    """The same people in several `domains`, as one set whose condition `domain` says which; see `procedural_faces` for the
-    `options`. `faces.where(domain="sketch")` finds the sketches.
+    """The same people in several `domains`, as one set whose condition `domain` says which image is of which.
+
+    options: see `procedural_faces`. `faces.where(domain="sketch")` finds the sketches.
 
     Raises `MetaFaceError` for an unknown or repeated domain, or none.
     """

@@ -1,14 +1,14 @@
 """The same heads in other domains: a pencil sketch, a near-infrared picture.
 
-A domain says what it makes of a person and of the circumstances before the picture is rendered, and of the scene before
-the camera sees it. It draws no random numbers of its own: what varies in it (the hand of the artist, the lamp beside the
-camera) follows from the same `Nuisance`, which knows nothing of who is on the picture.
+A domain says what it makes of a person and of the circumstances before the picture is rendered, and of the scene
+before the camera sees it. It draws no random numbers of its own: what varies in it (the hand of the artist, the lamp
+beside the camera) follows from the same `Nuisance`, which knows nothing of who is on the picture.
 
-Near-infrared (about 850 nm): melanin and blood hardly absorb there, so skin is bright and much alike in all people, lips,
-freckles and dark irises fade, dark hair turns grey, and dyes of cloth grow pale; the light is a lamp beside the camera,
-which leaves the background dark (Li, Chu, Liao & Zhang 2007, "Illumination invariant face recognition using near-infrared
-images"). Sketch: lines where depth, surface or tone change (a difference of Gaussians, as in Winnemöller, Kyprianidis &
-Olsen 2012, "XDoG"), hatching and smudge for tone, on paper.
+Near-infrared (about 850 nm): melanin and blood hardly absorb there, so skin is bright and much alike in all people,
+lips, freckles and dark irises fade, dark hair turns grey, and dyes of cloth grow pale; the light is a lamp beside the
+camera, which leaves the background dark (Li, Chu, Liao & Zhang 2007, "Illumination invariant face recognition using
+near-infrared images"). Sketch: lines where depth, surface or tone change (a difference of Gaussians, as in
+Winnemöller, Kyprianidis & Olsen 2012, "XDoG"), hatching and smudge for tone, on paper.
 """
 
 from __future__ import annotations

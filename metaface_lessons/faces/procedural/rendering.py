@@ -255,8 +255,9 @@ def _in_batches(
 
 @torch.no_grad()
 def _expose(identity: Identity, nuisance: Nuisance, size: int, domain: str) -> tuple[Tensor, Tensor, Tensor]:
-    """What falls on the sensor: the scene, linear `[M, C, H, W]`, C = 1 (grey) or 3 (RGB); the share of each pixel that is not background
-    `[M, 1, H, W]`; the background alone. Each pixel is the mean of the four samples that it touches."""
+    """What falls on the sensor: the scene, linear `[M, C, H, W]`, C = 1 (grey) or 3 (RGB); the share of each pixel
+    that is not background `[M, 1, H, W]`; the background alone. Each pixel is the mean of the four samples
+    that it touches."""
     fine = _SAMPLES * size // 2
     model = on_device(1.0 if size > 96 else 0.55, identity.shape.device)
     heads = mesh(identity, nuisance, model)
