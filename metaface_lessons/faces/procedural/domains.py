@@ -57,6 +57,14 @@ def uniform(seed: Tensor, count: int) -> Tensor:
 # ------------------------------------------------------------------------------------------------------- near-infrared
 
 
+def _lamp(how: Nuisance) -> Tensor:
+    """Strength of the lamp, narrowness of its cone, and where that points, `[M, 4]`, each 0 to 1.
+
+    The numbers also make one soft shape of the background, of which little is seen here.
+    """
+    return how.background[:, 20:24]
+
+
 def _infrared_subject(who: Identity, how: Nuisance) -> tuple[Identity, Nuisance]:
     def bright(color: Tensor, floor: float, share: float) -> Tensor:
         return (floor + share * color.mean(1, keepdim=True)).expand(-1, 3)
@@ -74,13 +82,12 @@ def _infrared_subject(who: Identity, how: Nuisance) -> tuple[Identity, Nuisance]
         freckles=0.1 * who.freckles,
         moles=who.moles * torch.tensor([1.0, 1.0, 0.4], device=who.moles.device),
     )
-    lamp = uniform(how.seed, 1)
     how = replace(
         how,
         azimuth=0.15 * how.azimuth,  # the lamp stands beside the camera, whatever other light there is
         elevation=8 + 0.15 * (how.elevation - 35),
         ambient=0.15 + 0.4 * (how.ambient - 0.2).clamp(min=0),
-        light=(0.6 + 0.3 * lamp).expand(-1, 3),
+        light=(0.6 + 0.3 * _lamp(how)[:, :1]).expand(-1, 3),
         cloth=torch.cat([0.16 + 0.7 * how.cloth[:, :3], how.cloth[:, 3:]], 1),
         exposure=how.exposure**0.6,
         white=torch.ones_like(how.white[:, :1]),  # one channel
@@ -96,7 +103,7 @@ def _infrared_picture(scene: Tensor, found: Buffers | None, how: Nuisance) -> Te
     height, width = scene.shape[2:]
     v = torch.linspace(-1, 1, height, device=scene.device)[:, None]
     u = torch.linspace(-1, 1, width, device=scene.device)[None, :]
-    narrow, right, up = (uniform(how.seed, 5)[:, k, None, None, None] for k in (2, 3, 4))
+    narrow, right, up = (_lamp(how)[:, k, None, None, None] for k in (1, 2, 3))
     away = (u - 0.3 * (right - 0.5)) ** 2 + (v + 0.3 * (up - 0.5)) ** 2
     lit = torch.exp(-(0.1 + 0.35 * narrow) * away)
     nobody = torch.ones_like(grey) if found is None else torch.isinf(found.depth)[:, None].to(grey.dtype)
