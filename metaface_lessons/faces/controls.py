@@ -73,8 +73,11 @@ def controlled(faces: FaceSet, control: AlignedControl) -> FaceSet:
 def procedural_controls(
     identities: int = 300, images: int = 20, size: int = 64, seed: int = 0, domain: str = "photo"
 ) -> dict[str, FaceSet]:
-    """ "outline only", the silhouettes, and "background only", the scenes without anybody, of the pictures that
-    `procedural_faces` makes with these options under full nuisance: uint8 `[M, 1, size, size]`, `[M, 3, size, size]`."""
+    """Of the pictures that `procedural_faces` makes with these options: what is left when the face is taken away.
+
+    "outline only": the silhouettes, uint8 `[M, 1, size, size]`. "background only": the scenes without anybody, uint8
+    `[M, 3, size, size]`.
+    """
     who = torch.arange(identities).repeat_interleave(images)
     everyone, how = sample_identities(identities, seed), sample_nuisance(len(who), nuisance_seed(seed, domain))
     parts = [
