@@ -61,6 +61,11 @@ def pixels(normalise: Normalise = _as_they_are) -> ProtoNet:
     return ProtoNet(FixedFeatures(lambda images: _pixels(normalise(images))))
 
 
+def brightness() -> ProtoNet:
+    """The mean brightness of a picture: a control (`faces.controls`), which should be at chance."""
+    return ProtoNet(FixedFeatures(lambda images: images.float().mean(dim=(1, 2, 3))[:, None].numpy()))
+
+
 def _local_binary_patterns(images: Tensor, cells: int = 8) -> Array:
     grey = images.float().mean(dim=1).round().byte().numpy()
     codes = np.stack([local_binary_pattern(image, P=8, R=1, method="nri_uniform") for image in grey]).astype(np.int64)
