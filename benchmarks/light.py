@@ -1,0 +1,309 @@
+"""Light and occlusion, on real and on procedural faces: the stored results of lesson 10.
+
+    python -m benchmarks.light [yale] [procedural] [cmu] [--yale PATH] [--cmu PATH]
+
+writes data/results/light-extended-yale-b.json, light-procedural.json and light-cmu.json. A part whose faces are not
+there is left out with a word. What is done lies in runs/light and is not done again. One thread.
+
+Extended Yale B: the 28 people are dealt into four groups of 7, and each group is held out once. 5-way 1-shot, support
+from subset 1 (light from within 12° of the camera), queries from subset 2, 3, 4 or 5. All methods meet the same
+episodes of the same 32×32 pictures. The learner is a ProtoNet on pictures normalised as by Tan & Triggs, trained on
+episodes whose support comes from subset 1 and whose queries do not, of the 21 base people and `BLENDS` mixtures of
+them. Its recipe was chosen by a glance at two of the twelve trainings: a small optimism that these figures include.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+
+from metaface_lessons.baselines import brightness, lbp, lda, pixels
+from metaface_lessons.episodes import EpisodeSampler
+from metaface_lessons.errors import MetaFaceError
+from metaface_lessons.evaluation import Evaluation, evaluate, interval
+from metaface_lessons.faces import FaceSet, load_faces
+from metaface_lessons.faces.blending import with_blends
+from metaface_lessons.faces.controls import ellipse, outside_only
+from metaface_lessons.faces.normalisation import NORMALISATIONS, normalised, tan_triggs
+from metaface_lessons.learners import Adapts
+from metaface_lessons.networks import Augment, Conv4
+from metaface_lessons.paths import COURSE, DATA, write_atomically
+from metaface_lessons.protonet import ProtoNet
+from metaface_lessons.training import meta_train
+
+RUNS = Path("runs/light")
+SEEDS = (0, 1, 2)
+WAYS, SHOTS, QUERIES, EPISODES = 5, 1, 4, 100  # episodes of each seed, group of people and condition
+
+# ------------------------------------------------------------------------------------------------------ Extended Yale B
+
+YALE_SIZE, GROUPS, BLENDS, STEPS = 32, 4, 300, 900
+SUBSETS = (2, 3, 4, 5)
+SHORT = 450  # steps at which the variants of the learner are compared
+FACE = (0.5, 0.5, 0.48, 0.42)  # the ellipse that the cropped face fills: its outside is the control
+# What differs from the learner: other episodes, no blends, or pictures as they are.
+VARIANTS = ("generic episodes", "no blends", "not normalised", "light augmentation, not normalised")
+
+
+def groups(faces: FaceSet) -> list[tuple[FaceSet, FaceSet]]:
+    """Base and held-out people, once for each of the `GROUPS`."""
+    people = faces.identities[torch.randperm(len(faces.identities), generator=torch.Generator().manual_seed(0))]
+    return [
+        (faces.of(people[~torch.isin(people, held)]), faces.of(held)) for held in people.view(GROUPS, -1)
+    ]  # 28 people: 7 in each
+
+
+def yale_learner(base: FaceSet, seed: int, steps: int, variant: str = "", file: Path | None = None) -> ProtoNet:
+    """The learner of the module, or a `variant` of it. `base`: the pictures as they are."""
+    if variant != "no blends":
+        base = with_blends(base, BLENDS, seed=seed)
+    if "not normalised" not in variant:
+        base = normalised(base, "Tan-Triggs")
+    differing: dict[str, Any] = {"support_where": {"subset": 1}, "query_where": {"subset": list(SUBSETS)}}
+    sampler = EpisodeSampler(base, 20, 1, 4, seed=seed, **({} if variant == "generic episodes" else differing))
+    still = {"flip": False, "shift": 0.0, "rotate": 0.0, "scale": 0.0, "tint": 0.0, "erase": 0.0}
+    light = Augment(gamma=0.4, shade=0.6, seed=seed, **still) if "light" in variant else None
+    net = ProtoNet(Conv4(1, YALE_SIZE, 32, seed=seed), temperature=50, augment=light, in_turn=True)
+    trained = meta_train(
+        net, sampler, steps=steps, rate=3e-3, halve_every=STEPS / 2, checkpoint=file, progress=file is not None
+    )
+    return cast(ProtoNet, trained.learner)
+
+
+def yale_baselines(base: FaceSet) -> dict[str, ProtoNet]:
+    """By name; "LDA, …, blends" is shown the same people and mixtures as the learner."""
+    found = {"pixels": pixels(), "LBP": lbp(), "LDA": lda(base)}
+    found |= {f"pixels, {how}": pixels(change) for how, change in NORMALISATIONS.items()}
+    found |= {"LBP, Tan-Triggs": lbp(tan_triggs), "LDA, Tan-Triggs": lda(base, normalise=tan_triggs)}
+    found["LDA, Tan-Triggs, blends"] = lda(with_blends(base, BLENDS), normalise=tan_triggs)
+    outside = ellipse(YALE_SIZE, YALE_SIZE, FACE)
+    found["control: brightness"] = brightness()
+    found["control: outside the face"] = pixels(lambda images: outside_only(images, outside))
+    return found
+
+
+def by_subset(methods: Mapping[str, Adapts], novel: FaceSet, seed: int) -> dict[str, dict[int, Evaluation]]:
+    """Every method on the same episodes, for each subset of the queries."""
+    found: dict[str, dict[int, Evaluation]] = {name: {} for name in methods}
+    for subset in SUBSETS:
+        sampler = EpisodeSampler(
+            novel,
+            WAYS,
+            SHOTS,
+            QUERIES,
+            seed=100 * seed + subset,
+            support_where={"subset": 1},
+            query_where={"subset": subset},
+        )
+        for name, result in evaluate(methods, sampler, EPISODES).items():
+            found[name][subset] = result
+    return found
+
+
+def _kept(file: Path, make: Callable[[], Any]) -> Any:
+    """What `make` gives, stored in `file`; read from there if it was made before."""
+    if not file.exists():
+        write_atomically(file, json.dumps(make()).encode())
+    return json.loads(file.read_text())
+
+
+def _raw(results: Mapping[str, Mapping[int, Evaluation]]) -> dict[str, Any]:
+    """Accuracies of every episode and of every person, by method and subset."""
+    return {
+        name: {
+            str(subset): {"episodes": result.episodes.round(4).tolist(), "people": result.people.round(4).tolist()}
+            for subset, result in row.items()
+        }
+        for name, row in results.items()
+    }
+
+
+def measure_yale(faces: FaceSet) -> dict[str, Any]:
+    """Train, evaluate and summarise; see the module."""
+    folder = RUNS / "extended-yale-b"
+    folder.mkdir(parents=True, exist_ok=True)
+    split = groups(faces)
+    seconds: list[float] = []
+    runs: dict[tuple[int, int], dict[str, Any]] = {}
+    jobs = [(group, seed) for group in range(GROUPS) for seed in SEEDS]
+    for group, seed in tqdm(jobs, desc="Extended Yale B"):
+        base, novel = split[group]
+
+        def learner(base: FaceSet = base, novel: FaceSet = novel, group: int = group, seed: int = seed) -> Any:
+            start = time.process_time()
+            found: dict[str, Any] = {}
+            for steps in (SHORT, STEPS):
+                net = yale_learner(base, seed, steps, file=folder / f"learner-{group}-{seed}.pt")
+                name = "learner" if steps == STEPS else "learner, short"
+                found |= _raw(by_subset({name: net}, normalised(novel, "Tan-Triggs"), seed))
+            return found | {"seconds": round(time.process_time() - start, 1)}
+
+        def classical(base: FaceSet = base, novel: FaceSet = novel, seed: int = seed) -> Any:
+            return _raw(by_subset(yale_baselines(base), novel, seed))
+
+        trained = _kept(folder / f"learner-{group}-{seed}.json", learner)
+        seconds.append(trained.pop("seconds"))
+        runs[group, seed] = trained | _kept(folder / f"baselines-{group}-{seed}.json", classical)
+    variants: dict[str, list[Any]] = {}
+    for variant, seed in tqdm([(v, s) for v in VARIANTS for s in SEEDS], desc="variants"):
+
+        def other(variant: str = variant, seed: int = seed) -> Any:
+            base, novel = split[seed]  # another group for each seed
+            net = yale_learner(base, seed, SHORT, variant)
+            seen = novel if "not normalised" in variant else normalised(novel, "Tan-Triggs")
+            return _raw(by_subset({variant: net}, seen, seed))[variant]
+
+        variants.setdefault(variant, []).append(_kept(folder / f"{variant.replace(' ', '-')}-{seed}.json", other))
+    short = [runs[seed, seed]["learner, short"] for seed in SEEDS]
+    return {
+        **_about("yale"),
+        "size": YALE_SIZE,
+        "base_people": len(split[0][0].identities),
+        "blends": BLENDS,
+        "steps": STEPS,
+        "seconds": round(statistics.mean(seconds), 1),
+        "episodes": EPISODES * len(jobs),
+        "methods": {name: _summary(runs, name) for name in next(iter(runs.values())) if name != "learner, short"},
+        "differences": {
+            name: _difference(runs, name)
+            for name in next(iter(runs.values()))
+            if not name.startswith(("learner", "control"))
+        },
+        "variants": {
+            "steps": SHORT,
+            **{name: _compared(rows, short) for name, rows in {"learner": short, **variants}.items()},
+        },
+    }
+
+
+COLUMNS = {"2": ["2"], "3": ["3"], "4": ["4"], "5": ["5"], "2-4": ["2", "3", "4"], "2-5": ["2", "3", "4", "5"]}
+
+
+def _columns(row: Mapping[str, Any], subsets: Sequence[str], key: str) -> np.ndarray[Any, Any]:
+    return np.mean([row[subset][key] for subset in subsets], axis=0)
+
+
+def _summary(runs: Mapping[tuple[int, int], Any], name: str) -> dict[str, Any]:
+    """Accuracy for each column, and its intervals over episodes and over the 28 people; the deviation over seeds."""
+    found = {}
+    for column, subsets in COLUMNS.items():
+        episodes = np.concatenate([_columns(run[name], subsets, "episodes") for run in runs.values()])
+        by_seed = np.array(
+            [np.mean([_columns(runs[g, s][name], subsets, "episodes") for g in range(GROUPS)]) for s in SEEDS]
+        )
+        found[column] = {
+            "accuracy": round(float(episodes.mean()), 4),
+            "ci95": round(interval(episodes), 4),
+            "ci95_people": round(interval(_people(runs, name, subsets)), 4),
+            "deviation": round(float(by_seed.std(ddof=1)), 4),
+        }
+    return found
+
+
+def _people(runs: Mapping[tuple[int, int], Any], name: str, subsets: Sequence[str]) -> np.ndarray[Any, Any]:
+    """Each person's accuracy `[28]`, a mean over seeds."""
+    return np.concatenate(
+        [np.mean([_columns(runs[g, s][name], subsets, "people") for s in SEEDS], axis=0) for g in range(GROUPS)]
+    )
+
+
+def _difference(runs: Mapping[tuple[int, int], Any], name: str) -> dict[str, Any]:
+    """By how much the learner is ahead, paired by episode and by person."""
+    found = {}
+    for column in ("2-4", "2-5"):
+        subsets = COLUMNS[column]
+        episodes = np.concatenate(
+            [
+                _columns(run["learner"], subsets, "episodes") - _columns(run[name], subsets, "episodes")
+                for run in runs.values()
+            ]
+        )
+        people = _people(runs, "learner", subsets) - _people(runs, name, subsets)
+        found[column] = {
+            "ahead": round(float(episodes.mean()), 4),
+            "ci95": round(interval(episodes), 4),
+            "ci95_people": round(interval(people), 4),
+        }
+    return found
+
+
+def _compared(rows: Sequence[Mapping[str, Any]], learner: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Accuracy of a variant over three seeds, and of what it loses against the learner, paired by seed."""
+    found = {}
+    for column in ("2-4", "2-5"):
+        subsets = COLUMNS[column]
+        own, other = (
+            np.array([_columns(row, subsets, "episodes").mean() for row in several]) for several in (rows, learner)
+        )
+        found[column] = {
+            "accuracy": round(float(own.mean()), 4),
+            "seeds": own.round(4).tolist(),
+            "loses": (other - own).round(4).tolist(),
+        }
+    return found
+
+
+# ---------------------------------------------------------------------------------------------------------------- main
+
+
+def _about(part: str) -> dict[str, str]:
+    git = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=COURSE, capture_output=True, text=True)
+    return {
+        "command": f"python -m benchmarks.light {part}",
+        "date": date.today().isoformat(),
+        "commit": git.stdout.strip() or "unknown",
+        "device": f"CPU, one core of {os.cpu_count()}",
+    }
+
+
+def show_yale(found: Mapping[str, Any]) -> None:
+    print(f"\nExtended Yale B, % (± over episodes, over people); {found['episodes']} episodes a column")
+    print(f"{'':36s}" + "".join(f"{column:>19s}" for column in COLUMNS))
+    for name, row in found["methods"].items():
+        cells = "".join(
+            f"{100 * r['accuracy']:8.1f} ± {100 * r['ci95']:3.1f}, {100 * r['ci95_people']:3.1f}" for r in row.values()
+        )
+        print(f"{name:36s}{cells}")
+    for name, row in found["differences"].items():
+        cells = "   ".join(
+            f"{100 * r['ahead']:+.1f} ± {100 * r['ci95']:.1f}, {100 * r['ci95_people']:.1f}" for r in row.values()
+        )
+        print(f"learner ahead of {name:28s} {cells}")
+    for name, row in found["variants"].items():
+        print(name, row)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", default=["yale"], metavar="PART")
+    parser.add_argument("--yale", default=os.environ.get("METAFACE_YALE", "~/CroppedYale"), help="its folder")
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    if "yale" in asked.parts:
+        try:
+            faces = load_faces(f"extended-yale-b:{asked.yale}", size=YALE_SIZE)
+        except MetaFaceError as error:
+            print(f"Not measured: {error}", file=sys.stderr)
+        else:
+            found = measure_yale(faces)
+            file = DATA / "results" / "light-extended-yale-b.json"
+            write_atomically(file, (json.dumps(found, indent=1) + "\n").encode())
+            show_yale(found)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
