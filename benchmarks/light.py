@@ -22,27 +22,34 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
+from torch.nn.functional import avg_pool2d
 from tqdm.auto import tqdm
 
-from metaface_lessons.baselines import brightness, lbp, lda, pixels
+from metaface_lessons.baselines import FixedFeatures, brightness, lbp, lda, pixels
 from metaface_lessons.episodes import EpisodeSampler
 from metaface_lessons.errors import MetaFaceError
-from metaface_lessons.evaluation import Evaluation, evaluate, interval
+from metaface_lessons.evaluation import Evaluation, evaluate, expected_accuracy, interval
 from metaface_lessons.faces import FaceSet, load_faces
 from metaface_lessons.faces.blending import with_blends
 from metaface_lessons.faces.controls import ellipse, outside_only
 from metaface_lessons.faces.normalisation import NORMALISATIONS, normalised, tan_triggs
+from metaface_lessons.faces.procedural import OCCLUDERS, render, sample_identities, sample_nuisance
 from metaface_lessons.learners import Adapts
 from metaface_lessons.networks import Augment, Conv4
 from metaface_lessons.paths import COURSE, DATA, write_atomically
 from metaface_lessons.protonet import ProtoNet
+from metaface_lessons.runs import FRACTIONS
+from metaface_lessons.snapshots import STEPS as STEPS_OF_SNAPSHOTS
+from metaface_lessons.snapshots import load_snapshots, snapshot_split
 from metaface_lessons.training import meta_train
+from metaface_lessons.widgets.light_explorer import AZIMUTHS, KNOWN_LIGHT, under_light
 
 RUNS = Path("runs/light")
 SEEDS = (0, 1, 2)
@@ -256,6 +263,170 @@ def _compared(rows: Sequence[Mapping[str, Any]], learner: Sequence[Mapping[str, 
     return found
 
 
+# ---------------------------------------------------------------------------------------------------- procedural faces
+
+ELEVATIONS, BLOCK_SIZES = (0, 45), (0.0, 0.5, 1.0)
+OCCLUSION_STEPS, OCCLUSION_EPISODES = 300, 200
+OCCLUSION_TRAININGS = {  # which pictures are trained on, and the share that is greyed out in a rectangle
+    "nothing hidden": ("none", 0.0),
+    "rectangles erased": ("none", 0.3),
+    "occluders worn": ("all", 0.0),
+}
+
+
+def light_grid(people: Sequence[int], net: ProtoNet) -> dict[str, Any]:
+    """Accuracy of 5-way 1-shot episodes, over all of them, where only the query's light and occluder differ in kind.
+
+    Everybody has one support picture in the light in which the explorer enrols, and one query picture for each
+    azimuth, elevation and occluder. Hair style, background, framing and camera are each picture's own.
+    """
+    methods = {"protonet": net, "tan-triggs": pixels(tan_triggs), "lbp": lbp(), "pixels": pixels()}
+    everyone = sample_identities(300)[torch.tensor(people)]
+
+    def pictures(
+        seed: int, azimuth: float, elevation: float, occluder: str = "none", size: float = 0.5
+    ) -> torch.Tensor:
+        how = sample_nuisance(len(people), seed, "full")
+        still = torch.zeros(len(people))
+        how = replace(how, yaw=still, pitch=still, roll=still, strength=still)
+        return render(everyone, under_light(how, still + azimuth, elevation, occluder, size), 64)
+
+    def embedded(images: torch.Tensor) -> dict[str, torch.Tensor]:
+        with torch.no_grad():
+            found = {name: method.embed(images[None])[0] for name, method in methods.items()}
+        for method in methods.values():
+            if isinstance(method.embedding, FixedFeatures):
+                method.embedding.forget()
+        return found
+
+    looks = [("none", 0.5), ("sunglasses", 0.5), ("mask", 0.5), ("scarf", 0.5), *(("block", s) for s in BLOCK_SIZES)]
+    known = embedded(pictures(1, *KNOWN_LIGHT))
+    accuracy: dict[str, dict[str, list[list[float]]]] = {name: {} for name in methods}
+    for number, (look, size) in enumerate(tqdm(looks, desc="light and occluders")):
+        label = f"block {size:g}" if look == "block" else look
+        for name in methods:
+            accuracy[name][label] = [[] for _ in ELEVATIONS]
+        for e, elevation in enumerate(ELEVATIONS):
+            for a, azimuth in enumerate(AZIMUTHS):
+                seed = 1000 * (number + 1) + 100 * e + a
+                for name, points in embedded(pictures(seed, azimuth, elevation, look, size)).items():
+                    distance = torch.cdist(points, known[name])
+                    nearer = (distance < distance.diagonal()[:, None]).sum(1).numpy()
+                    exact = expected_accuracy(nearer, len(people) - 1, WAYS)
+                    accuracy[name][label][e].append(round(exact, 4))
+    return {"azimuths": AZIMUTHS, "elevations": ELEVATIONS, "block_sizes": BLOCK_SIZES, "accuracy": accuracy}
+
+
+def occlusion_training(faces: FaceSet, kind: str, seed: int) -> dict[str, float]:
+    """Accuracy on people never seen, whose support shows everything and whose query wears an occluder, by occluder."""
+    base, _, novel = replace(faces, images=avg_pool2d(faces.images.float(), 2).round().byte()).split(FRACTIONS, seed)
+    pictures, erase = OCCLUSION_TRAININGS[kind]
+    if pictures == "none":
+        base = base.select(base.where(occluder="none"))
+    net = ProtoNet(Conv4(3, 32, 32, seed=seed), temperature=50, augment=Augment(erase=erase, seed=seed), in_turn=True)
+    trained = meta_train(
+        net, EpisodeSampler(base, 20, 1, 4, seed=seed), steps=OCCLUSION_STEPS, rate=3e-3, progress=False
+    )
+    found = {}
+    for occluder in OCCLUDERS:
+        differing: dict[str, Any] = {"support_where": {"occluder": "none"}, "query_where": {"occluder": occluder}}
+        sampler = EpisodeSampler(novel, WAYS, 1, 1, seed=seed, **differing)
+        found[occluder] = round(evaluate({"": trained.learner}, sampler, OCCLUSION_EPISODES)[""].accuracy, 4)
+    return found
+
+
+def measure_procedural() -> dict[str, Any]:
+    folder = RUNS / "procedural"
+    folder.mkdir(parents=True, exist_ok=True)
+    novel = snapshot_split().novel.identities.tolist()
+    grid = _kept(folder / "grid.json", lambda: light_grid(novel, load_snapshots()[STEPS_OF_SNAPSHOTS[-1]]))
+    faces = load_faces("procedural")
+    trainings: dict[str, list[dict[str, float]]] = {}
+    for kind, seed in tqdm([(k, s) for k in OCCLUSION_TRAININGS for s in SEEDS], desc="occlusion training"):
+        file = folder / f"{kind.replace(' ', '-')}-{seed}.json"
+        found = _kept(file, lambda kind=kind, seed=seed: occlusion_training(faces, kind, seed))
+        trainings.setdefault(kind, []).append(found)
+    return {
+        **_about("procedural"),
+        "people": len(novel),
+        "grid": grid,
+        "occlusion": {"steps": OCCLUSION_STEPS, "episodes": OCCLUSION_EPISODES, "seeds": trainings},
+    }
+
+
+def show_procedural(found: Mapping[str, Any]) -> None:
+    print(f"\nProcedural faces, {found['people']} people, %; azimuth {found['grid']['azimuths']}")
+    for name, looks in found["grid"]["accuracy"].items():
+        for look, table in looks.items():
+            print(f"{name:12s} {look:12s}" + "   ".join(" ".join(f"{100 * a:4.0f}" for a in row) for row in table))
+    for kind, seeds in found["occlusion"]["seeds"].items():
+        print(f"{kind:20s}" + "".join(f"{o:>12s} {100 * statistics.mean(s[o] for s in seeds):5.1f}" for o in OCCLUDERS))
+
+
+# ----------------------------------------------------------------------------------------------------------------- CMU
+
+CMU_SIZE, CMU_GROUPS, CMU_STEPS = 32, 4, 200
+CMU_CONDITIONS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "sunglasses": ({"eyes": "open"}, {"eyes": "sunglasses"}),
+    "pose": ({"pose": "straight", "eyes": "open"}, {"pose": ["left", "right", "up"], "eyes": "open"}),
+}
+
+
+def measure_cmu(faces: FaceSet) -> dict[str, Any]:
+    """20 people in four groups, each held out once: 5-way 1-shot among the five. Does erasing rectangles pay?"""
+    folder = RUNS / "cmu"
+    folder.mkdir(parents=True, exist_ok=True)
+    people = faces.identities[torch.randperm(len(faces.identities), generator=torch.Generator().manual_seed(0))]
+    rows: dict[str, dict[str, list[Any]]] = {}
+    jobs = [(group, seed) for group in range(CMU_GROUPS) for seed in SEEDS]
+    for group, seed in tqdm(jobs, desc="CMU faces"):
+        held = people.view(CMU_GROUPS, -1)[group]
+        base, novel = faces.of(people[~torch.isin(people, held)]), faces.of(held)
+
+        def run(base: FaceSet = base, novel: FaceSet = novel, seed: int = seed) -> Any:
+            methods: dict[str, Adapts] = {"pixels": pixels(), "LBP": lbp(), "pixels, Tan-Triggs": pixels(tan_triggs)}
+            methods |= {"LDA": lda(base), "control: brightness": brightness()}
+            for name, erase in (("ProtoNet", 0.0), ("ProtoNet, rectangles erased", 0.3)):
+                augment = Augment(erase=erase, seed=seed)
+                net = ProtoNet(Conv4(1, CMU_SIZE, 32, seed=seed), temperature=50, augment=augment, in_turn=True)
+                sampler = EpisodeSampler(base, 15, 1, 4, seed=seed)
+                methods[name] = meta_train(net, sampler, steps=CMU_STEPS, rate=3e-3, progress=False).learner
+            found: dict[str, dict[str, Any]] = {name: {} for name in methods}
+            for condition, (known, asked) in CMU_CONDITIONS.items():
+                sampler = EpisodeSampler(novel, WAYS, SHOTS, QUERIES, seed, known, asked)
+                for name, result in evaluate(methods, sampler, EPISODES).items():
+                    people = result.people.round(4).tolist()
+                    found[name][condition] = {"episodes": result.episodes.round(4).tolist(), "people": people}
+            return found
+
+        for name, row in _kept(folder / f"{group}-{seed}.json", run).items():
+            for condition, result in row.items():
+                rows.setdefault(name, {}).setdefault(condition, []).append(result)
+    methods: dict[str, Any] = {}
+    for name, row in rows.items():
+        for condition, results in row.items():
+            episodes = np.concatenate([result["episodes"] for result in results])
+            by_person = np.mean(
+                np.array([result["people"] for result in results]).reshape(CMU_GROUPS, len(SEEDS), -1), 1
+            )
+            methods.setdefault(name, {})[condition] = {
+                "accuracy": round(float(episodes.mean()), 4),
+                "ci95": round(interval(episodes), 4),
+                "ci95_people": round(interval(by_person.flatten()), 4),
+            }
+    return {**_about("cmu"), "size": CMU_SIZE, "steps": CMU_STEPS, "episodes": EPISODES * len(jobs), "methods": methods}
+
+
+def show_cmu(found: Mapping[str, Any]) -> None:
+    print(f"\nCMU faces, % (± over episodes, over people); {found['episodes']} episodes a column")
+    for name, row in found["methods"].items():
+        cells = "".join(
+            f"{c:>12s} {100 * r['accuracy']:5.1f} ± {100 * r['ci95']:3.1f}, {100 * r['ci95_people']:3.1f}"
+            for c, r in row.items()
+        )
+        print(f"{name:30s}{cells}")
+
+
 # ---------------------------------------------------------------------------------------------------------------- main
 
 
@@ -288,20 +459,31 @@ def show_yale(found: Mapping[str, Any]) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", default=["yale"], metavar="PART")
+    parser.add_argument("parts", nargs="*", default=["yale", "procedural", "cmu"], metavar="PART")
     parser.add_argument("--yale", default=os.environ.get("METAFACE_YALE", "~/CroppedYale"), help="its folder")
+    parser.add_argument("--cmu", default=os.environ.get("METAFACE_CMU", "~/faces"), help="its folder")
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    if "yale" in asked.parts:
+    measures: dict[str, tuple[str, Callable[[], Any], Callable[[Any], None]]] = {
+        "yale": (
+            "light-extended-yale-b",
+            lambda: measure_yale(load_faces(f"extended-yale-b:{asked.yale}", size=YALE_SIZE)),
+            show_yale,
+        ),
+        "procedural": ("light-procedural", measure_procedural, show_procedural),
+        "cmu": ("light-cmu", lambda: measure_cmu(load_faces(f"cmu:{asked.cmu}", size=CMU_SIZE)), show_cmu),
+    }
+    for part in asked.parts:
+        if part not in measures:
+            parser.error(f"there is no part {part}; known: {', '.join(measures)}")
+        name, measure, show = measures[part]
         try:
-            faces = load_faces(f"extended-yale-b:{asked.yale}", size=YALE_SIZE)
+            found = measure()
         except MetaFaceError as error:
-            print(f"Not measured: {error}", file=sys.stderr)
-        else:
-            found = measure_yale(faces)
-            file = DATA / "results" / "light-extended-yale-b.json"
-            write_atomically(file, (json.dumps(found, indent=1) + "\n").encode())
-            show_yale(found)
+            print(f"{part} not measured: {error}", file=sys.stderr)
+            continue
+        write_atomically(DATA / "results" / f"{name}.json", (json.dumps(found, indent=1) + "\n").encode())
+        show(found)
     return 0
 
 

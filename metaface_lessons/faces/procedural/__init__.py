@@ -50,6 +50,7 @@ __all__ = [
     "render_with_mask",
     "sample_identities",
     "sample_nuisance",
+    "with_block",
 ]
 
 _DEFAULT_PEOPLE = 300
@@ -132,6 +133,15 @@ def procedural_domains(domains: Sequence[str] = DOMAINS, **options: Any) -> Face
     )
 
 
+def with_block(how: Nuisance, size: float) -> Nuisance:
+    """The same, but a block that hides something has this `size`, 0 to 1, and stands before the middle of the face."""
+    if not 0 <= size <= 1:
+        raise MetaFaceError(f"The size of the occluder must lie in 0 to 1, but is {size}.")
+    look = how.look.clone()
+    look[:, :5] = torch.tensor([0.5, 0.5, 0.0, size, size])
+    return replace(how, look=look)
+
+
 def nuisance_seed(seed: int, domain: str = "photo") -> int:
     """The seed with which `procedural_faces` draws how the pictures of a domain are taken (`sample_nuisance`)."""
     return seed + _NUISANCE_SEED + _DOMAIN_SEED * DOMAINS.index(domain)
@@ -187,6 +197,7 @@ def render_face(
     expression: str = "neutral",
     strength: float = 1.0,
     occluder: str = "none",
+    occluder_size: float | None = None,
     size: int = 128,
     seed: int = 0,
     domain: str = "photo",
@@ -194,7 +205,8 @@ def render_face(
     """One picture with explicit conditions, uint8 `[3, size, size]`: what a slider moves. Angles in degrees.
 
     person: 0 to 299, one of the people of `procedural_faces(seed=seed)`, the default set.
-    Raises `MetaFaceError` for a person out of that range, an unknown word, or a size below 16.
+    occluder_size: of the block, 0 to 1, which then stands upright before the middle of the face; None: by chance.
+    Raises `MetaFaceError` for a person or an occluder size out of that range, an unknown word, or a size below 16.
     """
     people = sample_identities(_DEFAULT_PEOPLE, seed)
     if not 0 <= person < len(people):
@@ -203,8 +215,11 @@ def render_face(
         raise unknown("expression", expression, EXPRESSIONS)
     if occluder not in OCCLUDERS:
         raise unknown("occluder", occluder, OCCLUDERS)
+    how = sample_nuisance(1, seed + person, "clean")
+    if occluder_size is not None:
+        how = with_block(how, occluder_size)
     how = replace(
-        sample_nuisance(1, seed + person, "clean"),
+        how,
         yaw=torch.tensor([float(yaw)]),
         pitch=torch.tensor([float(pitch)]),
         azimuth=torch.tensor([float(light_azimuth)]),
