@@ -245,10 +245,10 @@ class Views(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Images `[M, C, H, W]` → `[M, D]`. Beyond its border a picture goes on as at the border."""
         height, width = images.shape[2:]
-        total: Tensor | int = 0
+        points = []
         for down, across in ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1)):
             rows = (torch.arange(height, device=images.device) + down).clamp(0, height - 1)
             columns = (torch.arange(width, device=images.device) + across).clamp(0, width - 1)
             moved = images[:, :, rows][:, :, :, columns]
-            total = total + self.embedding(moved) + self.embedding(moved.flip(-1))
-        return total / 10
+            points += [self.embedding(moved), self.embedding(moved.flip(-1))]
+        return torch.stack(points).mean(dim=0)

@@ -27,6 +27,7 @@ from metaface_lessons.widgets import (
     episode_explorer,
     gradient_explorer,
     leak_explorer,
+    light_explorer,
     path_explorer,
     quadratic_explorer,
     sinusoid_explorer,
@@ -64,6 +65,7 @@ def explorers() -> dict[ModuleType, Any]:
         leak_explorer: leak_explorer.leak_experiment(noise(), people=12, episodes=40),
         embedding_explorer: embedding_explorer.Embedded(nets, random_faces(people=5, each=15)),
         cost_explorer: None,
+        light_explorer: light_explorer.Gallery(ProtoNet(Conv4(3, 64, width=8)).eval(), range(8)),
         quadratic_explorer: None,
         path_explorer: None,
         gradient_explorer: gradient_explorer.regression(),
@@ -75,6 +77,7 @@ MODULES = [
     cost_explorer,
     episode_explorer,
     leak_explorer,
+    light_explorer,
     embedding_explorer,
     gradient_explorer,
     path_explorer,
@@ -124,6 +127,8 @@ def explore(explorers: dict[ModuleType, Any], monkeypatch: pytest.MonkeyPatch) -
         data = given(explorers[module])
         if module is embedding_explorer:
             data = data[0].snapshots, data[0].faces
+        if module is light_explorer:
+            data = data[0].net, data[0].people
         explorer = module.explore(*data)
         assert isinstance(explorer, Explorer)
         return explorer
@@ -471,3 +476,58 @@ def test_costs_of_faces_that_were_not_compared(tmp_path: Path) -> None:
         cost_explorer.load_comparison("lfw", tmp_path)
     with pytest.raises(MetaFaceError, match="above 0"):
         cost_explorer.figures(cost_explorer.State(tasks=0))
+
+
+# The light explorer
+
+
+@pytest.fixture(scope="module")
+def gallery(explorers: dict[ModuleType, Any]) -> light_explorer.Gallery:
+    found = explorers[light_explorer]
+    assert isinstance(found, light_explorer.Gallery)
+    return found
+
+
+def test_the_lamp_and_the_block_are_where_the_state_says(gallery: light_explorer.Gallery) -> None:
+    def lit(**state: Any) -> torch.Tensor:
+        picture = gallery.picture(light_explorer.State(**state))[0].float().mean(0)
+        return picture[20:50, 20:44]  # the face
+
+    right, left = lit(azimuth=80), lit(azimuth=-80)
+    assert right[:, 12:].mean() > right[:, :12].mean() + 10
+    assert left[:, :12].mean() > left[:, 12:].mean() + 10
+    plain = lit(occluder="none")
+    hidden = [((lit(occluder="block", size=size) - plain).abs() > 8).float().mean() for size in (0.0, 0.5, 1.0)]
+    assert hidden[0] < hidden[1] < hidden[2]
+    assert lit(occluder="none", size=1.0).equal(plain)
+
+
+def test_the_path_is_nearest_to_its_own_person_where_it_was_enrolled(gallery: light_explorer.Gallery) -> None:
+    azimuth, elevation = light_explorer.KNOWN_LIGHT
+    enrolled = light_explorer.photographs([gallery.people[0]], [azimuth], elevation)
+    assert gallery.nearest(gallery.embed(enrolled)).tolist() == [0]
+    points = gallery.path(light_explorer.State())
+    assert gallery.plane(points).shape == (len(light_explorer.AZIMUTHS), 2)
+    with pytest.raises(MetaFaceError, match="at least four people, but got 3"):
+        light_explorer.Gallery(gallery.net, [0, 1, 2])
+
+
+def test_curves_lie_between_the_measured_elevations_and_sizes() -> None:
+    grid = light_explorer.load_measured()["grid"]
+    for state, look, row in (
+        (light_explorer.State(elevation=0), "none", 0),
+        (light_explorer.State(elevation=45, occluder="mask"), "mask", 1),
+        (light_explorer.State(elevation=45, occluder="block", size=1.0), "block 1", 1),
+    ):
+        got = light_explorer.curves(state)["protonet"]
+        assert got.tolist() == pytest.approx(grid["accuracy"]["protonet"][look][row])
+    low, middle, high = (
+        light_explorer.curves(light_explorer.State(elevation=0, occluder="block", size=size))["lbp"]
+        for size in (0.0, 0.25, 0.5)
+    )
+    assert middle.tolist() == pytest.approx(((low + high) / 2).tolist())
+
+
+def test_stored_accuracies_of_light_that_are_missing_are_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(MetaFaceError, match=r"python -m benchmarks\.light procedural"):
+        light_explorer.load_measured(tmp_path)
