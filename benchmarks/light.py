@@ -25,6 +25,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -144,48 +145,63 @@ def _raw(results: Mapping[str, Mapping[int, Evaluation]]) -> dict[str, Any]:
     }
 
 
+def yale_jobs(faces: FaceSet) -> dict[str, Callable[[], Any]]:
+    """All that is measured, by the name of the file that keeps it."""
+    split = groups(faces)
+
+    def learner(group: int, seed: int) -> Any:
+        base, novel = split[group]
+        start = time.process_time()
+        net = yale_learner(base, seed, STEPS, file=RUNS / "extended-yale-b" / f"learner-{group}-{seed}.pt")
+        spent = round(time.process_time() - start, 1)
+        methods = {"learner": in_views(net), "learner, one view": net}
+        return _raw(by_subset(methods, normalised(novel, "Tan-Triggs"), seed)) | {"seconds": spent}
+
+    def classical(group: int, seed: int) -> Any:
+        base, novel = split[group]
+        return _raw(by_subset(yale_baselines(base), novel, seed))
+
+    def short(variant: str, seed: int) -> Any:
+        base, novel = split[seed]  # another group for each seed
+        net = yale_learner(base, seed, SHORT, variant)
+        seen = novel if "not normalised" in variant else normalised(novel, "Tan-Triggs")
+        return _raw(by_subset({variant: in_views(net)}, seen, seed))[variant]
+
+    jobs: dict[str, Callable[[], Any]] = {}
+    for group, seed in _runs():
+        jobs[f"learner-{group}-{seed}"] = partial(learner, group, seed)
+        jobs[f"baselines-{group}-{seed}"] = partial(classical, group, seed)
+    jobs |= {_short(variant, seed): partial(short, variant, seed) for variant in VARIANTS for seed in SEEDS}
+    return jobs
+
+
+def _runs() -> list[tuple[int, int]]:
+    return [(group, seed) for group in range(GROUPS) for seed in SEEDS]
+
+
+def _short(variant: str, seed: int) -> str:
+    return f"short-{variant.replace(' ', '-')}-{seed}"
+
+
 def measure_yale(faces: FaceSet) -> dict[str, Any]:
     """Train, evaluate and summarise; see the module."""
     folder = RUNS / "extended-yale-b"
     folder.mkdir(parents=True, exist_ok=True)
-    split = groups(faces)
-    seconds: list[float] = []
-    runs: dict[tuple[int, int], dict[str, Any]] = {}
-    jobs = [(group, seed) for group in range(GROUPS) for seed in SEEDS]
-    for group, seed in tqdm(jobs, desc="Extended Yale B"):
-        base, novel = split[group]
-
-        def learner(base: FaceSet = base, novel: FaceSet = novel, group: int = group, seed: int = seed) -> Any:
-            start = time.process_time()
-            net = yale_learner(base, seed, STEPS, file=folder / f"learner-{group}-{seed}.pt")
-            spent = round(time.process_time() - start, 1)
-            methods = {"learner": in_views(net), "learner, one view": net}
-            return _raw(by_subset(methods, normalised(novel, "Tan-Triggs"), seed)) | {"seconds": spent}
-
-        def classical(base: FaceSet = base, novel: FaceSet = novel, seed: int = seed) -> Any:
-            return _raw(by_subset(yale_baselines(base), novel, seed))
-
-        trained = _kept(folder / f"learner-{group}-{seed}.json", learner)
-        seconds.append(trained.pop("seconds"))
-        runs[group, seed] = trained | _kept(folder / f"baselines-{group}-{seed}.json", classical)
-    variants: dict[str, list[Any]] = {}
-    for variant, seed in tqdm([(v, s) for v in VARIANTS for s in SEEDS], desc="variants"):
-
-        def other(variant: str = variant, seed: int = seed) -> Any:
-            base, novel = split[seed]  # another group for each seed
-            net = yale_learner(base, seed, SHORT, variant)
-            seen = novel if "not normalised" in variant else normalised(novel, "Tan-Triggs")
-            return _raw(by_subset({variant: in_views(net)}, seen, seed))[variant]
-
-        variants.setdefault(variant, []).append(_kept(folder / f"short-{variant.replace(' ', '-')}-{seed}.json", other))
+    found = {
+        name: _kept(folder / f"{name}.json", job)
+        for name, job in tqdm(yale_jobs(faces).items(), desc="Extended Yale B")
+    }
+    runs = {(g, s): found[f"learner-{g}-{s}"] | found[f"baselines-{g}-{s}"] for g, s in _runs()}
+    seconds = [run.pop("seconds") for run in runs.values()]
+    variants = {variant: [found[_short(variant, seed)] for seed in SEEDS] for variant in VARIANTS}
     return {
         **_about("yale"),
         "size": YALE_SIZE,
-        "base_people": len(split[0][0].identities),
+        "base_people": len(groups(faces)[0][0].identities),
         "blends": BLENDS,
         "steps": STEPS,
         "seconds": round(statistics.median(seconds), 1),
-        "episodes": EPISODES * len(jobs),
+        "episodes": EPISODES * len(runs),
         "methods": {name: _summary(runs, name) for name in next(iter(runs.values()))},
         "differences": {
             name: _difference(runs, name)

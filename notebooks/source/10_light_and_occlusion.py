@@ -130,9 +130,10 @@ print(f"(10.3): {(standardise(0.4 * picture + 30) - standardise(picture)).abs().
 
 azimuths = [0.0, 20.0, 40.0, 60.0, 80.0]
 lit = photographs([7] * 5, azimuths, 20.0)
+lit = lit.float().mean(1, keepdim=True).round().byte()  # grey: the chain is defined for one channel
 rows = {"as it is": lit} | {name: change(lit) for name, change in NORMALISATIONS.items()}
 show(
-    face_grid(torch.cat(list(rows.values())), columns=5, zoom=1),
+    face_grid(torch.cat(list(rows.values())), columns=5, zoom=2),
     alt="A synthetic face lit from the front and from 20, 40, 60 and 80 degrees to the side, in five rows: as it is, after"
     " histogram equalisation, CLAHE, a difference of Gaussians of the logarithm, and Tan and Triggs' chain. In the first"
     " three rows one half of the face darkens to the right; in the last two eyes, nose and mouth are there in all pictures.",
@@ -197,11 +198,11 @@ def blur(width, sigma):
 i = torch.arange(64, dtype=torch.float64)
 fine, coarse = blur(64, 1), blur(64, 4)
 falls = 4 - 0.03 * i  # log L, linear: from one side to the other light falls to a sixth
-jumps = torch.where(i < 32, 4.0, 4.0 - 0.03 * 63)  # a shadow's edge, as deep
+jumps = torch.where(i < 32, falls[0], falls[-1])  # a shadow's edge, as deep
 for name, log_light in (("falls evenly", falls), ("jumps", jumps)):
     left_over = ((fine - coarse) @ log_light)[20:44].abs().max()
     print(
-        f"log L {name:13s} by {log_light[0] - log_light[-1]:.2f}: of it {left_over:.1e} is left in the middle"
+        f"log L {name:13s} by {log_light[0] - log_light[-1]:.2f}: of it {left_over:.0e} is left in the middle"
     )  # (10.6)
 
 # %% [markdown]
@@ -291,9 +292,10 @@ def my_expected(nearer, others, ways):
 check("light.expected", my_expected)
 
 # %%
-distance = torch.cdist(pixels().embed(aside[None])[0], pixels().embed(front[None])[0])
+far = photographs(people, [80.0] * len(people), 20.0)
+distance = torch.cdist(pixels().embed(far[None])[0], pixels().embed(front[None])[0])
 nearer = (distance < distance.diagonal()[:, None]).sum(1)
-exact = expected_accuracy(nearer.numpy(), len(people) - 1, ways=5)  # (10.9), in the package
+mean = expected_accuracy(nearer.numpy(), len(people) - 1, ways=5)  # (10.9), in the package
 generator = torch.Generator().manual_seed(0)
 drawn = []
 for _ in range(4000):
@@ -301,33 +303,38 @@ for _ in range(4000):
     drawn.append((distance[chosen][:, chosen].argmin(1) == torch.arange(5)).double().mean())
 drawn = torch.stack(drawn)
 print(
-    f"all episodes {100 * exact:.1f} %, 4000 drawn ones {100 * drawn.mean():.1f} ± {100 * 1.96 * drawn.std() / 4000**0.5:.1f} %"
+    f"all episodes {100 * mean:.1f} %, 4000 drawn ones {100 * drawn.mean():.1f} ± {100 * 1.96 * drawn.std() / 4000**0.5:.1f} %"
 )
 
 # %% [markdown]
 # ## 6 · How far each remedy goes
 #
-# Synthetic people first, where nothing but the light changes: the support picture in front light, the query with the lamp at an azimuth up to 80°.
+# Synthetic people first, where *nothing but the light* changes: the support picture in front light, the query with the lamp at an azimuth up to 80°.
 #
-# **Predict:** where do the curves of plain pixels and of the network leave 100%? Which one of the two that need no training, LBP and Tan and Triggs' pixels, holds longer?
+# **Predict:** at which azimuth do standardised pixels fail? And which of the four methods is the worst at 60°?
 
 # %%
-methods = {"pixels": pixels(), "LBP": lbp(), "pixels, Tan–Triggs": pixels(tan_triggs), "ProtoNet": nets[1500]}
+methods = {"pixels": pixels(), "pixels, Tan–Triggs": pixels(tan_triggs), "LBP": lbp(), "ProtoNet": nets[1500]}
+
+
+def all_episodes(method, query, support):
+    """5-way 1-shot accuracy over all episodes of these pictures, in per cent."""
+    with torch.no_grad():
+        distance = torch.cdist(method.embed(query[None])[0], method.embed(support[None])[0])
+    nearer = (distance < distance.diagonal()[:, None]).sum(1).numpy()
+    return 100 * expected_accuracy(nearer, len(people) - 1, ways=5)
+
+
 azimuths = [20.0, 40.0, 60.0, 80.0]
-known = {name: method.embed(front[None])[0].detach() for name, method in methods.items()}
-accuracy = {name: [] for name in methods}
-for azimuth in azimuths:
-    query = photographs(people, [azimuth] * len(people), 20.0)
-    for name, method in methods.items():
-        distance = torch.cdist(method.embed(query[None])[0].detach(), known[name])
-        nearer = (distance < distance.diagonal()[:, None]).sum(1).numpy()
-        accuracy[name].append(100 * expected_accuracy(nearer, len(people) - 1, ways=5))
-print("5-way 1-shot, %, only light changes" + "".join(f"{a:8.0f}°" for a in azimuths))
-for name, row in accuracy.items():
-    print(f"{name:35s}" + "".join(f"{a:9.1f}" for a in row))
+queries = [photographs(people, [azimuth] * len(people), 20.0) for azimuth in azimuths]
+print("only light changes, %".ljust(30) + "".join(f"{a:9.0f}°" for a in azimuths))
+for name, method in methods.items():
+    print(name.ljust(30) + "".join(f"{all_episodes(method, query, front):10.1f}" for query in queries))
 
 # %% [markdown]
-# The same with everything else changing, too: hair, background, framing, camera. Stored by `python -m benchmarks.light procedural`, for lamps at an elevation of 0° and 45°.
+# The test is too easy. Pose, framing, hair, clothes and background stand still, so that two pictures of a person are alike pixel by pixel but for the light, and what was trained for
+# everything is no better than what was made for one thing. It is the trap of every set that was taken in one session. So the stored experiment changes everything else from picture to picture: hair style, background, framing, camera.
+# `python -m benchmarks.light procedural` made it, with lamps at an elevation of 0° and 45°.
 
 # %%
 stored = {
