@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,25 +41,24 @@ def test_each_person_is_held_out_once_and_never_trained_on() -> None:
 
 @pytest.fixture
 def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for constant, value in {
-        "RUNS": tmp_path, "SEEDS": (0, 1), "GROUPS": 2, "BLENDS": 2, "STEPS": 2, "SHORT": 1, "EPISODES": 3,
-    }.items():  # fmt: skip
+    smaller = {"RUNS": tmp_path, "SEEDS": (0, 1), "BLENDS": 2, "STEPS": 2, "SHORT": 1, "EPISODES": 10}
+    for constant, value in (smaller | {"VARIANTS": ("learner", "no blends")}).items():
         monkeypatch.setattr(light, constant, value)
+    monkeypatch.setattr(light, "yale_baselines", lambda base: {"pixels": light.pixels()})
     return tmp_path
 
 
 def test_what_was_measured_is_kept_and_summed_up(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    faces = lamps(40)
+    faces = lamps(28)
     found = light.measure_yale(faces)
     monkeypatch.setattr(light, "meta_train", None)  # nothing is trained again
     monkeypatch.setattr(light, "evaluate", None)
     assert light.measure_yale(faces)["methods"] == found["methods"]
 
-    runs = [
-        {**json.loads((small / "extended-yale-b" / f"learner-{g}-{s}.json").read_text()),
-         **json.loads((small / "extended-yale-b" / f"baselines-{g}-{s}.json").read_text())}
-        for g in (0, 1) for s in (0, 1)
-    ]  # fmt: skip
+    def stored(kind: str, group: int, seed: int) -> dict[str, Any]:
+        return dict(json.loads((small / "extended-yale-b" / f"{kind}-{group}-{seed}.json").read_text()))
+
+    runs = [stored("learner", g, s) | stored("baselines", g, s) for g in range(light.GROUPS) for s in light.SEEDS]
     mean = {
         name: np.mean([np.mean(run[name][subset]["episodes"]) for run in runs for subset in "234"])
         for name in ("learner", "pixels")
