@@ -59,7 +59,7 @@ WAYS, SHOTS, QUERIES, EPISODES = 5, 1, 4, 100  # episodes of each seed, group of
 
 # ------------------------------------------------------------------------------------------------------ Extended Yale B
 
-YALE_SIZE, GROUPS, BLENDS, STEPS = 32, 4, 300, 900
+YALE_SIZE, LARGER, GROUPS, BLENDS, STEPS = 32, 48, 4, 300, 900
 SUBSETS = (2, 3, 4, 5)
 SHORT = 300  # steps at which the variants of the learner are compared
 FACE = (0.5, 0.5, 0.48, 0.42)  # the ellipse that the cropped face fills: its outside is the control
@@ -145,7 +145,7 @@ def _raw(results: Mapping[str, Mapping[int, Evaluation]]) -> dict[str, Any]:
     }
 
 
-def yale_jobs(faces: FaceSet) -> dict[str, Callable[[], Any]]:
+def yale_jobs(faces: FaceSet, larger: FaceSet) -> dict[str, Callable[[], Any]]:
     """All that is measured, by the name of the file that keeps it."""
     split = groups(faces)
 
@@ -167,12 +167,17 @@ def yale_jobs(faces: FaceSet) -> dict[str, Callable[[], Any]]:
         seen = novel if "not normalised" in variant else normalised(novel, "Tan-Triggs")
         return _raw(by_subset({variant: in_views(net)}, seen, seed))[variant]
 
+    def at_larger_size(group: int) -> Any:
+        base, novel = groups(larger)[group]
+        methods = {"pixels": pixels(), "pixels, Tan-Triggs": pixels(tan_triggs), "LBP, Tan-Triggs": lbp(tan_triggs)}
+        return _raw(by_subset(methods | {"LDA, Tan-Triggs": lda(base, normalise=tan_triggs)}, novel, SEEDS[0]))
+
     jobs: dict[str, Callable[[], Any]] = {}
     for group, seed in _runs():
         jobs[f"learner-{group}-{seed}"] = partial(learner, group, seed)
         jobs[f"baselines-{group}-{seed}"] = partial(classical, group, seed)
     jobs |= {_short(variant, seed): partial(short, variant, seed) for variant in VARIANTS for seed in SEEDS}
-    return jobs
+    return jobs | {f"larger-{group}": partial(at_larger_size, group) for group in range(GROUPS)}
 
 
 def _runs() -> list[tuple[int, int]]:
@@ -183,13 +188,13 @@ def _short(variant: str, seed: int) -> str:
     return f"short-{variant.replace(' ', '-')}-{seed}"
 
 
-def measure_yale(faces: FaceSet) -> dict[str, Any]:
-    """Train, evaluate and summarise; see the module."""
+def measure_yale(faces: FaceSet, larger: FaceSet) -> dict[str, Any]:
+    """Train, evaluate and summarise; see the module. larger: the same pictures in the size `LARGER`."""
     folder = RUNS / "extended-yale-b"
     folder.mkdir(parents=True, exist_ok=True)
     found = {
         name: _kept(folder / f"{name}.json", job)
-        for name, job in tqdm(yale_jobs(faces).items(), desc="Extended Yale B")
+        for name, job in tqdm(yale_jobs(faces, larger).items(), desc="Extended Yale B")
     }
     runs = {(g, s): found[f"learner-{g}-{s}"] | found[f"baselines-{g}-{s}"] for g, s in _runs()}
     seconds = [run.pop("seconds") for run in runs.values()]
@@ -211,6 +216,17 @@ def measure_yale(faces: FaceSet) -> dict[str, Any]:
         "variants": {
             "steps": SHORT,
             **{name: _compared(rows, variants["learner"]) for name, rows in variants.items()},
+        },
+        "larger": {
+            "size": LARGER,
+            **{
+                name: {
+                    column: round(float(np.mean([_columns(rows[name], COLUMNS[column], "episodes") for rows in at])), 4)
+                    for column in ("2-4", "2-5")
+                }
+                for at in [[found[f"larger-{group}"] for group in range(GROUPS)]]
+                for name in at[0]
+            },
         },
     }
 
@@ -472,8 +488,8 @@ def show_yale(found: Mapping[str, Any]) -> None:
             f"{100 * r['ahead']:+.1f} ± {100 * r['ci95']:.1f}, {100 * r['ci95_people']:.1f}" for r in row.values()
         )
         print(f"learner ahead of {name:28s} {cells}")
-    for name, row in found["variants"].items():
-        print(name, row)
+    for part in ("variants", "larger"):
+        print(part, *found[part].items(), sep="\n  ")
 
 
 def main() -> int:
@@ -486,7 +502,7 @@ def main() -> int:
     measures: dict[str, tuple[str, Callable[[], Any], Callable[[Any], None]]] = {
         "yale": (
             "light-extended-yale-b",
-            lambda: measure_yale(load_faces(f"extended-yale-b:{asked.yale}", size=YALE_SIZE)),
+            lambda: measure_yale(*(load_faces(f"extended-yale-b:{asked.yale}", size=s) for s in (YALE_SIZE, LARGER))),
             show_yale,
         ),
         "procedural": ("light-procedural", measure_procedural, show_procedural),

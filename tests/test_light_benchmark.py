@@ -50,10 +50,10 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_what_was_measured_is_kept_and_summed_up(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     faces = lamps(28)
-    found = light.measure_yale(faces)
+    found = light.measure_yale(faces, faces)
     monkeypatch.setattr(light, "meta_train", None)  # nothing is trained again
     monkeypatch.setattr(light, "evaluate", None)
-    assert light.measure_yale(faces)["methods"] == found["methods"]
+    assert light.measure_yale(faces, faces)["methods"] == found["methods"]
 
     def stored(kind: str, group: int, seed: int) -> dict[str, Any]:
         return dict(json.loads((small / "extended-yale-b" / f"{kind}-{group}-{seed}.json").read_text()))
