@@ -400,7 +400,7 @@ def show_procedural(found: Mapping[str, Any]) -> None:
 
 # ----------------------------------------------------------------------------------------------------------------- CMU
 
-CMU_SIZE, CMU_GROUPS, CMU_STEPS = 32, 4, 200
+CMU_SIZE, CMU_GROUPS, CMU_STEPS = 32, 4, 100
 CMU_CONDITIONS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "sunglasses": ({"eyes": "open"}, {"eyes": "sunglasses"}),
     "pose": ({"pose": "straight", "eyes": "open"}, {"pose": ["left", "right", "up"], "eyes": "open"}),
