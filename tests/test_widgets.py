@@ -33,6 +33,7 @@ from metaface_lessons.widgets import (
     episode_explorer,
     gradient_explorer,
     leak_explorer,
+    light_explorer,
     path_explorer,
     quadratic_explorer,
     sinusoid_explorer,
@@ -88,6 +89,7 @@ def explorers() -> dict[ModuleType, Any]:
         embedding_explorer: embedding_explorer.Embedded(nets, random_faces(people=5, each=15)),
         adaptation_explorer: adapted(),
         cost_explorer: None,
+        light_explorer: light_explorer.Gallery(ProtoNet(Conv4(3, 64, width=8)).eval(), range(8)),
         quadratic_explorer: None,
         path_explorer: None,
         gradient_explorer: gradient_explorer.regression(),
@@ -101,6 +103,7 @@ MODULES = [
     cost_explorer,
     episode_explorer,
     leak_explorer,
+    light_explorer,
     embedding_explorer,
     gradient_explorer,
     path_explorer,
@@ -153,6 +156,8 @@ def explore(explorers: dict[ModuleType, Any], monkeypatch: pytest.MonkeyPatch) -
             data = data[0].snapshots, data[0].faces
         elif module is threshold_explorer:
             data = data[0].snapshots, data[0].pairs
+        if module is light_explorer:
+            data = data[0].net, data[0].people
         explorer = module.explore(*data)
         assert isinstance(explorer, Explorer)
         return explorer
@@ -563,6 +568,8 @@ def test_the_stored_learners_are_small_and_know_their_tasks() -> None:
             path = net.trajectory(task, 10).query_accuracy.mean(0)
             assert path[-1] > 0.4
             assert (path[0] > 0.4) == (name == "ProtoMAML"), "it begins as a prototypical network, others at chance"
+
+
 def test_the_threshold_explorer_shows_the_mistakes_of_its_threshold(explorers: dict[ModuleType, Any]) -> None:
     data = explorers[threshold_explorer]
     strict, lax = (data.at(threshold_explorer.State(refused=share)) for share in (90, 10))
@@ -578,3 +585,58 @@ def test_the_threshold_explorer_shows_the_mistakes_of_its_threshold(explorers: d
     assert strict[1] > lax[1]
     with pytest.raises(MetaFaceError, match="no snapshot of step 7"):
         data.at(threshold_explorer.State(step=7))
+
+
+# The light explorer
+
+
+@pytest.fixture(scope="module")
+def gallery(explorers: dict[ModuleType, Any]) -> light_explorer.Gallery:
+    found = explorers[light_explorer]
+    assert isinstance(found, light_explorer.Gallery)
+    return found
+
+
+def test_the_lamp_and_the_block_are_where_the_state_says(gallery: light_explorer.Gallery) -> None:
+    def lit(**state: Any) -> torch.Tensor:
+        picture = gallery.picture(light_explorer.State(**state))[0].float().mean(0)
+        return picture[20:50, 20:44]  # the face
+
+    right, left = lit(azimuth=80), lit(azimuth=-80)
+    assert right[:, 12:].mean() > right[:, :12].mean() + 10
+    assert left[:, :12].mean() > left[:, 12:].mean() + 10
+    plain = lit(occluder="none")
+    hidden = [((lit(occluder="block", size=size) - plain).abs() > 8).float().mean() for size in (0.0, 0.5, 1.0)]
+    assert hidden[0] < hidden[1] < hidden[2]
+    assert lit(occluder="none", size=1.0).equal(plain)
+
+
+def test_the_path_is_nearest_to_its_own_person_where_it_was_enrolled(gallery: light_explorer.Gallery) -> None:
+    azimuth, elevation = light_explorer.KNOWN_LIGHT
+    enrolled = light_explorer.photographs([gallery.people[0]], [azimuth], elevation)
+    assert gallery.nearest(gallery.embed(enrolled)).tolist() == [0]
+    points = gallery.path(light_explorer.State())
+    assert gallery.plane(points).shape == (len(light_explorer.AZIMUTHS), 2)
+    with pytest.raises(MetaFaceError, match="at least four people, but got 3"):
+        light_explorer.Gallery(gallery.net, [0, 1, 2])
+
+
+def test_curves_lie_between_the_measured_elevations_and_sizes() -> None:
+    grid = light_explorer.load_measured()["grid"]
+    for state, look, row in (
+        (light_explorer.State(elevation=0), "none", 0),
+        (light_explorer.State(elevation=45, occluder="mask"), "mask", 1),
+        (light_explorer.State(elevation=45, occluder="block", size=1.0), "block 1", 1),
+    ):
+        got = light_explorer.curves(state)["protonet"]
+        assert got.tolist() == pytest.approx(grid["accuracy"]["protonet"][look][row])
+    low, middle, high = (
+        light_explorer.curves(light_explorer.State(elevation=0, occluder="block", size=size))["lbp"]
+        for size in (0.0, 0.25, 0.5)
+    )
+    assert middle.tolist() == pytest.approx(((low + high) / 2).tolist())
+
+
+def test_stored_accuracies_of_light_that_are_missing_are_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(MetaFaceError, match=r"python -m benchmarks\.light procedural"):
+        light_explorer.load_measured(tmp_path)
