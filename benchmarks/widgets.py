@@ -23,7 +23,7 @@ TARGET = 300  # milliseconds
 SETUP = """
 from metaface_lessons.snapshots import load_snapshots, snapshot_split
 from metaface_lessons.widgets import embedding_explorer, episode_explorer, face_explorer, leak_explorer
-from metaface_lessons.widgets import cost_explorer
+from metaface_lessons.widgets import cost_explorer, domain_explorer
 from metaface_lessons.widgets import gradient_explorer, path_explorer, quadratic_explorer, sinusoid_explorer
 
 split = snapshot_split()
@@ -36,6 +36,7 @@ EXPLORERS = {
     "quadratic": "quadratic_explorer.explore()",
     "path": "path_explorer.explore()",
     "cost": "cost_explorer.explore()",
+    "domain": "domain_explorer.explore()",
     "gradient": "gradient_explorer.explore()",
     "sinusoid": "sinusoid_explorer.explore(sinusoid_explorer.Measured(sinusoid_explorer.load_methods()))",
 }

@@ -23,6 +23,7 @@ from metaface_lessons.protonet import ProtoNet
 from metaface_lessons.snapshots import STEPS
 from metaface_lessons.widgets import (
     cost_explorer,
+    domain_explorer,
     embedding_explorer,
     episode_explorer,
     gradient_explorer,
@@ -64,6 +65,7 @@ def explorers() -> dict[ModuleType, Any]:
         leak_explorer: leak_explorer.leak_experiment(noise(), people=12, episodes=40),
         embedding_explorer: embedding_explorer.Embedded(nets, random_faces(people=5, each=15)),
         cost_explorer: None,
+        domain_explorer: None,
         quadratic_explorer: None,
         path_explorer: None,
         gradient_explorer: gradient_explorer.regression(),
@@ -73,6 +75,7 @@ def explorers() -> dict[ModuleType, Any]:
 
 MODULES = [
     cost_explorer,
+    domain_explorer,
     episode_explorer,
     leak_explorer,
     embedding_explorer,
@@ -471,3 +474,29 @@ def test_costs_of_faces_that_were_not_compared(tmp_path: Path) -> None:
         cost_explorer.load_comparison("lfw", tmp_path)
     with pytest.raises(MetaFaceError, match="above 0"):
         cost_explorer.figures(cost_explorer.State(tasks=0))
+
+
+def test_the_matrix_is_that_of_the_stored_measurement_and_knows_what_was_unseen() -> None:
+    stored = domain_explorer.load_domains()["trainings"]
+    one = domain_explorer.State(training="sketch", kind="pooled")
+    two = domain_explorer.State(training="all but sketch", kind="across")
+    assert domain_explorer.accuracies(one) == stored["sketch: plain"]["matrix"]
+    assert domain_explorer.accuracies(two) == stored["not sketch: across"]["matrix"]
+    assert domain_explorer.learned_from(one) == ("sketch",)
+    assert domain_explorer.learned_from(two) == ("photo", "near-infrared")
+    shown = f"{100 * stored['not sketch: across']['matrix']['photo, sketch']['accuracy']:.1f}%"
+    assert shown in domain_explorer.alt(two)
+
+
+def test_support_and_query_show_the_same_people_in_other_pictures() -> None:
+    support, query = (domain_explorer.faces("near-infrared", 3, query) for query in (False, True))
+    assert support.shape == query.shape == (5, 3, 64, 64)
+    assert not torch.equal(support, query)
+    assert torch.equal(support, domain_explorer.faces("near-infrared", 3, False))
+
+
+def test_without_a_stored_measurement_the_domains_say_how_to_get_one(tmp_path: Path) -> None:
+    with pytest.raises(MetaFaceError, match=r"python -m benchmarks\.domains"):
+        domain_explorer.load_domains(tmp_path)
+    with pytest.raises(MetaFaceError, match="no training called 'nothing'"):
+        domain_explorer.accuracies(domain_explorer.State(training="nothing"))
