@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
+from torch.nn import functional as F
 
 from .episodes import Episodes, Examples
 from .errors import MetaFaceError
@@ -131,6 +132,9 @@ class InnerLoop(MetaLearner):
 
     def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The loss of each task: `[T, S, …]`, `[T, S, …]` → `[T]`."""
+        if self.loss is F.cross_entropy:  # the same number, at a third of the cost of vmap
+            each = F.cross_entropy(outputs.flatten(0, 1), targets.flatten(0, 1), reduction="none")
+            return each.view(len(outputs), -1).mean(1)
         return vmap(self.loss)(outputs, targets)
 
     def query_outputs(self, weights: Weights, support: Tensor, query: Tensor) -> Tensor:

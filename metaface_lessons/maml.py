@@ -28,7 +28,18 @@ from torch.nn import functional as F
 from .episodes import Episodes, Examples
 from .errors import MetaFaceError, unknown
 from .fast import ChannelGroups
-from .inner_loop import HeadOnly, InnerLoop, Loss, TaskNetwork, Weights, accuracy, final, plain, trainable
+from .inner_loop import (
+    AdaptedLearner,
+    HeadOnly,
+    InnerLoop,
+    Loss,
+    TaskNetwork,
+    Weights,
+    accuracy,
+    final,
+    plain,
+    trainable,
+)
 from .networks import Classifier
 
 ADAPT = ("all", "head")
@@ -92,18 +103,26 @@ class MAML(InnerLoop):
         """
         with torch.set_grad_enabled(graph):  # an embedding that the inner loop leaves alone is run here
             inputs = self.run.prepare(support.x)
-        losses = []
+        rates, losses = self.rates.unbind(), []
         yield weights
         for _ in range(steps):
             loss = self.losses(self.run(weights, inputs), support.y)  # [T], and no task depends on another
             gradients = torch.autograd.grad(loss.sum(), list(weights.values()), create_graph=graph)
             weights = {
-                name: w - self.rates[self._rate_of[name]] * gradient
+                name: w - rates[self._rate_of[name]] * gradient
                 for (name, w), gradient in zip(weights.items(), gradients, strict=True)
             }
             losses.append(loss.detach())
             yield weights
         self.check_finite(losses, steps)
+
+    def adapt(self, support: Examples) -> AdaptedLearner:
+        """Makes learners of as many tasks together as `run` says: what an inner loop keeps of its images is large."""
+        self.check(support)
+        parts = zip(*(tensor.split(self.run.at_once) for tensor in support), strict=True)
+        learners = [super(MAML, self).adapt(Examples(x, y)) for x, y in parts]
+        weights = {name: torch.cat([learner.weights[name] for learner in learners]) for name in learners[0].weights}
+        return AdaptedLearner(self, support.x, weights)
 
     def meta_gradient(self, episodes: Episodes) -> dict[str, float]:
         self.check(episodes.support)

@@ -282,7 +282,7 @@ def test_a_support_set_without_every_class_is_refused() -> None:
 
 @pytest.mark.parametrize("transductive", [False, True])
 @pytest.mark.parametrize("fast", [False, True])
-def test_queries_of_many_tasks_are_run_in_parts(
+def test_many_tasks_are_adapted_and_asked_in_parts(
     transductive: bool, fast: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As large as the memory of `run` allows, and with the same outputs as each task by itself."""
@@ -290,8 +290,9 @@ def test_queries_of_many_tasks_are_run_in_parts(
     tasks = images(tasks=5)
     alone = [net.adapt(task.support).predict(task.query.x)[0] for task in tasks.split(1)]
     monkeypatch.setattr(net.run, "at_once", 2)
-    learner, together = net.adapt(tasks.support), []
-    prepare = net.run.prepare
+    prepare, together = net.run.prepare, []
     monkeypatch.setattr(net.run, "prepare", lambda x: together.append(len(x)) or prepare(x))
-    torch.testing.assert_close(learner.predict(tasks.query.x), torch.stack(alone), rtol=0, atol=1e-9)
+    learner = net.adapt(tasks.support)
     assert together == [2, 2, 1]
+    torch.testing.assert_close(learner.predict(tasks.query.x), torch.stack(alone), rtol=0, atol=1e-9)
+    assert together == [2, 2, 1] * 2

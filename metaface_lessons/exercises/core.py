@@ -526,7 +526,7 @@ def _got_wanted(got: Any, wanted: Any) -> str:
 
 
 def _forgotten_return(got: Any) -> str:
-    return "\nIs a `return` missing?" if got is None else ""
+    return "\nIs a `return` missing? Or is it a `.grad` that no `backward()` has reached?" if got is None else ""
 
 
 def compact(value: Any, digits: int = 4) -> str:

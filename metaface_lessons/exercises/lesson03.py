@@ -430,6 +430,9 @@ def _(answer: Callable[[Loss, Loss, Tensor, float, int], Tensor]) -> None:
                 "That is the gradient after one inner step, whatever `steps` says.": phi(1) - aim,
                 "You adapt on the query set, and score on what was learned from. The inner loop sees the support loss"
                 " alone.": 0.9**steps * (START - aim),
+                "Support and query have changed places: adapt on the support loss, score on the query loss.": A
+                * (aim + 0.9**steps * (START - aim) - C),
+                "That is θ after an outer step. The gradient alone is asked for.": START - 0.1 * (phi(steps) - aim),
             },
         )
 
@@ -525,6 +528,22 @@ def _(support_loss: Loss, query_loss: Loss, theta: Tensor, rate: float, steps: i
     return torch.autograd.grad(query_loss(phi), phi)[0]
 
 
+@wrong_answer("maml.first_order", hint="changed places")
+def _(support_loss: Loss, query_loss: Loss, theta: Tensor, rate: float, steps: int) -> Tensor:
+    phi = theta
+    for _ in range(steps):
+        phi = phi - rate * torch.autograd.grad(query_loss(phi), phi)[0]
+    return torch.autograd.grad(support_loss(phi), phi)[0]
+
+
+@wrong_answer("maml.first_order", hint="after an outer step")
+def _(support_loss: Loss, query_loss: Loss, theta: Tensor, rate: float, steps: int) -> Tensor:
+    phi = theta
+    for _ in range(steps):
+        phi = phi - rate * torch.autograd.grad(support_loss(phi), phi)[0]
+    return theta - rate * torch.autograd.grad(query_loss(phi), phi)[0]
+
+
 @wrong_answer("maml.first_order", hint="θ itself has changed")
 def _(support_loss: Loss, query_loss: Loss, theta: Tensor, rate: float, steps: int) -> Tensor:
     for _ in range(steps):
@@ -599,10 +618,15 @@ def _(answer: Callable[[Loss, Tensor, float], Tensor]) -> None:
             " `torch.tensor([…])` of Python floats has single precision; give it `dtype=theta.dtype`."
         )
     point = torch.linspace(-1, 1, 5, dtype=torch.float64)
+    single = (1e-5 * torch.eye(5)).double()
     expect(
         answer(waves, point, 1e-5),
         torch.func.grad(waves)(point),
         case="With 5 coordinates and h = 10⁻⁵, against the exact gradient",
+        slips={
+            "The step was made in single precision, which rounds h: give `torch.eye` or `torch.zeros`"
+            " `dtype=theta.dtype`.": torch.stack([(waves(point + s) - waves(point - s)) / 2e-5 for s in single]),
+        },
         tolerance=1e-8,
     )
 
@@ -681,6 +705,11 @@ def _(f: Loss, theta: Tensor, h: float) -> Tensor:
     return (f(theta + h) - f(theta - h)) / (2 * h)
 
 
+@wrong_answer("maml.finite_difference", hint="rounds h")
+def _(f: Loss, theta: Tensor, h: float) -> Tensor:
+    return torch.stack([(f(theta + step) - f(theta - step)) / (2 * h) for step in h * torch.eye(len(theta))])
+
+
 @wrong_answer("maml.finite_difference", hint="single precision")
 def _(f: Loss, theta: Tensor, h: float) -> Tensor:
     steps = h * torch.eye(len(theta), dtype=theta.dtype)
@@ -713,7 +742,7 @@ QUADRATICS = "With a = [1, 4], c = [0, 1]"
 )
 def _(answer: Callable[[Tensor, Tensor, float, float, int], Tensor]) -> None:
     a, c, theta, rate = A, C, 2.0, 0.1
-    for steps in (1, 3):
+    for steps in (3, 1):  # with one step alone some slips look alike
         r, once = _contraction(a, rate, steps), _contraction(a, rate, 1)
         each = a * r**2 * (theta - c)
         expect(
@@ -734,6 +763,9 @@ def _(answer: Callable[[Tensor, Tensor, float, float, int], Tensor]) -> None:
                 "The sign: θ − c, not c − θ.": -float(each.mean()),
                 "That is F itself. Its derivative is asked for.": float((a * r**2 * (theta - c) ** 2 / 2).mean()),
                 "You count one inner step, whatever `steps` says.": float((a * once**2 * (theta - c)).mean()),
+                "`r ** steps ** 2` is r ** (steps ** 2). Write `r ** (2 * steps)`.": float(
+                    (a * once ** (steps**2) * (theta - c)).mean()
+                ),
                 "The chain rule brings a factor for *each* step; you have one in all.": float(
                     (a * r * once * (theta - c)).mean()
                 ),
@@ -822,6 +854,11 @@ def _(a: Tensor, c: Tensor, theta: float, rate: float, steps: int) -> Tensor:
 @wrong_answer("maml.meta_gradient", hint="one inner step, whatever")
 def _(a: Tensor, c: Tensor, theta: float, rate: float, steps: int) -> Tensor:
     return (a * (1 - rate * a) ** 2 * (theta - c)).mean()
+
+
+@wrong_answer("maml.meta_gradient", hint="r ** (steps ** 2)")
+def _(a: Tensor, c: Tensor, theta: float, rate: float, steps: int) -> Tensor:
+    return (a * (1 - rate * a) ** steps**2 * (theta - c)).mean()
 
 
 @wrong_answer("maml.meta_gradient", hint="for *each* step")

@@ -77,6 +77,9 @@ def _(answer: Callable[[Tensor, list[Map], float], Tensor]) -> None:
             "That is the step on the last minibatch alone: φ is set back to θ before every step.": theta - 0.5 * second,
             "That is φ_1: the loop ends after the first step. Is the `return` inside it?": theta - 0.5 * first,
             "The inner rate α is missing.": _descend(theta, gradients, 1.0),
+            "You divide the inner rate by the number of steps; every step has the full rate.": _descend(
+                theta, gradients, 0.25
+            ),
             "That is φ_k − θ, what the inner loop has changed. Return where it ends, φ_k.": wanted - theta,
             "That is θ − φ_k. Return where the inner loop ends, φ_k.": theta - wanted,
             "The right steps in the wrong order: the first minibatch comes first.": _descend(
@@ -177,6 +180,14 @@ def _(theta: Tensor, gradients: list[Map], rate: float) -> Tensor:
     phi = theta
     for gradient in gradients:
         phi = phi - gradient(phi)
+    return phi
+
+
+@wrong_answer("reptile.inner_loop", hint="by the number of steps")
+def _(theta: Tensor, gradients: list[Map], rate: float) -> Tensor:
+    phi = theta
+    for gradient in gradients:
+        phi = phi - rate / len(gradients) * gradient(phi)
     return phi
 
 
@@ -407,6 +418,7 @@ def _(answer: Callable[[Tensor, Tensor, float, float], Tensor]) -> None:
             "That is the sum over the tasks; the outer step takes their mean.": theta - 0.06 * mean,
             "That is the step alone. Return θ after it.": -0.03 * mean,
             "That is ε times the adapted weights: (1 − ε)θ is missing.": 0.1 * (theta - 0.3 * mean),
+            "That averages over the coordinates as well. Average over the tasks, axis 0.": theta - 0.03 * mean.mean(),
             "Only the last task counts.": theta - 0.03 * gradients[-1],
             "Neither rate is there.": theta - mean,
         },
@@ -469,6 +481,11 @@ def _(theta: Tensor, gradients: Tensor, inner_rate: float, outer_rate: float) ->
 @wrong_answer("reptile.joint", hint="sum over the tasks")
 def _(theta: Tensor, gradients: Tensor, inner_rate: float, outer_rate: float) -> Tensor:
     return theta - outer_rate * inner_rate * gradients.sum(0)
+
+
+@wrong_answer("reptile.joint", hint="over the coordinates as well")
+def _(theta: Tensor, gradients: Tensor, inner_rate: float, outer_rate: float) -> Tensor:
+    return theta - outer_rate * inner_rate * gradients.mean()
 
 
 @wrong_answer("reptile.joint", hint="the step alone")

@@ -739,8 +739,9 @@ def _(answer: MetaGradient) -> None:
             )
         if theta.grad is not None:
             raise Wrong(
-                "The meta-gradient is right, but inner gradients are left in `theta.grad`, where the outer loop adds up"
-                " meta-gradients. `torch.autograd.grad` gives a gradient back and stores nothing."
+                "The meta-gradient is right, but a gradient is left in `theta.grad`: `backward()` *adds* to what is"
+                " there, so a second call would return the sum of both. `torch.autograd.grad` gives a gradient back and"
+                " stores nothing."
             )
 
 
@@ -889,7 +890,7 @@ def _(loss: TaskLoss, theta: Tensor, support: Any, query: Any, rate: float, step
     return result
 
 
-@wrong_answer("clinic.second_order", hint="left in `theta.grad`")
+@wrong_answer("clinic.second_order", hint="*adds* to what is there")
 def _(loss: TaskLoss, theta: Any, support: Any, query: Any, rate: float, steps: int) -> Tensor:
     phi = theta
     for _ in range(steps):

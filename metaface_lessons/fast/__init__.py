@@ -1,8 +1,8 @@
 """Faster formulations of what the course derives plainly, each tested equal to the plain one beside which it stands.
 
 None is needed to understand the algorithms. `channel_groups.ChannelGroups` runs Conv-4 for several tasks at once, each
-with weights of its own; it takes the place of `inner_loop.OneByOne` in second-order MAML. On one CPU thread it was 1.9
-to 2.5 times as fast as learn2learn (`data/results/maml-speed.json`; `python -m benchmarks.maml` measures it again).
+with weights of its own; it takes the place of `inner_loop.OneByOne` in MAML. How much faster than learn2learn it is
+stands in `data/results/maml-speed.json`, case by case; `python -m benchmarks.maml` measures it again.
 `functions` has the operations of which it is made, each beside its first and second derivative.
 """
 

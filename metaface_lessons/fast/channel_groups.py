@@ -10,12 +10,14 @@ filters of its own. `functions` has the operations. What else makes it fast:
 - Each ReLU comes with its normalisation, in one operation. It is computed after the pooling, where there is less to do;
   both may change places, as ReLU(γ·ŷ + β) rises with γ·ŷ.
 
-What remains, in case A of the benchmark (`--profile A`): 37% convolutions, 16% products of the first layer, 21% pooling
-and the way back through it.
+What remains, by a profile of the benchmark (`python -m benchmarks.maml --profile A`): about half is convolutions and
+the way back through them, most of the other half products of the first layer and pooling. Where maps are small, as with
+strides (`--profile D`), pooling is gone, and the cost of calling many small operations takes its place.
 """
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -78,11 +80,12 @@ class ChannelGroups:
     def prepare(self, x: Tensor) -> list[Patches]:
         """Images `[T, S, C, H, W]`, cut into the patches that the first convolution sees, some tasks in each part.
 
-        On a CPU no map is larger than 32 MB where that can be: larger ones come fresh from the system, page by page.
+        On a CPU no map is larger than 16 MB where that can be: larger ones leave the processor's cache before they are
+        read again, and from 32 MB on they come fresh from the system, page by page.
         """
         self.embedding.check(x[0])
-        tasks = self.at_once if x.is_cuda else min(self.at_once, max(1, 2**23 // (x.shape[1] * self.largest)))
-        return [self._cut(part) for part in x.split(tasks)]
+        tasks = self.at_once if x.is_cuda else min(self.at_once, max(1, 2**22 // (x.shape[1] * self.largest)))
+        return [self._cut(part) for part in x.chunk(math.ceil(len(x) / tasks))]
 
     def __call__(self, weights: Weights, prepared: list[Patches]) -> Tensor:
         """Logits `[T, S, ways]`."""
@@ -142,8 +145,8 @@ class ChannelGroups:
             w = torch.cat([w * scale, beta[:, None] - mean.mT @ w * scale], dim=1)
         else:
             w = F.pad(w, (0, 0, 0, 1))
-        x = product(patches, w)  # [S·H·W, T·F]
+        x = product(patches, w).view(images, height, width, -1)  # of [S·H·W, T·F]
         if self.pool == "stride":
-            return x.relu_().view(images, height, width, -1)
-        x = max_pool(x.view(images, height, width, -1))
+            return x.relu_()
+        x = max_pool(x)
         return x.relu() if fold else normalise(x, gamma.flatten(), beta.flatten(), eps, first)

@@ -186,10 +186,14 @@ class _Normalise(Function):
 
     @staticmethod
     def forward(ctx: Any, y: Tensor, weight: Tensor, bias: Tensor, eps: float, first: int | None, pool: bool) -> Tensor:
-        known = _nchw(y[:first])
-        _, mean, scale = torch.native_batch_norm(known, None, None, None, None, True, 0.0, eps)  # scale = 1/σ
         picked, index = _winners(y) if pool else (y, None)
-        out = torch.addcmul(bias - mean * scale * weight, picked, scale * weight).relu_()
+        if first is None and not pool:  # torch's own does all at once; scale = 1/σ
+            out, mean, scale = torch.native_batch_norm(_nchw(y), weight, bias, None, None, True, 0.0, eps)
+            out = _nhwc(out).relu_()
+        else:
+            mean, variance = torch.batch_norm_update_stats(_nchw(y[:first]), None, None, 0.0)
+            scale = (variance + eps).rsqrt()
+            out = torch.addcmul(bias - mean * scale * weight, picked, scale * weight).relu_()
         ctx.save_for_backward(y, weight, picked, index, out, mean, scale)
         ctx.first = first
         return out
@@ -222,13 +226,18 @@ class _NormaliseBackward(Function):
         first: int | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         m = aten.threshold_backward(g, out, 0)
-        dbias, dweight = _sums(m, picked, mean, scale)
+        if first is None and index is None:
+            known = _nchw(m), _nchw(y), weight, None, None, mean, scale, True, 0.0
+            dy, dweight, dbias = aten.native_batch_norm_backward(*known, [True, True, True])
+            dy = _nhwc(dy)
+        else:
+            dbias, dweight = _sums(m, picked, mean, scale)
+            a, count = weight * scale, y[:first, ..., 0].numel()
+            dy = _affine(y, first, -a * dweight / count, -a * dbias / count, mean, scale)
+            dy = _put_scaled(dy, m, a, index)
         ctx.save_for_backward(m, y, weight, picked, index, out, mean, scale, dbias, dweight)
         ctx.first = first
-        a = weight * scale
-        count = y[:first, ..., 0].numel()
-        dy = _affine(y, first, -a * dweight / count, -a * dbias / count, mean, scale)
-        return _put_scaled(dy, m, a, index), dweight, dbias
+        return dy, dweight, dbias
 
     @staticmethod
     @once_differentiable

@@ -35,7 +35,7 @@ class State:
 
 @dataclass(frozen=True)
 class Tasks:
-    """The losses ½(θ − c_i)ᵀ A_i (θ − c_i) of two tasks, and a start.
+    """The losses ½(θ − c_t)ᵀ A_t (θ − c_t) of two tasks, and a start.
 
     minima: c, float64 `[2, 2]`. curvatures: A, `[2, 2, 2]`, symmetric with eigenvalues above 0. start: θ, `[2]`.
     """
@@ -65,7 +65,7 @@ TASKS = Tasks(
 
 
 def left_over(state: State, tasks: Tasks) -> Tensor:
-    """R_i = (I − αA_i)^k, what k inner steps leave of the way to the minimum of task i: `[2, 2, 2]`.
+    """R_t = (I − αA_t)^k, what k inner steps leave of the way to the minimum of task t: `[2, 2, 2]`.
 
     Raises `MetaFaceError` if the inner loop diverges.
     """
@@ -80,7 +80,7 @@ def left_over(state: State, tasks: Tasks) -> Tensor:
 
 
 def rest(state: State, tasks: Tasks) -> Tensor:
-    """Where Σ (I − R_i)(θ − c_i) = 0, the fixed point of the batched outer step, whatever its rate: `[2]`."""
+    """Where Σ (I − R_t)(θ − c_t) = 0, the fixed point of the batched outer step, whatever its rate: `[2]`."""
     weight = torch.eye(2, dtype=torch.float64) - left_over(state, tasks)
     return torch.linalg.solve(weight.sum(0), torch.einsum("tde,te->d", weight, tasks.minima))
 
@@ -88,7 +88,7 @@ def rest(state: State, tasks: Tasks) -> Tensor:
 def cycle(state: State, tasks: Tasks) -> Tensor:
     """The fixed point of one round, in closed form: `[2]`.
 
-    An outer step on task i is θ → c_i + M_i (θ − c_i) with M_i = I − ε(I − R_i). Both, one after the other, are linear.
+    An outer step on task t is θ → c_t + M_t (θ − c_t) with M_t = I − ε(I − R_t). Both, one after the other, are linear.
     """
     identity = torch.eye(2, dtype=torch.float64)
     first, second = identity - state.outer_rate * (identity - left_over(state, tasks))

@@ -203,7 +203,8 @@ def U(theta, rate=0.1):
 
 
 theta = torch.tensor([1.0, -2.0])
-print("(4.3) is (4.2):", torch.allclose(0.7 * theta + 0.3 * U(theta), theta + 0.3 * (U(theta) - theta)))  # (4.3)
+step = theta + 0.3 * (U(theta) - theta)  # (4.2)
+print("(4.3) is (4.2):", torch.allclose(0.7 * theta + 0.3 * U(theta), step))  # (4.3)
 along_the_way = H1 @ theta + H2 @ (theta - 0.1 * H1 @ theta)
 print("(4.6) agrees:", torch.allclose(theta - U(theta), 0.1 * along_the_way))  # (4.6)
 derivative = jacfwd(lambda theta: theta - U(theta))(theta)  # of p, (4.5)
@@ -258,7 +259,7 @@ for k in (1, 2):
     mean_loss = torch.stack([F.cross_entropy(net.network(x[t]), y[t]) for t in range(len(x))]).mean()
     joint = torch.autograd.grad(mean_loss, weights)
     same = all(torch.allclose(w.grad, k * 0.05 * g, rtol=0, atol=1e-12) for w, g in zip(weights, joint, strict=True))
-    print(f"k = {k}: pseudo-gradient = {k}·α·gradient of the joint loss: {same}")  # (4.8)
+    print(f"k = {k}: pseudo-gradient = {k}·α·gradient of the joint loss: {same}")  # (4.7) in (4.8)
 
 # %% [markdown]
 # ### The best that joint training can do on episodes
@@ -283,23 +284,23 @@ print("an even guess costs ln 5:", math.isclose(-torch.full((5,), 0.2).log().mea
 # %% [markdown]
 # ## 3 · Where Reptile comes to rest
 #
-# If with k = 1 it is joint training, what does it become with k = 2, 5, ∞? Take tasks whose whole path can be computed: parabolas $L_i(\theta) =
-# \frac12 a_i (\theta - c_i)^2$, the toy of lesson 03, with all minibatches alike. Their gradient is $a_i(\varphi - c_i)$, so one inner step shrinks
+# If with k = 1 it is joint training, what does it become with k = 2, 5, ∞? Take tasks whose whole path can be computed: parabolas $L_t(\theta) =
+# \frac12 a_t (\theta - c_t)^2$, the toy of lesson 03, with all minibatches alike. Their gradient is $a_t(\varphi - c_t)$, so one inner step shrinks
 # the distance to the minimum by a factor, and k steps by its k-th power:
 #
-# $$ \begin{aligned} \varphi_j - c_i &= \varphi_{j-1} - \alpha a_i (\varphi_{j-1} - c_i) - c_i = (1 - \alpha a_i)(\varphi_{j-1} - c_i) \\
-# \Longrightarrow\quad \varphi_k - c_i &= r_i\,(\theta - c_i), \qquad r_i = (1 - \alpha a_i)^k \end{aligned} \tag{4.11} $$
+# $$ \begin{aligned} \varphi_j - c_t &= \varphi_{j-1} - \alpha a_t (\varphi_{j-1} - c_t) - c_t = (1 - \alpha a_t)(\varphi_{j-1} - c_t) \\
+# \Longrightarrow\quad \varphi_k - c_t &= r_t\,(\theta - c_t), \qquad r_t = (1 - \alpha a_t)^k \end{aligned} \tag{4.11} $$
 #
-# $r_i$ is the share of the way that is *left over*. So the inner loop covers
+# $r_t$ is the share of the way that is *left over*. So the inner loop covers
 #
-# $$ U_i^k(\theta) - \theta = (\varphi_k - c_i) - (\theta - c_i) = -(1 - r_i)(\theta - c_i) \tag{4.12} $$
+# $$ U_t^k(\theta) - \theta = (\varphi_k - c_t) - (\theta - c_t) = -(1 - r_t)(\theta - c_t) \tag{4.12} $$
 
 # %% [markdown]
-# The outer step (4.4) stands still where the mean of (4.12) over the tasks is zero. Solve $\sum_i (1 - r_i)(\theta^* - c_i) = 0$ for θ*:
+# The outer step (4.4) stands still where the mean of (4.12) over the tasks is zero. Solve $\sum_t (1 - r_t)(\theta^* - c_t) = 0$ for θ*:
 #
-# $$ \theta^* = \frac{\sum_i (1 - r_i)\,c_i}{\sum_i (1 - r_i)} \tag{4.13} $$
+# $$ \theta^* = \frac{\sum_t (1 - r_t)\,c_t}{\sum_t (1 - r_t)} \tag{4.13} $$
 #
-# A mean of the minima, weighted by how far the inner loop *gets* on each. In lesson 03 the weights were $a_i r_i^2$ for MAML and $a_i r_i$ for
+# A mean of the minima, weighted by how far the inner loop *gets* on each. In lesson 03 the weights were $a_t r_t^2$ for MAML and $a_t r_t$ for
 # first-order MAML.
 
 # %% [markdown]
@@ -340,8 +341,8 @@ def simulated(steps, inner_rate=0.1, outer_rate=0.5, outer_steps=4000):
 
 
 def fixed_points(steps, inner_rate=0.1):
-    r = (1 - inner_rate * a) ** steps
-    weights = {"MAML": a * r**2, "FOMAML": a * r, "Reptile": 1 - r}
+    r = (1 - inner_rate * a) ** steps  # (4.11)
+    weights = {"MAML": a * r**2, "FOMAML": a * r, "Reptile": 1 - r}  # Reptile's by (4.12)
     return {name: float((w * c).sum() / w.sum()) for name, w in weights.items()}  # (4.13)
 
 
@@ -351,10 +352,10 @@ for k in (1, 2, 5, 20, 400):
     print(f"{k:4d}  {row['MAML']:.4f}  {row['FOMAML']:.4f}   {row['Reptile']:.4f}  {simulated(k):.4f}")
 
 # %% [markdown]
-# Two ends are worth a proof. With k = 1, $1 - r_i = \alpha a_i$, the α cancels, and (4.13) is the minimum of the joint loss, as section 2 demands.
-# With k → ∞ all $r_i$ go to 0, all weights to 1, and
+# Two ends are worth a proof. With k = 1, $1 - r_t = \alpha a_t$, the α cancels, and (4.13) is the minimum of the joint loss, as section 2 demands.
+# With k → ∞ all $r_t$ go to 0 (if $|1 - \alpha a_t| < 1$: otherwise the inner loop diverges), all weights to 1, and
 #
-# $$ \theta^* \to \frac1T \sum_i c_i = \arg\min_\theta \frac1T \sum_i \tfrac12\,\lVert \theta - c_i \rVert^2 \tag{4.14} $$
+# $$ \theta^* \to \frac1T \sum_t c_t = \arg\min_\theta \frac1T \sum_t \tfrac12\,\lVert \theta - c_t \rVert^2 \tag{4.14} $$
 #
 # Reptile ends *between* the minima, whatever their curvatures, at the point of least mean squared **distance**. It looks at the way that the inner
 # loop makes, and never at the loss. MAML looks at the loss afterwards, and nothing else: the steep task repairs itself in k steps wherever it
@@ -364,7 +365,7 @@ for k in (1, 2, 5, 20, 400):
 # %% [markdown]
 # In between, expand (1 − αa)ᵏ by the binomial theorem:
 #
-# $$ 1 - r_i = k\,\alpha a_i - \frac{k(k-1)}{2}\,\alpha^2 a_i^2 + O(\alpha^3) \tag{4.15} $$
+# $$ 1 - r_t = k\,\alpha a_t - \frac{k(k-1)}{2}\,\alpha^2 a_t^2 + O(\alpha^3) \tag{4.15} $$
 #
 # The first term is joint training, k times; the second takes weight from the *steep* tasks, those in which one step changes much for the next. Keep
 # the two coefficients in mind, k and k(k − 1)/2: in section 5 they come back for any loss.
@@ -385,20 +386,20 @@ print("with 400 steps Reptile rests where (4.14) is least:", bool(point.grad.abs
 # %% [markdown]
 # ## 4 · The path between two valleys
 #
-# Now in the plane. Task i has the loss $\frac12(\theta - c_i)^\top A_i (\theta - c_i)$, where the matrix $A_i$ is flat in one direction and steep
+# Now in the plane. Task t has the loss $\frac12(\theta - c_t)^\top A_t (\theta - c_t)$, where the matrix $A_t$ is flat in one direction and steep
 # across: a valley. (4.11) holds as before, with a matrix in place of the number:
 #
-# $$ \varphi_k - c_i = R_i\,(\theta - c_i), \qquad R_i = (I - \alpha A_i)^k \tag{4.16} $$
+# $$ \varphi_k - c_t = R_t\,(\theta - c_t), \qquad R_t = (I - \alpha A_t)^k \tag{4.16} $$
 #
 # and the fixed point of the batched step solves a linear equation:
 #
-# $$ \sum_i (I - R_i)(\theta^* - c_i) = 0 \;\Longrightarrow\; \theta^* = \Big[\sum_i (I - R_i)\Big]^{-1} \sum_i (I - R_i)\,c_i \tag{4.17} $$
+# $$ \sum_t (I - R_t)(\theta^* - c_t) = 0 \;\Longrightarrow\; \theta^* = \Big[\sum_t (I - R_t)\Big]^{-1} \sum_t (I - R_t)\,c_t \tag{4.17} $$
 
 # %% [markdown]
-# The paper's own algorithm takes one task at a time. By (4.3) a step on task i is then a linear map,
+# The paper's own algorithm takes one task at a time. By (4.3) a step on task t is then a linear map,
 #
-# $$ \begin{aligned} \theta \;\to\;\, & (1 - \varepsilon)\,\theta + \varepsilon\,\big(c_i + R_i(\theta - c_i)\big) \\
-# &= c_i + M_i\,(\theta - c_i), \qquad M_i = I - \varepsilon\,(I - R_i) \end{aligned} \tag{4.18} $$
+# $$ \begin{aligned} \theta \;\to\;\, & (1 - \varepsilon)\,\theta + \varepsilon\,\big(c_t + R_t(\theta - c_t)\big) \\
+# &= c_t + M_t\,(\theta - c_t), \qquad M_t = I - \varepsilon\,(I - R_t) \end{aligned} \tag{4.18} $$
 #
 # and if the two tasks take turns, θ does not come to rest at one point, but goes to and fro. It ends where a whole round leads back to its own
 # start:
@@ -414,7 +415,7 @@ print("with 400 steps Reptile rests where (4.14) is least:", bool(point.grad.abs
 # 1. k = 1: where does the path end, and why is every inner loop at right angles to a level line?
 # 2. Raise k: which way does the star go along the dashed line? Does the first inner loop run straight to its minimum, or first to the floor of the valley?
 # 3. ε = 1: what becomes of the path, and of the star? Then ε = 0.05.
-# 4. On the right: which curves fall for long k, those before the inner loop or those after it?
+# 4. On the right: with many inner steps, which losses get small, those before the inner loop or those after it?
 
 # %%
 from metaface_lessons.widgets import path_explorer
@@ -426,7 +427,7 @@ print("Sliders and where they start:", describe(path_explorer.State))
 path_explorer.explore()
 
 # %% [markdown]
-# <details><summary>What you may have seen</summary>1. At the square, the minimum of the joint loss, though it gets there slowly; a single step is along the negative gradient, which is at right angles to the level line through θ. 2. From the square towards the middle between the minima. First to the floor, then slowly along it: the steep direction is done in a few steps, the flat one takes many. 3. With ε = 1 θ is thrown from one task's trained weights to the other's; the star does not move, for (4.17) holds no ε. With ε = 0.05 the zigzag is fine, and its end is close to the star. 4. Those after. Before the inner loop the losses may even rise: Reptile does not care for them.</details>
+# <details><summary>What you may have seen</summary>1. Near the square, the minimum of the joint loss, and the nearer, and the slower, the smaller ε; a single step is along the negative gradient, which is at right angles to the level line through θ. 2. From the square towards the middle between the minima. First to the floor, then slowly along it: the steep direction is done in a few steps, the flat one takes many. 3. With ε = 1 θ is thrown from one task's trained weights to the other's; the star does not move, for (4.17) holds no ε. With ε = 0.05 the zigzag is fine, and its end is close to the star. 4. Those after. Before it, the loss of task 2 even rises with k: Reptile does not care for it.</details>
 
 # %% [markdown]
 # Does (4.19) hold, and does it become (4.17) as ε shrinks? The explorer's simulation is plain gradient descent, and its start is far away:
@@ -451,8 +452,8 @@ print("with ε = 1e-6 (4.19) is (4.17):", torch.allclose(end, rest, rtol=0, atol
 #
 # Parabolas with one minibatch each hide the main point. In (4.1) every step sees *another* minibatch of the task, and the pseudo-gradient turns out
 # to care how these agree. The analysis (Nichol et al., section 5.1) treats MAML, first-order MAML and Reptile at once. All see the minibatches
-# $L_1, …, L_k$ of one task. Reptile steps on all k. For MAML the first k − 1 are the support steps and the *last is the query*, so **k counts
-# minibatches**: with k = 2, MAML makes one inner step. Write
+# $L_1, …, L_k$ of one task; i and j count minibatches here. Reptile steps on all k. For MAML the first k − 1 are the support steps and the *last is
+# the query*, so **k counts minibatches**: with k = 2, MAML makes one inner step. Write
 #
 # $$ g_i = \nabla L_i(\varphi_{i-1}), \qquad \bar g_i = \nabla L_i(\theta), \qquad \bar H_i = \nabla^2 L_i(\theta) \tag{4.20} $$
 #
@@ -588,7 +589,7 @@ def reptile(alpha, A, C):
     phi, total = theta, torch.zeros_like(theta)
     for a, c in zip(A, C, strict=True):
         g = gradient(phi, a, c)
-        phi, total = phi - alpha * g, total + g  # (4.6), divided by α, which is 0 below
+        phi, total = phi - alpha * g, total + g  # (4.6) and (4.21), divided by α, which is 0 below
     return total
 
 
@@ -598,14 +599,13 @@ def expected(method, k):
     return lambda alpha: vmap(lambda A, C: method(alpha, A, C))(A[sequences], C[sequences]).mean(dim=0)
 
 
-g = vmap(gradient, (None, 0, 0))(theta, A, C)  # [B, D]; the Hessians are A
+g = vmap(gradient, (None, 0, 0))(theta, A, C)  # [B, D], of (4.20); the Hessians are A
 avg_grad = g.mean(dim=0)
 avg_grad_inner = torch.stack([A[i] @ g[j] for i, j in itertools.permutations(range(B), 2)]).mean(dim=0)  # (4.24)
 
 
 def coefficients(method, k):
     """Of AvgGrad and of −α·AvgGradInner; and what neither explains."""
-    zero = torch.zeros((), dtype=torch.float64)
     value, slope = expected(method, k)(zero), jacfwd(expected(method, k))(zero)
     first = value @ avg_grad / (avg_grad @ avg_grad)
     second = -slope @ avg_grad_inner / (avg_grad_inner @ avg_grad_inner)
@@ -618,7 +618,15 @@ def product(theta):
     return gradient(theta, A[0], C[0]) @ gradient(theta, A[1], C[1])
 
 
+def on_the_way(alpha, i=3):
+    """The gradient of minibatch i where the path is, g_i of (4.20)."""
+    return gradient(inner_loop(theta, A[:i], C[:i], alpha), A[i], C[i])
+
+
+zero = torch.zeros((), dtype=torch.float64)
+print("(4.22) agrees:", torch.allclose(jacfwd(on_the_way)(zero), -A[3] @ g[:3].sum(dim=0)))  # (4.22)
 print("(4.23) agrees:", torch.allclose(grad(product)(theta), A[0] @ g[1] + A[1] @ g[0]))  # (4.23)
+print("(4.9) agrees:", torch.allclose(expected(reptile, 1)(zero + 0.1), avg_grad))  # (4.9), the step over −εα
 
 # %% [markdown]
 # **Predict** the six numbers for k = 2, from the table. Then those for k = 4.
@@ -638,9 +646,9 @@ for k in (2, 3, 4):
 # %%
 rates = torch.logspace(-3, 0, 25, dtype=torch.float64)
 formula = {
-    "MAML": lambda k: (1, 2 * (k - 1)),
-    "FOMAML": lambda k: (1, k - 1),
-    "Reptile": lambda k: (k, k * (k - 1) / 2),
+    "MAML": lambda k: (1, 2 * (k - 1)),  # (4.27)
+    "FOMAML": lambda k: (1, k - 1),  # (4.26)
+    "Reptile": lambda k: (k, k * (k - 1) / 2),  # (4.25)
 }
 fig, axes = plt.subplots(1, 2, figsize=(9.4, 3.8))
 ks, fine = range(2, 6), torch.linspace(1.5, 5.3, 50)
@@ -651,6 +659,7 @@ for (name, method), colour, mark in zip(methods.items(), COLOURS, "os^", strict=
     error = [(expected(method, 4)(r) - (first * avg_grad - second * r * avg_grad_inner)).norm() for r in rates]
     relative = torch.stack(error) / (first * avg_grad.norm())
     axes[1].loglog(rates, relative, color=colour, marker=mark, markevery=6, label=name)
+    print(f"{name:8s} error as large as the first term at α = {rates[relative > 1][0]:.1f}")
 axes[0].set(title="coefficient of −α · AvgGradInner", xlabel="minibatches k", xticks=ks)
 axes[0].legend()
 axes[1].loglog(rates, 0.5 * rates**2, color="black", ls=":", label="slope 2")
@@ -665,9 +674,9 @@ show(
 )
 
 # %% [markdown]
-# Slope 2, so what was dropped is indeed $O(\alpha^2)$. The formula says which way small steps lean. Where α times curvature times k is no longer
-# small, it says nothing, and long inner loops are there by design. Then section 3 describes better what happens: the search for a point near to all
-# solutions. Both views are true, each at its end.
+# Slope 2, so what was dropped is indeed $O(\alpha^2)$. The formula says which way small steps lean. Where the error is as large as the first term, at
+# the rates printed above, it says nothing; there section 3 describes better what happens, the search for a point near to all solutions. Both views
+# are true, each at its end.
 
 # %% [markdown]
 # ## 6 · The inner optimiser: Adam, but no momentum
@@ -702,6 +711,8 @@ for optimiser, rate in (("sgd", 0.001), ("adam", 0.001)):
     print(f"inner {optimiser:4s}: loss × 100 makes the pseudo-gradient {lengths[1] / lengths[0]:.1f} times as long")
 
 # %% [markdown]
+# SGD does not give the full 100, for with longer steps the later gradients are taken elsewhere.
+#
 # **Why no momentum?** Nichol et al. found that it made results worse throughout (section 6.1). The analysis says why. With $\beta_1 > 0$ the step
 # $\hat m_j$ is a mean over all minibatches so far: the first one, whose gradient was taken at θ and has learned nothing from the others, goes on
 # pushing in every later step, and the late ones, whose gradients do know, count less. We measure as before, with $\hat m_j$ in place of $g_j$ in
@@ -757,7 +768,8 @@ print(f"weights whose first step is α·sign(g), to one percent: {100 * by_sign.
 # Now 5-way 5-shot tasks with 32×32 pictures, and a small network, so that it takes seconds. Five trainings: Reptile with eight inner steps; Reptile
 # with one, which is joint training; MAML with one inner step, FOMAML with three; and ProtoNet. All inner loops are SGD with α = 0.1, and the
 # numbers of steps are such that all five take about the same time on one core, since that is what one pays. The other settings come from a few
-# trials, some of them on the novel people: that flatters the three inner loops a little. ProtoNet has those of lesson 02.
+# trials, some of them on the novel people: that flatters the three inner loops a little. ProtoNet has those of lesson 02, on the same episodes as
+# the others.
 
 # %% [markdown]
 # **Predict:** the training loss is shown on the last minibatch of a task, before the step on it. Where will the curve of k = 1 run, and where that
@@ -796,7 +808,7 @@ for name, (net, at_once, rate, steps) in recipes.items():
     trained[name] = meta_train(
         net, sampler, steps=steps * (10 if FULL else 1), tasks=at_once, rate=rate, progress=False
     )
-    print(f"{name:15s} {trained[name].steps:5d} steps in {time.process_time() - start:.0f} s")
+    print(f"{name:15s} {trained[name].steps:5d} steps in {time.process_time() - start:.1f} s")
 for name in ("MAML", "FOMAML"):
     trained[name].learner.transductive = False  # for the test
 
@@ -870,7 +882,7 @@ show(
 #
 # (4.25) says that training raises the inner product between the gradients of two minibatches of a task, and (4.28) what that is good for. One can
 # look: the gradient on the support images and that on the query images of the same novel people, at the start, before any step. By (4.28) α times
-# their inner product is what the first inner step takes from the loss of the *queries*; the last column measures that, with a small step of α =
+# their inner product is what the first inner step takes from the loss of the *queries*; the second column measures that, with a small step of α =
 # 0.01.
 #
 # **Predict:** at which start is it the largest? And what is the inner product between *different* tasks, whose labels have nothing to do with each
@@ -961,7 +973,7 @@ net.transductive = False
 # **4. In the table below (4.27) MAML has the ratio 2(k − 1) and Reptile (k − 1)/2. So with k = 5, MAML learns four times as fast?**
 #
 # <details><summary>Yes</summary>No. A ratio of two terms of an expansion is no speed; and at the α and k that one uses, what was dropped is not small.</details>
-# <details><summary>No, but for small α its update leans more towards generalisation, for one step of joint training</summary>Right, and no more is said. Per second it may look different, as section 7 shows.</details>
+# <details><summary>No, but for small α four times as much of the second term comes with the first</summary>Right, and no more is said. Per second it may look different, as section 7 shows.</details>
 # <details><summary>No, for Reptile's k is larger by one</summary>No: k counts minibatches for both. Reptile takes k inner steps on them, MAML k − 1.</details>
 
 # %% [markdown]
