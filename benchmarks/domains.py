@@ -3,7 +3,8 @@
 python -m benchmarks.domains [--seeds 0 1 2] [--cufs FOLDER]
 
 writes data/results/domains.json, which lesson 08 reads. A ProtoNet learns from one domain, or from two of three: pooled
-(episodes that take no notice of domains), across (support of one, query of the other), or leaving one out (MLDG). All
+(episodes that take no notice of domains), within (each episode in one domain), across (support of one, query of the
+other), or leaving one out (MLDG, whose episodes are within a domain, too). All
 see as many images, in grey, for that is what all domains have; one training on photos in colour shows why. Then all
 nine pairs of support and query domain are measured on novel people, on the same episodes. Each training also goes to
 real faces, if they are there: LFW (scikit-learn's cache), and CUFS, photos and sketches of 188 people (--cufs). A
@@ -52,7 +53,7 @@ SIZE, WIDTH, STEPS, RATE = 32, 32, 250, 3e-3
 TRAIN, TASKS = (10, 1, 4), 2  # ways, shots, queries of a training episode; episodes in a step
 WAYS, SHOTS, QUERIES, EPISODES = 5, 1, 4, 200
 INNER_RATE = 0.1
-KINDS = ("pooled", "across", "leave one out")
+KINDS = ("pooled", "within", "across", "leave one out")
 TRAININGS = (
     ("photo", "colour"),
     *((domain, "plain") for domain in DOMAINS),
@@ -261,7 +262,10 @@ def collect(seeds: Sequence[int], command: str) -> dict[str, Any]:
         "trainings": means,
         "seeds": {
             str(seed): {
-                job: {pair: row["accuracy"] for pair, row in found[job]["matrix"].items()}
+                job: {
+                    **{pair: row["accuracy"] for pair, row in found[job]["matrix"].items()},
+                    **({"lfw": found[job]["lfw"]["accuracy"]} if "lfw" in found[job] else {}),
+                }
                 for job in means
                 if "matrix" in found[job]
             }

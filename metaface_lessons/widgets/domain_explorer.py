@@ -32,7 +32,7 @@ TRAININGS = {  # what it learned from → how `benchmarks.domains` names it; wit
     **{domain: f"{domain}: plain" for domain in DOMAINS},
     **{f"all but {out}": f"not {out}" for out in DOMAINS},
 }
-KINDS = ("pooled", "across", "leave one out")
+KINDS = ("pooled", "within", "across", "leave one out")
 _WAYS, _SIZE, _TASKS = 5, 64, 29
 
 
