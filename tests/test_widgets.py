@@ -29,6 +29,7 @@ from metaface_lessons.snapshots import STEPS
 from metaface_lessons.widgets import (
     adaptation_explorer,
     cost_explorer,
+    domain_explorer,
     embedding_explorer,
     episode_explorer,
     gradient_explorer,
@@ -90,6 +91,7 @@ def explorers() -> dict[ModuleType, Any]:
         adaptation_explorer: adapted(),
         cost_explorer: None,
         light_explorer: light_explorer.Gallery(ProtoNet(Conv4(3, 64, width=8)).eval(), range(8)),
+        domain_explorer: None,
         quadratic_explorer: None,
         path_explorer: None,
         gradient_explorer: gradient_explorer.regression(),
@@ -101,6 +103,7 @@ def explorers() -> dict[ModuleType, Any]:
 MODULES = [
     adaptation_explorer,
     cost_explorer,
+    domain_explorer,
     episode_explorer,
     leak_explorer,
     light_explorer,
@@ -640,3 +643,27 @@ def test_curves_lie_between_the_measured_elevations_and_sizes() -> None:
 def test_stored_accuracies_of_light_that_are_missing_are_asked_for(tmp_path: Path) -> None:
     with pytest.raises(MetaFaceError, match=r"python -m benchmarks\.light procedural"):
         light_explorer.load_measured(tmp_path)
+def test_the_matrix_is_that_of_the_stored_measurement_and_knows_what_was_unseen() -> None:
+    stored = domain_explorer.load_domains()["trainings"]
+    one = domain_explorer.State(training="sketch", kind="pooled")
+    two = domain_explorer.State(training="all but sketch", kind="across")
+    assert domain_explorer.accuracies(one) == stored["sketch: plain"]["matrix"]
+    assert domain_explorer.accuracies(two) == stored["not sketch: across"]["matrix"]
+    assert domain_explorer.learned_from(one) == ("sketch",)
+    assert domain_explorer.learned_from(two) == ("photo", "near-infrared")
+    shown = f"{100 * stored['not sketch: across']['matrix']['photo, sketch']['accuracy']:.1f}%"
+    assert shown in domain_explorer.alt(two)
+
+
+def test_support_and_query_show_the_same_people_in_other_pictures() -> None:
+    support, query = (domain_explorer.faces("near-infrared", 3, query) for query in (False, True))
+    assert support.shape == query.shape == (5, 3, 64, 64)
+    assert not torch.equal(support, query)
+    assert torch.equal(support, domain_explorer.faces("near-infrared", 3, False))
+
+
+def test_without_a_stored_measurement_the_domains_say_how_to_get_one(tmp_path: Path) -> None:
+    with pytest.raises(MetaFaceError, match=r"python -m benchmarks\.domains"):
+        domain_explorer.load_domains(tmp_path)
+    with pytest.raises(MetaFaceError, match="no training called 'nothing'"):
+        domain_explorer.accuracies(domain_explorer.State(training="nothing"))

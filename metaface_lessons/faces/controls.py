@@ -17,7 +17,7 @@ from .faceset import FaceSet
 from .procedural import nuisance_seed, render_with_mask, sample_identities, sample_nuisance
 
 Ellipse = tuple[float, float, float, float]  # row and column of the centre, half height, half width, as shares
-INNER_FACE: Ellipse = (0.56, 0.5, 0.32, 0.25)  # brows to chin, of a face aligned as in CUFS's central square
+INNER_FACE: Ellipse = (0.56, 0.5, 0.32, 0.25)  # forehead to chin, of a face aligned as in CUFS
 
 
 def ellipse(height: int, width: int, at: Ellipse = INNER_FACE) -> Tensor:

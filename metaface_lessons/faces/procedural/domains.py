@@ -69,18 +69,18 @@ def _infrared_subject(who: Identity, how: Nuisance) -> tuple[Identity, Nuisance]
     def bright(color: Tensor, floor: float, share: float) -> Tensor:
         return (floor + share * color.mean(1, keepdim=True)).expand(-1, 3)
 
-    skin = bright(who.skin, 0.50, 0.08)
+    skin = bright(who.skin, 0.46, 0.16)
     who = replace(
         who,
         skin=skin,
         lips=skin * (0.90 + 0.05 * (who.lips.mean(1, keepdim=True) / who.skin.mean(1, keepdim=True))),
-        hair_color=bright(who.hair_color, 0.10, 0.55),
+        hair_color=bright(who.hair_color, 0.06, 0.80),
         iris=bright(who.iris, 0.22, 0.35),
         beard=torch.cat([who.beard[:, :2], 0.3 * who.beard[:, 2:]], 1),
-        age=0.7 * who.age,
+        age=0.85 * who.age,
         blush=torch.zeros_like(who.blush),
-        freckles=0.1 * who.freckles,
-        moles=who.moles * torch.tensor([1.0, 1.0, 0.4], device=who.moles.device),
+        freckles=0.25 * who.freckles,
+        moles=who.moles * torch.tensor([1.0, 1.0, 0.8], device=who.moles.device),
     )
     how = replace(
         how,
@@ -89,10 +89,9 @@ def _infrared_subject(who: Identity, how: Nuisance) -> tuple[Identity, Nuisance]
         ambient=0.15 + 0.4 * (how.ambient - 0.2).clamp(min=0),
         light=(0.6 + 0.3 * _lamp(how)[:, :1]).expand(-1, 3),
         cloth=torch.cat([0.16 + 0.7 * how.cloth[:, :3], how.cloth[:, 3:]], 1),
-        exposure=how.exposure**0.6,
+        exposure=how.exposure**0.5,
         white=torch.ones_like(how.white[:, :1]),  # one channel
-        noise=1.5 + 1.3 * how.noise,
-        blur=0.15 + how.blur,
+        noise=1 + how.noise,
     )
     return who, how
 
