@@ -23,8 +23,7 @@ TARGET = 300  # milliseconds
 SETUP = """
 from metaface_lessons.snapshots import load_snapshots, snapshot_split
 from metaface_lessons.widgets import embedding_explorer, episode_explorer, face_explorer, leak_explorer
-from metaface_lessons.widgets import adaptation_explorer, cost_explorer, light_explorer
-from metaface_lessons.widgets import cost_explorer, domain_explorer
+from metaface_lessons.widgets import adaptation_explorer, cost_explorer, domain_explorer, light_explorer
 from metaface_lessons.widgets import gradient_explorer, path_explorer, quadratic_explorer, sinusoid_explorer
 from metaface_lessons.widgets import threshold_explorer
 from metaface_lessons.faces.pairs import draw_pairs

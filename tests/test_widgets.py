@@ -643,6 +643,8 @@ def test_curves_lie_between_the_measured_elevations_and_sizes() -> None:
 def test_stored_accuracies_of_light_that_are_missing_are_asked_for(tmp_path: Path) -> None:
     with pytest.raises(MetaFaceError, match=r"python -m benchmarks\.light procedural"):
         light_explorer.load_measured(tmp_path)
+
+
 def test_the_matrix_is_that_of_the_stored_measurement_and_knows_what_was_unseen() -> None:
     stored = domain_explorer.load_domains()["trainings"]
     one = domain_explorer.State(training="sketch", kind="pooled")
