@@ -1,7 +1,7 @@
 """Are the procedural faces a fair test? Easy when clean, hard for pixels and LDA under nuisance, learnable, no leak.
 
     python -m benchmarks.fair_test            # the table; minutes on two cores
-    python -m benchmarks.fair_test --json
+    python -m benchmarks.fair_test --domain sketch --json
 
 All figures are 5-way 1-shot accuracies on novel identities. A control sees a part of the picture that says nothing of
 the face: its silhouette, the background without anybody, the mean brightness. There the stronger of nearest class mean
@@ -15,19 +15,12 @@ import json
 from dataclasses import dataclass
 from typing import cast
 
-import torch
-from torch import Tensor
-
-from metaface_lessons.baselines import FixedFeatures, lda, pixels
+from metaface_lessons.baselines import brightness, lda, pixels
 from metaface_lessons.episodes import EpisodeSampler
 from metaface_lessons.evaluation import Evaluation, evaluate
+from metaface_lessons.faces.controls import procedural_controls
 from metaface_lessons.faces.faceset import FaceSet
-from metaface_lessons.faces.procedural import (
-    procedural_faces,
-    render_with_mask,
-    sample_identities,
-    sample_nuisance,
-)
+from metaface_lessons.faces.procedural import DOMAINS, procedural_faces
 from metaface_lessons.networks import Conv4
 from metaface_lessons.protonet import ProtoNet
 from metaface_lessons.training import meta_train
@@ -69,6 +62,7 @@ def measure(
     episodes: int = 1000,
     seed: int = 0,
     progress: bool = True,
+    domain: str = "photo",
 ) -> list[Figure]:
     """Render, train and evaluate; see the module."""
 
@@ -82,8 +76,8 @@ def measure(
     def strongest(*results: Evaluation) -> Evaluation:
         return max(results, key=lambda result: result.accuracy)
 
-    clean = procedural_faces(people, SHOTS + QUERIES, seed=seed, nuisance="clean", cache=False, progress=progress)
-    full = procedural_faces(people, images, seed=seed, progress=progress)
+    clean = procedural_faces(people, SHOTS + QUERIES, seed=seed, nuisance="clean", progress=progress, domain=domain)
+    full = procedural_faces(people, images, seed=seed, progress=progress, domain=domain)
     base = full.split(seed=seed).base
     found = score(full, pixels=pixels(), lda=lda(base), protonet=train(full, steps, seed, progress))
     network, linear = found["protonet"], found["lda"]
@@ -94,25 +88,14 @@ def measure(
         figure("ProtoNet, full nuisance", network, 70, 92),
     ]
 
-    who = torch.arange(people).repeat_interleave(images)
-    outlines, empty = [], []
-    everyone, how = sample_identities(people, seed), sample_nuisance(len(who), seed + 1_000_003)
-    for rows in who.new_tensor(range(len(who))).split(128):
-        _, outline, background = render_with_mask(everyone[who[rows]], how[rows])
-        outlines.append(outline)
-        empty.append(background)
-
-    def control(pictures: list[Tensor]) -> Evaluation:
-        faces = FaceSet(torch.cat(pictures), who, synthetic=True)
+    def control(faces: FaceSet) -> Evaluation:
         return strongest(*score(faces, pixels=pixels(), protonet=train(faces, control_steps, seed, progress)).values())
 
-    def brightness(pictures: Tensor):  # type: ignore[no-untyped-def]
-        return pictures.float().mean(dim=(1, 2, 3))[:, None].numpy()
-
+    controls = procedural_controls(people, images, seed=seed, domain=domain)
     figures += [
-        figure("outline only", control(outlines), 0, 35),
-        figure("background only", control(empty), 0, 25),
-        figure("mean brightness only", score(full, mean=ProtoNet(FixedFeatures(brightness)))["mean"], 0, 25),
+        figure("outline only", control(controls["outline only"]), 0, 35),
+        figure("background only", control(controls["background only"]), 0, 25),
+        figure("mean brightness only", score(full, mean=brightness())["mean"], 0, 25),
     ]
     return figures
 
@@ -123,8 +106,15 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=1200, help="training episodes of the ProtoNet")
     parser.add_argument("--episodes", type=int, default=1000, help="episodes that each figure is the mean of")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--domain", default="photo", choices=DOMAINS)
     asked = parser.parse_args()
-    figures = measure(steps=asked.steps, episodes=asked.episodes, seed=asked.seed, progress=not asked.json)
+    figures = measure(
+        steps=asked.steps,
+        episodes=asked.episodes,
+        seed=asked.seed,
+        progress=not asked.json,
+        domain=asked.domain,
+    )
     if asked.json:
         print(json.dumps([{**vars(figure), "fair": figure.fair} for figure in figures], indent=2))
     else:

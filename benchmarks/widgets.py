@@ -23,7 +23,7 @@ TARGET = 300  # milliseconds
 SETUP = """
 from metaface_lessons.snapshots import load_snapshots, snapshot_split
 from metaface_lessons.widgets import embedding_explorer, episode_explorer, face_explorer, leak_explorer
-from metaface_lessons.widgets import cost_explorer
+from metaface_lessons.widgets import adaptation_explorer, cost_explorer, domain_explorer, light_explorer
 from metaface_lessons.widgets import gradient_explorer, path_explorer, quadratic_explorer, sinusoid_explorer
 from metaface_lessons.widgets import threshold_explorer
 from metaface_lessons.faces.pairs import draw_pairs
@@ -38,7 +38,11 @@ EXPLORERS = {
     "quadratic": "quadratic_explorer.explore()",
     "path": "path_explorer.explore()",
     "cost": "cost_explorer.explore()",
+    "adaptation": "adaptation_explorer.explore(adaptation_explorer.Adapted("
+    "adaptation_explorer.load_learners(), adaptation_explorer.small_split().novel))",
     "threshold": "threshold_explorer.explore(load_snapshots(), draw_pairs(split.novel, each=1000))",
+    "light": "light_explorer.explore(load_snapshots()[1500], split.novel.identities.tolist())",
+    "domain": "domain_explorer.explore()",
     "gradient": "gradient_explorer.explore()",
     "sinusoid": "sinusoid_explorer.explore(sinusoid_explorer.Measured(sinusoid_explorer.load_methods()))",
 }

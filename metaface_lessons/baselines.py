@@ -1,7 +1,8 @@
 """What meta-learning has to beat: nearest class mean on classical features, on the very same episodes.
 
 Each baseline is a `ProtoNet` whose embedding is fixed, so that nothing but the features differs. LDA learns its
-features from the base identities; pixels and LBP learn nothing.
+features from the base identities; pixels and LBP learn nothing. Each sees the pictures as they are, or after a
+`normalise`, such as those of `faces.normalisation`: uint8 `[M, C, H, W]` to uint8 of the same shape.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from .networks import standardise
 from .protonet import ProtoNet
 
 Array = NDArray[np.float32]
+Normalise = Callable[[Tensor], Tensor]
 
 
 class FixedFeatures(nn.Module):
@@ -53,9 +55,18 @@ def _pixels(images: Tensor) -> Array:
     return standardise(images).flatten(1).numpy()
 
 
-def pixels() -> ProtoNet:
+def _as_they_are(images: Tensor) -> Tensor:
+    return images
+
+
+def pixels(normalise: Normalise = _as_they_are) -> ProtoNet:
     """Standardised pixels."""
-    return ProtoNet(FixedFeatures(_pixels))
+    return ProtoNet(FixedFeatures(lambda images: _pixels(normalise(images))))
+
+
+def brightness() -> ProtoNet:
+    """The mean brightness of a picture: a control (`faces.controls`), which should be at chance."""
+    return ProtoNet(FixedFeatures(lambda images: images.float().mean(dim=(1, 2, 3))[:, None].numpy()))
 
 
 def _local_binary_patterns(images: Tensor, cells: int = 8) -> Array:
@@ -73,23 +84,23 @@ def _local_binary_patterns(images: Tensor, cells: int = 8) -> Array:
     return np.sqrt(np.concatenate(histograms, axis=1)).astype(np.float32)
 
 
-def lbp() -> ProtoNet:
+def lbp(normalise: Normalise = _as_they_are) -> ProtoNet:
     """Local binary patterns (Ahonen, Hadid & Pietikäinen 2006): histograms of uniform patterns in 8×8 cells.
 
     The square root of a histogram is compared, which makes the Euclidean distance the Hellinger distance.
     """
-    return ProtoNet(FixedFeatures(_local_binary_patterns))
+    return ProtoNet(FixedFeatures(lambda images: _local_binary_patterns(normalise(images))))
 
 
-def lda(base: FaceSet, components: int = 100) -> ProtoNet:
+def lda(base: FaceSet, components: int = 100, normalise: Normalise = _as_they_are) -> ProtoNet:
     """Fisherfaces (Belhumeur, Hespanha & Kriegman 1997): PCA, then the directions that tell the base people apart."""
-    x = _pixels(base.images.cpu())
+    x = _pixels(normalise(base.images.cpu()))
     components = min(components, len(x) - 1, x.shape[1])
     if len(base.identities) >= len(x):
         raise MetaFaceError("LDA needs people with more than one image, to learn how images of one person vary.")
     model = make_pipeline(PCA(components, whiten=True, random_state=0), LinearDiscriminantAnalysis())
     model.fit(x, base.identity.cpu().numpy())
-    return ProtoNet(FixedFeatures(lambda images: model.transform(_pixels(images)).astype(np.float32)))
+    return ProtoNet(FixedFeatures(lambda images: model.transform(_pixels(normalise(images))).astype(np.float32)))
 
 
 def pretrained(place: str) -> ProtoNet:

@@ -65,6 +65,19 @@ def frontier(cost: NDArray[np.float64], accuracy: NDArray[np.float64]) -> NDArra
     return np.asarray(~(no_worse & better).any(axis=0))
 
 
+def expected_accuracy(nearer: NDArray[np.int64], others: int, ways: int) -> float:
+    """The mean accuracy over *all* N-way 1-shot episodes of a set with one support and some query pictures a person.
+
+    nearer `[M]`: for each of M queries, how many of the `others` (all people but its own) have a support picture that
+    is nearer to it than its own person's. Of the (N − 1)-tuples of others, those without any of them are a share of
+    C(others − nearer, N − 1) / C(others, N − 1).
+    """
+    if not 2 <= ways <= others + 1:
+        raise MetaFaceError(f"ways must lie in 2 to {others + 1}, the number of people, but is {ways}.")
+    i = np.arange(ways - 1)
+    return float(((others - nearer[:, None] - i).clip(min=0) / (others - i)).prod(axis=1).mean())
+
+
 def evaluate(
     methods: Mapping[str, Adapts],
     sampler: EpisodeSampler,

@@ -126,9 +126,14 @@ class InnerLoop(MetaLearner):
         """
         raise NotImplementedError
 
-    def start(self, tasks: int) -> Weights:
+    @property
+    def ways(self) -> int | None:
+        """How many people the network tells apart; None if it is no `Classifier`, or has a head for any number."""
+        return self.network.head.out_features if isinstance(self.network, Classifier) else None
+
+    def start(self, support: Examples) -> Weights:
         """θ for each of T tasks: views `[T, …]` of the slow weights, through which gradients flow."""
-        return {name: w.expand(tasks, *w.shape) for name, w in trainable(self.run.adapted).items()}
+        return {name: w.expand(len(support.x), *w.shape) for name, w in trainable(self.run.adapted).items()}
 
     def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The loss of each task: `[T, S, …]`, `[T, S, …]` → `[T]`."""
@@ -152,7 +157,7 @@ class InnerLoop(MetaLearner):
     def adapt(self, support: Examples) -> AdaptedLearner:
         self.check(support)
         with torch.enable_grad():  # evaluation may have switched it off
-            weights = final(self.inner_loop(self.start(len(support.x)), support, self.test_steps))
+            weights = final(self.inner_loop(self.start(support), support, self.test_steps))
         return AdaptedLearner(self, support.x, {name: w.detach() for name, w in weights.items()})
 
     def trajectory(self, episodes: Episodes, steps: int | None = None) -> Trajectory:
@@ -164,7 +169,7 @@ class InnerLoop(MetaLearner):
         self.check(support)
         rows: list[list[Tensor]] = [[], [], [], []]
         with torch.enable_grad():
-            for weights in self.inner_loop(self.start(len(support.x)), support, steps):
+            for weights in self.inner_loop(self.start(support), support, steps):
                 with torch.no_grad():
                     known = self.run(weights, self.run.prepare(support.x))
                     asked = self.query_outputs(weights, support.x, query.x)
@@ -180,7 +185,7 @@ class InnerLoop(MetaLearner):
         if y.is_floating_point():
             return
         ways = int(y.max()) + 1
-        outputs = self.network.head.out_features if isinstance(self.network, Classifier) else ways
+        outputs = ways if self.ways is None else self.ways
         if ways != outputs:
             raise MetaFaceError(
                 f"The head has {outputs} outputs, but the episodes have {ways} ways: labels of the support set are 0 to"

@@ -15,6 +15,13 @@ By the chain rule the gradient of one term is
 in which autograd multiplies vectors by Hessians, and never forms one. FOMAML (`first_order`) puts I for every factor
 (paper, section 5.2): it stops the gradient at the inner gradients. ANIL (`adapt="head"`; Raghu, Raghu, Bengio &
 Vinyals 2020) takes the inner steps on the head alone; the embedding is learned by the outer loop only.
+
+Meta-SGD (`rates="parameter"`; Li, Zhou, Chen & Li 2017) learns a rate of its own for every weight,
+
+    φ_j = φ_{j−1} − a ∘ ∇L(φ_{j−1}; S)                                            (their equation 3)
+
+by the same outer loop: with one step the gradient of a is −∇L(φ_1; Q) ∘ ∇L(θ; S). So a rate grows where a step on the
+support set helps the queries, and may become negative where it harms them.
 """
 
 from __future__ import annotations
@@ -22,7 +29,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .episodes import Episodes, Examples
@@ -43,14 +50,16 @@ from .inner_loop import (
 from .networks import Classifier
 
 ADAPT = ("all", "head")
+RATES = ("fixed", "layer", "parameter")
 
 
 class MAML(InnerLoop):
     """The meta-learner; `InnerLoop` explains network, test_steps (as `steps` if not given), loss and transductive.
 
     steps: k, the inner steps of meta-training. inner_rate: α.
-    learn_rates: let the outer loop learn a rate for each layer, from `inner_rate` on (as MAML++ does: Antoniou, Edwards
-        & Storkey 2019; there one for each step, too).
+    rates: "fixed", or learned by the outer loop, from `inner_rate` on: one for each "layer" (as MAML++ does: Antoniou,
+        Edwards & Storkey 2019; there one for each step, too), or for each "parameter", that is each single weight
+        (Meta-SGD).
     first_order: FOMAML. adapt: "all" weights in the inner loop, or the "head" of a `Classifier` alone: ANIL.
     fast: run the network by `fast.ChannelGroups` where that knows it; `run.name` says which way was taken.
 
@@ -64,7 +73,7 @@ class MAML(InnerLoop):
         steps: int = 5,
         test_steps: int | None = None,
         inner_rate: float = 0.1,
-        learn_rates: bool = False,
+        rates: str = "fixed",
         first_order: bool = False,
         adapt: str = "all",
         transductive: bool = False,
@@ -73,6 +82,8 @@ class MAML(InnerLoop):
     ) -> None:
         if adapt not in ADAPT:
             raise unknown("choice of what to adapt", adapt, ADAPT)
+        if rates not in RATES:
+            raise unknown("kind of inner rates", rates, RATES)
         test_steps = steps if test_steps is None else test_steps
         if min(steps, test_steps) < 0:
             raise MetaFaceError(f"steps and test_steps must be 0 or more, but are {steps} and {test_steps}.")
@@ -85,16 +96,29 @@ class MAML(InnerLoop):
             run = HeadOnly(network)
         super().__init__(network, run, test_steps, loss, transductive)
         self.steps, self.first_order = steps, first_order
-        layers = [name.rpartition(".")[0] for name in trainable(run.adapted)]  # "head" for "head.weight"
+        adapted = trainable(run.adapted)
+        layers = [name.rpartition(".")[0] for name in adapted]  # "head" for "head.weight"
         self.layers = list(dict.fromkeys(layers))
-        self._rate_of = dict(zip(trainable(run.adapted), map(self.layers.index, layers), strict=True))
-        rates = torch.full((len(self.layers),), float(inner_rate), dtype=next(network.parameters()).dtype)
-        self.rates = nn.Parameter(rates, requires_grad=learn_rates)  # α of each layer
+        if rates == "parameter":
+            self._sizes = [w.numel() for w in adapted.values()]
+            self._rate_of = {name: (i, w.shape) for i, (name, w) in enumerate(adapted.items())}
+        else:
+            self._sizes = [1] * len(self.layers)
+            self._rate_of = {
+                n: (self.layers.index(layer), torch.Size()) for n, layer in zip(adapted, layers, strict=True)
+            }
+        every = torch.full((sum(self._sizes),), float(inner_rate), dtype=next(network.parameters()).dtype)
+        self.rates = nn.Parameter(every, requires_grad=rates != "fixed")  # α, or a
 
     @property
     def inner_rate(self) -> float:  # type: ignore[override]
         """α; the largest, if rates were learned."""
         return self.rates.max().item()
+
+    def by_weight(self, rates: Tensor) -> Weights:
+        """What of `rates`, or of their gradient, belongs to each weight: a number, or one for each of its entries."""
+        parts = rates.split(self._sizes)
+        return {name: parts[i].view(shape) for name, (i, shape) in self._rate_of.items()}
 
     def inner_loop(self, weights: Weights, support: Examples, steps: int, graph: bool = False) -> Iterator[Weights]:
         """Gradient descent on the support set (paper, equation 1); see `InnerLoop.inner_loop`.
@@ -103,14 +127,13 @@ class MAML(InnerLoop):
         """
         with torch.set_grad_enabled(graph):  # an embedding that the inner loop leaves alone is run here
             inputs = self.run.prepare(support.x)
-        rates, losses = self.rates.unbind(), []
+        rates, losses = self.by_weight(self.rates), []
         yield weights
         for _ in range(steps):
             loss = self.losses(self.run(weights, inputs), support.y)  # [T], and no task depends on another
             gradients = torch.autograd.grad(loss.sum(), list(weights.values()), create_graph=graph)
             weights = {
-                name: w - rates[self._rate_of[name]] * gradient
-                for (name, w), gradient in zip(weights.items(), gradients, strict=True)
+                name: w - rates[name] * gradient for (name, w), gradient in zip(weights.items(), gradients, strict=True)
             }
             losses.append(loss.detach())
             yield weights
@@ -128,7 +151,7 @@ class MAML(InnerLoop):
         self.check(episodes.support)
         tasks, loss, right = len(episodes.support.x), 0.0, 0.0
         for part in episodes.split(self.run.at_once):
-            theta = self.start(len(part.support.x))
+            theta = self.start(part.support)
             phi = final(self.inner_loop(theta, part.support, self.steps, graph=not self.first_order))
             outputs = self.query_outputs(phi, part.support.x, part.query.x)
             losses = self.losses(outputs, part.query.y)

@@ -229,3 +229,26 @@ class Augment(nn.Module):
 
     def set_extra_state(self, state: Tensor) -> None:
         self._generator.set_state(state)
+
+
+class Views(nn.Module):
+    """The mean embedding of ten views of a picture: it, and moved by one pixel to each side; and their mirror images.
+
+    Known as test-time augmentation. The aligned face of one picture lies a little beside that of another; and what the
+    light does to the left half, it does to the right one in the mirror. No view looks at another picture.
+    """
+
+    def __init__(self, embedding: nn.Module) -> None:
+        super().__init__()
+        self.embedding = embedding
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images `[M, C, H, W]` → `[M, D]`. Beyond its border a picture goes on as at the border."""
+        height, width = images.shape[2:]
+        points = []
+        for down, across in ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1)):
+            rows = (torch.arange(height, device=images.device) + down).clamp(0, height - 1)
+            columns = (torch.arange(width, device=images.device) + across).clamp(0, width - 1)
+            moved = images[:, :, rows][:, :, :, columns]
+            points += [self.embedding(moved), self.embedding(moved.flip(-1))]
+        return torch.stack(points).mean(dim=0)

@@ -23,5 +23,7 @@ RECIPES: dict[str, dict[str, float]] = {
     "learn2learn": _maml,
     "fomaml": _maml,
     "anil": _maml,
+    "metasgd": _maml,
+    "protomaml": _maml | {"inner_rate": 0.02, "temperature": 50.0},
     "reptile": _reptile,
 }

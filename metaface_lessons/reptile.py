@@ -122,8 +122,8 @@ class Reptile(InnerLoop):
         order = self.minibatches(tasks, x.shape[1], self.steps, self._generator)
         slow = trainable(self.network)
         for some_x, some_y, chosen in zip(*(tensor.split(self.run.at_once) for tensor in (x, y, order)), strict=True):
-            start, data = self.start(len(some_x)), Examples(some_x, some_y)
-            for weights, lost, accurate in self._descend(start, data, chosen):  # noqa: B007
+            data = Examples(some_x, some_y)
+            for weights, lost, accurate in self._descend(self.start(data), data, chosen):  # noqa: B007
                 pass  # to the last
             for name, w in weights.items():
                 difference = (slow[name].detach() - w).sum(dim=0) / tasks

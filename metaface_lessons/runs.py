@@ -28,6 +28,7 @@ from .margin import Margin
 from .networks import Augment, Classifier, Conv4
 from .paths import write_atomically
 from .pretraining import Pretraining
+from .protomaml import ProtoMAML
 from .protonet import ProtoNet
 from .recipes import RECIPES
 from .reptile import Reptile
@@ -63,7 +64,7 @@ class Settings:
     @property
     def fixed_ways(self) -> bool:
         """Whether the learner begins with a head, which has one output for each of `ways` people and for no others."""
-        return self.inner_steps is not None
+        return self.inner_steps is not None and self.learner != "protomaml"
 
 
 def settings_of(learner: str, faces: str = "procedural", seed: int = 0, **given: Any) -> Settings:
@@ -125,11 +126,17 @@ def _inner_loop(settings: Settings) -> dict[str, Any]:
 def _maml(settings: Settings, shape: Shape, people: Tensor | None) -> MetaLearner:
     return MAML(
         _classifier(settings, shape),
-        learn_rates=True,
+        rates="parameter" if settings.learner == "metasgd" else "layer",
         first_order=settings.learner == "fomaml",
         adapt="head" if settings.learner == "anil" else "all",
         **_inner_loop(settings),
     )
+
+
+def _protomaml(settings: Settings, shape: Shape, people: Tensor | None) -> MetaLearner:
+    embedding = _embedding(settings, shape, norm="task")
+    temperature = cast(float, settings.temperature)
+    return ProtoMAML(embedding, embedding.features, temperature=temperature, rates="layer", **_inner_loop(settings))
 
 
 def _learn2learn(settings: Settings, shape: Shape, people: Tensor | None) -> MetaLearner:
@@ -152,6 +159,8 @@ LEARNERS: dict[str, Maker] = {
     "learn2learn": _learn2learn,
     "fomaml": _maml,
     "anil": _maml,
+    "metasgd": _maml,
+    "protomaml": _protomaml,
     "reptile": _reptile,
 }
 
@@ -189,9 +198,9 @@ def train(
     split = faces.split(FRACTIONS, seed=settings.seed)
     net = make_learner(settings, faces.shape, split.base.identities).to(device)
     sampler: Sampler = EpisodeSampler(split.base, settings.ways, settings.shots, settings.queries, seed=settings.seed)
-    ways = min(5, len(split.validation.identities))
-    if settings.fixed_ways:
-        sampler, ways = Augmented(sampler, Augment(seed=settings.seed)), settings.ways
+    if settings.inner_steps is not None:
+        sampler = Augmented(sampler, Augment(seed=settings.seed))
+    ways = settings.ways if settings.fixed_ways else min(5, len(split.validation.identities))
     validation = None
     try:
         validation = EpisodeSampler(split.validation, ways, settings.shots, settings.queries, seed=settings.seed)

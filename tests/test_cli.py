@@ -14,6 +14,7 @@ from PIL import Image
 
 from metaface_lessons import cli, runs
 from metaface_lessons.learners import MetaLearner
+from metaface_lessons.protomaml import ProtoMAML
 from metaface_lessons.recipes import RECIPES
 from metaface_lessons.runs import load_run
 from metaface_lessons.training import Augmented, History, Sampler, Trained, load_checkpoint
@@ -107,7 +108,7 @@ def test_a_run_goes_on_and_refuses_what_does_not_belong_to_it(
     assert "no finished run" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("learner", ["maml", "fomaml", "anil", "reptile"])
+@pytest.mark.parametrize("learner", ["maml", "fomaml", "anil", "metasgd", "reptile"])
 def test_learners_with_an_inner_loop(
     learner: str, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -123,7 +124,8 @@ def test_learners_with_an_inner_loop(
     assert record["settings"]["inner_steps"] == 2
     assert record["settings"]["temperature"] is None
     net = load_run(run).learner
-    formulations = {"maml": "tasks as channel groups", "anil": "head only"}
+    fast = "tasks as channel groups"
+    formulations = {"maml": fast, "metasgd": fast, "anil": "head only"}
     assert record["training"]["formulation"] == formulations.get(learner, "one by one")
     assert (net.run.name == "head only") == (learner == "anil")
     assert getattr(net, "first_order", False) == (learner == "fomaml")
@@ -136,6 +138,26 @@ def test_learners_with_an_inner_loop(
     shown = capsys.readouterr().err
     assert "its head tells 5 people apart, not 4. Evaluate it with --ways 5" in shown
     assert f"metaface train {learner} --ways 4" in shown
+
+
+def test_protomaml_is_evaluated_with_any_number_of_people(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    small = ["--shots=2", "--queries=3", "--width=8", "--tasks=1", "--temperature=20"]
+    command = ["train", "protomaml", "--faces", f"folder:{photos}", *small, "--quiet", "--out", str(run)]
+    assert cli.main([*command, "--steps", "2", "--json"]) == 0
+    capsys.readouterr()
+    record = json.loads((run / "run.json").read_text())
+    assert record["settings"]["temperature"] == 20
+    assert record["training"]["formulation"] == "tasks as channel groups"
+    net = load_run(run).learner
+    assert isinstance(net, ProtoMAML)
+    assert net.rates.requires_grad
+    for ways in ("2", "5"):
+        few = ["--ways", ways, "--shots", "4", "--queries", "1", "--episodes", "4", "--no-baselines", "--json"]
+        assert cli.main(["evaluate", str(run), *few]) == 0
+        assert 0 <= report(capsys)["accuracy"] <= 1
 
 
 def test_a_learner_with_a_head_is_validated_with_as_many_ways(
@@ -193,7 +215,7 @@ def test_the_help_of_train_lists_every_learner_and_its_recipe(capsys: pytest.Cap
         cli.main(["train", "--help"])
     shown = " ".join(capsys.readouterr().out.split())
     assert ", ".join(runs.LEARNERS) in shown
-    assert f"({RECIPES['protonet']['temperature']:g} for protonet)" in shown
+    assert f"({RECIPES['protonet']['temperature']:g} for protonet, protomaml)" in shown
 
 
 def test_a_run_notices_that_its_faces_changed(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ import torch
 from metaface_lessons.baselines import baselines, lbp, lda, pixels
 from metaface_lessons.episodes import EpisodeSampler, Examples
 from metaface_lessons.errors import MetaFaceError
-from metaface_lessons.evaluation import Evaluation, evaluate, frontier, interval
+from metaface_lessons.evaluation import Evaluation, evaluate, expected_accuracy, frontier, interval
 from metaface_lessons.networks import Conv4
 from metaface_lessons.protonet import ProtoNet
 
@@ -117,3 +119,17 @@ def test_the_interval_of_a_paired_difference_leaves_out_what_is_common() -> None
 def test_the_frontier_is_of_those_that_nobody_beats() -> None:
     cost, accuracy = np.array([1.0, 2, 2, 3, 4, 4]), np.array([0.5, 0.7, 0.7, 0.7, 0.9, 0.8])
     assert frontier(cost, accuracy).tolist() == [True, True, True, False, True, False]  # equals do not beat each other
+
+
+def test_expected_accuracy_is_the_mean_over_every_episode_there_is() -> None:
+    distance = np.random.default_rng(0).random((7, 7))
+    nearer = (distance < distance.diagonal()[:, None]).sum(1)
+    for ways in (2, 3, 7):
+        right = [
+            distance[person, person] == distance[person, [person, *others]].min()
+            for person in range(7)
+            for others in itertools.combinations([k for k in range(7) if k != person], ways - 1)
+        ]
+        assert expected_accuracy(nearer, 6, ways) == pytest.approx(np.mean(right))
+    with pytest.raises(MetaFaceError, match="2 to 7, the number of people, but is 8"):
+        expected_accuracy(nearer, 6, 8)

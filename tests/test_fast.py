@@ -95,7 +95,7 @@ def test_equal_to_the_plain_formulation(
 def test_equal_for_other_shapes(pool: str, shape: dict[str, int]) -> None:
     episodes = tasks(1, shape["channels"], shape["size"])
     assert both(classifier(pool, **shape), episodes, steps=2, transductive=True) < 1e-9
-    assert both(classifier(pool, **shape), episodes, steps=2, learn_rates=True) < 1e-9
+    assert both(classifier(pool, **shape), episodes, steps=2, rates="layer") < 1e-9
 
 
 @pytest.mark.parametrize("number", [1, 4, 25])  # the last in several parts

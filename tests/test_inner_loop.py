@@ -66,7 +66,7 @@ def test_networks_of_linear_layers_run_all_at_once() -> None:
 
 def test_the_start_is_the_slow_weights_for_every_task() -> None:
     net = MAML(classifier())
-    start = net.start(3)
+    start = net.start(images(tasks=3).support)
     assert all(torch.equal(start[name], torch.stack([w] * 3)) for name, w in net.network.named_parameters())
     sum(w.sum() for w in start.values()).backward()
     assert all((w.grad == 3).all() for w in net.network.parameters())
@@ -193,7 +193,7 @@ def test_weights_that_require_no_gradient_stay_fixed() -> None:
     assert torch.allclose(same.network.head.weight.grad, gradient, rtol=0, atol=1e-14)
 
 
-@pytest.mark.parametrize("options", [{}, {"adapt": "head"}, {"learn_rates": True}])
+@pytest.mark.parametrize("options", [{}, {"adapt": "head"}, {"rates": "layer"}])
 def test_weights_are_stored_and_loaded(options: dict) -> None:
     net, other = (MAML(classifier(seed=seed), inner_rate=0.1 + seed, **options) for seed in (0, 1))
     episodes = images()
@@ -203,7 +203,7 @@ def test_weights_are_stored_and_loaded(options: dict) -> None:
     assert torch.equal(other.adapt(episodes.support).predict(episodes.query.x), wanted)
 
 
-@pytest.mark.parametrize("options", [{}, {"adapt": "head"}, {"learn_rates": True}])
+@pytest.mark.parametrize("options", [{}, {"adapt": "head"}, {"rates": "layer"}])
 def test_a_copy_has_weights_of_its_own(options: dict) -> None:
     """As in `meta_train`, where the average of the weights is a deep copy."""
     net, episodes = MAML(classifier(), inner_rate=0.1, **options), images()

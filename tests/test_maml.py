@@ -15,7 +15,7 @@ from metaface_lessons.episodes import Episodes, EpisodeSampler, Examples
 from metaface_lessons.errors import MetaFaceError
 from metaface_lessons.evaluation import evaluate
 from metaface_lessons.inner_loop import AllAtOnce, OneByOne
-from metaface_lessons.maml import MAML
+from metaface_lessons.maml import MAML, RATES
 from metaface_lessons.networks import Classifier, Conv4, TaskNorm
 from metaface_lessons.training import meta_train
 
@@ -153,9 +153,11 @@ SMOOTH = {
     "task norm, transductive": (lambda: smooth_conv(TaskNorm(2)), {"transductive": True}),
     "task norm, support statistics": (lambda: smooth_conv(TaskNorm(2)), {"transductive": False}),
     "group norm": (lambda: smooth_conv(nn.GroupNorm(1, 2)), {}),
-    "learned rates": (lambda: smooth_conv(TaskNorm(2)), {"learn_rates": True}),
+    "learned rates": (lambda: smooth_conv(TaskNorm(2)), {"rates": "layer"}),
+    "Meta-SGD": (lambda: smooth_conv(TaskNorm(2)), {"rates": "parameter"}),
     "head": (lambda: smooth_conv(TaskNorm(2)), {"adapt": "head"}),
-    "head, learned rates": (smooth_mlp, {"adapt": "head", "learn_rates": True}),
+    "head, learned rates": (smooth_mlp, {"adapt": "head", "rates": "layer"}),
+    "head, Meta-SGD": (smooth_mlp, {"adapt": "head", "rates": "parameter"}),
 }
 
 
@@ -327,7 +329,7 @@ def test_ten_outer_steps_are_those_of_learn2learn(
 # Training, and what can go wrong
 
 
-@pytest.mark.parametrize("options", [{"learn_rates": True}, {"adapt": "head"}])
+@pytest.mark.parametrize("options", [{"rates": "layer"}, {"rates": "parameter"}, {"adapt": "head"}])
 def test_maml_learns_to_learn_strangers(options: dict) -> None:
     split = random_faces(people=60, each=6).split(seed=1)
     embedding = Conv4(1, 16, 8, depth=2, norm="task")
@@ -339,7 +341,7 @@ def test_maml_learns_to_learn_strangers(options: dict) -> None:
 
 
 def test_learned_rates_are_one_for_each_layer() -> None:
-    net = MAML(classifier(), inner_rate=0.1, learn_rates=True)
+    net = MAML(classifier(), inner_rate=0.1, rates="layer")
     assert net.layers == ["embedding.0", "embedding.2", "embedding.4", "embedding.6", "head"]
     assert torch.equal(net.rates, torch.full((5,), 0.1, dtype=torch.float64))
     gradients(net, images())
@@ -350,9 +352,45 @@ def test_learned_rates_are_one_for_each_layer() -> None:
     assert MAML(classifier()).rates.requires_grad is False
 
 
+@pytest.mark.parametrize("steps", [1, 5])
+@pytest.mark.parametrize("adapt", ["all", "head"])
+def test_rates_that_are_all_alike_are_one_rate(adapt: str, steps: int) -> None:
+    """As long as nothing was learned, the three kinds of rates adapt alike, and have the same meta-gradient."""
+    nets = {rates: MAML(classifier(), steps=steps, inner_rate=0.1, adapt=adapt, rates=rates) for rates in RATES}
+    found = {rates: gradients(net, images()) for rates, net in nets.items()}
+    weights = {name for name, w in nets["fixed"].named_parameters() if w.requires_grad}
+    for rates, net in nets.items():
+        assert net.run.name == nets["fixed"].run.name, "as fast as MAML"
+        ours = dict(zip((n for n, w in net.named_parameters() if w.grad is not None), found[rates], strict=True))
+        for name, gradient in zip(sorted(weights), (ours[name] for name in sorted(weights)), strict=True):
+            wanted = dict(nets["fixed"].named_parameters())[name].grad
+            assert torch.allclose(gradient, wanted, rtol=0, atol=1e-14)
+        if rates == "layer":
+            layers = ours["rates"]
+        if rates == "parameter":  # a layer's rate moves all of its weights
+            each = {name: gradient.sum() for name, gradient in net.by_weight(net.rates.grad).items()}
+            wanted = [sum(g for name, g in each.items() if name.rpartition(".")[0] == layer) for layer in net.layers]
+            assert torch.allclose(layers, torch.stack(wanted), rtol=1e-9, atol=1e-14)
+
+
+def test_after_one_step_a_rate_learns_from_the_agreement_of_support_and_query() -> None:
+    """The gradient of a is −∇L(φ_1; Q) ∘ ∇L(θ; S) (module docstring), entry by entry."""
+    net, episodes = MAML(classifier("group"), steps=1, inner_rate=0.1, rates="parameter"), images(tasks=1)
+    gradients(net, episodes)
+    (x, y), (query, target) = episodes.support, episodes.query
+    theta = dict(net.network.named_parameters())
+    support = torch.autograd.grad(F.cross_entropy(net.network(x[0]), y[0]), list(theta.values()))
+    phi = {name: (w - 0.1 * g).detach().requires_grad_() for (name, w), g in zip(theta.items(), support, strict=True)}
+    loss = F.cross_entropy(torch.func.functional_call(net.network, phi, (query[0],)), target[0])
+    found = net.by_weight(net.rates.grad)
+    for name, there, here in zip(theta, torch.autograd.grad(loss, list(phi.values())), support, strict=True):
+        assert torch.allclose(found[name], -there * here, rtol=0, atol=1e-13)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"rates": "layers"}, "no kind of inner rates called 'layers'. Did you mean 'layer'"),
         ({"steps": -1}, "steps and test_steps must be 0 or more, but are -1 and -1"),
         ({"test_steps": -2}, "steps and test_steps must be 0 or more, but are 5 and -2"),
         ({"inner_rate": 0.0}, r"inner_rate must be above 0, but is 0\.0"),
@@ -370,11 +408,11 @@ def test_a_head_is_needed_to_adapt_a_head() -> None:
         MAML(Conv4(1, 16, 8, norm="none"), adapt="head")
 
 
-@pytest.mark.parametrize("learn_rates", [False, True])
+@pytest.mark.parametrize("rates", RATES)
 @pytest.mark.parametrize("steps", [5, 2])  # the loss is infinite in the middle of the loop, and after its end
-def test_a_diverging_inner_loop_names_the_step_and_the_rate(steps: int, learn_rates: bool) -> None:
+def test_a_diverging_inner_loop_names_the_step_and_the_rate(steps: int, rates: str) -> None:
     tasks = regression(Examples(normal(2, 3, 4), normal(2, 3, 1)))
-    net = MAML(linear(4), steps=steps, inner_rate=1e100, learn_rates=learn_rates, loss=half_square)
+    net = MAML(linear(4), steps=steps, inner_rate=1e100, rates=rates, loss=half_square)
     for diverge in (net.meta_gradient, net.trajectory):  # a step multiplies θ by 1e100, the loss by 1e200
         with pytest.raises(MetaFaceError, match=rf"inner step 2 of {steps} .* rate of 1e\+100 .*Lower inner_rate"):
             diverge(tasks)

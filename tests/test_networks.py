@@ -4,10 +4,10 @@ import math
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from metaface_lessons.errors import MetaFaceError
-from metaface_lessons.networks import Augment, Classifier, Conv4, TaskNorm, standardise, statistics_of_first
+from metaface_lessons.networks import Augment, Classifier, Conv4, TaskNorm, Views, standardise, statistics_of_first
 
 from .helpers import random_faces
 
@@ -141,3 +141,21 @@ def test_augmentation_resumes_in_mid_stream() -> None:
     augment(images)
     other.load_state_dict(augment.state_dict())
     assert torch.equal(augment(images), other(images))
+
+
+def test_views_are_the_mean_over_shifts_and_mirror_images() -> None:
+    images = torch.arange(2 * 9, dtype=torch.uint8).view(2, 1, 3, 3)
+    seen: list[Tensor] = []
+
+    class Flat(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            seen.append(x)
+            return x.float().flatten(1)
+
+    got = Views(Flat())(images)
+    assert torch.allclose(got, torch.stack([x.float().flatten(1) for x in seen]).mean(0))
+    assert torch.allclose(got.view(2, 3, 3), got.view(2, 3, 3).flip(-1))  # mirror images look alike
+    assert seen[0].equal(images)
+    assert len({x.numpy().tobytes() for x in seen}) == 10
+    assert [x[0, 0, 0].tolist() for x in seen[2:4:2]] == [[3, 4, 5]]  # moved by one, repeated at the border
+    assert seen[2][0, 0, 2].tolist() == [6, 7, 8]

@@ -282,7 +282,8 @@ def test_the_set_says_what_it_shows():
     assert faces.shape == (3, 16, 16)
     assert faces.identity.bincount().tolist() == [4, 4, 4]
     assert faces.levels["occluder"] == OCCLUDERS
-    assert faces.levels["domain"] == ("photo",)
+    assert faces.levels["domain"] == ("photo", "sketch", "near-infrared")
+    assert faces.where(domain="photo").all()
     assert set(faces.conditions) == {
         "yaw",
         "pitch",
@@ -323,6 +324,8 @@ def test_bad_arguments_are_refused():
         render_face(expression="smlie")
     with pytest.raises(MetaFaceError, match="Did you mean 'mask'"):
         render_face(occluder="masc")
+    with pytest.raises(MetaFaceError, match="size of the occluder must lie in 0 to 1, but is 2"):
+        render_face(occluder="block", occluder_size=2)
     with pytest.raises(MetaFaceError, match="person must be 0 to 299"):
         render_face(300)
 
@@ -427,3 +430,17 @@ def test_a_full_disk_leaves_the_old_cache_and_gives_a_warning(small_default, mon
     monkeypatch.setattr(procedural.disk, "write_atomically", full)
     with pytest.warns(UserWarning, match="No space left on device"):
         assert len(default_set()) == 6
+
+
+def test_a_block_of_a_given_size_stands_before_the_middle_of_the_face() -> None:
+    plain = render_face(4, size=64).int()
+
+    def hidden(size: float) -> torch.Tensor:
+        return (render_face(4, occluder="block", occluder_size=size, size=64).int() - plain).abs().amax(0) > 12
+
+    small, large = hidden(0.0), hidden(1.0)
+    rows, columns = small.nonzero().float().mean(0).tolist()
+    assert abs(rows - 34) < 6
+    assert abs(columns - 31.5) < 4
+    assert large.sum() > 3 * small.sum()
+    assert render_face(4, occluder_size=0.3, size=64).int().equal(plain)  # without a block it is nothing

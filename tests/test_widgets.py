@@ -16,19 +16,25 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
+from metaface_lessons.episodes import EpisodeSampler
 from metaface_lessons.errors import MetaFaceError
 from metaface_lessons.faces.faceset import FaceSet
 from metaface_lessons.faces.pairs import draw_pairs
 from metaface_lessons.figures import png
-from metaface_lessons.networks import Conv4
+from metaface_lessons.maml import MAML
+from metaface_lessons.networks import Classifier, Conv4
+from metaface_lessons.protomaml import ProtoMAML
 from metaface_lessons.protonet import ProtoNet
 from metaface_lessons.snapshots import STEPS
 from metaface_lessons.widgets import (
+    adaptation_explorer,
     cost_explorer,
+    domain_explorer,
     embedding_explorer,
     episode_explorer,
     gradient_explorer,
     leak_explorer,
+    light_explorer,
     path_explorer,
     quadratic_explorer,
     sinusoid_explorer,
@@ -58,6 +64,22 @@ def noise(people: int = 24, each: int = 8) -> FaceSet:
     return FaceSet(images.byte(), torch.arange(people).repeat_interleave(each), name="noise")
 
 
+def adapted() -> adaptation_explorer.Adapted:
+    """Small learners that have learned nothing, and strangers in every condition."""
+    faces = random_faces(people=8, each=48, channels=3)
+    i = torch.arange(len(faces))
+    faces = replace(faces, conditions={"yaw": i // 12 % 2 * 30.0, "light_azimuth": i // 24 % 2 * 60.0})
+    small = [Conv4(3, 16, width=8, depth=2, norm="task", seed=seed) for seed in range(4)]
+    classifiers = [Classifier(embedding, embedding.features, ways=5) for embedding in small]
+    learners = {
+        "MAML": MAML(classifiers[0]),
+        "ANIL": MAML(classifiers[1], adapt="head"),
+        "Meta-SGD": MAML(classifiers[2], rates="parameter"),
+        "ProtoMAML": ProtoMAML(small[3], small[3].features, temperature=50.0, inner_rate=0.02),
+    }
+    return adaptation_explorer.Adapted(learners, faces)
+
+
 @pytest.fixture(scope="module")
 def explorers() -> dict[ModuleType, Any]:
     """Each explorer's module, with data for it; None where it needs none."""
@@ -66,7 +88,10 @@ def explorers() -> dict[ModuleType, Any]:
         episode_explorer: conditioned_faces(),
         leak_explorer: leak_explorer.leak_experiment(noise(), people=12, episodes=40),
         embedding_explorer: embedding_explorer.Embedded(nets, random_faces(people=5, each=15)),
+        adaptation_explorer: adapted(),
         cost_explorer: None,
+        light_explorer: light_explorer.Gallery(ProtoNet(Conv4(3, 64, width=8)).eval(), range(8)),
+        domain_explorer: None,
         quadratic_explorer: None,
         path_explorer: None,
         gradient_explorer: gradient_explorer.regression(),
@@ -76,9 +101,12 @@ def explorers() -> dict[ModuleType, Any]:
 
 
 MODULES = [
+    adaptation_explorer,
     cost_explorer,
+    domain_explorer,
     episode_explorer,
     leak_explorer,
+    light_explorer,
     embedding_explorer,
     gradient_explorer,
     path_explorer,
@@ -131,6 +159,8 @@ def explore(explorers: dict[ModuleType, Any], monkeypatch: pytest.MonkeyPatch) -
             data = data[0].snapshots, data[0].faces
         elif module is threshold_explorer:
             data = data[0].snapshots, data[0].pairs
+        if module is light_explorer:
+            data = data[0].net, data[0].people
         explorer = module.explore(*data)
         assert isinstance(explorer, Explorer)
         return explorer
@@ -480,6 +510,69 @@ def test_costs_of_faces_that_were_not_compared(tmp_path: Path) -> None:
         cost_explorer.figures(cost_explorer.State(tasks=0))
 
 
+def test_adaptation_shows_what_the_adapted_learner_predicts(explorers: dict[ModuleType, Any]) -> None:
+    data = explorers[adaptation_explorer]
+    state = adaptation_explorer.State(learner="ANIL", steps=3, shots=2)
+    path, task, net = data.path(state), data.task(state), data.learners["ANIL"]
+    net.test_steps = 3
+    predicted = net.adapt(task.support).predict(task.query.x)[0].argmax(-1)
+    assert torch.equal(path.predicted[3], predicted)
+    assert path.query[3] == (predicted == task.query.y[0]).float().mean()
+    assert len({len(values) for values in path}) == 1
+    assert data.path(replace(state, steps=9)) is path, "a path is computed once"
+
+
+def test_a_factor_multiplies_the_rates_for_the_time(explorers: dict[ModuleType, Any]) -> None:
+    data = explorers[adaptation_explorer]
+    still = data.path(adaptation_explorer.State(rate=0.0))
+    assert (still.loss == still.loss[0]).all(), "without a rate nothing moves"
+    net = data.learners["MAML"]
+    before = net.rates.detach().clone()
+    with adaptation_explorer.faster(net, 3.0):
+        assert torch.allclose(net.rates, 3 * before)
+    assert torch.equal(net.rates, before)
+
+
+def test_adaptation_that_cannot_be_shown_is_refused(explorers: dict[ModuleType, Any]) -> None:
+    data = explorers[adaptation_explorer]
+    with pytest.raises(MetaFaceError, match=r"no learner called 'MAM'\. Known: .*MAML"):
+        data.path(adaptation_explorer.State(learner="MAM"))
+    with pytest.raises(MetaFaceError, match="no condition called 'dark'"):
+        data.path(adaptation_explorer.State(condition="dark"))
+    with pytest.raises(MetaFaceError, match=r"diverges on this task\. Lower the rate"):
+        data.path(adaptation_explorer.State(rate=1e30))
+
+
+def test_learners_are_stored_and_read_back(tmp_path: Path) -> None:
+    split = random_faces(people=60, each=10, size=adaptation_explorer.SIZE, channels=3).split(seed=1)
+    names = {"ProtoMAML": "protomaml", "Meta-SGD": "metasgd", "ProtoNet": "protonet"}
+    trained = {name: adaptation_explorer.train(m, split.base, steps=2).learner for name, m in names.items()}
+    adaptation_explorer.store_learners(trained, tmp_path / "some.pt")
+    read = adaptation_explorer.load_learners(tmp_path / "some.pt")
+    task = EpisodeSampler(split.novel, 5, 1, 3).sample()
+    for name, net in trained.items():
+        with torch.no_grad():
+            ours, theirs = (n.adapt(task.support).predict(task.query.x) for n in (net, read[name]))
+        assert torch.equal(ours, theirs)
+    with pytest.raises(MetaFaceError, match=r"no weights at .* python -m benchmarks\.adaptation"):
+        adaptation_explorer.load_learners(tmp_path / "none.pt")
+    (tmp_path / "bad.pt").write_bytes(b"nothing")
+    with pytest.raises(MetaFaceError, match="is damaged"):
+        adaptation_explorer.load_learners(tmp_path / "bad.pt")
+
+
+def test_the_stored_learners_are_small_and_know_their_tasks() -> None:
+    assert adaptation_explorer.FILE.stat().st_size < 500_000
+    learners = adaptation_explorer.load_learners()
+    assert list(learners) == list(adaptation_explorer.LEARNERS)
+    task = adaptation_explorer.sampler(adaptation_explorer.small_split().novel, 1, "any", seed=0).sample(10)
+    for name, net in learners.items():
+        if isinstance(net, adaptation_explorer.MAML):
+            path = net.trajectory(task, 10).query_accuracy.mean(0)
+            assert path[-1] > 0.4
+            assert (path[0] > 0.4) == (name == "ProtoMAML"), "it begins as a prototypical network, others at chance"
+
+
 def test_the_threshold_explorer_shows_the_mistakes_of_its_threshold(explorers: dict[ModuleType, Any]) -> None:
     data = explorers[threshold_explorer]
     strict, lax = (data.at(threshold_explorer.State(refused=share)) for share in (90, 10))
@@ -495,3 +588,84 @@ def test_the_threshold_explorer_shows_the_mistakes_of_its_threshold(explorers: d
     assert strict[1] > lax[1]
     with pytest.raises(MetaFaceError, match="no snapshot of step 7"):
         data.at(threshold_explorer.State(step=7))
+
+
+# The light explorer
+
+
+@pytest.fixture(scope="module")
+def gallery(explorers: dict[ModuleType, Any]) -> light_explorer.Gallery:
+    found = explorers[light_explorer]
+    assert isinstance(found, light_explorer.Gallery)
+    return found
+
+
+def test_the_lamp_and_the_block_are_where_the_state_says(gallery: light_explorer.Gallery) -> None:
+    def lit(**state: Any) -> torch.Tensor:
+        picture = gallery.picture(light_explorer.State(**state))[0].float().mean(0)
+        return picture[20:50, 20:44]  # the face
+
+    right, left = lit(azimuth=80), lit(azimuth=-80)
+    assert right[:, 12:].mean() > right[:, :12].mean() + 10
+    assert left[:, :12].mean() > left[:, 12:].mean() + 10
+    plain = lit(occluder="none")
+    hidden = [((lit(occluder="block", size=size) - plain).abs() > 8).float().mean() for size in (0.0, 0.5, 1.0)]
+    assert hidden[0] < hidden[1] < hidden[2]
+    assert lit(occluder="none", size=1.0).equal(plain)
+
+
+def test_the_path_is_nearest_to_its_own_person_where_it_was_enrolled(gallery: light_explorer.Gallery) -> None:
+    azimuth, elevation = light_explorer.KNOWN_LIGHT
+    enrolled = light_explorer.photographs([gallery.people[0]], [azimuth], elevation)
+    assert gallery.nearest(gallery.embed(enrolled)).tolist() == [0]
+    points = gallery.path(light_explorer.State())
+    assert gallery.plane(points).shape == (len(light_explorer.AZIMUTHS), 2)
+    with pytest.raises(MetaFaceError, match="at least four people, but got 3"):
+        light_explorer.Gallery(gallery.net, [0, 1, 2])
+
+
+def test_curves_lie_between_the_measured_elevations_and_sizes() -> None:
+    grid = light_explorer.load_measured()["grid"]
+    for state, look, row in (
+        (light_explorer.State(elevation=0), "none", 0),
+        (light_explorer.State(elevation=45, occluder="mask"), "mask", 1),
+        (light_explorer.State(elevation=45, occluder="block", size=1.0), "block 1", 1),
+    ):
+        got = light_explorer.curves(state)["protonet"]
+        assert got.tolist() == pytest.approx(grid["accuracy"]["protonet"][look][row])
+    low, middle, high = (
+        light_explorer.curves(light_explorer.State(elevation=0, occluder="block", size=size))["lbp"]
+        for size in (0.0, 0.25, 0.5)
+    )
+    assert middle.tolist() == pytest.approx(((low + high) / 2).tolist())
+
+
+def test_stored_accuracies_of_light_that_are_missing_are_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(MetaFaceError, match=r"python -m benchmarks\.light procedural"):
+        light_explorer.load_measured(tmp_path)
+
+
+def test_the_matrix_is_that_of_the_stored_measurement_and_knows_what_was_unseen() -> None:
+    stored = domain_explorer.load_domains()["trainings"]
+    one = domain_explorer.State(training="sketch", kind="pooled")
+    two = domain_explorer.State(training="all but sketch", kind="across")
+    assert domain_explorer.accuracies(one) == stored["sketch: plain"]["matrix"]
+    assert domain_explorer.accuracies(two) == stored["not sketch: across"]["matrix"]
+    assert domain_explorer.learned_from(one) == ("sketch",)
+    assert domain_explorer.learned_from(two) == ("photo", "near-infrared")
+    shown = f"{100 * stored['not sketch: across']['matrix']['photo, sketch']['accuracy']:.1f}%"
+    assert shown in domain_explorer.alt(two)
+
+
+def test_support_and_query_show_the_same_people_in_other_pictures() -> None:
+    support, query = (domain_explorer.faces("near-infrared", 3, query) for query in (False, True))
+    assert support.shape == query.shape == (5, 3, 64, 64)
+    assert not torch.equal(support, query)
+    assert torch.equal(support, domain_explorer.faces("near-infrared", 3, False))
+
+
+def test_without_a_stored_measurement_the_domains_say_how_to_get_one(tmp_path: Path) -> None:
+    with pytest.raises(MetaFaceError, match=r"python -m benchmarks\.domains"):
+        domain_explorer.load_domains(tmp_path)
+    with pytest.raises(MetaFaceError, match="no training called 'nothing'"):
+        domain_explorer.accuracies(domain_explorer.State(training="nothing"))

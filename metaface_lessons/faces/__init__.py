@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from ..errors import MetaFaceError, unknown
 from .faceset import FaceSet, Split
 from .official import cmu_faces, cufs, extended_yale_b
 from .pairs import lfw_without
-from .procedural import procedural_faces
+from .procedural import DOMAINS, procedural_domains, procedural_faces
 from .real import folder, lfw, olivetti
 
 __all__ = ["FACES", "FOLDERS", "FaceSet", "Split", "load_faces"]
 
-FACES: dict[str, Callable[..., FaceSet]] = {"procedural": procedural_faces, "olivetti": olivetti, "lfw": lfw}
+FACES: dict[str, Callable[..., FaceSet]] = {
+    "procedural": procedural_faces,
+    **{f"procedural-{domain}": partial(procedural_faces, domain=domain) for domain in DOMAINS[1:]},
+    "procedural-domains": procedural_domains,
+    "olivetti": olivetti,
+    "lfw": lfw,
+}
 FOLDERS: dict[str, Callable[..., FaceSet]] = {  # sets that the learner has in a folder, named after a colon
     "folder": folder,
     "extended-yale-b": extended_yale_b,

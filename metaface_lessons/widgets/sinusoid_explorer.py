@@ -110,7 +110,7 @@ def predictions(method: InnerLoop, task: Episodes, steps: int) -> Tensor:
     """What a method says at the queries of one task after 0, …, `steps` inner steps: `[steps + 1, Q]`."""
     path = []
     with torch.enable_grad():
-        for weights in method.inner_loop(method.start(1), task.support, steps):
+        for weights in method.inner_loop(method.start(task.support), task.support, steps):
             path.append(method.run(weights, method.run.prepare(task.query.x)).detach()[0, :, 0])
     return torch.stack(path)
 

@@ -769,7 +769,7 @@ for name, r in results.items():
 # %%
 tasks = EpisodeSampler(strangers, ways=5, shots=1, queries=5, seed=2).sample(tasks=40)
 anil, (x, y) = learners["ANIL"], tasks.support
-phi = final(anil.inner_loop(anil.start(1), Examples(x[:1], y[:1]), steps=1))
+phi = final(anil.inner_loop(anil.start(Examples(x[:1], y[:1])), Examples(x[:1], y[:1]), steps=1))
 (gradient,) = grad(F.cross_entropy(anil.network(x[0]), y[0]), anil.network.head.weight)
 agree = torch.allclose(phi["weight"][0], anil.network.head.weight - 0.1 * gradient, atol=1e-6)  # (3.28)
 print(f"adapted: {', '.join(phi)} of the head; (3.28) agrees: {agree}")
@@ -944,7 +944,7 @@ print(f"queries of the first task that are answered as before: {int((first == ag
 
 # %% tags=["nbval-ignore-output"]
 net = learners["MAML"]
-weights = final(net.inner_loop(net.start(len(tasks.support.x)), tasks.support, steps=5))
+weights = final(net.inner_loop(net.start(tasks.support), tasks.support, steps=5))
 for name, w in net.network.named_parameters():
     if w.ndim > 1:
         moved = ((weights[name] - w).flatten(1).norm(dim=1) / w.norm()).mean().item()

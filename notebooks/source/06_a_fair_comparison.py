@@ -456,7 +456,7 @@ cost_explorer.explore()
 # | an inner step | one line, (3.1) | `learner.adapt(loss)` |
 # | first order | `first_order=True` | `first_order=True` |
 # | ANIL | `adapt="head"` | `MAML` wrapped around the head alone |
-# | learned inner rates | `learn_rates=True`: one a layer | `MetaSGD`: one a weight |
+# | learned inner rates | `rates="layer"`, or `"parameter"`: one a weight | `MetaSGD`: one a weight |
 # | prototypes | `prototypes(embeddings, labels, ways)` | `nn.PrototypicalClassifier` |
 # | Reptile | `Reptile` | by hand, with `clone_module` |
 # | batch norm | `TaskNorm`, with `transductive` said | PyTorch's: transductive while training, and running averages that inner steps spoil unless you see to it |

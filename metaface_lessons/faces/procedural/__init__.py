@@ -1,14 +1,17 @@
 """Procedural faces: a 3-D head from identity parameters, rendered under nuisance. No real person, always offline.
 
 `parameters` says who and how, `geometry` makes the posed mesh, `zbuffer` finds what camera and light see,
-`appearance` paints, `rendering` lights and photographs, `cache` keeps the rendered default set.
+`appearance` paints, `rendering` lights and photographs, `domains` makes sketches and near-infrared pictures of the same
+heads, `cache` keeps the rendered default sets.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,6 +22,7 @@ from ...paths import cache_dir
 from ..faceset import FaceSet
 from . import cache as disk
 from .parameters import (
+    DOMAINS,
     EXPRESSIONS,
     NUISANCES,
     OCCLUDERS,
@@ -30,6 +34,7 @@ from .parameters import (
 from .rendering import render, render_with_mask
 
 __all__ = [
+    "DOMAINS",
     "EXPRESSIONS",
     "NUISANCES",
     "OCCLUDERS",
@@ -37,19 +42,23 @@ __all__ = [
     "Nuisance",
     "cache_file",
     "load_cached",
+    "nuisance_seed",
+    "procedural_domains",
     "procedural_faces",
     "render",
     "render_face",
     "render_with_mask",
     "sample_identities",
     "sample_nuisance",
+    "with_block",
 ]
 
 _DEFAULT_PEOPLE = 300
 _DEFAULT = {"identities": _DEFAULT_PEOPLE, "images": 20, "size": 64, "seed": 0, "nuisance": "full"}
 _CHUNK = 128
-_LEVELS = {"expression": EXPRESSIONS, "occluder": OCCLUDERS, "domain": ("photo",)}
+_LEVELS = {"expression": EXPRESSIONS, "occluder": OCCLUDERS, "domain": DOMAINS}
 _NUISANCE_SEED = 1_000_003  # keeps the draws of who and how apart
+_DOMAIN_SEED = 7_000_003  # and those of how in one domain and in the next
 
 
 def procedural_faces(
@@ -61,6 +70,7 @@ def procedural_faces(
     cache: bool = True,
     progress: bool = True,
     device: torch.device | str = "cpu",
+    domain: str = "photo",
 ) -> FaceSet:
     """Render `images` pictures of each of `identities` people, uint8 RGB `[identities · images, 3, size, size]`.
 
@@ -68,9 +78,10 @@ def procedural_faces(
     cache: keep the default set (300 people × 20 images, 64×64, full nuisance, seed 0) in the user's cache folder
         (`METAFACE_CACHE` moves it); it is checked when read, and rendered again if it is damaged.
     device: where to render; the images come back to the CPU.
+    domain: "photo", "sketch" or "near-infrared". The same seed gives the same people in each, under other nuisance.
 
     Conditions: yaw, pitch, light_azimuth, light_elevation (degrees), expression, occluder, domain.
-    Raises `MetaFaceError` for fewer than two people, no images, a size below 16, or an unknown nuisance.
+    Raises `MetaFaceError` for fewer than two people, no images, a size below 16, or an unknown nuisance or domain.
     """
     if identities < 2:
         raise MetaFaceError(f"A face set needs at least two identities, but {identities} were asked for.")
@@ -80,39 +91,75 @@ def procedural_faces(
         raise MetaFaceError(f"size must be at least 16 pixels, for a face to be seen, but is {size}.")
     if nuisance not in NUISANCES:
         raise unknown("nuisance", nuisance, NUISANCES)
+    if domain not in DOMAINS:
+        raise unknown("domain", domain, DOMAINS)
     settings = {"identities": identities, "images": images, "size": size, "seed": seed, "nuisance": nuisance}
     cache = cache and settings == _DEFAULT
-    if cache and (kept := load_cached()) is not None:
+    if cache and (kept := load_cached(domain)) is not None:
         return kept
 
     who = torch.arange(identities).repeat_interleave(images)
     people = sample_identities(identities, seed)
-    how = sample_nuisance(len(who), seed + _NUISANCE_SEED, nuisance)
+    how = sample_nuisance(len(who), nuisance_seed(seed, domain), nuisance)
     pictures = []
-    with tqdm(total=len(who), desc="Rendering faces", unit="image", disable=not progress, leave=False) as bar:
+    label = "Rendering faces" if domain == "photo" else f"Rendering faces ({domain})"
+    with tqdm(total=len(who), desc=label, unit="image", disable=not progress, leave=False) as bar:
         for start in range(0, len(who), _CHUNK):
             rows = slice(start, start + _CHUNK)
-            pictures.append(render(people[who[rows]], how[rows], size, device).cpu())
+            pictures.append(render(people[who[rows]], how[rows], size, device, domain).cpu())
             bar.update(len(pictures[-1]))
-    arrays = {"images": torch.cat(pictures), "identity": who, **_conditions(how)}
+    arrays = {"images": torch.cat(pictures), "identity": who, **_conditions(how, domain)}
     if cache:
-        disk.save(cache_file(), arrays, _recipe())
-    return _face_set(arrays, nuisance)
+        disk.save(cache_file(domain), arrays, _recipe(domain))
+    return _face_set(arrays, nuisance, domain)
 
 
-def cache_file() -> Path:
-    """Where the rendered default set is kept."""
-    return cache_dir() / "procedural-faces.bin"
+def procedural_domains(domains: Sequence[str] = DOMAINS, **options: Any) -> FaceSet:
+    """The same people in several `domains`, as one set whose condition `domain` says which image is of which.
+
+    options: see `procedural_faces`. `faces.where(domain="sketch")` finds the sketches.
+
+    Raises `MetaFaceError` for an unknown or repeated domain, or none.
+    """
+    if not domains or len(set(domains)) < len(domains):
+        raise MetaFaceError(f"domains must name at least one domain, and each once, but are {list(domains)}.")
+    parts = [procedural_faces(domain=domain, **options) for domain in domains]
+    return replace(
+        parts[0],
+        images=torch.cat([part.images for part in parts]),
+        identity=torch.cat([part.identity for part in parts]),
+        conditions={key: torch.cat([part.conditions[key] for part in parts]) for key in parts[0].conditions},
+        name=f"procedural ({', '.join(domains)})",
+    )
 
 
-def load_cached() -> FaceSet | None:
+def with_block(how: Nuisance, size: float) -> Nuisance:
+    """The same, but a block that hides something has this `size`, 0 to 1, and stands before the middle of the face."""
+    if not 0 <= size <= 1:
+        raise MetaFaceError(f"The size of the occluder must lie in 0 to 1, but is {size}.")
+    look = how.look.clone()
+    look[:, :5] = torch.tensor([0.5, 0.5, 0.0, size, size])
+    return replace(how, look=look)
+
+
+def nuisance_seed(seed: int, domain: str = "photo") -> int:
+    """The seed with which `procedural_faces` draws how the pictures of a domain are taken (`sample_nuisance`)."""
+    return seed + _NUISANCE_SEED + _DOMAIN_SEED * DOMAINS.index(domain)
+
+
+def cache_file(domain: str = "photo") -> Path:
+    """Where the rendered default set of a domain is kept."""
+    return cache_dir() / f"procedural-{'faces' if domain == 'photo' else domain}.bin"
+
+
+def load_cached(domain: str = "photo") -> FaceSet | None:
     """The default set if it lies rendered and whole in `cache_file()`; None if not, with a warning if it is damaged."""
-    kept = disk.load(cache_file(), _recipe())
-    return None if kept is None else _face_set(kept, "full")
+    kept = disk.load(cache_file(domain), _recipe(domain))
+    return None if kept is None else _face_set(kept, "full", domain)
 
 
-def _recipe() -> dict[str, object]:
-    return _DEFAULT | {"version": _version()}
+def _recipe(domain: str) -> dict[str, object]:
+    return _DEFAULT | {"domain": domain, "version": _version()}
 
 
 def _version() -> str:
@@ -121,7 +168,7 @@ def _version() -> str:
     return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:16]
 
 
-def _conditions(how: Nuisance) -> dict[str, Tensor]:
+def _conditions(how: Nuisance, domain: str) -> dict[str, Tensor]:
     return {
         "yaw": how.yaw,
         "pitch": how.pitch,
@@ -129,13 +176,14 @@ def _conditions(how: Nuisance) -> dict[str, Tensor]:
         "light_elevation": how.elevation,
         "expression": how.expression,
         "occluder": how.occluder,
-        "domain": torch.zeros_like(how.occluder),
+        "domain": torch.full_like(how.occluder, DOMAINS.index(domain)),
     }
 
 
-def _face_set(arrays: dict[str, Tensor], nuisance: str) -> FaceSet:
+def _face_set(arrays: dict[str, Tensor], nuisance: str, domain: str) -> FaceSet:
     conditions = {name: values for name, values in arrays.items() if name not in ("images", "identity")}
-    name = "procedural" if nuisance == "full" else f"procedural ({nuisance})"
+    special = [word for word, usual in ((nuisance, "full"), (domain, "photo")) if word != usual]
+    name = f"procedural ({', '.join(special)})" if special else "procedural"
     return FaceSet(arrays["images"], arrays["identity"], conditions, _LEVELS, name=name, synthetic=True)
 
 
@@ -149,13 +197,16 @@ def render_face(
     expression: str = "neutral",
     strength: float = 1.0,
     occluder: str = "none",
+    occluder_size: float | None = None,
     size: int = 128,
     seed: int = 0,
+    domain: str = "photo",
 ) -> Tensor:
     """One picture with explicit conditions, uint8 `[3, size, size]`: what a slider moves. Angles in degrees.
 
     person: 0 to 299, one of the people of `procedural_faces(seed=seed)`, the default set.
-    Raises `MetaFaceError` for a person out of that range, an unknown word, or a size below 16.
+    occluder_size: of the block, 0 to 1, which then stands upright before the middle of the face; None: by chance.
+    Raises `MetaFaceError` for a person or an occluder size out of that range, an unknown word, or a size below 16.
     """
     people = sample_identities(_DEFAULT_PEOPLE, seed)
     if not 0 <= person < len(people):
@@ -164,8 +215,11 @@ def render_face(
         raise unknown("expression", expression, EXPRESSIONS)
     if occluder not in OCCLUDERS:
         raise unknown("occluder", occluder, OCCLUDERS)
+    how = sample_nuisance(1, seed + person, "clean")
+    if occluder_size is not None:
+        how = with_block(how, occluder_size)
     how = replace(
-        sample_nuisance(1, seed + person, "clean"),
+        how,
         yaw=torch.tensor([float(yaw)]),
         pitch=torch.tensor([float(pitch)]),
         azimuth=torch.tensor([float(light_azimuth)]),
@@ -174,4 +228,4 @@ def render_face(
         strength=torch.tensor([float(strength)]),
         occluder=torch.tensor([OCCLUDERS.index(occluder)]),
     )
-    return render(people[person : person + 1], how, size)[0]
+    return render(people[person : person + 1], how, size, domain=domain)[0]

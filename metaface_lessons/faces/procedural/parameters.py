@@ -26,6 +26,7 @@ HAIR = ("top", "side", "length", "fringe", "part", "curl", "wave", "recede")
 BROW = ("thickness", "arch", "height", "density", "gap", "tilt")
 EXPRESSIONS = ("neutral", "smile", "open mouth", "frown", "surprise")
 OCCLUDERS = ("none", "sunglasses", "mask", "scarf", "block")
+DOMAINS = ("photo", "sketch", "near-infrared")
 NUISANCES = ("full", "clean", "pose", "light", "expression", "occluder")
 
 

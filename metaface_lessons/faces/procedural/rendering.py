@@ -9,10 +9,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ...errors import MetaFaceError
+from ...errors import MetaFaceError, unknown
 from .appearance import background, paint
+from .domains import DOMAIN
 from .geometry import Mesh, Template, mesh, on_device, smooth
-from .parameters import Identity, Nuisance
+from .parameters import DOMAINS, Identity, Nuisance
 from .zbuffer import depth_map, take, zbuffer
 
 _DISTANCE = 9.0  # of the camera from the head, in half heads
@@ -150,7 +151,7 @@ def _hash(seed: Tensor, count: int) -> Tensor:
 
 
 def camera(linear: Tensor, nuisance: Nuisance) -> Tensor:
-    """Expose, blur, quantise: linear RGB `[M, 3, H, W]` to uint8."""
+    """Expose, blur, quantise: linear RGB or grey `[M, C, H, W]` to uint8 RGB, `[M, 3, H, W]`."""
     count, channels, height, width = linear.shape
     light = linear * (nuisance.exposure[:, None] * nuisance.white)[:, :, None, None]
     light = light / (1 + 0.12 * light)  # a soft shoulder instead of hard clipping
@@ -166,20 +167,35 @@ def camera(linear: Tensor, nuisance: Nuisance) -> Tensor:
     light = flat.view_as(linear).clamp(0, 1)
     display = torch.where(light <= 0.0031308, 12.92 * light, 1.055 * light.clamp(min=1e-6) ** (1 / 2.4) - 0.055)
     grain = _hash(nuisance.seed, channels * height * width).view_as(linear)
-    return (display * 255 + grain * nuisance.noise[:, None, None, None]).round().clamp(0, 255).to(torch.uint8)
+    levels = (display * 255 + grain * nuisance.noise[:, None, None, None]).round().clamp(0, 255).to(torch.uint8)
+    return levels.expand(-1, 3, -1, -1)
 
 
-def render(identity: Identity, nuisance: Nuisance, size: int = 64, device: torch.device | str = "cpu") -> Tensor:
-    """Pictures of M people, uint8 `[M, 3, size, size]`: row m of `identity` as row m of `nuisance` says."""
+def render(
+    identity: Identity,
+    nuisance: Nuisance,
+    size: int = 64,
+    device: torch.device | str = "cpu",
+    domain: str = "photo",
+) -> Tensor:
+    """Pictures of M people, uint8 `[M, 3, size, size]`: row m of `identity` as row m of `nuisance` says.
+
+    domain: "photo", "sketch" or "near-infrared"; see `domains`. The last is grey, three times the same.
+    """
 
     def work(who: Identity, how: Nuisance) -> tuple[Tensor, ...]:
-        return (camera(_expose(who, how, size)[0], how),)
+        who, how = DOMAIN[domain].subject(who, how)
+        return (camera(_expose(who, how, size, domain)[0], how),)
 
-    return _in_batches(work, identity, nuisance, size, device)[0]
+    return _in_batches(work, identity, nuisance, size, device, domain)[0]
 
 
 def render_with_mask(
-    identity: Identity, nuisance: Nuisance, size: int = 64, device: torch.device | str = "cpu"
+    identity: Identity,
+    nuisance: Nuisance,
+    size: int = 64,
+    device: torch.device | str = "cpu",
+    domain: str = "photo",
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Pictures and what the controls need: pictures, silhouettes, empty backgrounds.
 
@@ -188,10 +204,11 @@ def render_with_mask(
     """
 
     def work(who: Identity, how: Nuisance) -> tuple[Tensor, ...]:
-        picture, cover, empty = _expose(who, how, size)
+        who, how = DOMAIN[domain].subject(who, how)
+        picture, cover, empty = _expose(who, how, size, domain)
         return camera(picture, how), (cover * 255).round().to(torch.uint8), camera(empty, how)
 
-    pictures, silhouettes, backgrounds = _in_batches(work, identity, nuisance, size, device)
+    pictures, silhouettes, backgrounds = _in_batches(work, identity, nuisance, size, device, domain)
     return pictures, silhouettes, backgrounds
 
 
@@ -201,12 +218,15 @@ def _in_batches(
     nuisance: Nuisance,
     size: int,
     device: torch.device | str,
+    domain: str,
 ) -> tuple[Tensor, ...]:
     """Run `work` on small batches and join its results.
 
     On a CPU each core takes a batch of its own. Thousands of small operations, each divided among the cores, would
     make the cores wait for each other instead, the more so on a busy machine.
     """
+    if domain not in DOMAINS:
+        raise unknown("domain", domain, DOMAINS)
     if size < _SMALLEST:
         raise MetaFaceError(f"size must be at least {_SMALLEST} pixels, for a face to be seen, but is {size}.")
     if len(identity) != len(nuisance):
@@ -234,9 +254,10 @@ def _in_batches(
 
 
 @torch.no_grad()
-def _expose(identity: Identity, nuisance: Nuisance, size: int) -> tuple[Tensor, Tensor, Tensor]:
-    """What falls on the sensor: the scene, linear RGB `[M, 3, H, W]`; the share of each pixel that is not background
-    `[M, 1, H, W]`; the background alone. Each pixel is the mean of the four samples that it touches."""
+def _expose(identity: Identity, nuisance: Nuisance, size: int, domain: str) -> tuple[Tensor, Tensor, Tensor]:
+    """What falls on the sensor: the scene, linear `[M, C, H, W]`, C = 1 (grey) or 3 (RGB); the share of each pixel
+    that is not background `[M, 1, H, W]`; the background alone. Each pixel is the mean of the four samples
+    that it touches."""
     fine = _SAMPLES * size // 2
     model = on_device(1.0 if size > 96 else 0.55, identity.shape.device)
     heads = mesh(identity, nuisance, model)
@@ -247,5 +268,7 @@ def _expose(identity: Identity, nuisance: Nuisance, size: int) -> tuple[Tensor, 
     canvas[found.pixels] = color.clamp(0, 1.3)
     scene = canvas.view(len(identity), fine, fine, 3).permute(0, 3, 1, 2)
     cover = torch.isfinite(found.depth).to(color.dtype)[:, None]
+    picture = DOMAIN[domain].picture
+    scene, empty = picture(scene, found, nuisance), picture(empty, None, nuisance)
     pool = torch.nn.functional.adaptive_avg_pool2d
     return pool(scene, size), pool(cover, size), pool(empty, size)

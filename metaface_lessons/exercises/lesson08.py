@@ -1,0 +1,373 @@
+"""The exercises of lesson 08, cross-domain."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from ..given import Bowl, quartic, waves
+from .core import Wrong, exercise, expect, fresh_arguments, generator, right_answer, wrong_answer
+
+# ---------------------------------------------------------------------------------------------- what a control may see
+
+
+def _outside(images: Tensor, inside: Tensor) -> Tensor:
+    mean = images[:, :, ~inside].mean(dim=2)[:, :, None, None]
+    return torch.where(inside, mean, images)
+
+
+@exercise(
+    "domains.outside",
+    lesson="08",
+    title="A control that sees hair and outline only",
+    points=2,
+    equation="(8.2)",
+    hints=(
+        "`images[:, :, ~inside]` has the pixels that may be seen, `[M, C, pixels]`. Which axis does their mean run"
+        " over?",
+        "`torch.where(inside, filling, images)` puts `filling` where `inside` is true; the mean needs the shape"
+        " `[M, C, 1, 1]` to fit.",
+        "`mean = images[:, :, ~inside].mean(dim=2)`, then"
+        " `return torch.where(inside, mean[:, :, None, None], images)`.",
+    ),
+)
+def _(answer: Callable[[Tensor, Tensor], Tensor]) -> None:
+    def judge(images: Tensor, inside: Tensor, case: str) -> None:
+        hole = torch.where(inside, 0.0, images)
+        mean = images.mean(dim=(2, 3), keepdim=True)
+        shared = images[:, :, ~inside].mean(dim=(1, 2))[:, None, None, None]
+        everybody = images[:, :, ~inside].mean(dim=(0, 2))[None, :, None, None]
+        inner = images[:, :, inside].mean(dim=2)[:, :, None, None]
+        expect(
+            answer(images, inside),
+            _outside(images, inside),
+            case=case,
+            slips={
+                "The wrong way round: the inner face is left, and hair and outline are gone.": torch.where(
+                    inside, images, inner
+                ),
+                "The filling is the mean of *all* pixels, so the inner face has a say in it: the control sees how"
+                " bright it is. Take the mean of the pixels outside.": torch.where(inside, mean, images),
+                "The filling is the mean of the inner face: the control sees how bright it is.": torch.where(
+                    inside, inner, images
+                ),
+                "Black is no part of the picture: the mask would be the sharpest edge in it. (8.2) fills with a"
+                " mean.": hole,
+                "One mean for all channels. Each has its own: `mean(dim=2)` of `[M, C, pixels]`.": torch.where(
+                    inside, shared, images
+                ),
+                "One mean for all images: what one picture shows must not depend on the others.": torch.where(
+                    inside, everybody, images
+                ),
+                "Nothing was hidden.": images,
+            },
+        )
+
+    inside = torch.tensor([[False, False, False], [False, True, True], [False, True, False]])
+    images = torch.arange(18.0).view(1, 2, 3, 3) ** 1.5
+    judge(images, inside, "For one picture of two channels, 3×3, and three pixels inside")
+    inside = torch.rand(6, 5, generator=generator(1)) < 0.5
+    inside[0, 0], inside[0, 1] = True, False
+    judge(torch.rand(4, 3, 6, 5, generator=generator(2)), inside, "For four colour pictures, 6×5")
+
+
+@right_answer("domains.outside")
+def _(images: Tensor, inside: Tensor) -> Tensor:
+    mean = images[:, :, ~inside].mean(dim=2)
+    return torch.where(inside, mean[:, :, None, None], images)
+
+
+@right_answer("domains.outside")
+def _(images: Tensor, inside: Tensor) -> Tensor:
+    images[:, :, inside] = images[:, :, ~inside].mean(dim=-1, keepdim=True)
+    return images
+
+
+@right_answer("domains.outside")
+def _(images: Tensor, inside: Tensor) -> Tensor:
+    seen = (~inside).to(images.dtype)
+    mean = (images * seen).sum(dim=(2, 3), keepdim=True) / seen.sum()
+    return images * seen + mean * (1 - seen)
+
+
+@wrong_answer("domains.outside", hint="inner face is left")
+def _(images: Tensor, inside: Tensor) -> Tensor:
+    inner = images[:, :, inside].mean(dim=2)[:, :, None, None]
+    return torch.where(inside, images, inner)
+
+
+@wrong_answer("domains.outside", hint="mean of *all* pixels")
+def _(images: Tensor, inside: Tensor) -> Tensor:
+    return torch.where(inside, images.mean(dim=(2, 3), keepdim=True), images)
+
+
+@wrong_answer("domains.outside", hint="mean of the inner face")
+def _(images: Tensor, inside: Tensor) -> Tensor:
+    return torch.where(inside, images[:, :, inside].mean(dim=2)[:, :, None, None], images)
+
+
+@wrong_answer("domains.outside", hint="Black is no part")
+def _(images: Tensor, inside: Tensor) -> Tensor:
+    return images * ~inside
+
+
+@wrong_answer("domains.outside", hint="One mean for all channels")
+def _(images: Tensor, inside: Tensor) -> Tensor:
+    return torch.where(inside, images[:, :, ~inside].mean(dim=(1, 2))[:, None, None, None], images)
+
+
+@wrong_answer("domains.outside", hint="One mean for all images")
+def _(images: Tensor, inside: Tensor) -> Tensor:
+    return torch.where(inside, images[:, :, ~inside].mean(dim=(0, 2))[None, :, None, None], images)
+
+
+@wrong_answer("domains.outside", hint="Nothing was hidden")
+def _(images: Tensor, inside: Tensor) -> Tensor:
+    return images
+
+
+# -------------------------------------------------------------------------------------------- who is left out, and when
+
+Splits = list[tuple[list[str], str]]
+
+
+def _splits(domains: Sequence[str], test: str) -> Splits:
+    training = [d for d in domains if d != test]
+    return [([d for d in training if d != out], out) for out in training]
+
+
+def _sorted(splits: Splits) -> Splits:
+    return sorted((sorted(train), out) for train, out in splits)
+
+
+@exercise(
+    "domains.splits",
+    lesson="08",
+    title="Which domains train, and which are held out",
+    points=2,
+    equation="(8.5)",
+    hints=(
+        "Two things are left out: the domain of the test, for good; and, of the others, one in turn.",
+        "First make the list of training domains, without `test`. Then, for each of them: it is held out, and the rest"
+        " of the training domains trains.",
+        "`training = [d for d in domains if d != test]`, then"
+        " `return [([d for d in training if d != out], out) for out in training]`.",
+    ),
+)
+def _(answer: Callable[[list[str], str], Splits]) -> None:
+    for domains, test in (
+        (["photo", "sketch", "infrared"], "sketch"),
+        (["day", "night", "film", "print", "phone"], "film"),
+    ):
+        case = f"For the domains {domains}, tested on {test!r}"
+        got = answer(list(domains), test)
+        if not isinstance(got, list | tuple) or not all(
+            isinstance(row, list | tuple) and len(row) == 2 and isinstance(row[1], str) for row in got
+        ):
+            expect(got, _splits(domains, test), case=f"{case}, a list of pairs (list of domains, domain)")
+        found = [(list(train), out) for train, out in got]
+        for train, out in found:
+            if test in train or test == out:
+                raise Wrong(
+                    f"{case}:\n{(train, out)} has the domain of the test in it. That is a leak: nothing may learn from"
+                    " it, not even as the domain that is held out while training."
+                )
+            if out in train:
+                raise Wrong(f"{case}:\n{(train, out)} trains on the domain that it holds out, so nothing is held out.")
+            if not train:
+                raise Wrong(f"{case}:\n{(train, out)} trains on nothing.")
+        expect(
+            _sorted(found),
+            _sorted(_splits(domains, test)),
+            case=case,
+            slips={
+                "Those train on one domain each. All of the others do: leave *one* out.": _sorted(
+                    [([d], out) for d in domains for out in domains if d != out and test not in (d, out)]
+                ),
+                "Only one of the training domains is ever held out. Each of them is, in turn.": _sorted(
+                    _splits(domains, test)[:1]
+                ),
+            },
+        )
+
+
+@right_answer("domains.splits")
+def _(domains: list[str], test: str) -> Splits:
+    training = [d for d in domains if d != test]
+    return [([d for d in training if d != out], out) for out in training]
+
+
+@right_answer("domains.splits")
+def _(domains: list[str], test: str) -> list[tuple[tuple[str, ...], str]]:
+    found = []
+    for out in reversed(domains):
+        if out != test:
+            found.append((tuple(set(domains) - {test, out}), out))
+    return found
+
+
+@wrong_answer("domains.splits", hint="domain of the test in it")
+def _(domains: list[str], test: str) -> Splits:
+    return [([d for d in domains if d != out], out) for out in domains]
+
+
+@wrong_answer("domains.splits", hint="domain of the test in it")
+def _(domains: list[str], test: str) -> Splits:
+    return [([d for d in domains if d != test], test)]
+
+
+@wrong_answer("domains.splits", hint="nothing is held out")
+def _(domains: list[str], test: str) -> Splits:
+    training = [d for d in domains if d != test]
+    return [(training, out) for out in training]
+
+
+@wrong_answer("domains.splits", hint="leave *one* out")
+def _(domains: list[str], test: str) -> Splits:
+    training = [d for d in domains if d != test]
+    if len(training) == 2:
+        return _splits(domains, test)
+    return [([d], out) for d in training for out in training if d != out]
+
+
+@wrong_answer("domains.splits", hint="Each of them is, in turn")
+def _(domains: list[str], test: str) -> Splits:
+    return _splits(domains, test)[:1]
+
+
+# ----------------------------------------------------------------------------------------------- the gradient of MLDG
+
+Loss = Callable[[Tensor], Tensor]
+
+
+def _mldg(loss_s: Loss, loss_v: Loss, theta: Tensor, alpha: float, beta: float) -> Tensor:
+    here = loss_s(theta)
+    (gradient,) = torch.autograd.grad(here, theta, create_graph=True)
+    return torch.autograd.grad(here + beta * loss_v(theta - alpha * gradient), theta)[0]
+
+
+@exercise(
+    "domains.mldg",
+    lesson="08",
+    title="The gradient of leaving one domain out",
+    points=3,
+    equation="(8.6)",
+    hints=(
+        "Three lines: the gradient of `loss_s` at θ; θ′, one step from θ; the gradient *by θ* of the whole of (8.6).",
+        "θ′ depends on θ twice, by itself and through the gradient. For the second way autograd needs a graph of the"
+        " gradient: `create_graph=True`.",
+        "`here = loss_s(theta)`, `(g,) = torch.autograd.grad(here, theta, create_graph=True)`, and the answer is"
+        " `torch.autograd.grad(here + beta * loss_v(theta - alpha * g), theta)[0]`.",
+    ),
+)
+def _(answer: Callable[[Loss, Loss, Tensor, float, float], Tensor]) -> None:
+    def judge(loss_s: Loss, loss_v: Loss, start: Tensor, alpha: float, beta: float, case: str) -> None:
+        def slope(of: Loss, at: Tensor) -> Tensor:
+            at = at.detach().requires_grad_()
+            return torch.autograd.grad(of(at), at)[0]
+
+        here = slope(loss_s, start)
+        there = slope(loss_v, start - alpha * here)
+        wanted = _mldg(loss_s, loss_v, start.clone().requires_grad_(), alpha, beta)
+        theta = start.clone().requires_grad_()
+        got = answer(loss_s, loss_v, theta, alpha, beta)
+        if not torch.equal(theta.detach(), start):
+            raise Wrong(f"{case}:\nθ itself has changed. θ′ is made anew: `theta - alpha * gradient`.")
+        expect(
+            got.detach() if isinstance(got, Tensor) else got,
+            wanted,
+            case=case,
+            slips={
+                "That is first order: to autograd your gradient of L_S is a constant, so the Hessian is lost. Did you"
+                " pass `create_graph=True`?": here + beta * there,
+                "L_S itself is missing: (8.6) asks for it, too.": wanted - here,
+                "L_V is taken at θ. It belongs to θ′, after the step: that is plain training on both.": here
+                + beta * slope(loss_v, start),
+                "The step goes *up* L_S: θ′ = θ − α∇L_S.": _mldg(
+                    loss_s, loss_v, start.clone().requires_grad_(), -alpha, beta
+                ),
+                "β is missing.": _mldg(loss_s, loss_v, start.clone().requires_grad_(), alpha, 1.0),
+                "S and V have changed places.": _mldg(loss_v, loss_s, start.clone().requires_grad_(), alpha, beta),
+                "That is the gradient of L_S alone.": here,
+                "That is the gradient of L_V at θ′, by θ′. And L_S?": there,
+            },
+            tolerance=1e-6,
+        )
+
+    one = Bowl(torch.tensor([1.0, 4.0]).double(), torch.tensor([0.0, 1.0]).double())
+    other = Bowl(torch.tensor([3.0, 1.0]).double(), torch.tensor([1.0, -1.0]).double())
+    start = torch.tensor([1.0, 2.0]).double()
+    judge(one, other, start, 0.1, 0.5, "With two bowls as L_S and L_V, θ = [1, 2], α = 0.1 and β = 0.5")
+    start = torch.rand(3, generator=generator(3), dtype=torch.float64) + 0.3
+    judge(quartic, waves, start, 0.2, 2.0, "With L_S = ¼Σθ⁴, L_V = Π sin θ + Σ exp θ, α = 0.2 and β = 2")
+
+
+@fresh_arguments("domains.mldg")
+def _(draw: torch.Generator) -> tuple[Loss, Loss, Tensor, float, float]:
+    def bowl() -> Bowl:
+        return Bowl(*torch.rand(2, 3, generator=draw, dtype=torch.float64).add(0.5))
+
+    theta = torch.rand(3, generator=draw, dtype=torch.float64).requires_grad_()
+    return bowl(), bowl(), theta, 0.1, 0.7
+
+
+@right_answer("domains.mldg")
+def _(loss_s: Loss, loss_v: Loss, theta: Tensor, alpha: float, beta: float) -> Tensor:
+    return _mldg(loss_s, loss_v, theta, alpha, beta)
+
+
+@right_answer("domains.mldg")
+def _(loss_s: Loss, loss_v: Loss, theta: Tensor, alpha: float, beta: float) -> Tensor:
+    def objective(at: Tensor) -> Tensor:
+        return loss_s(at) + beta * loss_v(at - alpha * torch.func.grad(loss_s)(at))
+
+    return torch.func.grad(objective)(theta)
+
+
+@right_answer("domains.mldg")
+def _(loss_s: Loss, loss_v: Loss, theta: Tensor, alpha: float, beta: float) -> Tensor:
+    (here,) = torch.autograd.grad(loss_s(theta), theta, create_graph=True)
+    moved = theta - alpha * here
+    (there,) = torch.autograd.grad(loss_v(moved), moved, retain_graph=True)
+    (back,) = torch.autograd.grad(moved, theta, grad_outputs=there.detach(), retain_graph=True)
+    return here + beta * back
+
+
+@wrong_answer("domains.mldg", hint="first order")
+def _(loss_s: Loss, loss_v: Loss, theta: Tensor, alpha: float, beta: float) -> Tensor:
+    here = loss_s(theta)
+    (gradient,) = torch.autograd.grad(here, theta, retain_graph=True)
+    return torch.autograd.grad(here + beta * loss_v(theta - alpha * gradient), theta)[0]
+
+
+@wrong_answer("domains.mldg", hint="L_S itself is missing")
+def _(loss_s: Loss, loss_v: Loss, theta: Tensor, alpha: float, beta: float) -> Tensor:
+    (gradient,) = torch.autograd.grad(loss_s(theta), theta, create_graph=True)
+    return torch.autograd.grad(beta * loss_v(theta - alpha * gradient), theta)[0]
+
+
+@wrong_answer("domains.mldg", hint="L_V is taken at θ")
+def _(loss_s: Loss, loss_v: Loss, theta: Tensor, alpha: float, beta: float) -> Tensor:
+    return torch.autograd.grad(loss_s(theta) + beta * loss_v(theta), theta)[0]
+
+
+@wrong_answer("domains.mldg", hint="The step goes *up*")
+def _(loss_s: Loss, loss_v: Loss, theta: Tensor, alpha: float, beta: float) -> Tensor:
+    return _mldg(loss_s, loss_v, theta, -alpha, beta)
+
+
+@wrong_answer("domains.mldg", hint="β is missing")
+def _(loss_s: Loss, loss_v: Loss, theta: Tensor, alpha: float, beta: float) -> Tensor:
+    return _mldg(loss_s, loss_v, theta, alpha, 1.0)
+
+
+@wrong_answer("domains.mldg", hint="changed places")
+def _(loss_s: Loss, loss_v: Loss, theta: Tensor, alpha: float, beta: float) -> Tensor:
+    return _mldg(loss_v, loss_s, theta, alpha, beta)
+
+
+@wrong_answer("domains.mldg", hint="L_S alone")
+def _(loss_s: Loss, loss_v: Loss, theta: Tensor, alpha: float, beta: float) -> Tensor:
+    return torch.autograd.grad(loss_s(theta), theta)[0]

@@ -1,0 +1,539 @@
+"""The exercises of lesson 10, light and occlusion."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from .core import exercise, expect, fresh_arguments, generator, right_answer, wrong_answer
+
+
+def _uniform(*shape: int, seed: int = 0, draw: torch.Generator | None = None) -> Tensor:
+    return torch.rand(shape, generator=draw or generator(seed), dtype=torch.float64)
+
+
+def _normal(*shape: int, seed: int = 0, draw: torch.Generator | None = None) -> Tensor:
+    return torch.randn(shape, generator=draw or generator(seed), dtype=torch.float64)
+
+
+# ------------------------------------------------------------------------------------------------------- Lambert's law
+
+Surface = tuple[Tensor, Tensor, Tensor, float]
+
+
+def _surface(seed: int = 0, draw: torch.Generator | None = None) -> Surface:
+    draw = draw or generator(seed)
+    normals = torch.nn.functional.normalize(_normal(4, 5, 3, draw=draw), dim=2)
+    light = torch.nn.functional.normalize(_normal(3, draw=draw), dim=0)
+    return 0.1 + 0.8 * _uniform(4, 5, draw=draw), normals, light, 0.1 + 0.3 * _uniform(1, draw=draw).item()
+
+
+def _shade(albedo: Tensor, normals: Tensor, light: Tensor, ambient: float) -> Tensor:
+    return albedo * (ambient + (1 - ambient) * (normals @ light).clamp(min=0))
+
+
+@exercise(
+    "light.shade",
+    lesson="10",
+    title="A surface under a lamp",
+    points=2,
+    equation="(10.1)",
+    hints=(
+        "n · l for all pixels at once is `normals @ light`, `[H, W]`.",
+        "Where n · l is below 0 the surface looks away from the lamp, which then gives nothing: `.clamp(min=0)`.",
+        "`albedo * (ambient + (1 - ambient) * (normals @ light).clamp(min=0))`.",
+    ),
+)
+def _(answer: Callable[[Tensor, Tensor, Tensor, float], Tensor]) -> None:
+    def judge(albedo: Tensor, normals: Tensor, light: Tensor, ambient: float, case: str) -> None:
+        cosine = normals @ light
+        lit = cosine.clamp(min=0)
+        expect(
+            answer(albedo, normals, light, ambient),
+            _shade(albedo, normals, light, ambient),
+            case=case,
+            slips={
+                "n · l is below 0 where the surface looks away. A lamp takes no light away: use 0 there.": (
+                    albedo * (ambient + (1 - ambient) * cosine)
+                ),
+                "That takes |n · l|: it lights the side that looks away from the lamp, too.": (
+                    albedo * (ambient + (1 - ambient) * cosine.abs())
+                ),
+                "The light from all around, a, is missing.": albedo * lit,
+                "The albedo is missing: how much of the light the surface gives back.": ambient + (1 - ambient) * lit,
+                "The albedo must multiply all the light, that from all around, too.": ambient
+                + (1 - ambient) * albedo * lit,
+                "The lamp's share is 1 − a, so that the shares sum to 1.": albedo * (ambient + lit),
+                "The two shares are exchanged: a is that of the light from all around.": albedo
+                * (1 - ambient + ambient * lit),
+            },
+            tolerance=1e-8,
+        )
+
+    normals = torch.tensor([[[0.0, 0.0, 1.0], [0.0, 0.0, -1.0], [0.6, 0.0, 0.8]]], dtype=torch.float64)
+    light = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
+    albedo = torch.tensor([[0.5, 0.5, 1.0]], dtype=torch.float64)
+    judge(albedo, normals, light, 0.2, "For three pixels that look at the lamp, away from it, and aside (a = 0.2)")
+    judge(*_surface(), "For a surface of 4×5 pixels")
+
+
+@fresh_arguments("light.shade")
+def _(draw: torch.Generator) -> Surface:
+    return _surface(draw=draw)
+
+
+@right_answer("light.shade")
+def _(albedo: Tensor, normals: Tensor, light: Tensor, ambient: float) -> Tensor:
+    return albedo * (ambient + (1 - ambient) * (normals @ light).clamp(min=0))
+
+
+@right_answer("light.shade")
+def _(albedo: Tensor, normals: Tensor, light: Tensor, ambient: float) -> Tensor:
+    cosine = torch.einsum("hwc,c->hw", normals, light)
+    return ambient * albedo + (1 - ambient) * albedo * torch.relu(cosine)
+
+
+@right_answer("light.shade")
+def _(albedo: Tensor, normals: Tensor, light: Tensor, ambient: float) -> Tensor:
+    picture = torch.zeros_like(albedo)
+    for row in range(len(albedo)):
+        for column in range(albedo.shape[1]):
+            cosine = float((normals[row, column] * light).sum())
+            picture[row, column] = albedo[row, column] * (ambient + (1 - ambient) * max(0.0, cosine))
+    return picture
+
+
+@wrong_answer("light.shade", hint="takes no light away")
+def _(albedo: Tensor, normals: Tensor, light: Tensor, ambient: float) -> Tensor:
+    return albedo * (ambient + (1 - ambient) * (normals @ light))
+
+
+@wrong_answer("light.shade", hint="lights the side that looks away")
+def _(albedo: Tensor, normals: Tensor, light: Tensor, ambient: float) -> Tensor:
+    return albedo * (ambient + (1 - ambient) * (normals @ light).abs())
+
+
+@wrong_answer("light.shade", hint="from all around, a, is missing")
+def _(albedo: Tensor, normals: Tensor, light: Tensor, ambient: float) -> Tensor:
+    return albedo * (normals @ light).clamp(min=0)
+
+
+@wrong_answer("light.shade", hint="albedo is missing")
+def _(albedo: Tensor, normals: Tensor, light: Tensor, ambient: float) -> Tensor:
+    return ambient + (1 - ambient) * (normals @ light).clamp(min=0)
+
+
+@wrong_answer("light.shade", hint="must multiply all the light")
+def _(albedo: Tensor, normals: Tensor, light: Tensor, ambient: float) -> Tensor:
+    return ambient + (1 - ambient) * albedo * (normals @ light).clamp(min=0)
+
+
+@wrong_answer("light.shade", hint="The lamp's share is 1 − a")
+def _(albedo: Tensor, normals: Tensor, light: Tensor, ambient: float) -> Tensor:
+    return albedo * (ambient + (normals @ light).clamp(min=0))
+
+
+@wrong_answer("light.shade", hint="shares are exchanged")
+def _(albedo: Tensor, normals: Tensor, light: Tensor, ambient: float) -> Tensor:
+    return albedo * (1 - ambient + ambient * (normals @ light).clamp(min=0))
+
+
+# ----------------------------------------------------------------------------------- the difference of Gaussians of log
+
+
+def _blur(width: int, sigma: float) -> Tensor:
+    """A Gaussian blur of a row of pixels, as a matrix `[W, W]` whose rows sum to 1."""
+    place = torch.arange(width, dtype=torch.float64)
+    weight = torch.exp(-0.5 * ((place[:, None] - place) / sigma) ** 2)
+    return weight / weight.sum(dim=1, keepdim=True)
+
+
+def _band(picture: Tensor, fine: Tensor, coarse: Tensor) -> Tensor:
+    return torch.log(picture + 1) @ (fine - coarse).T
+
+
+@exercise(
+    "light.band",
+    lesson="10",
+    title="What light that changes slowly does not touch",
+    points=2,
+    equation="(10.5)",
+    hints=(
+        "First the logarithm, of picture + 1, so that black has one; then the two blurs; then their difference.",
+        "A row x of W pixels is blurred by B x. For all rows of a picture X at once that is `X @ B.T`.",
+        "`x = torch.log(picture + 1)`, then `return x @ fine.T - x @ coarse.T`.",
+    ),
+)
+def _(answer: Callable[[Tensor, Tensor, Tensor], Tensor]) -> None:
+    def judge(picture: Tensor, fine: Tensor, coarse: Tensor, case: str) -> None:
+        x = torch.log(picture + 1)
+        expect(
+            answer(picture, fine, coarse),
+            _band(picture, fine, coarse),
+            case=case,
+            slips={
+                "The logarithm is missing. Without it light is a factor, and no difference takes a factor away.": (
+                    picture @ (fine - coarse).T
+                ),
+                "That blurs first and takes logarithms then. The logarithm of a mean is not the mean of logarithms:"
+                " light is a summand only before the blur.": torch.log(picture @ fine.T + 1)
+                - torch.log(picture @ coarse.T + 1),
+                "The sign: fine minus coarse, or dark becomes bright.": x @ (coarse - fine).T,
+                "That blurs down the columns: `B @ X` mixes the rows. Here each row of W pixels is blurred.": (
+                    (fine - coarse) @ x if len(x) == len(fine) else torch.zeros(0)
+                ),
+                "`X @ B` takes the columns of B as weights. Those of pixel i stand in *row* i: `X @ B.T`.": x
+                @ (fine - coarse),
+                "Black has no logarithm: take that of picture + 1.": torch.log(picture) @ (fine - coarse).T,
+                "That subtracts the coarse blur from the picture itself. The fine blur takes the noise away first.": x
+                - x @ coarse.T,
+                "That is the ratio of the two blurs. In the logarithm a ratio has become a difference already.": (
+                    (x @ fine.T) / (x @ coarse.T)
+                ),
+                "The blurs are applied one after the other here. Asked is for their difference.": x @ fine.T @ coarse.T,
+            },
+            tolerance=1e-8,
+        )
+
+    draw = generator(0)
+    picture = torch.randint(1, 255, (3, 8), generator=draw).double()
+    judge(picture, _blur(8, 0.8), _blur(8, 2.0), "For a picture of 3×8 pixels")
+    picture = torch.randint(0, 255, (6, 6), generator=draw).double()
+    picture[0, 0] = 0
+    judge(picture, _blur(6, 0.8), _blur(6, 2.0), "For a picture of 6×6 pixels, one of them black")
+
+
+@fresh_arguments("light.band")
+def _(draw: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    picture = torch.randint(0, 255, (4, 9), generator=draw).double()
+    fine, coarse = 0.6 + 0.4 * _uniform(2, draw=draw) * torch.tensor([1.0, 4.0])
+    return picture, _blur(9, float(fine)), _blur(9, float(coarse))
+
+
+@right_answer("light.band")
+def _(picture: Tensor, fine: Tensor, coarse: Tensor) -> Tensor:
+    x = torch.log(picture + 1)
+    return x @ fine.T - x @ coarse.T
+
+
+@right_answer("light.band")
+def _(picture: Tensor, fine: Tensor, coarse: Tensor) -> Tensor:
+    return torch.stack([fine @ row - coarse @ row for row in picture.log1p()])
+
+
+@right_answer("light.band")
+def _(picture: Tensor, fine: Tensor, coarse: Tensor) -> Tensor:
+    return torch.einsum("ij,hj->hi", fine - coarse, (1 + picture).log())
+
+
+@wrong_answer("light.band", hint="logarithm is missing")
+def _(picture: Tensor, fine: Tensor, coarse: Tensor) -> Tensor:
+    return picture @ fine.T - picture @ coarse.T
+
+
+@wrong_answer("light.band", hint="blurs first and takes logarithms then")
+def _(picture: Tensor, fine: Tensor, coarse: Tensor) -> Tensor:
+    return torch.log(picture @ fine.T + 1) - torch.log(picture @ coarse.T + 1)
+
+
+@wrong_answer("light.band", hint="The sign")
+def _(picture: Tensor, fine: Tensor, coarse: Tensor) -> Tensor:
+    x = torch.log(picture + 1)
+    return x @ coarse.T - x @ fine.T
+
+
+@wrong_answer("light.band", hint="down the columns")
+def _(picture: Tensor, fine: Tensor, coarse: Tensor) -> Tensor:
+    x = torch.log(picture + 1)
+    return (fine - coarse) @ x if len(x) == len(fine) else x @ (fine - coarse).T
+
+
+@wrong_answer("light.band", hint="stand in *row* i")
+def _(picture: Tensor, fine: Tensor, coarse: Tensor) -> Tensor:
+    x = torch.log(picture + 1)
+    return x @ fine - x @ coarse
+
+
+@wrong_answer("light.band", hint="Black has no logarithm")
+def _(picture: Tensor, fine: Tensor, coarse: Tensor) -> Tensor:
+    x = torch.log(picture)
+    return x @ fine.T - x @ coarse.T
+
+
+@wrong_answer("light.band", hint="picture itself")
+def _(picture: Tensor, fine: Tensor, coarse: Tensor) -> Tensor:
+    x = torch.log(picture + 1)
+    return x - x @ coarse.T
+
+
+@wrong_answer("light.band", hint="ratio of the two blurs")
+def _(picture: Tensor, fine: Tensor, coarse: Tensor) -> Tensor:
+    x = torch.log(picture + 1)
+    return (x @ fine.T) / (x @ coarse.T)
+
+
+@wrong_answer("light.band", hint="one after the other")
+def _(picture: Tensor, fine: Tensor, coarse: Tensor) -> Tensor:
+    return torch.log(picture + 1) @ fine.T @ coarse.T
+
+
+# ---------------------------------------------------------------------------------------- what light does to a decision
+
+People = tuple[Tensor, Tensor, int]
+
+
+def _gap(people: Tensor, shift: Tensor, y: int) -> Tensor:
+    apart = people[y] - people
+    return apart.square().sum(1) + 2 * apart @ shift
+
+
+@exercise(
+    "light.gap",
+    lesson="10",
+    title="How much light a decision bears",
+    points=2,
+    equation="(10.8)",
+    hints=(
+        "Let `apart = people[y] - people`, `[N, D]`: row k is u_y − u_k.",
+        "‖u_y − u_k‖² is `apart.square().sum(dim=1)`, and δ · (u_y − u_k) is `apart @ shift`.",
+        "`apart.square().sum(dim=1) + 2 * apart @ shift`. Or, from the left side of (10.8): the squared distance of"
+        " the query `people[y] + shift` to each person, minus that to person y.",
+    ),
+)
+def _(answer: Callable[[Tensor, Tensor, int], Tensor]) -> None:
+    def judge(people: Tensor, shift: Tensor, y: int, case: str) -> None:
+        apart = people[y] - people
+        squares = apart.square().sum(1)
+        query = people[y] + shift
+        distance = (query - people).square().sum(1)
+        expect(
+            answer(people, shift, y),
+            _gap(people, shift, y),
+            case=case,
+            slips={
+                "The factor 2 of the mixed term is missing: ‖a + b‖² = ‖a‖² + 2 a · b + ‖b‖².": squares + apart @ shift,
+                "The sign of the mixed term: with u_y − u_k it is +, with u_k − u_y it is −.": squares
+                - 2 * apart @ shift,
+                "Those are the squared distances to everybody. Subtract that to person y, which is ‖δ‖².": distance,
+                "Those distances are not squared.": distance.sqrt() - distance[y].sqrt(),
+                "That is the gap without any light: the mixed term is missing.": squares,
+                "That is the mixed term alone.": 2 * apart @ shift,
+                "The sign: distance to k minus distance to y, so that the decision is right where it is above 0.": (
+                    distance[y] - distance
+                ),
+                "That divides by ‖u_y − u_k‖, as for the distance to the boundary. (10.8) does not.": (
+                    _gap(people, shift, y) / (2 * squares.sqrt())
+                ),
+            },
+            tolerance=1e-8,
+        )
+
+    people = torch.tensor([[0.0, 0.0], [2.0, 0.0], [0.0, 3.0]], dtype=torch.float64)
+    shift = torch.tensor([1.5, 0.5], dtype=torch.float64)
+    judge(people, shift, 0, "For people at (0, 0), (2, 0), (0, 3), and a picture of the first moved by (1.5, 0.5)")
+    judge(_normal(5, 8), _normal(8, seed=1), 3, "For five people in eight dimensions, and y = 3")
+
+
+@fresh_arguments("light.gap")
+def _(draw: torch.Generator) -> People:
+    return _normal(6, 4, draw=draw), _normal(4, draw=draw), int(torch.randint(6, (), generator=draw))
+
+
+@right_answer("light.gap")
+def _(people: Tensor, shift: Tensor, y: int) -> Tensor:
+    apart = people[y] - people
+    return apart.square().sum(dim=1) + 2 * apart @ shift
+
+
+@right_answer("light.gap")
+def _(people: Tensor, shift: Tensor, y: int) -> Tensor:
+    distance = (people[y] + shift - people).square().sum(dim=1)
+    return distance - distance[y]
+
+
+@right_answer("light.gap")
+def _(people: Tensor, shift: Tensor, y: int) -> Tensor:
+    query = people[y] + shift
+    return torch.cdist(query[None], people)[0] ** 2 - (shift**2).sum()
+
+
+@wrong_answer("light.gap", hint="factor 2 of the mixed term")
+def _(people: Tensor, shift: Tensor, y: int) -> Tensor:
+    apart = people[y] - people
+    return apart.square().sum(dim=1) + apart @ shift
+
+
+@wrong_answer("light.gap", hint="sign of the mixed term")
+def _(people: Tensor, shift: Tensor, y: int) -> Tensor:
+    apart = people - people[y]
+    return apart.square().sum(dim=1) + 2 * apart @ shift
+
+
+@wrong_answer("light.gap", hint="Subtract that to person y")
+def _(people: Tensor, shift: Tensor, y: int) -> Tensor:
+    return (people[y] + shift - people).square().sum(dim=1)
+
+
+@wrong_answer("light.gap", hint="not squared")
+def _(people: Tensor, shift: Tensor, y: int) -> Tensor:
+    distance = (people[y] + shift - people).norm(dim=1)
+    return distance - distance[y]
+
+
+@wrong_answer("light.gap", hint="without any light")
+def _(people: Tensor, shift: Tensor, y: int) -> Tensor:
+    return (people[y] - people).square().sum(dim=1)
+
+
+@wrong_answer("light.gap", hint="mixed term alone")
+def _(people: Tensor, shift: Tensor, y: int) -> Tensor:
+    return 2 * (people[y] - people) @ shift
+
+
+@wrong_answer("light.gap", hint="distance to k minus distance to y")
+def _(people: Tensor, shift: Tensor, y: int) -> Tensor:
+    distance = (people[y] + shift - people).square().sum(dim=1)
+    return distance[y] - distance
+
+
+# --------------------------------------------------------------------------------------------- accuracy without drawing
+
+Ranks = tuple[Tensor, int, int]
+
+
+def _expected(nearer: Tensor, others: int, ways: int) -> float:
+    shares = [math.comb(others - int(n), ways - 1) / math.comb(others, ways - 1) for n in nearer]
+    return sum(shares) / len(shares)
+
+
+@exercise(
+    "light.expected",
+    lesson="10",
+    title="The mean over all episodes, without drawing one",
+    points=2,
+    equation="(10.9)",
+    hints=(
+        "An episode has N − 1 other people. The query is right if none of them is among its `nearer`.",
+        "How many ways are there to choose N − 1 of all `others`, and how many to choose them of those who are not"
+        " nearer? `math.comb(n, k)` counts; it is 0 if there are too few.",
+        "For each n of `nearer.tolist()`: `math.comb(others - n, ways - 1) / math.comb(others, ways - 1)`. Return"
+        " their mean.",
+    ),
+)
+def _(answer: Callable[[Tensor, int, int], float]) -> None:
+    def judge(nearer: Tensor, others: int, ways: int, case: str) -> None:
+        right = (others - nearer).double()
+        count = [int(n) for n in nearer]
+        expect(
+            answer(nearer, others, ways),
+            _expected(nearer, others, ways),
+            case=case,
+            slips={
+                "That is the share of queries with nobody nearer: the accuracy among *all* people, not among N.": (
+                    (nearer == 0).double().mean().item()
+                ),
+                "Others are drawn *without* replacement: the second one comes from one person less. Count the choices,"
+                " C(·, N − 1).": (right / others).pow(ways - 1).mean().item(),
+                "That chooses N others. The query's own person is one of the N: choose N − 1.": (
+                    sum(math.comb(others - n, ways) for n in count) / len(count) / math.comb(others, ways)
+                    if others >= ways
+                    else -1.0
+                ),
+                "That is the share of pairs with one other person that are right: 2-way episodes.": (
+                    (right / others).mean().item()
+                ),
+                "That takes C of the mean. The mean of C is asked for: each query has a chance of its own.": (
+                    _expected(nearer.double().mean().round()[None], others, ways)
+                ),
+                "`others` does not count the query's own person: do not subtract it again.": (
+                    sum(math.comb(max(others - 1 - n, 0), ways - 1) for n in count)
+                    / len(count)
+                    / math.comb(others - 1, ways - 1)
+                    if others > ways - 1
+                    else -1.0
+                ),
+                "That is the share of wrong answers.": 1 - _expected(nearer, others, ways),
+                "That is the sum over the queries. Asked is for their mean.": len(count)
+                * _expected(nearer, others, ways),
+            },
+            tolerance=1e-8,
+        )
+
+    judge(
+        torch.tensor([0, 1, 4, 2]),
+        4,
+        3,
+        "For 3-way episodes among 4 others, and queries with 0, 1, 4, 2 of them nearer",
+    )
+    judge(
+        torch.tensor([0, 3, 5, 20, 1, 0]), 24, 5, "For 5-way episodes, 24 others, and 0, 3, 5, 20, 1, 0 of them nearer"
+    )
+
+
+@fresh_arguments("light.expected")
+def _(draw: torch.Generator) -> Ranks:
+    return torch.randint(12, (9,), generator=draw), 20, 5
+
+
+@right_answer("light.expected")
+def _(nearer: Tensor, others: int, ways: int) -> float:
+    choices = math.comb(others, ways - 1)
+    return sum(math.comb(others - n, ways - 1) for n in nearer.tolist()) / choices / len(nearer)
+
+
+@right_answer("light.expected")
+def _(nearer: Tensor, others: int, ways: int) -> Tensor:
+    share = torch.ones(len(nearer), dtype=torch.float64)
+    for i in range(ways - 1):
+        share = share * ((others - nearer - i).clamp(min=0) / (others - i))
+    return share.mean()
+
+
+@right_answer("light.expected")
+def _(nearer: Tensor, others: int, ways: int) -> float:
+    from itertools import combinations
+
+    if math.comb(others, ways - 1) > 5000:
+        return _expected(nearer, others, ways)
+    episodes = list(combinations(range(others), ways - 1))
+    right = [[min(episode) >= n for episode in episodes] for n in nearer.tolist()]
+    return sum(map(sum, right)) / len(episodes) / len(right)
+
+
+@wrong_answer("light.expected", hint="among *all* people")
+def _(nearer: Tensor, others: int, ways: int) -> float:
+    return (nearer == 0).double().mean().item()
+
+
+@wrong_answer("light.expected", hint="*without* replacement")
+def _(nearer: Tensor, others: int, ways: int) -> float:
+    return ((others - nearer) / others).double().pow(ways - 1).mean().item()
+
+
+@wrong_answer("light.expected", hint="choose N − 1")
+def _(nearer: Tensor, others: int, ways: int) -> float:
+    return sum(math.comb(others - n, ways) for n in nearer.tolist()) / math.comb(others, ways) / len(nearer)
+
+
+@wrong_answer("light.expected", hint="2-way episodes")
+def _(nearer: Tensor, others: int, ways: int) -> float:
+    return ((others - nearer) / others).double().mean().item()
+
+
+@wrong_answer("light.expected", hint="share of wrong answers")
+def _(nearer: Tensor, others: int, ways: int) -> float:
+    return 1 - _expected(nearer, others, ways)
+
+
+@wrong_answer("light.expected", hint="sum over the queries")
+def _(nearer: Tensor, others: int, ways: int) -> float:
+    return len(nearer) * _expected(nearer, others, ways)
+
+
+@wrong_answer("light.expected", hint="own person: do not subtract")
+def _(nearer: Tensor, others: int, ways: int) -> float:
+    left = [max(others - 1 - n, 0) for n in nearer.tolist()]
+    return sum(math.comb(n, ways - 1) for n in left) / math.comb(others - 1, ways - 1) / len(nearer)

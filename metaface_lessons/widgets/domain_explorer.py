@@ -1,0 +1,136 @@
+"""From which domain to which: a task's faces, and what a training on some domains is worth on all pairs of them.
+
+    explore()
+
+The accuracies are those that `benchmarks.domains` measured and stored; the faces are rendered as they are asked for.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from torch import Tensor
+
+from ..errors import MetaFaceError, unknown
+from ..faces.procedural import DOMAINS, render, sample_identities, sample_nuisance
+from ..figures import COLOURS, STYLE
+from ..paths import DATA
+from .explorer import Explorer, control
+
+RESULTS = DATA / "results"
+SHORT = dict(zip(DOMAINS, ("photo", "sketch", "infrared"), strict=True))
+TRAININGS = {  # what it learned from → how `benchmarks.domains` names it; with two domains, there are several ways
+    **{domain: f"{domain}: plain" for domain in DOMAINS},
+    **{f"all but {out}": f"not {out}" for out in DOMAINS},
+}
+KINDS = ("pooled", "within", "across", "leave one out")
+_WAYS, _SIZE, _TASKS = 5, 64, 29
+
+
+@dataclass(frozen=True)
+class State:
+    training: str = control("all but sketch", "trained on", options=tuple(TRAININGS))
+    kind: str = control("leave one out", "if on two domains, how", options=KINDS)
+    support: str = control("photo", "support", options=DOMAINS)
+    query: str = control("sketch", "query", options=DOMAINS)
+    task: int = control(0, "task", low=0, high=_TASKS)
+
+
+@functools.cache
+def load_domains(folder: Path = RESULTS) -> dict[str, Any]:
+    """The stored measurement. Raises `MetaFaceError` if there is none."""
+    file = folder / "domains.json"
+    if not file.exists():
+        raise MetaFaceError(f"There is no {file}. Measure it: python -m benchmarks.domains")
+    return dict(json.loads(file.read_text()))
+
+
+def learned_from(state: State) -> tuple[str, ...]:
+    """The domains of the training."""
+    left_out = state.training.removeprefix("all but ")
+    return tuple(d for d in DOMAINS if (d == left_out) == (left_out == state.training))
+
+
+def accuracies(state: State) -> dict[str, dict[str, float]]:
+    """By pair, "photo, sketch": accuracy and intervals after the training that the state names.
+
+    Raises `MetaFaceError` for an unknown training, kind or domain.
+    """
+    for word, known, kind in (
+        (state.training, TRAININGS, "training"),
+        (state.kind, KINDS, "kind of training"),
+        (state.support, DOMAINS, "domain"),
+        (state.query, DOMAINS, "domain"),
+    ):
+        if word not in known:
+            raise unknown(kind, word, known)
+    name = TRAININGS[state.training]
+    row = load_domains()["trainings"][name if ":" in name else f"{name}: {state.kind}"]
+    return dict(row["matrix"])
+
+
+@functools.lru_cache(maxsize=64)
+def faces(domain: str, task: int, query: bool) -> Tensor:
+    """The five people of a task in one domain, uint8 `[5, 3, 64, 64]`; queries are other pictures of them."""
+    people = sample_identities(300, 0)
+    chosen = torch.randperm(300, generator=torch.Generator().manual_seed(task))[:_WAYS]
+    how = sample_nuisance(_WAYS, 1000 * (task + 1) + 2 * DOMAINS.index(domain) + query)
+    return render(people[chosen], how, _SIZE, domain=domain)
+
+
+def draw(state: State) -> Figure:
+    """Left: support and query faces of a task. Right: the accuracies of all pairs, the chosen one framed."""
+    found, learned = accuracies(state), learned_from(state)
+    rows = [faces(state.support, state.task, False), faces(state.query, state.task, True)]
+    page = np.concatenate([np.concatenate(list(row.permute(0, 2, 3, 1).numpy()), axis=1) for row in rows])
+    table = np.array([[100 * found[f"{one}, {other}"]["accuracy"] for other in DOMAINS] for one in DOMAINS])
+    with matplotlib.rc_context({**STYLE, "axes.grid": False}):
+        figure = Figure(figsize=(10.4, 3.9))
+        left, right = figure.subplots(1, 2, width_ratios=(2.3, 1.5))
+        left.imshow(page, interpolation="nearest")
+        left.set(xticks=[], yticks=[_SIZE / 2, 1.5 * _SIZE], title="the same five people: synthetic faces")
+        left.set_yticklabels([f"support\n{SHORT[state.support]}", f"query\n{SHORT[state.query]}"])
+        right.imshow(table, vmin=20, vmax=100, cmap="Blues")
+        for i, one in enumerate(DOMAINS):
+            for j, other in enumerate(DOMAINS):
+                unseen = not {one, other} <= set(learned)
+                colour = "white" if table[i, j] > 65 else "black"
+                text = f"{table[i, j]:.0f}" + (" *" if unseen else "")
+                right.text(j, i, text, ha="center", va="center", color=colour, fontsize=13)
+        chosen = (DOMAINS.index(state.query) - 0.5, DOMAINS.index(state.support) - 0.5)
+        right.add_patch(Rectangle(chosen, 1, 1, fill=False, ec=COLOURS[1], lw=3.5))
+        words = [SHORT[domain] for domain in DOMAINS]
+        right.set_xticks(range(3), labels=words)
+        right.set_yticks(range(3), labels=words)
+        right.set(xlabel="query", ylabel="support", title="accuracy, 5-way 1-shot, %\n* a domain that it never saw")
+        for ax in (left, right):
+            ax.tick_params(length=0)
+            ax.spines[:].set_visible(False)
+    return figure
+
+
+def alt(state: State) -> str:
+    """What `draw` shows, in words."""
+    found, learned = accuracies(state), learned_from(state)
+    how = f", {state.kind}" if len(learned) > 1 else ""
+    here = found[f"{state.support}, {state.query}"]
+    table = "; ".join(f"{pair.replace(', ', ' to ')} {100 * row['accuracy']:.0f}%" for pair, row in found.items())
+    return (
+        f"Five synthetic people of task {state.task}, support in the domain {state.support}, query in {state.query}."
+        f" Trained on {' and '.join(learned)}{how}: {100 * here['accuracy']:.1f}% of such queries are right."
+        f" All pairs of support and query: {table}."
+    )
+
+
+def explore(start: State = State()) -> Explorer:
+    """Choose what the network learned from, and from which domain to which it has to recognise people."""
+    return Explorer(start, draw, alt)

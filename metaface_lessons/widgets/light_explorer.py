@@ -1,0 +1,209 @@
+"""One procedural face under a lamp that moves: the picture, its embedding's path among other people, the accuracy.
+
+    explore(load_snapshots()[1500], snapshot_split().novel.identities.tolist())
+
+The accuracies were measured by `python -m benchmarks.light procedural`, at the azimuths that are marked, two elevations
+and three sizes of the block; between them straight lines are drawn.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..errors import MetaFaceError
+from ..faces.procedural import OCCLUDERS, Nuisance, render, sample_identities, sample_nuisance, with_block
+from ..figures import COLOURS, STYLE
+from ..paths import DATA
+from ..protonet import ProtoNet
+from .explorer import Explorer, control
+
+RESULTS = DATA / "results"
+AZIMUTHS = (-80, -60, -40, -20, 0, 20, 40, 60, 80)  # degrees, of the path and of the measured curves
+AMBIENT = 0.25  # share of the light that comes from all around
+KNOWN_LIGHT = (0.0, 20.0)  # azimuth and elevation under which everybody was enrolled
+SIZE, GALLERY = 64, 25
+NAMES = {"protonet": "ProtoNet", "tan-triggs": "pixels, Tan–Triggs", "lbp": "LBP", "pixels": "pixels"}
+LOOK = {name: {"color": COLOURS[i], "marker": "os^v"[i]} for i, name in enumerate(NAMES)}
+
+
+@dataclass(frozen=True)
+class State:
+    azimuth: int = control(60, "azimuth of the light, °", low=-80, high=80, step=5)
+    elevation: int = control(15, "elevation of the light, °", low=0, high=45, step=5)
+    occluder: str = control("none", "occluder", options=OCCLUDERS)
+    size: float = control(0.5, "size of the block", low=0.0, high=1.0, step=0.25)
+
+
+def under_light(how: Nuisance, azimuth: Tensor, elevation: float, occluder: str, size: float) -> Nuisance:
+    """The same pictures under another light, with something before the face. azimuth: `[M]`, in degrees."""
+    how = with_block(how, size)
+    return replace(
+        how,
+        azimuth=azimuth.float(),
+        elevation=torch.full_like(how.elevation, elevation),
+        ambient=torch.full_like(how.ambient, AMBIENT),
+        occluder=torch.full_like(how.occluder, OCCLUDERS.index(occluder)),
+    )
+
+
+def photographs(
+    people: Sequence[int], azimuth: Sequence[float], elevation: float, occluder: str = "none", size: float = 0.5
+) -> Tensor:
+    """Frontal pictures of `people`, the same or one for each azimuth: uint8 `[M, 3, 64, 64]`."""
+    how = under_light(sample_nuisance(len(people), 0, "clean"), torch.tensor(azimuth), elevation, occluder, size)
+    return render(sample_identities(300)[torch.tensor(people)], how, SIZE)
+
+
+@dataclass
+class Gallery:
+    """People enrolled with one picture each, the first of whom is the one to be photographed again.
+
+    people: numbers of the default procedural faces. Raises `MetaFaceError` if there are fewer than four.
+    """
+
+    net: ProtoNet
+    people: Sequence[int]
+    known: Tensor = field(init=False)  # [P, D], the embeddings of the enrolled pictures
+    _paths: dict[tuple[float, str, float], Tensor] = field(init=False, default_factory=dict)
+    _last: tuple[State, Tensor] | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        if len(self.people) < 4:
+            raise MetaFaceError(f"The plane needs at least four people, but got {len(self.people)}.")
+        azimuth, elevation = KNOWN_LIGHT
+        self.known = self.embed(photographs(self.people, [azimuth] * len(self.people), elevation))
+        moved = torch.cat([self.known, self.path(State(occluder="none"))]).numpy()
+        self.mean = moved.mean(axis=0)
+        self.axes = np.linalg.svd(moved - self.mean, full_matrices=False)[2][:2]  # principal components
+
+    def embed(self, images: Tensor) -> Tensor:
+        with torch.no_grad():
+            return self.net.embed(images[None])[0]
+
+    def path(self, state: State) -> Tensor:
+        """The person's embeddings `[A, D]` while the light goes through `AZIMUTHS`."""
+        key = (state.elevation, state.occluder, state.size if state.occluder == "block" else 0.0)
+        if key not in self._paths:
+            self._paths[key] = self.embed(photographs([self.people[0]] * len(AZIMUTHS), AZIMUTHS, *key))
+        return self._paths[key]
+
+    def picture(self, state: State) -> Tensor:
+        """The person's picture `[1, 3, 64, 64]`; the last one is kept, since figure and text both want it."""
+        if self._last is None or self._last[0] != state:
+            taken = photographs([self.people[0]], [state.azimuth], state.elevation, state.occluder, state.size)
+            self._last = state, taken
+        return self._last[1]
+
+    def nearest(self, points: Tensor) -> Tensor:
+        """For each of `[M, D]` who of the gallery is nearest: int64 `[M]`, 0 being right."""
+        return torch.cdist(points, self.known).argmin(dim=1)
+
+    def plane(self, points: Tensor) -> NDArray[np.float32]:
+        """`[M, D]` → `[M, 2]`."""
+        return np.asarray((points.numpy() - self.mean) @ self.axes.T)
+
+
+@functools.cache
+def load_measured(folder: Path = RESULTS) -> dict[str, Any]:
+    """The stored accuracies. Raises `MetaFaceError` if there are none."""
+    file = folder / "light-procedural.json"
+    if not file.exists():
+        raise MetaFaceError(f"There is no {file}. Measure it: python -m benchmarks.light procedural")
+    return dict(json.loads(file.read_text()))
+
+
+def curves(state: State) -> dict[str, NDArray[np.float64]]:
+    """By method: accuracy at each of `AZIMUTHS` for the state's elevation, occluder and size of the block, `[A]`."""
+    grid = load_measured()["grid"]
+    found = {}
+    for name in NAMES:
+        by_look = {look: np.array(table) for look, table in grid["accuracy"][name].items()}  # [E, A]
+        if state.occluder == "block":
+            sizes = grid["block_sizes"]
+            tables = np.stack([by_look[f"block {size:g}"] for size in sizes])
+            table = _between(state.size, sizes, tables)
+        else:
+            table = by_look[state.occluder]
+        found[name] = _between(state.elevation, grid["elevations"], table)
+    return found
+
+
+def _between(value: float, at: Sequence[float], rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rows `[K, …]`, measured at K ascending points, at another point."""
+    place = float(np.interp(value, at, np.arange(len(at))))
+    low = min(int(place), len(at) - 2)
+    return np.asarray(rows[low] + (place - low) * (rows[low + 1] - rows[low]))
+
+
+def draw(state: State, gallery: Gallery) -> Figure:
+    """Left: the picture. Middle: its embedding and path, and the gallery. Right: accuracy over the azimuth."""
+    picture = gallery.picture(state)
+    path, known = gallery.path(state), gallery.plane(gallery.known)
+    right_ones = (gallery.nearest(path) == 0).numpy()
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(9.6, 3.9))
+        face, plane, curve = figure.subplots(1, 3, width_ratios=(0.8, 1.1, 1.2))
+        face.imshow(picture[0].permute(1, 2, 0).numpy(), interpolation="bilinear")
+        face.set_axis_off()
+        line = gallery.plane(path)
+        plane.plot(*known[1:].T, ls="", marker="o", ms=4, color="0.7", label="others, enrolled")
+        plane.plot(*line.T, color=COLOURS[0], lw=1)
+        plane.plot(*line[right_ones].T, ls="", marker="o", ms=4, color=COLOURS[0], label="path of the light")
+        plane.plot(*line[~right_ones].T, ls="", marker="x", ms=6, color=COLOURS[1], label="taken for another")
+        plane.plot(*known[0], ls="", marker="*", ms=13, color="black", label="enrolled")
+        plane.plot(
+            *gallery.plane(gallery.embed(picture))[0],
+            ls="",
+            marker="D",
+            ms=9,
+            mfc="none",
+            mec="black",
+            label="this picture",
+        )
+        plane.set(xlabel="first principal component", ylabel="second")
+        for name, accuracy in curves(state).items():
+            curve.plot(AZIMUTHS, 100 * accuracy, ms=5, label=NAMES[name], **LOOK[name])
+        curve.axvline(state.azimuth, color="black", lw=1, ls=":")
+        curve.set(xlabel="azimuth of the light, °", ylabel="accuracy, 5-way 1-shot, %", ylim=(15, 101))
+        curve.set_xticks(AZIMUTHS[::2])
+        for axes, columns in ((plane, 2), (curve, 2)):
+            axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=columns, fontsize=8, frameon=False)
+    return figure
+
+
+def alt(state: State, gallery: Gallery) -> str:
+    """What `draw` shows, in words."""
+    nearest = int(gallery.nearest(gallery.embed(gallery.picture(state))))
+    right = int((gallery.nearest(gallery.path(state)) == 0).sum())
+    told = "; ".join(
+        f"{NAMES[name]} {100 * np.interp(state.azimuth, AZIMUTHS, accuracy):.0f}%"
+        for name, accuracy in curves(state).items()
+    )
+    what = f"{state.occluder}, of size {state.size:g}" if state.occluder == "block" else state.occluder
+    return (
+        f"A face lit from azimuth {state.azimuth}° and elevation {state.elevation}°, occluder: {what}."
+        f" Of {len(gallery.people)} enrolled people the nearest is"
+        f" {'the right one' if nearest == 0 else f'number {nearest}, which is wrong'}; along the path of the light"
+        f" {right} of {len(AZIMUTHS)} points are nearest to the right one. Accuracy over many people here: {told}."
+    )
+
+
+def explore(net: ProtoNet, people: Sequence[int], start: State = State()) -> Explorer:
+    """Move the lamp, hide a part of the face, and watch where the embedding goes.
+
+    people: who is enrolled, the first `GALLERY` of them; the first one is photographed again.
+    """
+    gallery = Gallery(net, list(people)[:GALLERY])
+    return Explorer(start, lambda state: draw(state, gallery), lambda state: alt(state, gallery))

@@ -1,0 +1,194 @@
+"""Adaptation at deployment: cameras, statistics in closed form, entropy that falls, and labels that are used."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from metaface_lessons.deployment import CAMERAS, Camera, Cameras, Tent, entropy, fine_tuned, renormalised
+from metaface_lessons.episodes import EpisodeSampler
+from metaface_lessons.errors import MetaFaceError
+from metaface_lessons.evaluation import evaluate
+from metaface_lessons.networks import Conv4, standardise
+from metaface_lessons.protonet import ProtoNet
+from metaface_lessons.training import meta_train
+
+from .helpers import random_faces
+
+FACES = random_faces(people=10, each=8, channels=3)
+
+
+def protonet(norm: str = "batch", seed: int = 0) -> ProtoNet:
+    return ProtoNet(Conv4(3, 16, width=8, depth=2, norm=norm, seed=seed), temperature=10.0).eval()
+
+
+# Cameras
+
+
+def test_a_camera_that_changes_nothing_changes_nothing() -> None:
+    assert torch.equal(Camera()(FACES.images), FACES.images)
+    assert CAMERAS["same"] == Camera()
+
+
+@pytest.mark.parametrize("name", [name for name in CAMERAS if name != "same"])
+def test_every_other_camera_changes_the_pictures_and_nothing_else(name: str) -> None:
+    camera = CAMERAS[name]
+    seen = camera.faces(FACES)
+    assert seen.images.shape == FACES.images.shape
+    assert seen.images.dtype == torch.uint8
+    assert (seen.images.float() - FACES.images.float()).abs().mean() > 5
+    assert torch.equal(seen.identity, FACES.identity)
+    assert torch.equal(camera(FACES.images, seed=3), camera(FACES.images, seed=3))
+    assert camera(FACES.images[:, :1]).shape == FACES.images[:, :1].shape, "grey pictures, too"
+
+
+def test_blur_keeps_the_mean_and_spreads_a_point() -> None:
+    point = torch.zeros(1, 1, 33, 33, dtype=torch.uint8)
+    point[0, 0, 16, 16] = 255
+    spread = Camera(blur=2 / 33)(point.expand(1, 1, 33, 33)).float()[0, 0] / 255
+    assert spread[16, 16].item() == pytest.approx(1 / (2 * math.pi * 4), abs=3e-3)  # a Gaussian's peak, σ = 2
+    assert spread[16, 18].item() / spread[16, 16].item() == pytest.approx(math.exp(-0.5), abs=0.06)
+    flat = torch.full((1, 3, 16, 16), 90, dtype=torch.uint8)
+    assert torch.equal(Camera(blur=0.1)(flat), flat)
+
+
+def test_noise_tone_balance_and_infrared_are_as_said() -> None:
+    grey = torch.full((4, 3, 32, 32), 128, dtype=torch.uint8)
+    noisy = Camera(noise=20)(grey, seed=1).float()
+    assert noisy.std().item() == pytest.approx(20, rel=0.05)
+    assert not torch.equal(Camera(noise=20)(grey, seed=1), Camera(noise=20)(grey, seed=2))
+    assert Camera(gamma=2.0)(grey).unique().item() == round(255 * (128 / 255) ** 2)
+    assert Camera(balance=(1, 0.5, 0.25))(grey)[0, :, 0, 0].tolist() == [128, 64, 32]
+    assert (infrared := Camera(infrared=1.0)(FACES.images)).float().std(dim=1).max() < 1
+    assert infrared.float().std() > 5
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"blur": -1.0}, {"noise": -1.0}, {"infrared": 1.5}, {"gamma": 0.0}, {"balance": (1, 0, 1)}]
+)
+def test_cameras_that_cannot_be_are_refused(wrong: dict) -> None:
+    with pytest.raises(MetaFaceError, match=r"must be"):
+        Camera(**wrong)
+
+
+# Statistics
+
+
+def test_new_statistics_are_those_of_the_new_images_layer_by_layer() -> None:
+    net, images = protonet(), FACES.images[:30]
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    made = renormalised(net, images)
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items()), "net stays as it was"
+    assert all(torch.equal(a, b) for a, b in zip(net.parameters(), made.parameters(), strict=True)), "no weight changes"
+    x = standardise(images)
+    seen = 0
+    for layer in made.embedding:
+        if isinstance(layer, nn.BatchNorm2d):
+            variance, mean = torch.var_mean(x, dim=(0, 2, 3), correction=0)
+            assert torch.allclose(layer.running_mean, mean, atol=1e-5)
+            assert torch.allclose(layer.running_var, variance, atol=1e-5)
+            seen += 1
+        x = layer(x)
+    assert seen == 2
+
+
+def test_a_prior_counts_as_so_many_images() -> None:
+    net, images = protonet(), FACES.images[:30]
+    first = next(layer for layer in net.embedding if isinstance(layer, nn.BatchNorm2d))
+    torch.nn.init.constant_(first.running_mean, 3.0)
+    alone, blended = (
+        next(layer for layer in renormalised(net, images, prior).embedding if isinstance(layer, nn.BatchNorm2d))
+        for prior in (0.0, 10.0)
+    )
+    assert torch.allclose(blended.running_mean, (10 * 3.0 + 30 * alone.running_mean) / 40, atol=1e-5)
+    assert torch.allclose(blended.running_var, (10 * first.running_var + 30 * alone.running_var) / 40, atol=1e-5)
+    kept = renormalised(net, images, prior=1e9)
+    assert torch.allclose(kept.embed(images[None]), net.embed(images[None]), atol=1e-4)
+
+
+def test_what_a_camera_does_to_each_channel_is_undone() -> None:
+    """A shift and scale of what the normalisation sees, the same for all images, is taken away by new statistics."""
+
+    class Shifted(nn.Module):
+        def __init__(self, norm: nn.BatchNorm2d, scale: float, shift: float) -> None:
+            super().__init__()
+            self.norm, self.scale, self.shift = norm, scale, shift
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return self.norm(images.float() * self.scale + self.shift).flatten(1)
+
+    old = ProtoNet(Shifted(nn.BatchNorm2d(3, eps=1e-9), 1.0, 0.0)).eval()
+    new = ProtoNet(Shifted(nn.BatchNorm2d(3, eps=1e-9), 0.3, -40.0)).eval()
+    here, there = (renormalised(net, FACES.images) for net in (old, new))
+    assert not torch.allclose(old.embed(FACES.images[None]), new.embed(FACES.images[None]), atol=1.0)
+    assert torch.allclose(here.embed(FACES.images[None]), there.embed(FACES.images[None]), atol=1e-3)
+
+
+def test_statistics_that_cannot_be_taken_are_refused() -> None:
+    with pytest.raises(MetaFaceError, match=r'no batch normalisation.*norm="batch"'):
+        renormalised(protonet("task"), FACES.images)
+    with pytest.raises(MetaFaceError, match="It takes images"):
+        renormalised(protonet(), FACES.images[:0])
+    with pytest.raises(MetaFaceError, match=r"a prior of 0 or more, but there are 80, and -1"):
+        renormalised(protonet(), FACES.images, prior=-1)
+
+
+def test_a_gallery_of_the_old_camera_is_asked_by_the_new_one() -> None:
+    old, new = protonet(), renormalised(protonet(), CAMERAS["noisy"](FACES.images))
+    episodes = EpisodeSampler(FACES, 4, 2, 3).sample(tasks=2)
+    with torch.no_grad():
+        logits = Cameras(old, new).adapt(episodes.support).predict(episodes.query.x)
+        centres = old.adapt(episodes.support).prototypes
+        assert torch.equal(logits, new.logits(new.embed(episodes.query.x), centres))
+        same = Cameras(old, old).adapt(episodes.support).predict(episodes.query.x)
+        assert torch.equal(same, old.adapt(episodes.support).predict(episodes.query.x))
+
+
+# Entropy and labels
+
+
+def test_entropy_is_between_sure_and_no_idea() -> None:
+    assert entropy(torch.zeros(5)).item() == pytest.approx(math.log(5))
+    assert entropy(torch.tensor([100.0, 0, 0])).item() == pytest.approx(0, abs=1e-6)
+    p = torch.tensor([0.5, 0.25, 0.25])
+    assert entropy(p.log()).item() == pytest.approx(1.5 * math.log(2))
+
+
+def test_tent_makes_predictions_more_certain_and_leaves_the_network_alone() -> None:
+    net = protonet()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    episodes = EpisodeSampler(FACES, 4, 2, 3).sample(tasks=2)
+    method = Tent(net, steps=4, rate=0.05)
+    path = list(method.adapt(episodes.support).steps(episodes.support.x[0], episodes.support.y[0], episodes.query.x[0]))
+    entropies = [entropy(logits).mean().item() for logits in path]
+    assert len(path) == 5
+    assert all(b < a for a, b in itertools.pairwise(entropies))
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    with torch.no_grad():
+        none = Tent(net, steps=0).adapt(episodes.support).predict(episodes.query.x)
+        plain = net.adapt(episodes.support).predict(episodes.query.x)
+        assert torch.allclose(none, plain, atol=1e-4)
+        predicted = method.adapt(episodes.support).predict(episodes.query.x)
+    assert torch.allclose(predicted[0], path[-1].detach(), atol=1e-6), "tasks do not depend on each other"
+    assert set(method.affine()) == {f"{i}.{kind}" for i in (2, 6) for kind in ("weight", "bias")}
+
+
+def test_labels_of_the_new_camera_help() -> None:
+    split = random_faces(people=60, each=6, channels=3).split(seed=1)
+    net = ProtoNet(Conv4(3, 16, width=8, depth=2), temperature=10.0)
+    net = meta_train(net, EpisodeSampler(split.base, 10, 1, 3), steps=30, rate=1e-2, progress=False).learner
+    camera = Camera(noise=60.0, gamma=3.0, balance=(0.3, 0.5, 1.0))
+    few, seen = camera.faces(split.base, seed=1), camera.faces(split.novel, seed=2)
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    tuned = fine_tuned(net, few, steps=30, rate=3e-3)
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    again = fine_tuned(net, few, steps=30, rate=3e-3)
+    assert all(torch.equal(a, b) for a, b in zip(tuned.parameters(), again.parameters(), strict=True))
+    found = evaluate({"none": net, "tuned": tuned}, EpisodeSampler(seen, 5, 1, 4), 100)
+    assert found["tuned"].accuracy > found["none"].accuracy + 0.03
+    with pytest.raises(MetaFaceError, match="images"):
+        fine_tuned(net, few.select(torch.arange(0, len(few), 6)))

@@ -1,0 +1,214 @@
+"""Domains: the same people as photos, sketches and near-infrared pictures; and what controls leave of a picture."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from benchmarks import fair_test
+from metaface_lessons.baselines import brightness
+from metaface_lessons.episodes import EpisodeSampler
+from metaface_lessons.errors import MetaFaceError
+from metaface_lessons.evaluation import evaluate
+from metaface_lessons.faces import load_faces
+from metaface_lessons.faces.controls import (
+    brightness_only,
+    controlled,
+    ellipse,
+    inside_only,
+    outside_only,
+    procedural_controls,
+)
+from metaface_lessons.faces.procedural import (
+    DOMAINS,
+    procedural_domains,
+    procedural_faces,
+    render,
+    render_face,
+    render_with_mask,
+    sample_identities,
+    sample_nuisance,
+)
+from metaface_lessons.faces.procedural.domains import DOMAIN
+
+from .helpers import random_faces
+
+OTHERS = DOMAINS[1:]
+
+
+def clean(people: int = 12, images: int = 2, domain: str = "sketch") -> torch.Tensor:
+    return procedural_faces(people, images, size=48, nuisance="clean", progress=False, domain=domain).images
+
+
+# --- the pictures
+
+
+def test_a_set_of_all_domains_shows_the_same_people_under_other_circumstances() -> None:
+    faces = procedural_domains(identities=4, images=3, size=16, progress=False)
+    assert faces.shape == (3, 16, 16)
+    assert faces.synthetic
+    for domain in DOMAINS:
+        one = faces.select(faces.where(domain=domain))
+        alone = procedural_faces(4, 3, size=16, progress=False, domain=domain)
+        assert torch.equal(one.images, alone.images)
+        assert torch.equal(one.identity, alone.identity)
+    yaws = [faces.conditions["yaw"][faces.where(domain=domain)] for domain in DOMAINS]
+    assert not torch.equal(yaws[0], yaws[1])
+    assert not torch.equal(yaws[1], yaws[2])
+    assert load_faces("procedural-sketch", identities=2, images=1, size=16, progress=False).where(domain="sketch").all()
+
+
+def test_a_photo_is_what_it_was_before_there_were_domains() -> None:
+    people, how = sample_identities(2, 0), sample_nuisance(2, 1)
+    assert torch.equal(render(people, how, 32), render(people, how, 32, domain="photo"))
+    assert DOMAIN["photo"].subject(people, how) == (people, how)
+
+
+@pytest.mark.parametrize("domain", OTHERS)
+def test_clean_pictures_tell_people_apart_in_every_domain(domain: str) -> None:
+    x = clean(domain=domain).float().flatten(1)
+    assert torch.equal(torch.cdist(x[::2], x[1::2]).argmin(1), torch.arange(12))
+
+
+def test_near_infrared_is_grey_and_sees_no_skin_tone() -> None:
+    people, how = sample_identities(40, 3), sample_nuisance(40, 1, "clean")
+    photo, infrared = (render(people, how, 32, domain=domain).float() for domain in ("photo", "near-infrared"))
+    assert torch.equal(infrared[:, 0], infrared[:, 2])
+    cheek = (slice(None), slice(None), slice(17, 19), slice(12, 14))
+    spread = [(values[cheek].mean((1, 2, 3)).std() / values[cheek].mean()).item() for values in (photo, infrared)]
+    assert spread[1] < spread[0] / 3
+
+
+def test_near_infrared_is_lit_by_its_own_lamp() -> None:
+    """Where other light comes from moves the brightness of a photo from side to side, and hardly that of the others."""
+    people = sample_identities(4, 1)
+    how = sample_nuisance(4, 2, "clean")
+    tilt = {}
+    for domain in DOMAINS:
+        left, right = (
+            render(people, replace(how, azimuth=torch.full((4,), angle)), 32, domain=domain).float().mean((0, 1))
+            for angle in (-80.0, 80.0)
+        )
+        difference = right - left
+        tilt[domain] = (difference[:, 16:].mean() - difference[:, :16].mean()).abs().item()
+    assert tilt["near-infrared"] < tilt["photo"] / 3
+    assert tilt["sketch"] < tilt["photo"]
+
+
+def test_a_sketch_is_dark_lines_on_paper() -> None:
+    sketch = clean(6, 1).float().mean(1)
+    paper = sketch.flatten(1).quantile(0.8, dim=1)
+    assert (paper > 150).all()
+    assert (sketch.flatten(1).quantile(0.03, dim=1) < paper - 90).all()
+
+
+def test_artists_differ_and_do_not_know_the_person() -> None:
+    person = sample_identities(1, 0)[torch.zeros(6, dtype=torch.long)]
+    how = sample_nuisance(6, 3, "full")
+    same = replace(sample_nuisance(6, 3, "clean"), seed=how.seed)
+    drawn = render(person, replace(same, background=how.background), 48, domain="sketch").float()
+    assert (drawn[1:] - drawn[:1]).abs().mean() > 3  # the hand of the artist alone
+    for domain in OTHERS:
+        subject = DOMAIN[domain].subject
+        one, other = (subject(sample_identities(6, seed), how)[1] for seed in (0, 1))
+        assert all(torch.equal(getattr(one, name), getattr(other, name)) for name in ("azimuth", "noise", "exposure"))
+
+
+@pytest.mark.parametrize("domain", OTHERS)
+def test_a_picture_does_not_depend_on_its_batch_in_any_domain(domain: str) -> None:
+    people, how = sample_identities(20, 0), sample_nuisance(20, 1)
+    together = render(people, how, 32, domain=domain)
+    alone = torch.cat([render(people[k : k + 1], how[k : k + 1], 32, domain=domain) for k in (0, 7, 19)])
+    assert (together[[0, 7, 19]].float() - alone.float()).abs().mean() < 0.05
+    assert (render_face(3, size=32, domain=domain).float() - render_face(3, size=32).float()).abs().mean() > 8
+
+
+def test_bad_domains_are_refused() -> None:
+    with pytest.raises(MetaFaceError, match="Did you mean 'sketch'"):
+        procedural_faces(2, 1, size=16, domain="scketch")
+    with pytest.raises(MetaFaceError, match="no domain called 'infrared'"):
+        render_face(domain="infrared")
+    with pytest.raises(MetaFaceError, match="each once"):
+        procedural_domains(["photo", "photo"], identities=2, images=1, size=16)
+    with pytest.raises(MetaFaceError, match="at least one domain"):
+        procedural_domains([])
+
+
+# --- episodes that cannot be had
+
+
+def test_a_domain_with_one_image_a_person_gives_no_two_shots() -> None:
+    faces = procedural_domains(("photo", "sketch"), identities=6, images=1, size=16, progress=False)
+    EpisodeSampler(faces, 5, 1, 1, support_where={"domain": "photo"}, query_where={"domain": "sketch"}).sample()
+    with pytest.raises(MetaFaceError, match=r"2 \+ 1 images .* support where {'domain': 'photo'}.* only 0 of the 6"):
+        EpisodeSampler(faces, 5, 2, 1, support_where={"domain": "photo"}, query_where={"domain": "sketch"})
+    with pytest.raises(MetaFaceError, match=r"only 0 of the 6 .* widen the conditions"):
+        EpisodeSampler(faces, 5, 1, 1, support_where={"domain": "sketch"}, query_where={"domain": "sketch"})
+
+
+def test_a_domain_that_no_image_has_is_named() -> None:
+    faces = procedural_domains(("photo", "sketch"), identities=6, images=2, size=16, progress=False)
+    with pytest.raises(MetaFaceError, match=r"query where {'domain': 'near-infrared'}.* only 0 of the 6"):
+        EpisodeSampler(faces, 5, 1, 1, query_where={"domain": "near-infrared"})
+    with pytest.raises(MetaFaceError, match="no domain called 'thermal'"):
+        EpisodeSampler(faces, 5, 1, 1, query_where={"domain": "thermal"})
+    with pytest.raises(MetaFaceError, match="needs images, but there are none"):
+        faces.select(faces.where(domain="near-infrared"))
+
+
+# --- controls
+
+
+def test_controls_leave_what_they_say() -> None:
+    images = random_faces(size=20, channels=3).images
+    inside = ellipse(20, 20)
+    assert 0.15 < inside.float().mean() < 0.5
+    outer, inner = outside_only(images), inside_only(images)
+    assert torch.equal(outer[:, :, ~inside], images[:, :, ~inside])
+    assert torch.equal(inner[:, :, inside], images[:, :, inside])
+    assert (outer[:, :, inside].amax(2) == outer[:, :, inside].amin(2)).all()
+    scrambled = images.clone()
+    scrambled[:, :, inside] = scrambled[:, :, inside].flip(2)
+    assert torch.equal(outside_only(scrambled), outer)  # nothing of the inner face has a say
+    mean = brightness_only(images)
+    assert mean.shape == images.shape
+    assert mean.flatten(1).unique(dim=1).shape[1] == 1
+    assert (mean[:, 0, 0, 0] - images.float().mean((1, 2, 3))).abs().max() <= 0.5
+    for at in ((0.5, 0.5, 2.0, 2.0), (3.0, 3.0, 0.1, 0.1)):
+        with pytest.raises(MetaFaceError, match="shares of the picture"):
+            ellipse(20, 20, at)
+
+
+def test_the_brightness_control_sees_brightness_and_nothing_else() -> None:
+    faces = random_faces(people=6, each=8, size=16)
+    lit = replace(faces, images=(0.2 * faces.images + 30 * faces.identity[:, None, None, None]).byte())
+    for shown, low, high in ((faces, 0.0, 0.6), (lit, 0.95, 1.0)):
+        one, control = (
+            evaluate({"mean": brightness()}, EpisodeSampler(seen, 5, 1, 4), 40)["mean"].accuracy
+            for seen in (shown, controlled(shown, brightness_only))
+        )
+        assert low <= one <= high
+        assert control == pytest.approx(one, abs=0.1)  # but for rounding to whole grey levels
+
+
+@pytest.mark.parametrize("domain", DOMAINS)
+def test_procedural_controls_belong_to_the_pictures(domain: str) -> None:
+    faces = procedural_faces(3, 2, size=32, progress=False, domain=domain)
+    controls = procedural_controls(3, 2, size=32, domain=domain)
+    outline, empty = controls["outline only"], controls["background only"]
+    assert torch.equal(outline.identity, faces.identity)
+    outside = (outline.images == 0).expand_as(faces.images)
+    difference = (faces.images[outside].float() - empty.images[outside].float()).abs()
+    assert difference.median() <= 4  # blur spreads the outline a little
+    again = render_with_mask(sample_identities(6, 5), sample_nuisance(6, 0), 32, domain=domain)[2]
+    assert torch.equal(again, render_with_mask(sample_identities(6, 6), sample_nuisance(6, 0), 32, domain=domain)[2])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("domain", OTHERS)
+def test_the_other_domains_are_a_fair_test_too(domain: str) -> None:
+    figures = fair_test.measure(progress=False, domain=domain)
+    unfair = [f"{f.name}: {f.accuracy:.1f}" for f in figures if not f.low - 2 <= f.accuracy <= f.high + 2]
+    assert not unfair, unfair
