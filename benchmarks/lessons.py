@@ -15,8 +15,7 @@ from nbclient import NotebookClient
 from metaface_lessons.faces import load_faces
 from metaface_lessons.paths import NOTEBOOKS
 
-BUDGET = {"00": 20, "01": 60, "02": 120, "03": 180, "04": 90, "05": 90, "06": 180, "09": 120}
-BUDGET = {"00": 20, "01": 60, "02": 120, "03": 180, "04": 90, "05": 90, "06": 180, "07": 120}
+BUDGET = {"00": 20, "01": 60, "02": 120, "03": 180, "04": 90, "05": 90, "06": 180, "07": 120, "09": 120}
 
 
 def main() -> None:

@@ -563,6 +563,8 @@ def test_the_stored_learners_are_small_and_know_their_tasks() -> None:
             path = net.trajectory(task, 10).query_accuracy.mean(0)
             assert path[-1] > 0.4
             assert (path[0] > 0.4) == (name == "ProtoMAML"), "it begins as a prototypical network, others at chance"
+
+
 def test_the_threshold_explorer_shows_the_mistakes_of_its_threshold(explorers: dict[ModuleType, Any]) -> None:
     data = explorers[threshold_explorer]
     strict, lax = (data.at(threshold_explorer.State(refused=share)) for share in (90, 10))
