@@ -293,10 +293,11 @@ def show(seeds: Mapping[str, Any]) -> None:
             query = [s["inner loop"][name][f"{k}-shot"]["query"] for s in seeds.values()]
             cells.append(" ".join(f"{100 * statistics.mean(at):5.1f}" for at in zip(*query, strict=True)))
         print(f"{name:10s} after 0, 1, 2, 5, 10 steps, 1-shot {cells[0]}; 4-shot {cells[1]}")
-    for name in next(iter(seeds.values()))["cameras"]["cheap webcam"]:
+    tables = [s["cameras"]["cheap webcam"] for s in seeds.values()]
+    for name in (name for name in tables[0] if all(name in table for table in tables)):
         cells = []
         for k in SHOTS:
-            rows = [s["cameras"]["cheap webcam"][name][f"{k}-shot"]["accuracy"] for s in seeds.values()]
+            rows = [table[name][f"{k}-shot"]["accuracy"] for table in tables]
             cells.append(f"{100 * statistics.mean(rows):5.1f}")
         print(f"cheap webcam, {name:30s} {'  '.join(cells)}")
 

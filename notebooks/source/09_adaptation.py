@@ -229,7 +229,7 @@ for shots, paths in live.items():
 
 # %% [markdown]
 # MAML, ANIL and Meta-SGD begin at chance: everything that they know about a task they learn in the inner loop, most of it in the first step. ProtoMAML begins about
-# where they end. With one shot its support set is right before any step, and by (9.5) the steps can hardly do more than make it surer: the gain is within its interval.
+# where MAML ends. With one shot its support set is right before any step, and by (9.5) the steps can hardly do more than make it surer: the gain is within its interval.
 
 # %% [markdown]
 # ## 3 · Learned rates
@@ -355,7 +355,7 @@ print("\nseconds of training: " + ", ".join(f"{name} {spent:.0f}" for name, spen
 
 # %% [markdown]
 # * **The first step is nearly all** that MAML, ANIL and Meta-SGD need; ten are a little better. No task is much worse off, for before it they know nothing.
-# * **ProtoMAML** begins where they end, or above, and its steps gain nothing. With four shots the first one even leaves most tasks worse off than before, and ten steps only make up for it. Adapting hurts where the start was good and the step takes no notice of that.
+# * **ProtoMAML** begins above where MAML ends, and its steps gain nothing. With four shots the first one even leaves most tasks worse off than before, and ten steps only make up for it. Adapting hurts where the start was good and the step takes no notice of that.
 # * **Meta-SGD** has a rate for every weight, MAML nine in all; after so short a training their accuracies cannot be told apart. ANIL, which adapts least, is ahead of both, as in lesson 06.
 # * **ProtoNet**, which adapts nothing, is ahead of all: in the same seconds it makes more steps, on tasks with four times as many people. Inner loops are not what recognises faces best here.
 #
@@ -560,7 +560,7 @@ for name in rows:
     print(line)
 
 # %% [markdown]
-# The webcam costs about thirty points. Five unlabelled images of anybody, in a few milliseconds, bring about ten of them back, a hundred hardly more. The prior of (9.11) is no help here: with five images it costs points, for the old
+# The webcam costs about thirty points. Five unlabelled images of anybody, in a few milliseconds, bring nine or so of them back, a hundred hardly more. The prior of (9.11) is no help here: with five images it costs points, for the old
 # statistics are so far off that holding on to them does more harm than the noise of five images; with twenty and more it makes no difference. Twenty labels bring no more than images without labels; a hundred bring a few points more, for a second of computing and somebody who names the people. Tent brings less than
 # new statistics do, needs all queries of a task at once, and pays anew for every task.
 #
