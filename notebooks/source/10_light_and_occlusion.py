@@ -472,6 +472,26 @@ print(
 #
 # So show a network what it will meet. A grey rectangle is not a pair of sunglasses: it hides, but it does not add an edge, a colour and a shadow that could belong to somebody.
 #
+# And real people? The CMU faces (Mitchell 1997) show 20 of them with and without sunglasses, in four poses, in one room: four groups of 5, each held out once, so that a network learns
+# from 15 people. "Sunglasses": open eyes in the support, sunglasses in the query, whatever the pose. "Pose": straight ahead in the support, left, right or up in the query.
+#
+# **Predict:** what does the mean brightness of the whole picture, one number, reach here? Chance is 20%.
+
+# %%
+cmu = json.loads((DATA / "results" / "light-cmu.json").read_text())
+print(f"{cmu['episodes']} episodes a column; ± over episodes, ± over the 20 people, %")
+for name, row in cmu["methods"].items():
+    cells = (
+        f"   {c} {100 * r['accuracy']:5.1f} ± {100 * r['ci95']:.1f} ± {100 * r['ci95_people']:.1f}"
+        for c, r in row.items()
+    )
+    print(f"{name:30s}" + "".join(cells))
+
+# %% [markdown]
+# Brightness alone is more than twice as good as chance: all pictures of a person were taken in one session, and clothes, distance and lamp tell who it is. A set that a single number half
+# solves cannot show what a network learned about faces. LBP is best, the network learned from 15 people only, and erasing rectangles made no difference. The control is what tells
+# us not to draw a conclusion about sunglasses from this table.
+#
 # ## 9 · Move the lamp
 #
 # One of 25 enrolled synthetic people is photographed again. On the left the picture; in the middle its embedding (a diamond) on the path that it takes as the lamp goes from −80° to
