@@ -165,7 +165,10 @@ class _Enrolled:
 
 @dataclass
 class Tent:
-    """Entropy minimisation, task by task: `steps` of gradient descent, at `rate`, on the entropy of all queries."""
+    """Entropy minimisation, task by task: `steps` of gradient descent, at `rate`, on the entropy of all queries.
+
+    Of Tent (Wang et al. 2021) this is the one half: the statistics of the normalisations stay, see `renormalised`.
+    """
 
     net: ProtoNet
     steps: int = 5

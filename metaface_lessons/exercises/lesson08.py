@@ -255,7 +255,7 @@ def _mldg(loss_s: Loss, loss_v: Loss, theta: Tensor, alpha: float, beta: float) 
     points=3,
     equation="(8.6)",
     hints=(
-        "Three lines: the gradient of `loss_s` at θ; θ′, one step from θ; the gradient *by θ* of the whole of (8.6).",
+        "Three lines: the gradient of `loss_s` at θ; θ′, one step from θ; the gradient *by θ* of the whole of (8.4).",
         "θ′ depends on θ twice, by itself and through the gradient. For the second way autograd needs a graph of the"
         " gradient: `create_graph=True`.",
         "`here = loss_s(theta)`, `(g,) = torch.autograd.grad(here, theta, create_graph=True)`, and the answer is"
@@ -282,7 +282,7 @@ def _(answer: Callable[[Loss, Loss, Tensor, float, float], Tensor]) -> None:
             slips={
                 "That is first order: to autograd your gradient of L_S is a constant, so the Hessian is lost. Did you"
                 " pass `create_graph=True`?": here + beta * there,
-                "L_S itself is missing: (8.6) asks for it, too.": wanted - here,
+                "L_S itself is missing: (8.4) has it, too.": wanted - here,
                 "L_V is taken at θ. It belongs to θ′, after the step: that is plain training on both.": here
                 + beta * slope(loss_v, start),
                 "The step goes *up* L_S: θ′ = θ − α∇L_S.": _mldg(

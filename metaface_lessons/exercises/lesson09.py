@@ -81,8 +81,9 @@ def _(answer: Callable[[Tensor, Tensor, int, float], Pair]) -> None:
     through = weight.sum() + bias.sum() if isinstance(weight, Tensor) and isinstance(bias, Tensor) else None
     if through is None or not through.requires_grad:
         raise Wrong(
-            "The numbers are right, but no gradient flows from the head back to the embeddings: that is the first way"
-            " in (9.4).\nWhat cuts the graph: detach(), no_grad(), item(), numpy(), .data, torch.tensor(…) of results."
+            "The numbers are right, but no gradient flows from the head back to the embeddings: that is the second"
+            " way in (9.3).\nWhat cuts the graph: detach(), no_grad(), item(), numpy(), .data, torch.tensor(…) of"
+            " results."
         )
     ours = torch.autograd.grad(through, moving)[0]
     same = moving.detach().requires_grad_()

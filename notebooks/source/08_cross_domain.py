@@ -57,7 +57,7 @@ FULL = os.environ.get("METAFACE_BUDGET") == "full"
 # The generator of our faces draws the same people in three ways. A **sketch** has lines where depth, material or tone change, hatching for tone, and an
 # artist with a hand of their own: heavy or light, loose or exact, a little exaggerated. A **near-infrared** picture, at about 850 nm, is lit by a lamp beside the camera; melanin and
 # blood hardly absorb there, so skin is bright and much alike in all people, lips and freckles fade, dark hair is grey, and the background stays dark. What varies within
-# a domain is drawn independently of the person, as before.
+# a domain is drawn independently of the person, as before. In this picture each column has the same pose, hair and light in all three rows (photo, sketch, near-infrared), for comparison; in the face sets below they are drawn anew for every picture.
 
 # %%
 people, columns = sample_identities(300, 0), 8
@@ -106,8 +106,8 @@ for name, method in {"pixels": pixels(), "local binary patterns": lbp()}.items()
     print_matrix(name, accuracies(method))
 
 # %% [markdown]
-# Chance is 20%. Across domains classical features know next to nothing, and even within one they know little: these pictures vary in everything that
-# lesson 01 called nuisance.
+# Chance is 20%, and no entry is far above it, on the diagonal or off it: these pictures vary in everything that lesson 01 called nuisance. With 30 people such figures are uncertain by about three
+# points, so of the differences between pairs only this can be said: from photo to sketch both features are at chance, and pixels are better from sketch to photo.
 
 # %% [markdown]
 # ## 2 · What must not tell who it is
@@ -167,10 +167,12 @@ for domain in DOMAINS:
     print(f"{domain:20s}" + "".join(f"{100 * value:17.1f}" for value in cells))
 
 # %% [markdown]
+# All within a few points of chance: what our networks find above that, they find elsewhere.
+#
 # ## 3 · What a network brings along
 #
-# A ProtoNet that learned from photos alone, or from one of the other domains, on the base people; then all pairs on novel people. Stored: three seeds, and about as
-# many seconds of training each. **Predict:** the network that learned from photos, on sketches. And the same network in colour: better on photos, surely, and elsewhere?
+# A ProtoNet that learned from photos alone, or from one of the other domains, on the base people; then each domain with itself, on novel people (all nine pairs are in the explorer at the end of section 6). Stored: three seeds, ten to fifteen seconds of training
+# each. **Predict:** the network that learned from photos, on sketches. And the same network in colour: better on photos, surely, and elsewhere?
 
 
 # %%
@@ -189,7 +191,7 @@ for job in ("photo: colour", "photo: plain", "sketch: plain", "near-infrared: pl
 # another one. In grey it loses much of the first and gains some of the second. That is the simplest remedy of all: **take out of the input what the other domain does not have.** It costs nothing but
 # accuracy at home. On sketches it changes little. From here on, everything is in grey.
 #
-# The last three rows are a table of domain gaps: a network of one domain is good at it, and in the others far nearer to chance. Near-infrared is half a photo, seen from photos; a sketch is foreign to both.
+# The last three rows are a table of domain gaps: a network of one domain is good at it, and far worse in the others. Near-infrared is half a photo, seen from photos; seen from sketches or in near-infrared, photos are about equally foreign.
 
 # %% [markdown]
 # ## 4 · Leave one domain out
@@ -273,6 +275,8 @@ for alpha in (0.08, 0.04, 0.02, 0.01):
     before = error
 
 # %% [markdown]
+# (The inner product also grows with the gradients' lengths; it is the direction that training is hoped to change.)
+#
 # And the package's line for (8.6), `(here + self.weight * there).backward()` in `mldg.MLDG.meta_gradient`, against finite differences of (8.4):
 
 
@@ -321,7 +325,7 @@ with torch.no_grad():
 # ## 5 · A first look
 #
 # Photos and near-infrared pictures are there to train on; sketches come at the test. Three trainings with equally many images: **pooled**, episodes that take no notice of domains; **across**, support from one
-# domain and queries from the other; and **leaving one out**, (8.4), first order. **Predict** the order on sketches, the unseen domain, and on photo → near-infrared.
+# domain and queries from the other; and **leaving one out**, (8.4), first order, with α = 0.1 and β = 1. (That needs two episodes for a step, so it makes half as many steps; the stored experiment below gives all of them two episodes a step.) **Predict** the order on sketches, the unseen domain, and on photo → near-infrared.
 
 # %% tags=["nbval-ignore-output"]
 domains = ("photo", "near-infrared")
@@ -341,8 +345,8 @@ for kind in ("pooled", "across", "leave one out"):
     print_matrix(kind, accuracies(trained[kind], episodes=60))
 
 # %% [markdown]
-# A small network, 72 people to learn from and 30 to be tested on: such figures move by several points with other people. What follows has four times
-# the people, a larger network, and three seeds.
+# A small network, 72 people to learn from and 30 to be tested on: such figures move by several points with other people. What follows has two and a half times
+# the people, more pictures of each, a larger network, and three seeds.
 #
 # ## 6 · The matrix, measured
 #
@@ -385,8 +389,8 @@ for other in ("pooled", "within"):
 
 # %% [markdown]
 # **Leaving one domain out does not beat plain training.** On sketches and in near-infrared the difference to pooled training is within a point or so of zero, and its sign changes from seed to seed. On photos it is
-# positive with all three seeds, and still within its interval. Against *within*, the same kind of episodes without the step (8.3), nothing is gained either. More telling is the first row: for near-infrared, *photos alone* are better than
-# photos and sketches in any way. The sketches took the place of photos, and taught nothing that near-infrared needs. For photos two domains are better than one.
+# positive with all three seeds, and still within its interval. Against *within*, the same kind of episodes without the step (8.3), nothing is gained either. More telling is the first row: for near-infrared, *photos alone* are ahead of
+# photos and sketches in any way, perhaps because the sketches took the place of photos: all trainings saw equally many images. For photos two domains are better than one.
 #
 # Nor is this bad luck. Gulrajani and Lopez-Paz (2021) compared many methods for unseen domains, MLDG among them, and found plain pooled training, done carefully, as good as any.
 #
@@ -405,11 +409,11 @@ for kind, learner in trained.items():
                 (loss.item(), torch.cat([g.flatten() for g in torch.autograd.grad(loss, learner.parameters())]))
             )
         (l_s, g_s), (l_v, g_v) = parts
-        sums += torch.tensor([l_s + l_v, 0.1 * g_s @ g_v, F.cosine_similarity(g_s, g_v, dim=0)]) / 8
+        sums += torch.tensor([l_s + l_v, 0.1 * g_s @ g_v, F.cosine_similarity(g_s, g_v, dim=0)]) / 8  # α = 0.1, β = 1
     print(f"{kind:40s}{sums[0]:14.2f}{sums[1]:15.4f}{100 * sums[1] / sums[0]:9.2f} %{sums[2]:20.2f}")
 
 # %% [markdown]
-# The third term is no trifle. But leaving one domain out makes it hardly larger than pooled training does, and training across domains, which does not ask for it, makes it larger still. All this is on the base people. What is left of it on *people held out*? Stored, three
+# The third term is no trifle. But its share and the cosine are hardly larger after leaving one domain out than after pooled training, and training across domains, which does not ask for it, makes them larger still. All this is on the base people. What is left of it on *people held out*? Stored, three
 # seeds, averaged over the three domains left out:
 
 # %%
@@ -422,7 +426,7 @@ for kind in ("pooled", "within", "across", "leave one out"):
     print(f"{kind:50s}{np.mean(both):20.2f}{np.mean(new):16.2f}")
 
 # %% [markdown]
-# Next to nothing, in every row: on new people the domains' gradients are nearly orthogonal, whatever training asked for. What leaving one out practises holds for the people and the two domains that it practises with. Two domains make one pair,
+# Small, with no pattern, and on 15 people uncertain: there is no sign that leaving one out makes the gradients of new people agree. (The table before was of smaller networks and of larger episodes: compare the rows of each, not one with the other.) Two domains make one pair,
 # and that says little about a third one that is unlike both. MFR, which reports gains, has more domains to hold out, all of them photographs.
 #
 # ### Across two domains that were seen
@@ -443,10 +447,10 @@ for out in DOMAINS:
     print(f"{one + ' ↔ ' + other:32s}{cells}")
 
 # %% [markdown]
-# Leaving one domain out, and training within, are behind in every row, between sketches and near-infrared by far. They see episodes of one domain at a time, and never compares one with the other. Pooled training does so without being told: if support and query take no
+# Leaving one domain out, and training within, are behind in every row, between sketches and near-infrared by far, in the others by about as much as the intervals. They see episodes of one domain at a time, and never compare one with the other. Pooled training does so without being told: if support and query take no
 # notice of domains, half of their pairs are across. Asking across only is no better than that. **Train as you will be tested** is worth more here than the whole of section 4.
 #
-# Move the pickers: what did the network learn from, and from which domain to which is it asked?
+# Move the pickers: what did the network learn from, and from which domain to which is it asked? (The accuracies are of the same faces in grey, 32×32.)
 
 # %%
 domain_explorer.explore()
@@ -454,7 +458,7 @@ domain_explorer.explore()
 # %% [markdown]
 # ## 7 · From synthetic to real
 #
-# The hardest gap of all: a network that has seen nobody but our invented people, on photographs. **Predict:** LFW, 5-way 1-shot, for the network that learned from synthetic photos; from all but sketches;
+# The gap that matters most: a network that has seen nobody but our invented people, on photographs. **Predict:** LFW, 5-way 1-shot, for the network that learned from synthetic photos; from all but sketches;
 # and for one that learned from LFW's own base people for the same time.
 
 # %% tags=["real-faces"]
@@ -487,7 +491,7 @@ for name, row in {**rows, "sketch: plain": stored["trainings"]["sketch: plain"]}
 # LFW is a domain that none of them saw, so it is one more test of section 4, and here leaving one out *is* ahead of pooled and of across, with all seeds. Had we stopped there, we would have reported a success. But against *within* nothing is left: it is the episodes that keep to one domain
 # which help on real photos, not the step that MLDG adds. A method deserves credit for what remains after its own ingredients have been tried one by one.
 #
-# On CUFS the synthetic networks do worse than pixels, and better when the inner face is hidden: for them, too, hair and outline carry the figure.
+# On CUFS the synthetic networks do far worse than pixels, and most of them better when the inner face is hidden: hair and outline alone serve them better than the whole picture, though the inner face alone is worth nearly as much as the whole.
 #
 # To measure it on your own copy: `python -m benchmarks.domains --cufs FOLDER`, with LFW in scikit-learn's cache. The data cards in `data/` say where both come from.
 #
@@ -525,9 +529,9 @@ for name, row in {**rows, "sketch: plain": stored["trainings"]["sketch: plain"]}
 #
 # **5. You have photos and sketches of your base people, and will be asked to find photos by sketches. What do you train with?**
 #
-# <details><summary>Episodes across the two domains</summary>Right: train as you are tested. Section 6 measures what it is worth.</details>
+# <details><summary>Episodes in which both domains occur</summary>Right: they compare the two. Section 6 finds pooled ones and those across equally good, and one domain at a time worse.</details>
 # <details><summary>Leave one domain out</summary>That is for a domain of which you have nothing. You have both.</details>
-# <details><summary>Photos only, as there are most of them</summary>Section 3 measures what that is worth on sketches.</details>
+# <details><summary>Photos only, as there are most of them</summary>The explorer of section 6 shows what that is worth from photo to sketch.</details>
 #
 # **6. A network trained on synthetic faces is well above chance on LFW. May you report its synthetic accuracy as what users can expect?**
 #
@@ -540,8 +544,8 @@ for name, row in {**rows, "sketch: plain": stored["trainings"]["sketch: plain"]}
 #
 # * A domain gap is a matrix, (8.1). Beside it stand controls: hair and outline alone match 188 sketches as well as whole pictures do.
 # * The cheapest remedy is to take out of the input what the other domain does not have, such as colour. It costs accuracy at home.
-# * Leaving one domain out, (8.4), asks that the domains' gradients point the same way, (8.7). Measured with three seeds, it did not beat plain pooled training on an unseen domain: the agreement that it
-#   asks for does not reach new people, and two training domains say little about a third one. On LFW it was ahead of pooled training, and so was its control without the step.
+# * Leaving one domain out, (8.4), asks that the domains' gradients point the same way, (8.7). Measured with three seeds, it did not beat plain pooled training on an unseen domain: we saw
+#   no sign of the agreement that it asks for on new people, and two training domains say little about a third one. On LFW it was ahead of pooled training, and so was its control without the step.
 # * If both domains are known, episodes that put support and query into different domains matter most; pooled episodes do so by themselves.
 # * From synthetic to real faces our networks are worth about as much as pixels. Measure on people what you claim for people.
 

@@ -125,7 +125,7 @@ protomaml.transductive = False
 # The inner loop, too, differentiates a loss by θ, but *there* the head is a variable of its own: a step on θ must not count how the prototypes would move. So the head is computed from θ
 # itself, and the inner steps from copies of it.
 #
-# **Predict:** which of the two ways is all that is left with zero inner steps?
+# **Predict:** which of the two ways are left with zero inner steps?
 #
 # <details><summary>Think first</summary>Both are there: the queries pass through the embedding (the first way), the support set through the prototypes (the second). Together they are the gradient of the
 # prototypical network of lesson 02. Cut the second, and the support set is never trained to give good prototypes.</details>
@@ -178,13 +178,13 @@ for steps in (0, 1, 3):
 #
 # Take one inner step on the head. With $p_k(x)$ the predicted probability, cross-entropy has the gradient
 #
-# $$ \frac{\partial L_S}{\partial w_k} = \frac1S \sum_{(x, y) \in S} \big(p_k(x) - [y = k]\big)\, f(x), \qquad \frac{\partial L_S}{\partial b_k} = \frac1S \sum_{(x, y) \in S} \big(p_k(x) - [y = k]\big) \tag{9.4} $$
+# $$ \frac{\partial L_S}{\partial w_k} = \frac1{|S|} \sum_{(x, y) \in S} \big(p_k(x) - [y = k]\big)\, f(x), \qquad \frac{\partial L_S}{\partial b_k} = \frac1{|S|} \sum_{(x, y) \in S} \big(p_k(x) - [y = k]\big) \tag{9.4} $$
 #
 # so a step of rate α changes the logits of a query q, its embedding left as it is, by
 #
-# $$ \Delta z_k(q) = -\frac{\alpha}{S} \sum_{(x, y) \in S} \big(p_k(x) - [y = k]\big)\,\big(f(x)^\top f(q) + 1\big) \tag{9.5} $$
+# $$ \Delta z_k(q) = -\frac{\alpha}{|S|} \sum_{(x, y) \in S} \big(p_k(x) - [y = k]\big)\,\big(f(x)^\top f(q) + 1\big) \tag{9.5} $$
 #
-# Every support image speaks to the query with a weight: how *wrong* the head is about it. So once the support set is right, and surely so, steps move nothing any more. And a head of prototypes ranks its
+# Every support image speaks to the query with two factors: how *wrong* the head is about it, and how alike the two are. So once the support set is right, and surely so, steps move nothing any more. (The gradient by the embedding has the same factor $p_k - [y = k]$.) And a head of prototypes ranks its
 # support set right from the start, the more so the fewer images there are: with one shot each image *is* its prototype. What is left for the steps to gain on the support set is certainty, and that is not yet knowledge about queries.
 #
 # (9.5) agrees with what an inner step on the head does:
@@ -208,6 +208,8 @@ print(
 )
 
 # %% [markdown]
+# Right is not sure: here the head gives the right person only about half of the probability. So a step does move logits; but what it can gain on a support set that is ranked right is certainty.
+#
 # **Predict:** before any inner step, which accuracy on the *support set* have MAML, ANIL and ProtoMAML, 5-way 1-shot? And which on the queries?
 
 # %% tags=["nbval-ignore-output"]
@@ -229,7 +231,7 @@ for shots, paths in live.items():
 
 # %% [markdown]
 # MAML, ANIL and Meta-SGD begin at chance: everything that they know about a task they learn in the inner loop, most of it in the first step. ProtoMAML begins about
-# where MAML ends. With one shot its support set is right before any step, and by (9.5) the steps can hardly do more than make it surer: the gain is within its interval.
+# where MAML ends. With one shot its support set is right before any step, and by (9.5) the steps can hardly do more than make it surer: the gain is within its interval. With four shots the first step goes too far: look at the support set, which gets worse.
 
 # %% [markdown]
 # ## 3 · Learned rates
@@ -242,8 +244,8 @@ for shots, paths in live.items():
 #
 # $$ \frac{\partial L_Q(\varphi)}{\partial a_i} = \frac{\partial L_Q}{\partial \varphi_i}\, \frac{\partial \varphi_i}{\partial a_i} = -\,h_i\, g_i \tag{9.7} $$
 #
-# Descending this, a rate *grows* where support and query gradients have the same sign, that is where a step on one helps the other, and shrinks where they disagree, below zero if it must. No second
-# derivative is needed for it. A rate that all weights ℓ of a layer share, as MAML++ has and `metaface train maml` uses, moves all of them:
+# Descending this, a rate *grows* where support and query gradients have the same sign, that is where a step on one helps the other, and shrinks where they disagree, below zero if it must. With one inner
+# step no second derivative is needed for it; with several (the stored learners were trained with two) the later gradients depend on the rate, too. A rate that all weights ℓ of a layer share, as MAML++ has and `metaface train maml` uses, moves all of them:
 #
 # $$ \frac{\partial L_Q(\varphi)}{\partial a_\ell} = -\sum_{i \in \ell} h_i\, g_i \tag{9.8} $$
 
@@ -300,8 +302,8 @@ for layer, rate in zip(maml.layers, maml.rates.tolist(), strict=True):
     )
 
 # %% [markdown]
-# The convolutions have slowed down to a fraction where a rate belongs to a layer; normalisations and head kept theirs, or raised it. The outer loop is on its way to ANIL, of its own accord. Meta-SGD could do the
-# same, and more. But by (9.7) each of its rates hears one noisy product, where by (9.8) a layer's rate hears the sum of thousands; and this was a short training.
+# MAML's rates began at 0.2, too, one for each layer. The convolutions (0, 4, 8, 12) have slowed down to a fraction; most normalisations (2, 6, 10, 14) and the head kept theirs, or raised it. The outer loop is on its way to ANIL, of its own accord. Of Meta-SGD's rates few are negative. It could do the
+# same as MAML's, and more; but by (9.7) each of them hears one noisy product, where by (9.8) the rate of a convolution hears a sum, for most of thousands; and this was a short training.
 #
 # ## 4 · When does it hurt?
 #
@@ -309,7 +311,7 @@ for layer, rate in zip(maml.layers, maml.rates.tolist(), strict=True):
 #
 # 1. MAML, any condition, 1-shot: move the steps from 0 to 10. After which step does nothing change any more? Look at the grey support curve there.
 # 2. ProtoMAML, the same task. How many queries does it mend, how many does it spoil?
-# 3. Raise the rate, learner by learner, until adaptation is worse than none. Who bears most?
+# 3. Raise the rate, learner by learner, until ten steps are worse than one. Who bears most?
 # 4. Queries lit from the side: the support set says nothing about that light. Do more steps help?
 
 # %%
@@ -354,8 +356,8 @@ seconds = {name: mean(seed["seconds"][name] for seed in seeds) for name in LEARN
 print("\nseconds of training: " + ", ".join(f"{name} {spent:.0f}" for name, spent in seconds.items()))
 
 # %% [markdown]
-# * **The first step is nearly all** that MAML, ANIL and Meta-SGD need; ten are a little better. No task is much worse off, for before it they know nothing.
-# * **ProtoMAML** begins above where MAML ends, and its steps gain nothing. With four shots the first one even leaves most tasks worse off than before, and ten steps only make up for it. Adapting hurts where the start was good and the step takes no notice of that.
+# * **The first step is most of** what MAML, ANIL and Meta-SGD need; ten add three to five points with one shot, six to ten with four. Hardly a task is worse off, for before it they know nothing.
+# * **ProtoMAML** begins above where MAML ends, and its steps gain nothing. With four shots the first one even leaves most tasks worse off than before, and ten steps only make up for it. Adapting hurts where the start was good and the step goes too far.
 # * **Meta-SGD** has a rate for every weight, MAML nine in all; after so short a training their accuracies cannot be told apart. ANIL, which adapts least, is ahead of both, as in lesson 06.
 # * **ProtoNet**, which adapts nothing, is ahead of all: in the same seconds it makes more steps, on tasks with four times as many people. Inner loops are not what recognises faces best here.
 #
@@ -366,7 +368,7 @@ first = stored["seeds"]["0"]["inner loop"]
 figure, axes = plt.subplots(1, len(inner), figsize=(9.6, 3.0), sharey=True)
 told = []
 for axis, name in zip(axes, inner, strict=True):
-    curves = {"1": {"1-shot": first[name]["1-shot"]}, **first[name]["factors"]}
+    curves = {"1": {"1-shot": first[name]["conditions"]["any"]}, **first[name]["factors"]}
     for colour, (factor, paths) in zip(COLOURS, sorted(curves.items(), key=lambda item: float(item[0])), strict=False):
         path = paths["1-shot"]
         if "query" in path:
@@ -384,8 +386,10 @@ show(
 )
 
 # %% [markdown]
-# **This is when it hurts:** too high a rate where the steps move the embedding. A step on the head alone (ANIL) moves one person's score at a time, and more of the same is harmless. A step on the embedding moves
-# everybody, on the word of five images.
+# **This is when it hurts:** too high a rate where the steps move the embedding. A step on the head alone (ANIL) leaves all pictures where they are and moves only the borders between people: once the five support images are right, more of the same is harmless. A step on the
+# embedding moves all pictures, on the word of five.
+#
+# In other conditions (20 tasks each, so several points may be chance):
 
 # %%
 print(f"5-way 1-shot, seed 0 {'':10s}" + "".join(f"{condition:>28s}" for condition in first["MAML"]["conditions"]))
@@ -421,7 +425,7 @@ show(
 # $$ \hat y' = \frac{s\,y + t - (s\mu + t)}{s\,\sigma} = \hat y \tag{9.10} $$
 #
 # and the camera is gone. To estimate μ′ and σ′ one needs *images* of the new camera, of anybody, and no labels: AdaBN (Li et al. 2017). A few images say little about a variance; so let the old statistics
-# count for n₀ images (Schneider et al. 2020):
+# count for n₀ images beside the n new ones (Schneider et al. 2020):
 #
 # $$ \mu_{\text{new}} = \frac{n_0\,\mu + n\,\mu'}{n_0 + n}, \qquad \sigma^2_{\text{new}} = \frac{n_0\,\sigma^2 + n\,\sigma'^2}{n_0 + n} \tag{9.11} $$
 #
@@ -481,7 +485,7 @@ for name, result in found.items():
     print(f"{name:28s} {result}{paired}")
 
 # %% [markdown]
-# The learners with an inner loop need none of this: their `TaskNorm` takes its statistics from the support set of each task, so it is re-normalised for every task anyway.
+# The learners with an inner loop have this built in: their `TaskNorm` takes its statistics from the support set of each task. By the last table of section 4 they lose accuracy by the webcam all the same; and it holds only as long as the queries come from the same camera as the support set.
 
 # %% [markdown]
 # ## 6 · Making predictions more certain
@@ -490,7 +494,7 @@ for name, result in found.items():
 #
 # $$ H(p) = -\sum_k p_k \log p_k \tag{9.12} $$
 #
-# by scales and shifts of the normalisations alone. What does that do to a logit? With $\partial p_k / \partial z_j = p_k([k = j] - p_j)$ and $\sum_k p_k = 1$,
+# by scales and shifts of the normalisations alone. (The paper's Tent also normalises by the statistics of the queries; ours keeps the old ones, so that you see what the entropy alone brings.) What does that do to a logit? With $\partial p_k / \partial z_j = p_k([k = j] - p_j)$ and $\sum_k p_k = 1$,
 #
 # $$ \frac{\partial H}{\partial z_j} = -\sum_k p_k\big([k=j] - p_j\big)\big(\log p_k + 1\big) = -p_j \log p_j - p_j + p_j \sum_k p_k (\log p_k + 1) = -p_j\,(\log p_j + H) \tag{9.13} $$
 #
@@ -561,8 +565,8 @@ for name in rows:
 
 # %% [markdown]
 # The webcam costs about thirty points. Five unlabelled images of anybody, in a few milliseconds, bring nine or so of them back, a hundred hardly more. The prior of (9.11) is no help here: with five images it costs points, for the old
-# statistics are so far off that holding on to them does more harm than the noise of five images; with twenty and more it makes no difference. Twenty labels bring no more than images without labels; a hundred bring a few points more, for a second of computing and somebody who names the people. Tent brings less than
-# new statistics do, needs all queries of a task at once, and pays anew for every task.
+# statistics are so far off that holding on to them does more harm than the noise of five images; with twenty and more it makes no difference. Twenty labels bring no more than images without labels; a hundred bring a few points more, for most of a second of computing and somebody who names the people. Descending the entropy with the old statistics brings less than
+# new statistics do, needs all queries of a task at once, and pays anew for every task. (Its rows are the first 20 of the 60 tasks, so its gain is not paired.)
 #
 # Cameras differ. And often the *gallery* was taken by the old camera, and only the queries come from the new one; then each side wants its own statistics (seed 0):
 
@@ -583,8 +587,8 @@ for camera, table in zero["cameras"].items():
     )
 
 # %% [markdown]
-# New statistics pay where a camera shifts and scales what the filters see, as warm light and noise do, and not where it takes the colours away that they look for, as near infrared does. And with the gallery by the old camera **each side wants its own
-# statistics**, as (9.10) says: one network for both, old or new, is far behind.
+# With both sides by the new camera, new statistics pay for the webcam, and a little, hardly more than an interval of so few tasks, for warm light and noise. They do not where a camera takes the colours away that the filters look for, as near infrared does. And with the gallery by the old camera **each side
+# wants its own statistics**, as (9.10) says: but for the softest of the changes, one network for both, old or new, is far behind.
 #
 # A real camera, and real light: the same networks, which have seen procedural faces alone, on Extended Yale B (grey pictures, 14 people tested, their lights from everywhere; 14 others give the images that remedies need). Numbers only.
 
@@ -597,8 +601,8 @@ if real:
         print(f"{name:34s}{100 * one['accuracy']:7.1f}{100 * one['ci95_people']:9.1f}{100 * four['accuracy']:10.1f}")
 
 # %% [markdown]
-# Here nothing helps: with one shot all are near chance. What the networks do not see, no statistics and no labels of a few people bring back; lessons 08 and 10 train for such gaps instead. If anything rises, it is MAML and Meta-SGD with four shots, which adapt all
-# weights: the farther the environment, the more there is for an inner loop to do. (Theirs are 10 tasks, so do not build on it.)
+# Here nothing helps: with one shot all are near chance, and with four, new statistics without a prior even cost some points. What the networks do not see, no statistics and no labels of a few people bring back; lessons 08 and 10 train for such gaps instead. With four shots the
+# learners that adapt all weights, MAML, Meta-SGD and ProtoMAML, come out highest, but on 10 tasks each: do not build on it.
 #
 # With your own copy: `python -m benchmarks.adaptation --yale FOLDER`.
 
@@ -649,7 +653,7 @@ if real:
 # * ProtoMAML starts the head at the prototypes, (9.2): no head to learn, any number of people, and a meta-gradient with two ways, (9.3). With no step it *is* a prototypical network.
 # * A step moves a query's logits by how wrong the head is about the support set, (9.5). Where that is right and sure, steps do nothing; where the rate is too high, they spoil what was right.
 # * A learned rate grows where support and query gradients agree, (9.7). One rate a layer hears a sum, one a weight a single noisy product.
-# * A new camera costs more accuracy than anything else in this lesson. New statistics, (9.11), bring a third of it back for a few unlabelled images and milliseconds; a hundred labels, a little more. With a gallery by the old camera, each side wants its own.
+# * A cheap webcam cost thirty points of eighty. New statistics, (9.11), bring about a third of that back for a few unlabelled images and milliseconds; a hundred labels, a little more. With a gallery by the old camera, each side wants its own.
 # * Making predictions surer, (9.13), does not make them right.
 # * Before you adapt anything, measure "no adaptation" on the same tasks: the paired gain is the number that counts, and its sign is not given.
 

@@ -79,12 +79,11 @@ def my_shade(albedo, normals, light, ambient):
 check("light.shade", my_shade)
 
 # %% [markdown]
-# Take several lamps. Light adds up, so their sums over i stand where one lamp stood, and the picture under all of them is the sum of the pictures under
-# each, with I_i the picture under lamp i alone:
+# Take several lamps, and no light from all around (a = 0). Light adds up, so the picture under all of them is the sum of the pictures $I_i$ under each alone:
 #
 # $$ I = \rho \sum_i \max(0, \mathbf n\cdot\mathbf l_i) = \sum_i I_i \tag{10.2} $$
 #
-# In the *lamps* it is linear, then, and in the albedo. In the *direction* of one lamp it is not, because of the maximum and of shadows.
+# In the *lamps* it is linear, then, and in the albedo. In the vector **l** of one lamp it is not, because of the maximum, and of shadows.
 
 # %%
 side = torch.linspace(-1, 1, 64)
@@ -108,21 +107,21 @@ left, right = shade(albedo, normals, lamp(-60)), shade(albedo, normals, lamp(60)
 together = albedo * sum((normals @ lamp(angle)).clamp(min=0) for angle in (-60, 60))  # (10.2)
 print(f"both lamps, minus the sum of each alone: at most {(together - (left + right)).abs().max():.0e}")
 print(
-    f"a lamp in the middle, minus the mean of both: up to {(shade(albedo, normals, lamp(0)) - together / 2).abs().max():.2f}"
+    f"one lamp at (l_1 + l_2) / 2, minus the mean of both: up to {(shade(albedo, normals, (lamp(-60) + lamp(60)) / 2) - together / 2).abs().max():.2f}"
 )
 
 # %% [markdown]
 # ## 2 · What standardising takes away, and what not
 #
-# Every method of this course standardises first: subtract the mean of the picture, divide by its deviation. Let a picture x be changed to $a\,x + b$ with the
+# Networks and pixels are standardised first: subtract the mean of the picture, divide by its deviation. Let a picture x be changed to $a\,x + b$ with the
 # same $a > 0$ and b at all pixels. Mean and deviation become $a\,\bar x + b$ and $a\,s_x$, so
 #
 # $$ \frac{(a\,x + b) - (a\,\bar x + b)}{a\,s_x} = \frac{x - \bar x}{s_x} \tag{10.3} $$
 #
-# A stronger lamp and a longer exposure are of this kind. A lamp that *moves* is not: it multiplies every pixel by a factor of its own.
+# More of all the light, and a longer exposure, are of this kind. A lamp that *moves* is not: it multiplies every pixel by a factor of its own.
 #
 # **Predict:** a face is photographed with the lamp in front, and at 20°, 40°, 60° and 80° to the side. After standardising, what is the correlation between
-# the first picture and each of the others? And after each of the remedies whose rows the figure has?
+# the first picture and each of the others? And after histogram equalisation, CLAHE, a difference of Gaussians, and Tan and Triggs' chain (the rows of the figure, from the second)?
 
 # %%
 picture = photographs([7], [0.0], 20.0).float()
@@ -133,7 +132,7 @@ lit = photographs([7] * 5, azimuths, 20.0)
 lit = lit.float().mean(1, keepdim=True).round().byte()  # grey: the chain is defined for one channel
 rows = {"as it is": lit} | {name: change(lit) for name, change in NORMALISATIONS.items()}
 show(
-    face_grid(torch.cat(list(rows.values())), columns=5, zoom=2),
+    face_grid(torch.cat(list(rows.values())), columns=5, zoom=2, titles=[f"{a:.0f}°" for a in azimuths] + [""] * 20),
     alt="A synthetic face lit from the front and from 20, 40, 60 and 80 degrees to the side, in five rows: as it is, after"
     " histogram equalisation, CLAHE, a difference of Gaussians of the logarithm, and Tan and Triggs' chain. In the first"
     " three rows one half of the face darkens to the right; in the last two eyes, nose and mouth are there in all pictures.",
@@ -146,6 +145,8 @@ for name, images in rows.items():
     print(f"{name:46s}", "".join(f"{c:7.2f}" for c in (z @ z[0] / z.shape[1])))
 
 # %% [markdown]
+# Far to the side, equalising makes it worse; the last two help most, and none restores it.
+#
 # * **Histogram equalisation** replaces each grey by its rank, and so undoes *every* rising change of the greys, not only (10.3), if it is the same at every
 #   pixel. Light from the side is not.
 # * **CLAHE** (Zuiderveld 1994) does it in each part of the picture for itself, with a limit on how much contrast may grow.
@@ -168,7 +169,10 @@ for name, images in rows.items():
 # $$ (B\,x)_i = \sum_d w_d\,(\alpha + \beta\,i + \beta\,d) = (\alpha + \beta\,i)\sum_d w_d + \beta \sum_d w_d\,d = x_i \tag{10.6} $$
 #
 # for $\sum_d w_d\,d = 0$. Both blurs leave it as it is, and their difference is exactly zero. Curved $\log L$ leaves a little; the edge of a shadow, where L
-# jumps, stays whole. There the remedy ends.
+# jumps, stays. There the remedy ends.
+#
+# **Tan and Triggs' chain** does nearly the same in three moves: the power 0.2 of the picture, which bends the greys much as the logarithm does but spares the darkest; the difference of two Gaussians, of 1 and 2 pixels; and a
+# division by its typical size, with extremes held back by a tanh. *DoG* in the tables below is (10.5).
 #
 # ### Exercise 2: what slow light does not touch
 #
@@ -197,7 +201,7 @@ def blur(width, sigma):
 
 i = torch.arange(64, dtype=torch.float64)
 fine, coarse = blur(64, 1), blur(64, 4)
-falls = 4 - 0.03 * i  # log L, linear: from one side to the other light falls to a sixth
+falls = 4 - 0.03 * i  # log L, linear: from one side to the other light falls to 15%
 jumps = torch.where(i < 32, falls[0], falls[-1])  # a shadow's edge, as deep
 for name, log_light in (("falls evenly", falls), ("jumps", jumps)):
     left_over = ((fine - coarse) @ log_light)[20:44].abs().max()
@@ -220,7 +224,7 @@ for name, log_light in (("falls evenly", falls), ("jumps", jumps)):
 # $$ g_k = \lVert \mathbf u_y - \mathbf u_k \rVert^2 + 2\,\boldsymbol\delta\cdot(\mathbf u_y - \mathbf u_k) \tag{10.8} $$
 #
 # and the query is recognised if $g_k > 0$ for all others k. This asks for less than invariance. Light may move the embedding as it likes *at right angles to the
-# differences between people*; only its share along them must be small, less than half of their distance. Were the support pictures lit differently, each by its
+# differences between people*; only its share towards another person must be small, less than half of their distance. Were the support pictures lit differently, each by its
 # own $\boldsymbol\delta_k$, their squares would no longer cancel, and such episodes ask for more.
 #
 # ### Exercise 3: how much light a decision bears
@@ -251,7 +255,7 @@ people = snapshot_split().novel.identities.tolist()
 front, aside = (photographs(people, [azimuth] * len(people), 20.0) for azimuth in (0.0, 70.0))
 nets = load_snapshots()
 others = ~torch.eye(len(people), dtype=torch.bool)
-print("                       ‖δ‖ / distance between people   what matters: mean, above 1   common to all people")
+print("                       ‖δ‖ / distance between people   what matters: mean size, above 1   common to all people")
 for name, net in (("before training", nets[0]), ("after training", nets[1500])):
     with torch.no_grad():
         u, moved = net.embedding(front), net.embedding(aside)
@@ -267,7 +271,7 @@ for name, net in (("before training", nets[0]), ("after training", nets[1500])):
 
 # %% [markdown]
 # Before training, light moves an embedding further than people are apart, and yet most decisions are right: over half of the shift is the same for everybody, and little of it points at
-# anybody. Training has made both smaller. It shortened δ, too, though (10.8) does not ask for it: its episodes were generic, with every picture in a light of its own, and those ask for more.
+# anybody. Training has made what matters smaller. It made δ shorter, too, compared with the distances, though (10.8) does not ask for it: its episodes were generic, with every picture in a light of its own, and those ask for more.
 #
 # ## 5 · Accuracy over all episodes, without drawing one
 #
@@ -336,7 +340,7 @@ for name, method in methods.items():
 
 # %% [markdown]
 # The test is too easy. Pose, framing, hair, clothes and background stand still, so that two pictures of a person are alike pixel by pixel but for the light, and what was trained for
-# everything is no better than what was made for one thing. It is the trap of every set that was taken in one session. So the stored experiment changes everything else from picture to picture: hair style, background, framing, camera.
+# everything is no better than what was made for one thing. It is the trap of every set that was taken in one session. So the stored experiment changes much else from picture to picture: hair style, background, framing, camera; pose and expression stand still.
 # `python -m benchmarks.light procedural` made it, with lamps at an elevation of 0° and 45°.
 
 # %%
@@ -387,8 +391,16 @@ print(f"ProtoNet with nothing hidden: between {curve.min():.1f} and {curve.max()
 # $$ w\,I_a + (1 - w)\,I_b = \bigl(w\,\rho_a + (1 - w)\,\rho_b\bigr)\,L \qquad\text{if both had the same shape} \tag{10.10} $$
 #
 # are what a third one would look like there. Shapes are not the same, so it is only nearly so; but the mixture is the *same nobody* under every lamp, and this is all
-# that an episode asks for. `faces.blending.with_blends` makes 300 new people so, each also bent a little.
+# that an episode asks for. `faces.blending.with_blends` makes 300 new people so, each also bent a little, and half of them mirrored.
 #
+# On two balls of one shape and two albedos, (10.10) is exact:
+
+# %%
+other, light = (0.5 + 0.3 * x) * ball, lamp(40)
+mixed = 0.4 * shade(albedo, normals, light) + 0.6 * shade(other, normals, light)
+print("(10.10) holds:", torch.allclose(mixed, shade(0.4 * albedo + 0.6 * other, normals, light), atol=1e-6))
+
+# %% [markdown]
 # **Predict:** with which of the methods below does accuracy fall least from subset 2 to 5? And who profits more from blends, the network or LDA?
 
 # %% tags=["real-faces"]
@@ -425,17 +437,17 @@ for name, row in yale["larger"].items():
         print(f"{name:20s}" + "".join(f"   subsets {c}: {100 * accuracy:5.1f}" for c, accuracy in row.items()))
 
 # %% [markdown]
-# * **Here, where faces are aligned, normalising pays more than any training on plain pictures.** A difference of Gaussians or Tan and Triggs' chain, without learning anything, lift
-#   nearest class mean above LDA and LBP on plain pictures. Histogram equalisation, blind to *where* light falls, does next to nothing.
+# * **Here, where faces are aligned, normalising pays more than the trainings on plain pictures that we tried.** A difference of Gaussians or Tan and Triggs' chain, without learning anything, lift
+#   nearest class mean above LDA and LBP on plain pictures. Histogram equalisation, blind to *where* light falls, does little on the whole.
 # * **The learner is ahead of every method that sees the 21 people alone**: by far over plain pictures, by the figures above over normalised ones, and it falls least towards subset 5.
-# * **But give LDA the same chain and the same blends, and more than half of its lead over LDA is gone.** Much of what was won came from the *pictures*, not from the network and its
+# * **But give LDA the same chain and the same blends, and the learner's lead over LDA shrinks from 26 points to four.** Much of what was won came from the *pictures*, not from the network and its
 #   episodes. That row is the baseline to beat, and without it we would have praised the wrong thing. (Ten views help the network, and hurt LDA.)
-# * **What pays in training**, after so few steps: most of all normalised pictures, then blends, which one of the three groups hardly needs. **Generic episodes** cannot be told from
-#   those whose query is lit differently: one seed says this, one that. Every picture of an episode is support in turn (lesson 02), and lights differ widely in this set, so both kinds ask
+# * **What pays in training**, after so few steps: normalised pictures and blends (which one of the three groups hardly needs); with subset 5, normalised pictures most. **Generic episodes** cannot be told from
+#   those whose query is lit differently: the seeds disagree. Every picture of an episode is support in turn (`in_turn=True`), and lights differ widely in this set, so both kinds ask
 #   nearly the same. Section 4 says what the query's light asks; it does not say that one must arrange it.
-# * **The controls** should be at chance, 20%. Brightness alone is above it in subset 2; so is, more, what lies around the inner face: hairline, ears and cheeks belong to a person, and
+# * **The controls** should be at chance, 20%. Brightness alone is at twice that in subset 2. What lies around the inner face is above chance everywhere, and far above it in subset 2: hairline, ears and cheeks belong to a person, and
 #   no method here is kept from using them.
-# * **More pixels**: on 48×48 LBP after the chain comes near to what the learner reaches on 32×32, and learns nothing. The chain lives on fine detail. Before you train, try that.
+# * **More pixels** (one seed): on 48×48 LBP after the chain comes near to what the learner reaches on 32×32, and learns nothing. The chain lives on fine detail. Before you train, try that.
 #
 # What the table does not say: 28 people are few (see the second interval), each photographed in one sitting, at the same distance. The recipe of the learner was chosen by a glance at three of the twelve
 # trainings.
@@ -465,12 +477,12 @@ print(
 )
 
 # %% [markdown]
-# * **Erased rectangles** change little: the differences to the first row are about as large as the deviation over seeds, except for the mask, where there is a gain.
-# * **Occluders worn in training** help against what was worn, the mask and the block most, and cost a little where nothing is hidden. (Such a training has also more pictures:
+# * **Erased rectangles** change little: the differences to the first row are smaller than the deviation over seeds, except for the mask, where there may be a gain.
+# * **Occluders worn in training** help against the mask, the block and the scarf, not against sunglasses, and cost a little where nothing is hidden. (Such a training has also more pictures:
 #   those with occluders are not thrown away.)
-# * The larger the block, the less is left, for any training.
+# * The larger the block, the less is left.
 #
-# So show a network what it will meet. A grey rectangle is not a pair of sunglasses: it hides, but it does not add an edge, a colour and a shadow that could belong to somebody.
+# So show a network what it will meet. A grey rectangle is not a mask: it hides, but it does not add an edge, a colour and a shadow that could belong to somebody. Against sunglasses neither training helped.
 #
 # And real people? The CMU faces (Mitchell 1997) show 20 of them with and without sunglasses, in four poses, in one room: four groups of 5, each held out once, so that a network learns
 # from 15 people. "Sunglasses": open eyes in the support, sunglasses in the query, whatever the pose. "Pose": straight ahead in the support, left, right or up in the query.
@@ -495,7 +507,7 @@ for name, row in cmu["methods"].items():
 # ## 9 · Move the lamp
 #
 # One of 25 enrolled synthetic people is photographed again. On the left the picture; in the middle its embedding (a diamond) on the path that it takes as the lamp goes from −80° to
-# 80°, among the enrolled pictures, in the plane of the first two principal components; on the right the stored accuracy over 75 people for this elevation and occluder. Try:
+# 80°, among the enrolled pictures (the star is the person's own), in the plane of the first two principal components; on the right the stored accuracy over 75 people for this elevation and occluder. Try:
 #
 # * lamp from 0° to 80°: which way does the diamond go, and is it towards somebody?
 # * sunglasses: how far does the whole path move, compared with what the lamp did?
@@ -539,11 +551,11 @@ light_explorer.explore(nets[1500], people)
 #
 # **5. You have 21 people in 64 lights, and want to recognise strangers in any light. What first?**
 #
-# <details><summary>A larger network</summary>It is people that are missing, not weights: on those 21 the small one is right nearly always.</details>
+# <details><summary>A larger network</summary>It is people that are missing, not weights: section 7 shows what blends, which are people, brought.</details>
 # <details><summary>Normalise the pictures, and measure what is left for training</summary>Right: it costs nothing, and here it is worth more than a training without it. Then make more people.</details>
 # <details><summary>Random brightness and contrast in training</summary>Standardising has taken these away already, (10.3).</details>
 #
-# **6. A paper reports the accuracy of 5-way 1-shot episodes over 600 drawn episodes of 75 people, one query each. What does (10.9) add?**
+# **6. A paper reports the accuracy of 5-way 1-shot episodes over 600 drawn episodes of 75 people with one support and one query picture each. What does (10.9) add?**
 #
 # <details><summary>The interval over people</summary>No: the people are the same. Other people may give another figure.</details>
 # <details><summary>The mean over all episodes of these pictures, so that the interval over episodes is gone</summary>Right.</details>
@@ -557,7 +569,7 @@ light_explorer.explore(nets[1500], people)
 # * Episodes with one light in the support ask an embedding to keep light at right angles to the differences between people, (10.8), not to forget it.
 # * With one support picture a person, the accuracy over all episodes needs no drawing, (10.9).
 # * On aligned real faces normalising and new people by mixing, (10.10), were worth more than the choice between a network and LDA; on unaligned ones the chain hurt, and the network won alone.
-# * What is hidden is gone. Training with the occluders that will come helps; grey rectangles hardly do.
+# * What is hidden is gone. Training with the occluders that will come helps against most of them; grey rectangles hardly do.
 
 # %%
 progress("10")
@@ -571,4 +583,5 @@ progress("10")
 # * A. S. Georghiades, P. N. Belhumeur, D. J. Kriegman. *From Few to Many: Illumination Cone Models for Face Recognition under Variable Lighting and Pose.* IEEE TPAMI 23, 2001. The linearity of (10.2), and the faces.
 # * K.-C. Lee, J. Ho, D. J. Kriegman. *Acquiring Linear Subspaces for Face Recognition under Variable Lighting.* IEEE TPAMI 27, 2005. The cropped pictures.
 # * T. Ahonen, A. Hadid, M. Pietikäinen. *Face Description with Local Binary Patterns.* IEEE TPAMI 28, 2006.
+# * T. M. Mitchell. *Machine Learning.* McGraw-Hill, 1997. The CMU faces.
 # * J. Snell, K. Swersky, R. Zemel. *Prototypical Networks for Few-shot Learning.* NeurIPS 2017.
