@@ -11,8 +11,8 @@ TOOLS := $(VENV)/.tools-installed
 NOTEBOOKS := $(wildcard notebooks/*.ipynb notebooks/solutions/*.ipynb)
 SANITIZE := $(wildcard tests/nbval.cfg)
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=300 $(if $(SANITIZE),--nbval-sanitize-with $(SANITIZE))
-# Two processes or more; the tests of one file, and the cells of one notebook, stay together and in order.
-PYTEST := $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadscope $(NBVAL) tests $(NOTEBOOKS)
+# As many processes as cores; the tests of one file, and the cells of one notebook, stay together. In order, the browser, which takes longest, first.
+PYTEST := $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadscope --no-loadscope-reorder $(NBVAL) tests $(NOTEBOOKS)
 
 .PHONY: install lab test test-all lessons bench lint clean
 

@@ -157,10 +157,10 @@ def _sorted(splits: Splits) -> Splits:
     ),
 )
 def _(answer: Callable[[list[str], str], Splits]) -> None:
-    for domains, test in (
-        (["photo", "sketch", "infrared"], "sketch"),
-        (["day", "night", "film", "print", "phone"], "film"),
-    ):
+    draw = generator(4)
+    for names in (["photo", "sketch", "infrared"], ["day", "night", "film", "print", "phone"]):
+        domains = [names[i] for i in torch.randperm(len(names), generator=draw).tolist()]
+        test = domains[int(torch.randint(len(domains), (), generator=draw))]
         case = f"For the domains {domains}, tested on {test!r}"
         got = answer(list(domains), test)
         if not isinstance(got, list | tuple) or not all(
