@@ -110,7 +110,7 @@ def pretrained(place: str) -> ProtoNet:
     `[M, C, H, W]` (C = 1 or 3, as the face set has them), and returns their embeddings, float `[M, D]`, as a tensor or
     array. From Python: `ProtoNet(FixedFeatures(function), distance="cosine")`.
 
-    Raises `MetaFaceError` if there is no such function, or, later, if what it returns has another shape.
+    Raises `MetaFaceError` if there is no such function, or, later, if it fails or what it returns has another shape.
     """
     module, colon, name = place.partition(":")
     if os.getcwd() not in sys.path:
@@ -126,7 +126,12 @@ def pretrained(place: str) -> ProtoNet:
         ) from error
 
     def features(images: Tensor) -> Array:
-        found = np.asarray(torch.as_tensor(function(images)).detach().cpu(), dtype=np.float32)
+        try:
+            found = np.asarray(torch.as_tensor(function(images)).detach().cpu(), dtype=np.float32)
+        except Exception as error:  # whatever goes wrong in another's code
+            raise MetaFaceError(
+                f"{place} failed on images {list(images.shape)}, {images.dtype}: {type(error).__name__}: {error}"
+            ) from error
         if found.ndim != 2 or len(found) != len(images) or not np.isfinite(found).all():
             raise MetaFaceError(
                 f"{place} should return finite embeddings [{len(images)}, D] for images {list(images.shape)}, but"

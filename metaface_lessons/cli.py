@@ -33,6 +33,13 @@ def lab(args: argparse.Namespace) -> int:
     return subprocess.call(workspace.lab_command(args.passed_on), cwd=folder, env=workspace.lab_environment())
 
 
+def _file(path: str) -> Path:
+    """Where a result is to be written. Raises `MetaFaceError`, before any work is done, if a folder has that name."""
+    if Path(path).is_dir():
+        raise MetaFaceError(f"--out {path} is a folder. Name a file in it.")
+    return Path(path)
+
+
 def doctor(args: argparse.Namespace) -> int:
     from .doctor import main
 
@@ -45,13 +52,19 @@ def faces(args: argparse.Namespace) -> int:
     from .faces import load_faces
     from .figures import face_grid, png
 
+    for name in ("people", "each"):
+        if getattr(args, name) < 1:
+            raise MetaFaceError(f"--{name} must be at least 1, but is {getattr(args, name)}.")
+    out = _file(args.out or f"{args.set.replace(':', '-').replace('/', '-')}.png")
     found = load_faces(args.set)
     people = found.identities
     chosen = people[torch.randperm(len(people), generator=torch.Generator().manual_seed(args.seed))[: args.people]]
-    rows = [found.images[(found.identity == person).nonzero().flatten()[: args.each]] for person in chosen]
+    rows = []
+    for person in chosen:  # evenly out of all their images, so that conditions are seen that come one after the other
+        own = (found.identity == person).nonzero().flatten()
+        rows.append(found.images[own[torch.linspace(0, len(own) - 1, min(args.each, len(own))).round().long()]])
     each = min(len(row) for row in rows)
     figure = face_grid(torch.cat([row[:each] for row in rows]), columns=each)
-    out = Path(args.out or f"{args.set.replace(':', '-').replace('/', '-')}.png")
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_bytes(png(figure))
     report = {"name": found.name, "images": len(found), "people": len(people), "shape": list(found.shape)}
@@ -65,6 +78,8 @@ def train(args: argparse.Namespace) -> int:
     given = {name: getattr(args, name) for name in SETTINGS if hasattr(args, name)}
     settings = settings_of(args.learner, args.faces, args.seed, **given)
     out = Path(args.out or f"runs/{args.learner}-{args.faces.split(':')[0]}")
+    if out.exists() and not out.is_dir():
+        raise MetaFaceError(f"--out {out} is a file. A run is a folder: name another.")
     steps, seconds = args.steps, args.seconds
     if steps is None and seconds is None:
         seconds = 120.0
@@ -89,6 +104,7 @@ def evaluate(args: argparse.Namespace) -> int:
     from .baselines import pretrained
     from .runs import evaluate_runs
 
+    out = _file(args.out) if args.out else None
     paths, compare = [Path(run) for run in args.runs], not args.no_baselines
     others = {place: pretrained(place) for place in args.embedding}
     if args.protocol == "episodes":
@@ -109,15 +125,15 @@ def evaluate(args: argparse.Namespace) -> int:
 
         report = verify_runs(paths, args.protocol, each=args.pairs, seed=args.seed, compare=compare, others=others)
         text = _verification_text(report)
-    if args.out:
+    if out is not None:
         command = "metaface " + " ".join(args.command_line)
         about = {
             "command": command,
             "date": date.today().isoformat(),
             "machine": platform.processor() or platform.machine(),
         }
-        Path(args.out).parent.mkdir(parents=True, exist_ok=True)
-        Path(args.out).write_text(json.dumps(about | report, indent=1) + "\n")
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(about | report, indent=1) + "\n")
     _say(args, report, text)
     return 0
 
@@ -260,7 +276,10 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
         return action.help if action.default is None else super()._get_help_string(action)
 
 
-FACE_SETS = "procedural, olivetti, lfw, folder:PATH, extended-yale-b:PATH, cmu:PATH or cufs:PATH"
+FACE_SETS = (
+    "procedural, procedural-sketch, procedural-near-infrared, procedural-domains, olivetti, lfw, lfw-without:PART,"
+    " folder:PATH, extended-yale-b:PATH, cmu:PATH or cufs:PATH"
+)
 
 SETTINGS = {  # what a learner may be told; `recipes` says which learner has which, and its value if not told
     "ways": (int, "people per episode"),

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -28,7 +29,7 @@ from .faces.faceset import FaceSet
 from .faces.photos import find_face
 from .paths import home_dir, write_atomically
 from .protocols import Comparer, comparer
-from .runs import load_run
+from .runs import Run, load_run
 
 FAR = 0.01
 TRIALS = 3000  # strangers by whom the threshold is set: enough for FAR = 1%
@@ -76,8 +77,8 @@ class Gallery:
     def set_threshold(self, strangers: FaceSet, far: float = FAR) -> None:
         """Choose the threshold for as many people as are enrolled, on people whom the network does not know."""
         if self.embeddings:
-            shots = min(len(points) for points in self.embeddings.values())
-            self.threshold = threshold_among(self.method, strangers, len(self.embeddings), shots, far)
+            shots = [len(points) for points in self.embeddings.values()]
+            self.threshold = threshold_among(self.method, strangers, shots, far)
 
 
 def prototypes_of(embeddings: Sequence[Tensor]) -> Tensor:
@@ -85,15 +86,15 @@ def prototypes_of(embeddings: Sequence[Tensor]) -> Tensor:
     return torch.stack([points.mean(dim=0) for points in embeddings])
 
 
-def threshold_among(
-    method: Comparer, faces: FaceSet, people: int, shots: int, far: float = FAR, seed: int = 0
-) -> float:
-    """The threshold at which the share `far` of strangers is taken for one of `people` enrolled with `shots` photos.
+def threshold_among(method: Comparer, faces: FaceSet, shots: Sequence[int], far: float = FAR, seed: int = 0) -> float:
+    """The threshold at which the share `far` of strangers is taken for one of N people with `shots` `[N]` photos each.
 
     Galleries of people out of `faces`, whom the network was not trained on, and a stranger to each, are drawn `TRIALS`
-    times. Raises `MetaFaceError` if there are too few people.
+    times, with as many photos of each as are enrolled: a mean of many lies nearer to everybody than one photo does (who
+    has fewer photos in `faces` gives all of them). Raises `MetaFaceError` if there are too few people.
     """
     check_rate(far, TRIALS, "strangers drawn")
+    people = len(shots)
     points = method.embed(faces.images).cpu()
     own = [points[(faces.identity == person).cpu()] for person in faces.identities]
     if len(own) <= people:
@@ -105,8 +106,9 @@ def threshold_among(
     best = []
     for _ in range(TRIALS):
         drawn = torch.randperm(len(own), generator=generator)[: people + 1].tolist()
-        stranger, *known = (own[i][torch.randperm(len(own[i]), generator=generator)[:shots]] for i in drawn)
-        best.append(float(method.scores(stranger[:1], prototypes_of(known)).max()))
+        photos = zip(drawn, (1, *shots), strict=True)
+        stranger, *known = (own[i][torch.randperm(len(own[i]), generator=generator)[:n]] for i, n in photos)
+        best.append(float(method.scores(stranger, prototypes_of(known)).max()))
     best.sort(reverse=True)
     return float(np.nextafter(best[int(far * TRIALS)], np.inf))  # just above the first who must be refused
 
@@ -141,8 +143,19 @@ def _write(stored: dict[str, Any], file: Path) -> None:
         file.unlink(missing_ok=True)  # nobody is left, and nothing of them
 
 
-def _weights(run: Path) -> str:
-    return hashlib.sha256((run / "checkpoint.pt").read_bytes()).hexdigest()
+def _weights(run: Run) -> str:
+    """A digest of the network's weights and statistics, by which embeddings of another one are known."""
+    digest = hashlib.sha256()
+    for name, values in (*run.learner.named_parameters(), *run.learner.named_buffers()):
+        digest.update(name.encode() + values.detach().cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _trained_on(run: Path, file: Path) -> MetaFaceError:
+    return MetaFaceError(
+        f"{run} has been trained on since people were enrolled, and its new embeddings cannot be compared with theirs."
+        f" Delete {file}, and enrol everybody anew."
+    )
 
 
 def _gallery(method: Comparer, stored: dict[str, Any]) -> Gallery:
@@ -162,13 +175,15 @@ def enrol(photos: Sequence[Path], name: str, run: Path, file: Path, consent: boo
 
     Raises `MetaFaceError` without consent, if a photo does not show one face, or if the gallery is of another network.
     """
-    trained, weights = load_run(run), _weights(run)
-    method = comparer(trained)
+    trained = load_run(run)
+    method, weights = comparer(trained), _weights(trained)
     stored = _read(file) if file.exists() else {"people": {}, "threshold": float("inf")}
     if stored.get("weights", weights) != weights:
+        if stored["run"] == str(run.resolve()):
+            raise _trained_on(run, file)
         raise MetaFaceError(
             f"{file} holds embeddings of another network, {stored['run']}, with which those of {run} cannot be"
-            " compared. Name that run, or another gallery (--gallery), or forget everybody and enrol anew."
+            " compared. Name that run, or another gallery (--gallery), or delete that file and enrol anew."
         )
     gallery = _gallery(method, stored)
     faces = torch.stack([find_face(photo, method.shape[-1]) for photo in photos])
@@ -197,8 +212,8 @@ def identify(photo: Path, file: Path) -> dict[str, Any]:
     stored = _read(file)
     run = Path(stored["run"])
     trained = load_run(run)
-    if _weights(run) != stored["weights"]:
-        raise MetaFaceError(f"{run} has been trained on since people were enrolled: forget everybody, and enrol anew.")
+    if _weights(trained) != stored["weights"]:
+        raise _trained_on(run, file)
     method = comparer(trained)
     gallery = _gallery(method, stored)
     point = method.embed(find_face(photo, method.shape[-1])[None])[0].cpu()
@@ -215,11 +230,20 @@ def identify(photo: Path, file: Path) -> dict[str, Any]:
 def forget(name: str, file: Path) -> int:
     """Delete a person from the gallery `file`; how many are left. With the last one the file goes, too.
 
-    The threshold stays that of the larger gallery, which is stricter than it need be.
+    The threshold is measured anew for those who are left; where that cannot be (the run is gone), the old one stays,
+    with a warning.
     """
     stored = _read(file)
     if name not in stored["people"]:
         raise unknown("person in the gallery", name, stored["people"])
     del stored["people"][name]
-    _write(stored, file)
+    _write(stored, file)  # first of all: whatever happens next, nothing of them is left
+    if stored["people"]:
+        try:
+            trained = load_run(Path(stored["run"]))
+            gallery = _gallery(comparer(trained), stored)
+            gallery.set_threshold(trained.split.novel, stored["far"])
+            _write({**stored, "threshold": gallery.threshold}, file)
+        except MetaFaceError as error:
+            warnings.warn(f"The threshold is still that of the larger gallery. {error}", stacklevel=2)
     return len(stored["people"])

@@ -294,3 +294,28 @@ def test_every_command_has_help_with_an_example(capsys: pytest.CaptureFixture[st
         with pytest.raises(SystemExit) as stop:
             cli.main(wrong)
         assert stop.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["faces", "procedural", "--people", "0"], "--people must be at least 1"),
+        (["faces", "procedural", "--out", "FOLDER"], "is a folder. Name a file"),
+        (["evaluate", "none", "--out", "FOLDER"], "is a folder. Name a file"),
+        (["train", "protonet", "--out", "FILE"], "is a file. A run is a folder"),
+    ],
+)
+def test_what_cannot_be_written_is_said_before_any_work(
+    command: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    places = {"FOLDER": str(tmp_path), "FILE": str(tmp_path / "file")}
+    assert cli.main([places.get(word, word) for word in command]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_the_help_names_every_face_set() -> None:
+    from metaface_lessons.faces import CHOICES
+
+    named = cli.FACE_SETS.replace(" or ", ", ").split(", ")
+    assert {*CHOICES, "lfw-without:PART"} == set(named)

@@ -47,18 +47,31 @@ def test_a_gallery_names_its_people_and_refuses_others_at_the_stated_rate() -> N
 def test_the_threshold_rises_with_the_gallery_and_keeps_its_rate() -> None:
     faces = random_faces(people=60, each=4)
     method = pixels(faces.shape)
-    one, ten = (threshold_among(method, faces, people=n, shots=1, far=0.05) for n in (1, 10))
+    one, ten = (threshold_among(method, faces, [1] * n, far=0.05) for n in (1, 10))
     assert ten > one
     points = method.embed(faces.images)
     scores = method.scores(points, points)
     impostor = scores[faces.identity[:, None] != faces.identity]
     assert (impostor >= one).float().mean() == pytest.approx(0.05, abs=0.02)
     with pytest.raises(MetaFaceError, match="has 60"):
-        threshold_among(method, faces, people=60, shots=1)
+        threshold_among(method, faces, [1] * 60)
     with pytest.warns(UserWarning, match="3000 strangers drawn: too few"):
-        threshold_among(method, faces, people=1, shots=1, far=0.001)
+        threshold_among(method, faces, [1], far=0.001)
     with pytest.raises(MetaFaceError, match="between 0 and 1"):
-        threshold_among(method, faces, people=1, shots=1, far=0)
+        threshold_among(method, faces, [1], far=0)
+
+
+def test_people_with_unlike_numbers_of_photos_keep_the_rate_too() -> None:
+    faces = random_faces(people=120, each=8)
+    method = pixels(faces.shape)
+    gallery = Gallery(method)
+    for person, photos_of in enumerate((6, 6, 6, 6, 1)):
+        gallery.enrol(f"p{person}", method.embed(faces.images[faces.identity == person][:photos_of]), "2026-01-01")
+    gallery.set_threshold(faces.of(torch.arange(5, 60)), far=0.05)
+    strangers = method.embed(faces.of(torch.arange(60, 120)).images)
+    assert sum(gallery.identify(p)[0] is not None for p in strangers) / len(strangers) < 0.12
+    others = faces.of(torch.arange(5, 120))  # a mean of six photos is nearer to everybody than one photo
+    assert gallery.threshold > threshold_among(method, others, [1] * 5, far=0.05)
 
 
 def test_nobody_is_enrolled_without_a_name_or_consent_and_an_empty_gallery_knows_nobody() -> None:
@@ -219,6 +232,7 @@ def test_enrol_identify_forget(
     assert "Did you mean 'Ada'" in capsys.readouterr().err
     assert cli.main(["forget", "Ada", "--gallery", str(file)]) == 0
     assert "Ada" not in file.read_text()
+    assert json.loads(file.read_text())["threshold"] < 0  # measured anew for those who are left
     assert cli.main(["forget", "Ben", "--gallery", str(file)]) == 0
     assert not file.exists()
     assert cli.main(["identify", str(hers[0]), "--gallery", str(file)]) == 1
@@ -241,9 +255,12 @@ def test_a_gallery_of_another_network_or_a_damaged_one_is_refused(
     command = ["enrol", str(photo), "--name", "Ada", "--run", str(run), "--gallery", str(file), "--consent"]
     assert cli.main(command) == 0
     stored = json.loads(file.read_text())
-    file.write_text(json.dumps(stored | {"weights": "others"}))
+    file.write_text(json.dumps(stored | {"weights": "others", "run": "/elsewhere"}))
     assert cli.main(command) == 1
     assert "of another network" in capsys.readouterr().err
+    file.write_text(json.dumps(stored | {"weights": "others"}))
+    assert cli.main(command) == 1
+    assert "trained on since" in capsys.readouterr().err
     assert cli.main(["identify", str(photo), "--gallery", str(file)]) == 1
     assert "trained on since" in capsys.readouterr().err
     file.write_text("{")

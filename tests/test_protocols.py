@@ -290,6 +290,7 @@ def test_an_embedding_of_ones_own_in_episodes_and_its_faults(
     (tmp_path / "own.py").write_text(
         "def embed(images):\n    return images.float().mean(dim=1).flatten(1)\n"
         "def broken(images):\n    return images.float().mean()\n"
+        "def boom(images):\n    raise RuntimeError('no weights')\n"
     )
     monkeypatch.chdir(tmp_path)
     command = ["evaluate", str(trained("lfw")), "--queries", "2", "--episodes", "20", "--no-baselines", "--json"]
@@ -299,6 +300,7 @@ def test_an_embedding_of_ones_own_in_episodes_and_its_faults(
         ("own", "Expected 'module:function'"),
         ("nowhere:embed", "no embedding 'nowhere:embed'"),
         ("own:none", "no embedding"),
+        ("own:boom", "RuntimeError: no weights"),
         ("own:broken", r"should return finite embeddings"),
     ):
         assert cli.main([*command, "--embedding", place]) == 1
