@@ -173,7 +173,7 @@ def _verification_text(report: dict[str, Any]) -> str:
 def enrol(args: argparse.Namespace) -> int:
     from .enrolment import CONSENT, enrol, gallery_file
 
-    file = Path(args.gallery) if args.gallery else gallery_file()
+    file = Path(args.gallery or gallery_file())
     agreed = args.consent or _asked(CONSENT.format(name=args.name, file=file))
     report = enrol([Path(photo) for photo in args.photos], args.name, Path(args.run), file, agreed, args.far)
     _say(
@@ -195,7 +195,7 @@ def _asked(question: str) -> bool:
 def identify(args: argparse.Namespace) -> int:
     from .enrolment import gallery_file, identify
 
-    found = identify(Path(args.photo), Path(args.gallery) if args.gallery else gallery_file())
+    found = identify(Path(args.photo), Path(args.gallery or gallery_file()))
     who = found["name"] or "Nobody in the gallery"
     _say(
         args, found, f"{who}. Score {found['score']:.2f}, threshold {found['threshold']:.2f} (FAR {found['far']:.0%})."
@@ -206,7 +206,7 @@ def identify(args: argparse.Namespace) -> int:
 def forget(args: argparse.Namespace) -> int:
     from .enrolment import forget, gallery_file
 
-    file = Path(args.gallery) if args.gallery else gallery_file()
+    file = Path(args.gallery or gallery_file())
     left = forget(args.name, file)
     _say(args, {"forgotten": args.name, "people": left}, f"{args.name} is forgotten. People in the gallery: {left}.")
     return 0

@@ -31,7 +31,7 @@ from torch.nn import functional as F
 from .episodes import EpisodeSampler, Examples
 from .errors import MetaFaceError
 from .faces.faceset import FaceSet
-from .protonet import ProtoNet, prototypes
+from .protonet import ProtoNet, PrototypeLearner, prototypes
 from .training import meta_train
 
 
@@ -149,18 +149,8 @@ class Cameras:
     enrol: ProtoNet
     probe: ProtoNet
 
-    def adapt(self, support: Examples) -> _Enrolled:
-        ways = int(support.y.max()) + 1
-        return _Enrolled(self.probe, prototypes(self.enrol.embed(support.x), support.y, ways))
-
-
-@dataclass
-class _Enrolled:
-    net: ProtoNet
-    prototypes: Tensor
-
-    def predict(self, x: Tensor) -> Tensor:
-        return self.net.logits(self.net.embed(x), self.prototypes)
+    def adapt(self, support: Examples) -> PrototypeLearner:
+        return PrototypeLearner(self.probe, self.enrol.adapt(support).prototypes)
 
 
 @dataclass

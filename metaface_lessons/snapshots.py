@@ -17,13 +17,12 @@ from typing import cast
 import torch
 
 from .episodes import EpisodeSampler
-from .errors import MetaFaceError
 from .faces import FaceSet, Split, load_faces
 from .learners import MetaLearner
 from .paths import DATA, cache_dir, write_atomically
 from .protonet import ProtoNet
 from .runs import FRACTIONS, Settings, make_learner
-from .training import load_weights, meta_train
+from .training import load_stored, load_weights, meta_train
 
 FILE = DATA / "checkpoints" / "protonet-procedural.pt"
 STEPS = (0, 20, 100, 400, 1500)
@@ -91,14 +90,7 @@ def load_snapshots(path: Path = FILE) -> dict[int, ProtoNet]:
 
     Raises `MetaFaceError` if the file is missing, damaged or of another network.
     """
-    try:
-        state = torch.load(path, weights_only=True)
-    except FileNotFoundError as error:
-        raise MetaFaceError(f"There are no snapshots at {path}. Make them, in minutes: {COMMAND}") from error
-    except Exception as error:  # truncated zip, wrong magic, forbidden pickle: torch raises many kinds
-        raise MetaFaceError(f"{path} is damaged ({error}). Delete it and make it again: {COMMAND}") from error
-    if not isinstance(state, dict) or state.get("format") != _FORMAT:
-        raise MetaFaceError(f"{path} holds no snapshots of this version. Make them again: {COMMAND}")
+    state = load_stored(path, "snapshots", _FORMAT, COMMAND)
     nets = {}
     for step, weights in sorted(state["weights"].items()):
         net = _net(state["channels"], state["size"])

@@ -309,6 +309,22 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     return state
 
 
+def load_stored(path: Path, what: str, form: object, command: str) -> dict[str, Any]:
+    """Weights that come with the course, of `what`, such as "snapshots", which `command` makes, as a dict.
+
+    Raises `MetaFaceError` if the file is missing, damaged, or not of this `form`, its entry "format".
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise MetaFaceError(f"There are no {what} at {path}. Make them: {command}") from error
+    except Exception as error:  # truncated zip, wrong magic, forbidden pickle: torch raises many kinds
+        raise MetaFaceError(f"{path} is damaged ({error}). Delete it and make it again: {command}") from error
+    if not isinstance(state, dict) or state.get("format") != form:
+        raise MetaFaceError(f"{path} holds no {what} of this version. Make them again: {command}")
+    return state
+
+
 def load_weights(net: torch.nn.Module, weights: dict[str, Any], source: Path) -> None:
     """Load `weights` into `net`; a `MetaFaceError` names the first that does not fit."""
     own = net.state_dict()

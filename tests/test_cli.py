@@ -318,4 +318,4 @@ def test_the_help_names_every_face_set() -> None:
     from metaface_lessons.faces import CHOICES
 
     named = cli.FACE_SETS.replace(" or ", ", ").split(", ")
-    assert {*CHOICES, "lfw-without:PART"} == set(named)
+    assert set(CHOICES) == set(named)

@@ -268,3 +268,21 @@ def test_a_gallery_of_another_network_or_a_damaged_one_is_refused(
     assert "is damaged" in capsys.readouterr().err
     assert cli.main(["enrol", str(photo), "--name", "Ada", "--run", str(tmp_path / "none"), "--consent"]) == 1
     assert "metaface train" in capsys.readouterr().err
+
+
+def test_a_gallery_is_of_the_weights_not_of_the_file(
+    run: Path, lfw_photos: dict[str, list[Path]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "gallery.json"
+    photo = next(photo for files in lfw_photos.values() for photo in files if _has_face(photo))
+    assert cli.main(["enrol", str(photo), "--name", "Ada", "--run", str(run), "--gallery", str(file), "--consent"]) == 0
+    settings = ["--ways", "5", "--queries", "2", "--width", "16", "--quiet", "--out", str(run)]
+    train = ["train", "protonet", "--faces", "lfw", *settings]
+    before = (run / "checkpoint.pt").read_bytes()
+    assert cli.main([*train, "--steps", "30"]) == 0  # nothing to do, but its clock went on
+    assert (run / "checkpoint.pt").read_bytes() != before
+    assert cli.main(["identify", str(photo), "--gallery", str(file)]) == 0
+    assert cli.main([*train, "--steps", "31"]) == 0
+    capsys.readouterr()
+    assert cli.main(["identify", str(photo), "--gallery", str(file)]) == 1
+    assert "trained on since" in capsys.readouterr().err

@@ -28,7 +28,7 @@ FOLDERS: dict[str, Callable[..., FaceSet]] = {  # sets that the learner has in a
     "cmu": cmu_faces,
     "cufs": cufs,
 }
-CHOICES = [*FACES, *(f"{kind}:PATH" for kind in FOLDERS)]
+CHOICES = [*FACES, "lfw-without:PART", *(f"{kind}:PATH" for kind in FOLDERS)]
 
 
 def load_faces(name: str, **options: Any) -> FaceSet:
@@ -46,5 +46,5 @@ def load_faces(name: str, **options: Any) -> FaceSet:
     if colon and kind == "lfw-without":
         return lfw_without(path)
     if name not in FACES:
-        raise unknown("face set", name, [*CHOICES, "lfw-without:PART"])
+        raise unknown("face set", name, CHOICES)
     return FACES[name](**options)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..errors import MetaFaceError, unknown
 from .faceset import FaceSet
-from .real import LFW_COLUMNS, LFW_ROWS, LFW_SIZE, fetch, lfw, to_uint8
+from .real import LFW_CROP, fetch, lfw, to_uint8
 
 LFW_PAIRS = {"train": "pairsDevTrain.txt", "test": "pairsDevTest.txt", "10_folds": "pairs.txt"}
 
@@ -135,16 +135,7 @@ def lfw_pairs(subset: str) -> Pairs:
     home = Path(get_data_home()) / "lfw_home"
     if (home / "lfw_funneled").is_dir() and (home / LFW_PAIRS[subset]).exists():  # or they will be fetched
         _refuse_missing(home, LFW_PAIRS[subset])
-    bunch = fetch(
-        "lfw",
-        lambda data_home: fetch_lfw_pairs(
-            subset=subset,
-            data_home=data_home,
-            slice_=(LFW_ROWS, LFW_COLUMNS),
-            resize=LFW_SIZE / (LFW_ROWS.stop - LFW_ROWS.start),
-            color=True,
-        ),
-    )
+    bunch = fetch("lfw", lambda data_home: fetch_lfw_pairs(subset=subset, data_home=data_home, **LFW_CROP))
     listed, folds = read_pairs(home / LFW_PAIRS[subset])
     places = [place for pair in listed for place in zip(pair.names, pair.images, strict=True)]
     distinct = {place: m for m, place in enumerate(dict.fromkeys(places))}

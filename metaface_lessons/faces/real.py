@@ -23,6 +23,11 @@ UNREADABLE = (".heic", ".heif", ".avif", ".raw", ".dng")  # pictures, but Pillow
 
 # The one crop of LFW that every method of the course sees: rows and columns of the 250×250 picture, then the size.
 LFW_ROWS, LFW_COLUMNS, LFW_SIZE = slice(62, 198), slice(57, 193), 48
+LFW_CROP = {  # for scikit-learn's fetchers
+    "slice_": (LFW_ROWS, LFW_COLUMNS),
+    "resize": LFW_SIZE / (LFW_ROWS.stop - LFW_ROWS.start),
+    "color": True,
+}
 
 
 def olivetti() -> FaceSet:
@@ -46,13 +51,7 @@ def lfw(min_images: int = 5) -> FaceSet:
 
     bunch = fetch(
         "lfw",
-        lambda data_home: fetch_lfw_people(
-            data_home=data_home,
-            min_faces_per_person=min_images,
-            slice_=(LFW_ROWS, LFW_COLUMNS),
-            resize=LFW_SIZE / (LFW_ROWS.stop - LFW_ROWS.start),
-            color=True,
-        ),
+        lambda data_home: fetch_lfw_people(data_home=data_home, min_faces_per_person=min_images, **LFW_CROP),
     )
     images = to_uint8(bunch.images)
     identity = torch.from_numpy(bunch.target.astype(np.int64))

@@ -32,7 +32,7 @@ from ..maml import MAML
 from ..networks import Augment
 from ..paths import DATA, write_atomically
 from ..runs import FRACTIONS, make_learner, settings_of
-from ..training import Augmented, Sampler, Trained, load_weights, meta_train
+from ..training import Augmented, Sampler, Trained, load_stored, load_weights, meta_train
 from .episode_explorer import CONDITIONS as KNOWN
 from .explorer import Explorer, control
 
@@ -105,14 +105,7 @@ def load_learners(path: Path = FILE) -> dict[str, MetaLearner]:
 
     Raises `MetaFaceError` if the file is missing, damaged or of another kind.
     """
-    try:
-        state = torch.load(path, weights_only=True)
-    except FileNotFoundError as error:
-        raise MetaFaceError(f"There are no weights at {path}. Make them, in half an hour: {COMMAND}") from error
-    except Exception as error:  # truncated zip, wrong magic, forbidden pickle: torch raises many kinds
-        raise MetaFaceError(f"{path} is damaged ({error}). Delete it and make it again: {COMMAND}") from error
-    if not isinstance(state, dict) or state.get("format") != _FORMAT:
-        raise MetaFaceError(f"{path} holds no learners of this version. Make them again: {COMMAND}")
+    state = load_stored(path, "weights", _FORMAT, COMMAND)
     learners = {}
     for name, weights in state["weights"].items():
         net = make(LEARNERS[name])

@@ -21,13 +21,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..episodes import Episodes, Examples
-from ..errors import MetaFaceError
 from ..figures import COLOURS, STYLE
 from ..inner_loop import InnerLoop
 from ..maml import MAML
 from ..paths import DATA, write_atomically
 from ..sinusoids import SinusoidSampler, X, regressor
-from ..training import load_weights, meta_train
+from ..training import load_stored, load_weights, meta_train
 from .explorer import Explorer, control
 
 FILE = DATA / "checkpoints" / "sinusoids.pt"
@@ -65,14 +64,7 @@ def make_methods(path: Path = FILE, steps: int = TRAINING_STEPS, progress: bool 
 
 def load_methods(path: Path = FILE) -> dict[str, MAML]:
     """The trained methods by their names. Raises `MetaFaceError` if the file is missing, damaged or of another kind."""
-    try:
-        state = torch.load(path, weights_only=True)
-    except FileNotFoundError as error:
-        raise MetaFaceError(f"There are no weights at {path}. Make them, in minutes: {COMMAND}") from error
-    except Exception as error:  # truncated zip, wrong magic, forbidden pickle: torch raises many kinds
-        raise MetaFaceError(f"{path} is damaged ({error}). Delete it and make it again: {COMMAND}") from error
-    if not isinstance(state, dict) or state.get("format") != _FORMAT:
-        raise MetaFaceError(f"{path} holds no sinusoids of this version. Make them again: {COMMAND}")
+    state = load_stored(path, "weights", _FORMAT, COMMAND)
     methods = {}
     for name, weights in state["weights"].items():
         methods[name] = _method(METHODS[name])
