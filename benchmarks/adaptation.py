@@ -13,13 +13,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from datetime import date
 from pathlib import Path
 from typing import Any, cast
 
@@ -34,7 +31,7 @@ from metaface_lessons.faces import FaceSet, load_faces
 from metaface_lessons.inner_loop import accuracy
 from metaface_lessons.learners import Adapts, MetaLearner
 from metaface_lessons.maml import MAML
-from metaface_lessons.paths import COURSE, DATA, write_atomically
+from metaface_lessons.paths import DATA, write_atomically
 from metaface_lessons.protonet import ProtoNet
 from metaface_lessons.widgets.adaptation_explorer import (
     CONDITIONS,
@@ -50,6 +47,8 @@ from metaface_lessons.widgets.adaptation_explorer import (
     store_learners,
     train,
 )
+
+from ._about import about
 
 RESULT = DATA / "results" / "adaptation.json"
 RUNS = Path("runs/adaptation")
@@ -273,10 +272,7 @@ def main() -> int:
     nets, _ = learners(asked.seeds[0])
     store_learners(nets, FILE)
     stored = {
-        "command": f"python -m benchmarks.adaptation --seeds {' '.join(map(str, asked.seeds))}",
-        "date": date.today().isoformat(),
-        "commit": _commit(),
-        "device": f"CPU, one core of {os.cpu_count()}",
+        **about(f"python -m benchmarks.adaptation --seeds {' '.join(map(str, asked.seeds))}"),
         "tasks": TASKS,
         "seeds": seeds,
     }
@@ -300,11 +296,6 @@ def show(seeds: Mapping[str, Any]) -> None:
             rows = [table[name][f"{k}-shot"]["accuracy"] for table in tables]
             cells.append(f"{100 * statistics.mean(rows):5.1f}")
         print(f"cheap webcam, {name:30s} {'  '.join(cells)}")
-
-
-def _commit() -> str:
-    git = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=COURSE, capture_output=True, text=True)
-    return git.stdout.strip() or "unknown"
 
 
 if __name__ == "__main__":

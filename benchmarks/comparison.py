@@ -20,7 +20,6 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +32,14 @@ from metaface_lessons.errors import MetaFaceError
 from metaface_lessons.evaluation import evaluate
 from metaface_lessons.faces import FaceSet, load_faces
 from metaface_lessons.learners import Adapts
-from metaface_lessons.paths import COURSE, DATA, write_atomically
+from metaface_lessons.paths import DATA, write_atomically
 from metaface_lessons.peers import import_learn2learn
 from metaface_lessons.protonet import ProtoNet
 from metaface_lessons.runs import FRACTIONS, figures, load_run, make_learner, mean_figures, settings_of, train
 from metaface_lessons.training import meta_train
 
 from . import _memory
+from ._about import about
 
 BUDGET = {"procedural": 60, "lfw": 180}  # seconds of one core
 STEPS = {  # how many each learner makes in that time
@@ -185,10 +185,7 @@ def collect(faces: str, seeds: Sequence[int]) -> dict[str, Any]:
     for name in STEPS[faces]:
         learners[name]["memory_mb"] = training_memory(name, novel.shape)
     return {
-        "command": f"python -m benchmarks.comparison --faces {faces} --seeds {' '.join(map(str, seeds))}",
-        "date": date.today().isoformat(),
-        "commit": _commit(),
-        "device": f"CPU, one core of {os.cpu_count()}",
+        **about(f"python -m benchmarks.comparison --faces {faces} --seeds {' '.join(map(str, seeds))}"),
         "budget_seconds": BUDGET[faces],
         "ways": WAYS,
         "episodes": EPISODES,
@@ -199,11 +196,6 @@ def collect(faces: str, seeds: Sequence[int]) -> dict[str, Any]:
             for seed, found in zip(seeds, by_seed, strict=True)
         },
     }
-
-
-def _commit() -> str:
-    git = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=COURSE, capture_output=True, text=True)
-    return git.stdout.strip() or "unknown"
 
 
 def main() -> int:

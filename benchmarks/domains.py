@@ -24,7 +24,6 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import date
 from pathlib import Path
 from typing import Any, cast
 
@@ -47,7 +46,7 @@ from metaface_lessons.protonet import ProtoNet
 from metaface_lessons.runs import FRACTIONS, figures, mean_figures
 from metaface_lessons.training import Sampler, meta_train
 
-from .comparison import _commit
+from ._about import about
 
 SIZE, WIDTH, STEPS, RATE = 32, 32, 250, 3e-3
 TRAIN, TASKS = (10, 1, 4), 2  # ways, shots, queries of a training episode; episodes in a step
@@ -250,10 +249,7 @@ def collect(seeds: Sequence[int], command: str) -> dict[str, Any]:
     by_seed = [{job: json.loads(file_of(job, seed).read_text()) for job in JOBS} for seed in seeds]
     means = {job: _means([found[job] for found in by_seed]) for job in JOBS}
     return {
-        "command": command,
-        "date": date.today().isoformat(),
-        "commit": _commit(),
-        "device": f"CPU, one core of {os.cpu_count()}",
+        **about(command),
         "size": SIZE,
         "training_images": STEPS * TASKS * TRAIN[0] * (TRAIN[1] + TRAIN[2]),
         "episodes": EPISODES,

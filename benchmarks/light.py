@@ -19,12 +19,10 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -45,13 +43,15 @@ from metaface_lessons.faces.normalisation import NORMALISATIONS, normalised, tan
 from metaface_lessons.faces.procedural import OCCLUDERS, render, sample_identities, sample_nuisance
 from metaface_lessons.learners import Adapts
 from metaface_lessons.networks import Augment, Conv4, Views
-from metaface_lessons.paths import COURSE, DATA, write_atomically
+from metaface_lessons.paths import DATA, write_atomically
 from metaface_lessons.protonet import ProtoNet
 from metaface_lessons.runs import FRACTIONS
 from metaface_lessons.snapshots import STEPS as STEPS_OF_SNAPSHOTS
 from metaface_lessons.snapshots import load_snapshots, snapshot_split
 from metaface_lessons.training import meta_train
 from metaface_lessons.widgets.light_explorer import AZIMUTHS, KNOWN_LIGHT, under_light
+
+from ._about import about
 
 RUNS = Path("runs/light")
 SEEDS = (0, 1, 2)
@@ -199,7 +199,7 @@ def measure_yale(faces: FaceSet, larger: FaceSet) -> dict[str, Any]:
     seconds = [run.pop("seconds") for run in runs.values()]
     variants = {variant: [found[_short(variant, seed)] for seed in SEEDS] for variant in VARIANTS}
     return {
-        **_about("yale"),
+        **about("python -m benchmarks.light yale"),
         "size": YALE_SIZE,
         "base_people": len(groups(faces)[0][0].identities),
         "blends": BLENDS,
@@ -381,7 +381,7 @@ def measure_procedural() -> dict[str, Any]:
         found = _kept(file, lambda kind=kind, seed=seed: occlusion_training(faces, kind, seed))
         trainings.setdefault(kind, []).append(found)
     return {
-        **_about("procedural"),
+        **about("python -m benchmarks.light procedural"),
         "people": len(novel),
         "grid": grid,
         "occlusion": {"steps": OCCLUSION_STEPS, "episodes": OCCLUSION_EPISODES, "seeds": trainings},
@@ -448,7 +448,13 @@ def measure_cmu(faces: FaceSet) -> dict[str, Any]:
                 "ci95": round(interval(episodes), 4),
                 "ci95_people": round(interval(by_person.flatten()), 4),
             }
-    return {**_about("cmu"), "size": CMU_SIZE, "steps": CMU_STEPS, "episodes": EPISODES * len(jobs), "methods": methods}
+    return {
+        **about("python -m benchmarks.light cmu"),
+        "size": CMU_SIZE,
+        "steps": CMU_STEPS,
+        "episodes": EPISODES * len(jobs),
+        "methods": methods,
+    }
 
 
 def show_cmu(found: Mapping[str, Any]) -> None:
@@ -462,16 +468,6 @@ def show_cmu(found: Mapping[str, Any]) -> None:
 
 
 # ---------------------------------------------------------------------------------------------------------------- main
-
-
-def _about(part: str) -> dict[str, str]:
-    git = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=COURSE, capture_output=True, text=True)
-    return {
-        "command": f"python -m benchmarks.light {part}",
-        "date": date.today().isoformat(),
-        "commit": git.stdout.strip() or "unknown",
-        "device": f"CPU, one core of {os.cpu_count()}",
-    }
 
 
 def show_yale(found: Mapping[str, Any]) -> None:

@@ -12,10 +12,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import sys
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +21,7 @@ import numpy as np
 import torch
 from sklearn.decomposition import PCA
 
-from metaface_lessons.baselines import FixedFeatures, _pixels, baselines
+from metaface_lessons.baselines import FixedFeatures, baselines, pixels
 from metaface_lessons.episodes import EpisodeSampler
 from metaface_lessons.errors import MetaFaceError
 from metaface_lessons.evaluation import Verification, evaluate
@@ -34,7 +32,7 @@ from metaface_lessons.protocols import EACH, FAR, Comparer, cross_verify, mean_o
 from metaface_lessons.protonet import ProtoNet
 from metaface_lessons.runs import FRACTIONS, figures, load_run, mean_figures, settings_of, train
 
-from .comparison import _commit
+from ._about import about
 
 STEPS = {"protonet": 1560, "arcface": 1560}
 TRAINED = ("steps", "base_eer", "base_threshold_far")
@@ -44,8 +42,9 @@ EPISODES = 200
 
 def whitened_pca(base: FaceSet, components: int = 100) -> ProtoNet:
     """Eigenfaces with equal variances, compared by their cosine."""
-    model = PCA(components, whiten=True, random_state=0).fit(_pixels(base.images))
-    return ProtoNet(FixedFeatures(lambda x: model.transform(_pixels(x)).astype(np.float32)), distance="cosine")
+    features = pixels().embedding
+    model = PCA(components, whiten=True, random_state=0).fit(features(base.images).numpy())
+    return ProtoNet(FixedFeatures(lambda x: model.transform(features(x).numpy()).astype(np.float32)), distance="cosine")
 
 
 def measure(job: str, seed: int, runs: Path) -> dict[str, dict[str, Any]]:
@@ -96,10 +95,7 @@ def collect(seeds: dict[int, dict[str, dict[str, Any]]], people: int) -> dict[st
             "roc": np.mean([result["roc"] for result in own], axis=0).round(4).tolist(),
         }
     return {
-        "command": f"python -m benchmarks.verification --seeds {' '.join(map(str, seeds))}",
-        "date": date.today().isoformat(),
-        "commit": _commit(),
-        "device": f"CPU, one core of {os.cpu_count()}",
+        **about(f"python -m benchmarks.verification --seeds {' '.join(map(str, seeds))}"),
         "protocol": "pairs of novel people in two halves; the threshold of each half is chosen on the other",
         "category": "unrestricted, no outside data",
         "pairs": 2 * EACH,

@@ -9,7 +9,6 @@ training, accuracy is drawn as a straight line over the logarithm of the seconds
 from __future__ import annotations
 
 import functools
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +19,8 @@ from matplotlib.figure import Figure
 
 from ..errors import MetaFaceError, unknown
 from ..figures import COLOURS, STYLE
-from ..paths import DATA
-from .explorer import Explorer, control
+from .explorer import RESULTS, Explorer, control, measured
 
-RESULTS = DATA / "results"
 FACES = {"real (LFW)": "lfw", "procedural": "procedural"}
 NAMES = {
     "protonet": "ProtoNet",
@@ -49,13 +46,9 @@ class State:
     tasks: int = control(1000, "tasks to learn after it", options=(1, 10, 100, 1000, 10_000, 100_000))
 
 
-@functools.cache
 def load_comparison(faces: str, folder: Path = RESULTS) -> dict[str, Any]:
     """The stored comparison on `faces`. Raises `MetaFaceError` if there is none."""
-    file = folder / f"comparison-{faces}.json"
-    if not file.exists():
-        raise MetaFaceError(f"There is no {file}. Measure it: python -m benchmarks.comparison --faces {faces}")
-    return dict(json.loads(file.read_text()))
+    return measured(folder / f"comparison-{faces}.json", f"python -m benchmarks.comparison --faces {faces}")
 
 
 def after(row: dict[str, Any], seconds: float) -> tuple[float, float]:

@@ -8,7 +8,6 @@ The accuracies are those that `benchmarks.domains` measured and stored; the face
 from __future__ import annotations
 
 import functools
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,13 +19,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from ..errors import MetaFaceError, unknown
+from ..errors import unknown
 from ..faces.procedural import DOMAINS, render, sample_identities, sample_nuisance
 from ..figures import COLOURS, STYLE
-from ..paths import DATA
-from .explorer import Explorer, control
+from .explorer import RESULTS, Explorer, control, measured
 
-RESULTS = DATA / "results"
 SHORT = dict(zip(DOMAINS, ("photo", "sketch", "infrared"), strict=True))
 TRAININGS = {  # what it learned from → how `benchmarks.domains` names it; with two domains, there are several ways
     **{domain: f"{domain}: plain" for domain in DOMAINS},
@@ -45,13 +42,9 @@ class State:
     task: int = control(0, "task", low=0, high=_TASKS)
 
 
-@functools.cache
 def load_domains(folder: Path = RESULTS) -> dict[str, Any]:
     """The stored measurement. Raises `MetaFaceError` if there is none."""
-    file = folder / "domains.json"
-    if not file.exists():
-        raise MetaFaceError(f"There is no {file}. Measure it: python -m benchmarks.domains")
-    return dict(json.loads(file.read_text()))
+    return measured(folder / "domains.json", "python -m benchmarks.domains")
 
 
 def learned_from(state: State) -> tuple[str, ...]:

@@ -8,8 +8,6 @@ and three sizes of the block; between them straight lines are drawn.
 
 from __future__ import annotations
 
-import functools
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,11 +23,9 @@ from torch import Tensor
 from ..errors import MetaFaceError
 from ..faces.procedural import OCCLUDERS, Nuisance, render, sample_identities, sample_nuisance, with_block
 from ..figures import COLOURS, STYLE
-from ..paths import DATA
 from ..protonet import ProtoNet
-from .explorer import Explorer, control
+from .explorer import RESULTS, Explorer, control, measured
 
-RESULTS = DATA / "results"
 AZIMUTHS = (-80, -60, -40, -20, 0, 20, 40, 60, 80)  # degrees, of the path and of the measured curves
 AMBIENT = 0.25  # share of the light that comes from all around
 KNOWN_LIGHT = (0.0, 20.0)  # azimuth and elevation under which everybody was enrolled
@@ -115,13 +111,9 @@ class Gallery:
         return np.asarray((points.numpy() - self.mean) @ self.axes.T)
 
 
-@functools.cache
 def load_measured(folder: Path = RESULTS) -> dict[str, Any]:
     """The stored accuracies. Raises `MetaFaceError` if there are none."""
-    file = folder / "light-procedural.json"
-    if not file.exists():
-        raise MetaFaceError(f"There is no {file}. Measure it: python -m benchmarks.light procedural")
-    return dict(json.loads(file.read_text()))
+    return measured(folder / "light-procedural.json", "python -m benchmarks.light procedural")
 
 
 def curves(state: State) -> dict[str, NDArray[np.float64]]:
