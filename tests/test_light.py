@@ -6,9 +6,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 from torch import Tensor
+from torch.nn import functional as F
 
 from metaface_lessons.baselines import lbp, lda, pixels
 from metaface_lessons.episodes import EpisodeSampler
@@ -17,7 +20,14 @@ from metaface_lessons.evaluation import evaluate
 from metaface_lessons.faces import load_faces
 from metaface_lessons.faces.blending import with_blends
 from metaface_lessons.faces.faceset import FaceSet
-from metaface_lessons.faces.normalisation import NORMALISATIONS, clahe, difference_of_gaussians, equalise, normalised
+from metaface_lessons.faces.normalisation import (
+    NORMALISATIONS,
+    clahe,
+    difference_of_gaussians,
+    equalise,
+    normalised,
+    tan_triggs,
+)
 
 from .helpers import random_faces
 
@@ -163,3 +173,26 @@ def test_tan_triggs_on_real_light(shared_faces: Path) -> None:
     found = {name: 100 * e.accuracy for name, e in evaluate({"raw": pixels(), **methods}, sampler, 60).items()}
     assert found["raw"] < 45
     assert found["Tan-Triggs"] > found["raw"] + 25
+
+
+def test_tan_and_triggs_chain_is_the_papers() -> None:
+    """Written out anew from section III of the paper, with SciPy's blur."""
+    picture = torch.randint(0, 256, (1, 1, 40, 40), generator=torch.Generator().manual_seed(0)).byte()
+    raised = (picture[0, 0].numpy() / 255) ** 0.2
+    band = gaussian_filter(raised, 1, mode="nearest") - gaussian_filter(raised, 2, mode="nearest")
+    band = band / np.mean(np.abs(band) ** 0.1) ** (1 / 0.1)
+    band = band / np.mean(np.minimum(10, np.abs(band)) ** 0.1) ** (1 / 0.1)
+    wanted = 255 * (0.5 + 0.5 * np.tanh(band / 10))
+    assert np.abs(tan_triggs(picture)[0, 0].numpy() - wanted).max() <= 1
+
+
+def test_the_difference_of_gaussians_grows_with_the_picture() -> None:
+    draw = torch.Generator().manual_seed(0)
+    coarse = torch.rand(1, 1, 8, 8, generator=draw)
+    small, large = (
+        (255 * F.interpolate(coarse, (side, side), mode="bicubic", align_corners=False).clamp(0, 1)).byte()
+        for side in (64, 128)
+    )
+    shrunk = F.avg_pool2d(difference_of_gaussians(large).float(), 2).flatten()
+    alike = torch.corrcoef(torch.stack([shrunk, difference_of_gaussians(small).float().flatten()]))[0, 1]
+    assert alike > 0.99

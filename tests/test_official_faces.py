@@ -35,6 +35,25 @@ def test_extended_yale_b_reads_light_from_file_names(tmp_path: Path) -> None:
     assert angle == pytest.approx(expected, abs=1e-3)
 
 
+def test_a_light_at_the_limit_of_a_subset_belongs_to_it(tmp_path: Path) -> None:
+    limits = {
+        "A+012E+00": 1,
+        "A+013E+00": 2,
+        "A-025E+00": 2,
+        "A+000E+50": 3,
+        "A+000E-51": 4,
+        "A+077E+00": 4,
+        "A-078E+00": 5,
+    }
+    for person in ("yaleB01", "yaleB02"):
+        for light in limits:
+            picture(tmp_path / person / f"{person}_P00{light}.pgm")
+    faces = load_faces(f"extended-yale-b:{tmp_path}", size=16)
+    angle = faces.conditions["angle"].round().int().tolist()
+    found = dict(zip(angle, faces.conditions["subset"].int().tolist(), strict=True))
+    assert found == {12: 1, 13: 2, 25: 2, 50: 3, 51: 4, 77: 4, 78: 5}
+
+
 def test_cmu_faces_read_pose_expression_and_eyes(tmp_path: Path) -> None:
     for person in ("an2i", "at33"):
         for told in ("left_angry_open", "up_sad_sunglasses"):
