@@ -143,10 +143,12 @@ def _episodes_text(args: argparse.Namespace, report: dict[str, Any]) -> str:
         f"{args.ways}-way {args.shots}-shot, {args.episodes} episodes of {report['identities']} people never seen in"
         f" training, {len(args.runs)} run{'s' if len(args.runs) > 1 else ''}:"
     ]
-    for name, figures in [("the run", report), *report["baselines"].items()]:
+    rows = [("the run", report), *report["baselines"].items()]
+    width = max(len(name) for name, _ in rows)
+    for name, figures in rows:
         spread = f", ± {100 * figures['deviation']:.1f} over runs" if "deviation" in figures else ""
         lines.append(
-            f"  {name:8s} {100 * figures['accuracy']:5.1f} % ± {100 * figures['ci95']:.1f} over episodes,"
+            f"  {name:{width}s} {100 * figures['accuracy']:5.1f} % ± {100 * figures['ci95']:.1f} over episodes,"
             f" ± {100 * figures['ci95_people']:.1f} over people{spread}"
         )
     return "\n".join(lines)
@@ -157,16 +159,18 @@ def _verification_text(report: dict[str, Any]) -> str:
         f"Verification, protocol {report['protocol']}: {report['pairs']} pairs of {report['identities']} people never"
         f" seen in training. Supervision: {report['category']}."
     ]
-    for name, found in [("the run", report), *report["baselines"].items()]:
+    rows = [("the run", report), *report["baselines"].items()]
+    width = max(len(name) for name, _ in rows)
+    for name, found in rows:
         if "standard_error" in found:  # LFW's View 2
             error = f"± {100 * found['standard_error']:.2f} (standard error over {len(found['folds'])} folds)"
-            lines.append(f"  {name:8s} {100 * found['accuracy']:6.2f} % {error}; {found['category']}")
+            lines.append(f"  {name:{width}s} {100 * found['accuracy']:6.2f} % {error}; {found['category']}")
         else:
             cells = []
             for key, words in (("accuracy", "accuracy"), ("eer", "EER"), ("tar", f"TAR at FAR {report['far']:.0%}")):
                 low, high = found[f"{key}95"]
                 cells.append(f"{words} {100 * found[key]:5.1f} % ({100 * low:.1f} to {100 * high:.1f})")
-            lines.append(f"  {name:8s} {', '.join(cells)}")
+            lines.append(f"  {name:{width}s} {', '.join(cells)}")
     return "\n".join([*lines, "In brackets: 95% intervals over people."] if "far" in report else lines)
 
 
@@ -174,13 +178,19 @@ def enrol(args: argparse.Namespace) -> int:
     from .enrolment import CONSENT, enrol, gallery_file
 
     file = Path(args.gallery or gallery_file())
-    agreed = args.consent or _asked(CONSENT.format(name=args.name, file=file))
-    report = enrol([Path(photo) for photo in args.photos], args.name, Path(args.run), file, agreed, args.far)
+    report = enrol(
+        [Path(photo) for photo in args.photos],
+        args.name,
+        Path(args.run),
+        file,
+        lambda: args.consent or _asked(CONSENT.format(name=args.name, file=file)),
+        args.far,
+    )
     _say(
         args,
         report,
-        f"{report['name']} is enrolled, photos: {report['photos']}. People in the gallery: {report['people']}. At its"
-        f" threshold {report['far']:.0%} of strangers are taken for one of them.",
+        f"{report['name']} is enrolled. Photos: {report['photos']}, of which new: {report['added']}. People in the"
+        f" gallery: {report['people']}. At its threshold {report['far']:.0%} of strangers are taken for one of them.",
     )
     return 0
 
@@ -203,10 +213,29 @@ def identify(args: argparse.Namespace) -> int:
     return 0
 
 
+def gallery(args: argparse.Namespace) -> int:
+    from .enrolment import gallery_file, people
+
+    file = Path(args.gallery or gallery_file())
+    found = people(file)
+    width = max(len(row["name"]) for row in found)
+    rows = [f"  {row['name']:{width}s}  photos: {row['photos']}, agreed on {row['consent']}" for row in found]
+    _say(args, {"gallery": str(file), "people": found}, "\n".join([f"People in {file}:", *rows]))
+    return 0
+
+
 def forget(args: argparse.Namespace) -> int:
     from .enrolment import forget, gallery_file
 
     file = Path(args.gallery or gallery_file())
+    if args.all == bool(args.name):
+        raise MetaFaceError("Say whom to forget: a NAME, or --all to delete the whole gallery.")
+    if args.all:
+        if not file.exists():
+            raise MetaFaceError(f"There is no gallery {file}.")
+        file.unlink()
+        _say(args, {"forgotten": "all", "people": 0}, f"Everybody is forgotten: {file} is deleted.")
+        return 0
     left = forget(args.name, file)
     _say(args, {"forgotten": args.name, "people": left}, f"{args.name} is forgotten. People in the gallery: {left}.")
     return 0
@@ -273,7 +302,7 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
     """Says the defaults of options that have one."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        return action.help if action.default is None else super()._get_help_string(action)
+        return action.help if action.default in (None, False, []) else super()._get_help_string(action)
 
 
 FACE_SETS = (
@@ -389,7 +418,10 @@ def parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("--out", help="store the result in this JSON file, with the command and date")
 
-    text = "Enrol a person who has agreed, by photos of one face each; only numbers are kept."
+    text = (
+        "Enrol a person who has agreed, by photos of one face each; only numbers are kept. For somebody who is enrolled"
+        " the photos are added to theirs."
+    )
     sub = add(enrol, text, "metaface enrol me1.jpg me2.jpg --name Ada --run runs/protonet-lfw")
     sub.add_argument("photos", nargs="+", metavar="PHOTO")
     sub.add_argument("--name", required=True, help="of the person on the photos")
@@ -402,8 +434,12 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("photo", metavar="PHOTO")
     sub.add_argument("--gallery", help="the gallery's file (default: gallery.json in your MetaFace folder)")
 
-    sub = add(forget, "Delete a person from the gallery.", "metaface forget Ada")
-    sub.add_argument("name", metavar="NAME")
+    sub = add(gallery, "Who is enrolled, with how many photos, and since when.", "metaface gallery")
+    sub.add_argument("--gallery", help="the gallery's file (default: gallery.json in your MetaFace folder)")
+
+    sub = add(forget, "Delete a person from the gallery, or all of it.", "metaface forget Ada")
+    sub.add_argument("name", nargs="?", metavar="NAME")
+    sub.add_argument("--all", action="store_true", help="delete everybody, also where the gallery is damaged")
     sub.add_argument("--gallery", help="the gallery's file (default: gallery.json in your MetaFace folder)")
 
     sub = add(

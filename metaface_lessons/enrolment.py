@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -53,16 +53,19 @@ class Gallery:
     threshold: float = float("inf")
 
     def enrol(self, name: str, points: Tensor, consent: str) -> None:
-        """Add the embeddings `[K, D]` of a person's photos. consent: the day on which they agreed.
+        """Add the embeddings `[K, D]` of a person's photos to those that are there. consent: the day they agreed.
 
-        Call `set_threshold` after it. Raises `MetaFaceError` without a name or consent.
+        A photo that is there already is not added again, for it would count twice in the mean. Call `set_threshold`
+        after it. Raises `MetaFaceError` without a name or consent.
         """
-        if not name.strip():
-            raise MetaFaceError("Enrolling needs a name: --name NAME.")
+        _check_name(name)
         if not consent:
-            raise MetaFaceError(f"Nobody is enrolled who has not agreed. Ask {name}; --consent says that you have.")
-        known = self.embeddings.get(name)
-        self.embeddings[name] = points if known is None else torch.cat([known, points])
+            raise _not_agreed(name)
+        known = self.embeddings.get(name, points[:0])
+        for point in points:
+            if not ((known - point).norm(dim=1) <= 1e-4 * point.norm()).any():
+                known = torch.cat([known, point[None]])
+        self.embeddings[name] = known
         self.consent[name] = consent
 
     def identify(self, point: Tensor) -> tuple[str | None, float]:
@@ -79,6 +82,15 @@ class Gallery:
         if self.embeddings:
             shots = [len(points) for points in self.embeddings.values()]
             self.threshold = threshold_among(self.method, strangers, shots, far)
+
+
+def _check_name(name: str) -> None:
+    if not name.strip():
+        raise MetaFaceError("Enrolling needs a name: --name NAME.")
+
+
+def _not_agreed(name: str) -> MetaFaceError:
+    return MetaFaceError(f"Nobody is enrolled who has not agreed. Ask {name}; --consent says that you have.")
 
 
 def prototypes_of(embeddings: Sequence[Tensor]) -> Tensor:
@@ -133,7 +145,9 @@ def _read(file: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise MetaFaceError(f"There is no gallery {file}. Enrol somebody: metaface enrol PHOTO… --name NAME") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise MetaFaceError(f"{file} is damaged ({error}). Delete it, and enrol again.") from error
+        raise MetaFaceError(
+            f"{file} is damaged ({error}). Delete it (metaface forget --all), and enrol again."
+        ) from error
 
 
 def _write(stored: dict[str, Any], file: Path) -> None:
@@ -168,13 +182,17 @@ def _gallery(method: Comparer, stored: dict[str, Any]) -> Gallery:
     )
 
 
-def enrol(photos: Sequence[Path], name: str, run: Path, file: Path, consent: bool, far: float = FAR) -> dict[str, Any]:
+def enrol(
+    photos: Sequence[Path], name: str, run: Path, file: Path, agreed: Callable[[], bool], far: float = FAR
+) -> dict[str, Any]:
     """Enrol the person on `photos` in the gallery `file`, with the network of `run`. Returns what to tell.
 
-    consent: whether they have agreed. far: the share of strangers who may be taken for somebody.
+    agreed: asks whether they have agreed; called when nothing else is in the way, before a face is embedded. far: the
+    share of strangers who may be taken for somebody.
 
     Raises `MetaFaceError` without consent, if a photo does not show one face, or if the gallery is of another network.
     """
+    _check_name(name)
     trained = load_run(run)
     method, weights = comparer(trained), _weights(trained)
     stored = _read(file) if file.exists() else {"people": {}, "threshold": float("inf")}
@@ -187,7 +205,10 @@ def enrol(photos: Sequence[Path], name: str, run: Path, file: Path, consent: boo
         )
     gallery = _gallery(method, stored)
     faces = torch.stack([find_face(photo, method.shape[-1]) for photo in photos])
-    gallery.enrol(name, method.embed(faces).cpu(), date.today().isoformat() if consent else "")
+    if not agreed():
+        raise _not_agreed(name)
+    before = len(gallery.embeddings.get(name, ()))
+    gallery.enrol(name, method.embed(faces).cpu(), date.today().isoformat())
     gallery.set_threshold(trained.split.novel, far)
     people = {
         who: {"consent": gallery.consent[who], "embeddings": points.tolist()}
@@ -199,6 +220,7 @@ def enrol(photos: Sequence[Path], name: str, run: Path, file: Path, consent: boo
     )
     return {
         "name": name,
+        "added": len(gallery.embeddings[name]) - before,
         "photos": len(gallery.embeddings[name]),
         "people": len(gallery.embeddings),
         "far": far,
@@ -208,7 +230,10 @@ def enrol(photos: Sequence[Path], name: str, run: Path, file: Path, consent: boo
 
 
 def identify(photo: Path, file: Path) -> dict[str, Any]:
-    """Who of the gallery `file` is on the photo: {"name": None, …} if nobody known."""
+    """Who of the gallery `file` is on the photo: {"name": None, …} if nobody known.
+
+    Raises `MetaFaceError` if there is no gallery, if its network has been trained on or is gone, or for the photo.
+    """
     stored = _read(file)
     run = Path(stored["run"])
     trained = load_run(run)
@@ -225,6 +250,14 @@ def identify(photo: Path, file: Path) -> dict[str, Any]:
         "far": stored["far"],
         "people": len(gallery.embeddings),
     }
+
+
+def people(file: Path) -> list[dict[str, Any]]:
+    """Who is in the gallery `file`: the name, how many photos, and the day they agreed, of each."""
+    return [
+        {"name": name, "photos": len(entry["embeddings"]), "consent": entry["consent"]}
+        for name, entry in _read(file)["people"].items()
+    ]
 
 
 def forget(name: str, file: Path) -> int:

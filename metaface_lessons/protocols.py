@@ -201,7 +201,7 @@ def verify_runs(
                 "seed": run.settings.seed,
                 "steps": run.record["training"]["steps"],
                 "seconds": run.record["training"]["seconds"],
-                "category": _category(run),
+                "category": _category([run]),
                 "identities": len(tested.people.unique()),
                 "pairs": len(tested),
                 **found.pop(run.settings.learner).figures(),
@@ -212,7 +212,8 @@ def verify_runs(
         "protocol": protocol,
         "far": FAR,
         **mean_over_runs(results),
-        **{key: results[0][key] for key in ("category", "identities", "pairs")},
+        "category": _category(runs),
+        **{key: results[0][key] for key in ("identities", "pairs")},
         "baselines": {
             name: mean_over_runs([r["baselines"][name] for r in results]) for name in results[0]["baselines"]
         },
@@ -243,11 +244,11 @@ def _methods(run: Run, compare: bool, others: dict[str, ProtoNet]) -> dict[str, 
     return {name: _comparer(net, run) for name, net in nets.items()}
 
 
-def _category(run: Run, learner: str | None = None) -> str:
+def _category(runs: Sequence[Run], learner: str | None = None) -> str:
     """LFW's category of supervision. Pixels and LBP learn no more than a threshold, from pairs."""
     if learner in ("pixels", "lbp"):
         return WITHOUT
-    return BY_NAME if run.settings.faces.startswith("lfw") else OUTSIDE
+    return BY_NAME if all(run.settings.faces.startswith("lfw") for run in runs) else OUTSIDE
 
 
 def _by_view2(runs: Sequence[Run], compare: bool, others: dict[str, ProtoNet]) -> dict[str, Any]:
@@ -276,7 +277,7 @@ def _by_view2(runs: Sequence[Run], compare: bool, others: dict[str, ProtoNet]) -
         return {
             "accuracy": round(statistics.mean(accuracy[name]), 4),
             "standard_error": round(statistics.stdev(accuracy[name]) / len(chosen) ** 0.5, 4),
-            "category": OUTSIDE if name in others else _category(chosen[0], name),
+            "category": OUTSIDE if name in others else _category(chosen, name),
             "folds": accuracy[name],
         }
 

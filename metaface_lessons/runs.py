@@ -300,6 +300,11 @@ def evaluate_runs(
     Returns what `metaface evaluate --json` prints: means over the runs, and every run's own figures under "runs".
     With several runs (seeds), `deviation` is the standard deviation of the accuracy over them.
     """
+    if episodes < 2:
+        raise MetaFaceError(
+            f"episodes must be at least 2, to say how uncertain the mean is, but is {episodes}. For a figure to report,"
+            " use 600 or more."
+        )
     results = []
     for path in paths:
         run = load_run(path, device)

@@ -104,6 +104,8 @@ def test_a_run_goes_on_and_refuses_what_does_not_belong_to_it(
     (run / "run.json").write_text('{"settings": ')
     assert cli.main(["evaluate", str(run)]) == 1
     assert "run.json is damaged" in capsys.readouterr().err
+    assert cli.main(["evaluate", str(run), "--episodes", "1"]) == 1
+    assert "episodes must be at least 2" in capsys.readouterr().err
     assert cli.main(["evaluate", str(tmp_path / "none")]) == 1
     assert "no finished run" in capsys.readouterr().err
 

@@ -122,8 +122,10 @@ def test_no_face_several_faces_and_no_photo(lfw_photos: dict[str, list[Path]], t
     with pytest.raises(MetaFaceError, match="There is no photo"):
         find_face(tmp_path / "none.jpg")
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8no picture")
-    with pytest.raises(MetaFaceError, match="cannot be read as a picture"):
+    with pytest.raises(MetaFaceError, match=r"broken\.jpg is damaged, or no picture"):
         find_face(tmp_path / "broken.jpg")
+    with pytest.raises(MetaFaceError, match="is a folder"):
+        find_face(tmp_path)
 
 
 def test_a_tilted_head_is_turned_upright(lfw_photos: dict[str, list[Path]], tmp_path: Path) -> None:
@@ -184,6 +186,14 @@ def test_enrol_identify_forget(
     hers, his, _ = seen.values()
     command = ["enrol", str(hers[0]), str(hers[1]), "--name", "Ada", "--run", str(run), "--gallery", str(file)]
 
+    monkeypatch.setattr("builtins.input", lambda question: pytest.fail("asked for what could not be done"))
+    for broken, message in (
+        (["enrol", str(tmp_path / "none.jpg"), *command[2:]], "There is no photo"),
+        ([*command, "--name", " "], "needs a name"),
+        ([*command, "--run", str(tmp_path / "none")], "metaface train"),
+    ):
+        assert cli.main(broken) == 1
+        assert message in capsys.readouterr().err
     monkeypatch.setattr("builtins.input", lambda question: "no")
     assert cli.main(command) == 1
     assert "Ask Ada" in capsys.readouterr().err
@@ -192,7 +202,10 @@ def test_enrol_identify_forget(
     monkeypatch.setattr("builtins.input", lambda question: asked.append(question) or "yes")
     assert cli.main(command) == 0
     assert "Has Ada, whose face this is, agreed" in asked[0]
-    assert "People in the gallery: 1" in capsys.readouterr().out
+    assert "Photos: 2, of which new: 2. People in the gallery: 1" in capsys.readouterr().out
+    assert cli.main(command) == 0  # the same photos once more
+    assert "Photos: 2, of which new: 0" in capsys.readouterr().out
+    del asked[1:]
     assert (
         cli.main(["enrol", str(his[0]), "--name", "Ben", "--run", str(run), "--gallery", str(file), "--consent"]) == 0
     )
@@ -219,6 +232,11 @@ def test_enrol_identify_forget(
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
     capsys.readouterr()
+    assert cli.main(["gallery", "--gallery", str(file), "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)["people"]
+    assert [(row["name"], row["photos"]) for row in listed] == [("Ada", 2), ("Ben", 2)]
+    assert cli.main(["gallery", "--gallery", str(file)]) == 0
+    assert "Ada  photos: 2, agreed on 20" in capsys.readouterr().out
     assert cli.main(["identify", str(hers[0]), "--gallery", str(file), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["people"] == 2
@@ -237,6 +255,19 @@ def test_enrol_identify_forget(
     assert not file.exists()
     assert cli.main(["identify", str(hers[0]), "--gallery", str(file)]) == 1
     assert "There is no gallery" in capsys.readouterr().err
+
+
+def test_all_are_forgotten_even_out_of_a_damaged_gallery(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "gallery.json"
+    file.write_text("{")
+    assert cli.main(["forget", "--gallery", str(file)]) == 1
+    assert cli.main(["forget", "Ada", "--all", "--gallery", str(file)]) == 1
+    assert capsys.readouterr().err.count("a NAME, or --all") == 2
+    assert cli.main(["forget", "Ada", "--gallery", str(file)]) == 1
+    assert "metaface forget --all" in capsys.readouterr().err
+    assert cli.main(["forget", "--all", "--gallery", str(file)]) == 0
+    assert not file.exists()
+    assert cli.main(["forget", "--all", "--gallery", str(file)]) == 1
 
 
 def _has_face(photo: Path) -> bool:

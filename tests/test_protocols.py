@@ -278,6 +278,11 @@ def test_a_run_on_other_people_is_tested_on_all_of_view_2(
     assert found["baselines"]["mine:embed"]["accuracy"] > 0.8
     assert cli.main(["evaluate", str(run), "--protocol", "lfw-view2"]) == 0
     assert "standard error over 10 folds" in capsys.readouterr().out
+    mixed = [str(trained("lfw-without:fold0")), str(run)]  # the first judges fold 0 alone, the other all others
+    assert cli.main(["evaluate", *mixed, "--protocol", "lfw-view2", "--no-baselines", "--json"]) == 0
+    found = report(capsys)
+    assert found["runs"] == [Path(mixed[0]).name] + [run.name] * 9
+    assert found["category"] == "unrestricted, labeled outside data"
 
 
 def test_an_embedding_of_ones_own_in_episodes_and_its_faults(

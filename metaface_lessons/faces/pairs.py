@@ -167,8 +167,8 @@ def _refuse_missing(home: Path, file: str) -> None:
         few = ", ".join(sorted(missing)[:5])
         raise MetaFaceError(
             f"{file} names {len({name for names, _ in listed for name in names})} people, but pictures of"
-            f" {len(missing)} of them are missing in {home}, such as {few}. The protocol needs all of LFW: delete that"
-            " folder, and with a network run: metaface faces lfw (200 MB)."
+            f" {len(missing)} of them are missing in {home}, such as {few}. The protocol needs all of LFW: move that"
+            " folder away, and with a network run: metaface faces lfw (200 MB)."
         )
 
 

@@ -44,8 +44,13 @@ def find_face(file: str | Path, size: int = 48) -> Tensor:
         picture = upright(Path(file).expanduser())
     except FileNotFoundError as error:
         raise MetaFaceError(f"There is no photo {file}.") from error
+    except IsADirectoryError as error:
+        raise MetaFaceError(f"{file} is a folder. Name a photo in it.") from error
     except (OSError, UnidentifiedImageError, ValueError, Image.DecompressionBombError) as error:
-        raise MetaFaceError(f"{file} cannot be read as a picture ({type(error).__name__}). Save it as jpg.") from error
+        raise MetaFaceError(
+            f"{file} is damaged, or no picture of a kind that can be read ({type(error).__name__}). Copy it anew, or"
+            " save it as jpg or png."
+        ) from error
     cv2 = _opencv()
     picture.thumbnail((_LARGEST, _LARGEST))
     pixels = np.array(picture)
