@@ -102,7 +102,7 @@ def yale_baselines(base: FaceSet) -> dict[str, ProtoNet]:
     found |= {f"pixels, {how}": pixels(change) for how, change in NORMALISATIONS.items()}
     found |= {"LBP, Tan-Triggs": lbp(tan_triggs), "LDA, Tan-Triggs": lda(base, normalise=tan_triggs)}
     found["LDA, Tan-Triggs, blends"] = lda(with_blends(base, BLENDS), normalise=tan_triggs)
-    found["LDA, Tan-Triggs, blends, ten views"] = ProtoNet(Views(found["LDA, Tan-Triggs, blends"].embedding))
+    found["LDA, Tan-Triggs, blends, ten views"] = ProtoNet(Views(found["LDA, Tan-Triggs, blends"].embedding), "cosine")
     outside = ellipse(YALE_SIZE, YALE_SIZE, FACE)
     found["control: brightness"] = brightness()
     found["control: outside the face"] = pixels(lambda images: outside_only(images, outside))

@@ -57,7 +57,7 @@ def measure(job: str, seed: int, runs: Path) -> dict[str, dict[str, Any]]:
     else:
         split = load_faces("lfw").split(FRACTIONS, seed=seed)
         methods = {**baselines(split.base), "whitened pca": whitened_pca(split.base)}
-        methods["lda, cosine"] = ProtoNet(methods["lda"].embedding, distance="cosine")
+        methods["lda, squared"] = ProtoNet(methods["lda"].embedding, distance="squared")
     pairs = draw_pairs(split.novel, EACH, folds=2, seed=seed)
     known = draw_pairs(split.base.of(split.base.identities[: len(split.novel.identities)]), EACH, seed=seed)
     episodes = evaluate(methods, EpisodeSampler(split.novel, 5, 1, 4, seed=seed), EPISODES)

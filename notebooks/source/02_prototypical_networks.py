@@ -687,7 +687,7 @@ print("same predictions:", torch.equal(answers["squared"], answers["euclidean"])
 #
 # A number alone says nothing. The stored network meets the baselines of lesson 01 **on the very same episodes** of novel people: nearest class mean
 # on pixels, on LBP, and on LDA features learned from the same base people. All of them are prototype learners, so nothing but the embedding
-# differs. Two conditions: **full nuisance** (what you saw above), and **clean** (frontal, fixed light, neutral, nothing covered). The clean pictures of the
+# differs (and for LDA the distance: the cosine). Two conditions: **full nuisance** (what you saw above), and **clean** (frontal, fixed light, neutral, nothing covered). The clean pictures of the
 # novel people are rendered now.
 
 # %%
@@ -794,8 +794,8 @@ for name, shots in (("lfw", 1), ("lfw", 4), ("olivetti", 1), ("olivetti", 5)):
         print(f"    {method:9s} {accuracy:5.1f} ± {narrow:.1f} over episodes, ± {wide:.1f} over people")
 
 # %% [markdown]
-# In the wild ProtoNet stands far above every classical method, with one photo and with four. In the studio it is hardly ahead: light and pose change
-# little there, so LDA and even LBP get nearly everybody right, and what separates them is less than the interval over ten strangers: nobody has won. Both
+# In the wild ProtoNet stands far above every classical method, with one photo and with four. In the studio LDA is level with it: light and pose change
+# little there, so LDA, and with five photos even LBP, get nearly everybody right, and what separates them is less than the interval over ten strangers: nobody has won. Both
 # results are worth knowing.
 
 # %% [markdown]

@@ -143,7 +143,7 @@ check("comparison.seeds", my_seeds)
 # | | what is learned slowly | what is done for a task |
 # |---|---|---|
 # | pixels, LBP | nothing | nearest class mean |
-# | LDA | a linear map, from the base people | nearest class mean |
+# | LDA | a linear map, from the base people | nearest class mean, by the cosine |
 # | pre-train, fine-tune | an embedding that tells the base people apart | a new linear layer is fitted to the support set |
 # | ProtoNet (lesson 02) | an embedding, by episodes | nearest class mean |
 # | MAML, FOMAML (03) | an initialisation, with or without second derivatives | gradient descent on all weights |
@@ -305,7 +305,7 @@ for name in ("protonet", "anil", "maml", "learn2learn", "fomaml", "reptile", "pr
 # * **Pre-training is no straw man.** It cannot be told from MAML, though it makes no use of episodes: on synthetic faces because its seeds scatter so much that three say little.
 # * **First order loses nothing that we can see** against second order at equal time, and with four shots on synthetic faces it is ahead: it makes more steps, too.
 # * **Reptile** is last among the trained ones, on synthetic faces level with pre-training: for it people have too few images. (Its inner loop lives on many minibatches of a task, lesson 04.)
-# * **Classical features** do better than chance, and that is about all one can say for them on synthetic faces. On real ones with four shots LBP and LDA come near to Reptile: three minutes of training bought little there.
+# * **Classical features** do better than chance, and that is about all one can say for them on synthetic faces. On real ones LDA is level with Reptile, with one shot and with four, and LBP is not far behind: three minutes of training bought nothing there.
 
 # %% [markdown]
 # What the table does *not* say: that it is so with more time, larger networks, or other data. Each recipe was chosen by short trials, on a division of
@@ -341,7 +341,7 @@ show(
 
 # %% [markdown]
 # The order does not stay. On synthetic faces ANIL is level with ProtoNet for the first quarter of the time, and Reptile begins before MAML and FOMAML and ends behind them. On real
-# ones no network but ProtoNet's beats LDA at first. Conventional pre-training begins lowest and rises most steeply: it has to tell hundreds of people apart before its features
+# ones no network is ahead of LDA at first, and after an eighth of the time ProtoNet's alone. Conventional pre-training begins lowest and rises most steeply: it has to tell hundreds of people apart before its features
 # are worth anything to others. All curves still rise, so with more time the order may change again. (A point of a curve is of 100 episodes a seed, the table's of 600: hence small
 # differences between the two.)
 
