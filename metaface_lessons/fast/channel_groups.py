@@ -145,8 +145,8 @@ class ChannelGroups:
             w = torch.cat([w * scale, beta[:, None] - mean.mT @ w * scale], dim=1)
         else:
             w = F.pad(w, (0, 0, 0, 1))
-        x = product(patches, w).view(images, height, width, -1)  # of [S·H·W, T·F]
+        x = product(patches, w, relu=self.pool == "stride").view(images, height, width, -1)  # of [S·H·W, T·F]
         if self.pool == "stride":
-            return x.relu_()
+            return x
         x = max_pool(x)
         return x.relu() if fold else normalise(x, gamma.flatten(), beta.flatten(), eps, first)

@@ -73,42 +73,54 @@ def _nhwc(x: Tensor) -> Tensor:
     return x.permute(0, 2, 3, 1).contiguous()
 
 
-def product(patches: Tensor, w: Tensor) -> Tensor:
-    """Patches `[T, K, M]` by filters `[T, K, F]` → `[M, T·F]`, the first layer; patches have no gradient."""
-    return _Product.apply(patches, w)
+def product(patches: Tensor, w: Tensor, relu: bool = False) -> Tensor:
+    """Patches `[T, K, M]` by filters `[T, K, F]` → `[M, T·F]`, the first layer; patches have no gradient.
+
+    relu: ReLU besides. One operation of two, for autograd would send a gradient of zeros through ReLU's output.
+    """
+    return _Product.apply(patches, w, relu)
+
+
+def _columns(patches: Tensor, w: Tensor) -> Tensor:
+    """pᵀw, task by task into the columns of that task: `torch.bmm` would leave the tasks to be moved there."""
+    y = w.new_empty(patches.shape[2], len(w) * w.shape[2])
+    for p, filters, out in zip(patches, w, y.chunk(len(w), dim=1), strict=True):
+        torch.mm(p.T, filters, out=out)
+    return y
 
 
 class _Product(Function):
-    """y = pᵀw, task by task into the columns of that task: `torch.bmm` would leave the tasks to be moved there."""
+    """y = pᵀw, or ReLU(pᵀw)."""
 
     @staticmethod
-    def forward(ctx: Any, patches: Tensor, w: Tensor) -> Tensor:
-        ctx.save_for_backward(patches)
-        y = w.new_empty(patches.shape[2], len(w) * w.shape[2])
-        for p, filters, out in zip(patches, w, y.chunk(len(w), dim=1), strict=True):
-            torch.mm(p.T, filters, out=out)
+    def forward(ctx: Any, patches: Tensor, w: Tensor, relu: bool) -> Tensor:
+        y = _columns(patches, w)
+        ctx.save_for_backward(patches, y.relu_() if relu else None)
         return y
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[None, Tensor]:
-        return None, _ProductBackward.apply(*ctx.saved_tensors, g)
+    def backward(ctx: Any, g: Tensor) -> tuple[None, Tensor, None]:
+        return None, _ProductBackward.apply(g, *ctx.saved_tensors), None
 
 
 class _ProductBackward(Function):
-    """∂w = p·g, whose gradient, given v, is pᵀv."""
+    """∂w = p·m, whose gradient, given v, is pᵀv; with ReLU m is g where y > 0, and so is that gradient, else m = g."""
 
     @staticmethod
-    def forward(ctx: Any, patches: Tensor, g: Tensor) -> Tensor:
-        ctx.save_for_backward(patches)
+    def forward(ctx: Any, g: Tensor, patches: Tensor, y: Tensor | None) -> Tensor:
+        ctx.save_for_backward(patches, y)
+        m = g if y is None else aten.threshold_backward(g, y, 0)
         dw = g.new_empty(*patches.shape[:2], g.shape[1] // len(patches))
-        for p, gradient, out in zip(patches, g.chunk(len(patches), dim=1), dw, strict=True):
+        for p, gradient, out in zip(patches, m.chunk(len(patches), dim=1), dw, strict=True):
             torch.mm(p, gradient, out=out)
         return dw
 
     @staticmethod
-    def backward(ctx: Any, v: Tensor) -> tuple[None, Tensor]:
-        (patches,) = ctx.saved_tensors
-        return None, product(patches, v)
+    @once_differentiable
+    def backward(ctx: Any, v: Tensor) -> tuple[Tensor, None, None]:
+        patches, y = ctx.saved_tensors
+        dg = _columns(patches, v)
+        return dg if y is None else aten.threshold_backward(dg, y, 0), None, None
 
 
 def max_pool(x: Tensor) -> Tensor:
