@@ -83,7 +83,7 @@ def yale_learner(base: FaceSet, seed: int, steps: int, variant: str = "learner",
         base = normalised(base, "Tan-Triggs")
     differing: dict[str, Any] = {"support_where": {"subset": 1}, "query_where": {"subset": list(SUBSETS)}}
     sampler = EpisodeSampler(base, 20, 1, 4, seed=seed, **({} if variant == "generic episodes" else differing))
-    net = ProtoNet(Conv4(1, YALE_SIZE, 32, seed=seed), temperature=50, in_turn=True)
+    net = ProtoNet(Conv4(1, YALE_SIZE, 32, depth=3, seed=seed), temperature=50, in_turn=True)
     trained = meta_train(
         net, sampler, steps=steps, rate=3e-3, halve_every=STEPS / 2, checkpoint=file, progress=file is not None
     )
