@@ -95,7 +95,8 @@ def lbp(normalise: Normalise = _as_they_are) -> ProtoNet:
 def lda(base: FaceSet, components: int = 100, normalise: Normalise = _as_they_are) -> ProtoNet:
     """Fisherfaces (Belhumeur, Hespanha & Kriegman 1997): PCA, then the directions that tell the base people apart.
 
-    Compared by the cosine, which on real faces is worth up to twelve points over the paper's Euclidean distance.
+    Compared by the cosine, which beats the paper's Euclidean distance on LFW (by twelve points with one shot), Olivetti
+    and Extended Yale B, and loses to it on the CMU faces.
     """
     x = _pixels(normalise(base.images.cpu()))
     components = min(components, len(x) - 1, x.shape[1])

@@ -399,8 +399,8 @@ print("equations and package agree:", torch.equal(by_hand, package))
 #
 # $$ \nabla r(w) = \frac{2Bw\,(w^\top W w) - 2Ww\,(w^\top B w)}{(w^\top W w)^2} = \frac{2}{w^\top W w}\big(Bw - r(w)\,Ww\big) = 0 \;\Longrightarrow\; Bw = r(w)\, Ww \tag{1.18} $$
 #
-# an eigenvalue problem. (Before that PCA reduces the images to 100 numbers, or W could not be inverted.) What remains of two images is compared by its cosine, which on real
-# faces serves LDA better than the distance; lesson 07 has the figures.
+# an eigenvalue problem. (Before that PCA reduces the images to 100 numbers, or W could not be inverted.) What remains of two images is compared by its cosine, which on
+# LFW serves LDA much better than the distance; lesson 07 has the figures.
 #
 # A fourth is what most engineers would do today: **pre-train**. Train a network on (1.1), with the base people as classes. Throw the last layer away, keep the
 # features, and for each episode either take nearest means, or fit a *new last layer* to the support set.
