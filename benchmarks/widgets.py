@@ -41,7 +41,8 @@ EXPLORERS = {
     "adaptation": "adaptation_explorer.explore(adaptation_explorer.Adapted("
     "adaptation_explorer.load_learners(), adaptation_explorer.small_split().novel))",
     "threshold": "threshold_explorer.explore(load_snapshots(), draw_pairs(split.novel, each=1000))",
-    "light": "light_explorer.explore(load_snapshots()[1500], split.novel.identities.tolist())",
+    "light": "light_explorer.explore(load_snapshots()[1500], split.novel.identities.tolist(), "
+    "light_explorer.State(occluder='block'))",  # without it the size of the block changes nothing
     "domain": "domain_explorer.explore()",
     "gradient": "gradient_explorer.explore()",
     "sinusoid": "sinusoid_explorer.explore(sinusoid_explorer.Measured(sinusoid_explorer.load_methods()))",
