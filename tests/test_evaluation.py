@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from metaface_lessons.baselines import baselines, lbp, lda, pixels
 from metaface_lessons.episodes import EpisodeSampler, Examples
 from metaface_lessons.errors import MetaFaceError
 from metaface_lessons.evaluation import Evaluation, evaluate, expected_accuracy, frontier, interval
+from metaface_lessons.faces import load_faces
 from metaface_lessons.networks import Conv4
 from metaface_lessons.protonet import ProtoNet
 
@@ -107,6 +109,15 @@ def test_lbp_does_not_know_brightness_and_knows_texture() -> None:
 def test_lda_needs_several_images_of_a_person() -> None:
     with pytest.raises(MetaFaceError, match="more than one image"):
         lda(random_faces(people=8, each=1))
+
+
+def test_lda_is_compared_in_its_stronger_way(sklearn_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCIKIT_LEARN_DATA", str(sklearn_data))
+    split = load_faces("lfw").split(seed=0)
+    own = lda(split.base)
+    methods = {"own": own, "squared": ProtoNet(own.embedding, distance="squared")}
+    found = evaluate(methods, EpisodeSampler(split.novel, 5, 1, 4), episodes=100)
+    assert found["own"].accuracy > found["squared"].accuracy + 0.08
 
 
 def test_the_interval_of_a_paired_difference_leaves_out_what_is_common() -> None:
