@@ -28,7 +28,6 @@ BUDGET = {
     "09": 120,
     "10": 60,
 }
-BUDGET = {"00": 20, "01": 60, "02": 120, "03": 180, "04": 90, "05": 90, "06": 180, "07": 120, "09": 120}
 
 
 def main() -> None:
@@ -41,7 +40,7 @@ def main() -> None:
             start = time.perf_counter()
             NotebookClient(nbformat.read(file, as_version=4), timeout=600).execute(cwd=home)
             seconds = time.perf_counter() - start
-        print(f"{file.stem:30s} {seconds:8.1f} {BUDGET.get(file.stem[:2], float('nan')):8.0f}", flush=True)
+        print(f"{file.stem:30s} {seconds:8.1f} {BUDGET[file.stem[:2]]:8.0f}", flush=True)
 
 
 if __name__ == "__main__":
