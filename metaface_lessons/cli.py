@@ -174,10 +174,16 @@ def _verification_text(report: dict[str, Any]) -> str:
     return "\n".join([*lines, "In brackets: 95% intervals over people."] if "far" in report else lines)
 
 
-def enrol(args: argparse.Namespace) -> int:
-    from .enrolment import CONSENT, enrol, gallery_file
+def _gallery_file(args: argparse.Namespace) -> Path:
+    from .enrolment import gallery_file
 
-    file = Path(args.gallery or gallery_file())
+    return Path(args.gallery or gallery_file())
+
+
+def enrol(args: argparse.Namespace) -> int:
+    from .enrolment import CONSENT, enrol
+
+    file = _gallery_file(args)
     report = enrol(
         [Path(photo) for photo in args.photos],
         args.name,
@@ -203,9 +209,9 @@ def _asked(question: str) -> bool:
 
 
 def identify(args: argparse.Namespace) -> int:
-    from .enrolment import gallery_file, identify
+    from .enrolment import identify
 
-    found = identify(Path(args.photo), Path(args.gallery or gallery_file()))
+    found = identify(Path(args.photo), _gallery_file(args))
     who = found["name"] or "Nobody in the gallery"
     _say(
         args, found, f"{who}. Score {found['score']:.2f}, threshold {found['threshold']:.2f} (FAR {found['far']:.0%})."
@@ -214,9 +220,9 @@ def identify(args: argparse.Namespace) -> int:
 
 
 def gallery(args: argparse.Namespace) -> int:
-    from .enrolment import gallery_file, people
+    from .enrolment import people
 
-    file = Path(args.gallery or gallery_file())
+    file = _gallery_file(args)
     found = people(file)
     width = max(len(row["name"]) for row in found)
     rows = [f"  {row['name']:{width}s}  photos: {row['photos']}, agreed on {row['consent']}" for row in found]
@@ -225,15 +231,13 @@ def gallery(args: argparse.Namespace) -> int:
 
 
 def forget(args: argparse.Namespace) -> int:
-    from .enrolment import forget, gallery_file
+    from .enrolment import forget, forget_all
 
-    file = Path(args.gallery or gallery_file())
+    file = _gallery_file(args)
     if args.all == bool(args.name):
         raise MetaFaceError("Say whom to forget: a NAME, or --all to delete the whole gallery.")
     if args.all:
-        if not file.exists():
-            raise MetaFaceError(f"There is no gallery {file}.")
-        file.unlink()
+        forget_all(file)
         _say(args, {"forgotten": "all", "people": 0}, f"Everybody is forgotten: {file} is deleted.")
         return 0
     left = forget(args.name, file)
@@ -428,19 +432,19 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--run", default="runs/protonet-lfw", help="the trained run that compares faces")
     sub.add_argument("--far", type=float, default=0.01, help="share of strangers who may be taken for somebody")
     sub.add_argument("--consent", action="store_true", help="say that the person has agreed, instead of being asked")
-    sub.add_argument("--gallery", help="the gallery's file (default: gallery.json in your MetaFace folder)")
 
     sub = add(identify, "Who of the enrolled people is on a photo, or nobody.", "metaface identify photo.jpg")
     sub.add_argument("photo", metavar="PHOTO")
-    sub.add_argument("--gallery", help="the gallery's file (default: gallery.json in your MetaFace folder)")
 
     sub = add(gallery, "Who is enrolled, with how many photos, and since when.", "metaface gallery")
-    sub.add_argument("--gallery", help="the gallery's file (default: gallery.json in your MetaFace folder)")
 
     sub = add(forget, "Delete a person from the gallery, or all of it.", "metaface forget Ada")
     sub.add_argument("name", nargs="?", metavar="NAME")
     sub.add_argument("--all", action="store_true", help="delete everybody, also where the gallery is damaged")
-    sub.add_argument("--gallery", help="the gallery's file (default: gallery.json in your MetaFace folder)")
+
+    for name in ("enrol", "identify", "gallery", "forget"):
+        where = "the gallery's file (default: gallery.json in your MetaFace folder)"
+        commands.choices[name].add_argument("--gallery", help=where)
 
     sub = add(
         check, "Your progress: what is passed, tried and open, points, and when you last tried.", "metaface check 02"

@@ -143,11 +143,15 @@ def _read(file: Path) -> dict[str, Any]:
         texts = {key: str(stored[key]) for key in ("run", "weights")}
         return {**texts, **{key: float(stored[key]) for key in ("far", "threshold")}, "people": people}
     except FileNotFoundError as error:
-        raise MetaFaceError(f"There is no gallery {file}. Enrol somebody: metaface enrol PHOTO… --name NAME") from error
+        raise _no_gallery(file) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise MetaFaceError(
             f"{file} is damaged ({error}). Delete it (metaface forget --all), and enrol again."
         ) from error
+
+
+def _no_gallery(file: Path) -> MetaFaceError:
+    return MetaFaceError(f"There is no gallery {file}. Enrol somebody: metaface enrol PHOTO… --name NAME")
 
 
 def _write(stored: dict[str, Any], file: Path) -> None:
@@ -280,3 +284,11 @@ def forget(name: str, file: Path) -> int:
         except MetaFaceError as error:
             warnings.warn(f"The threshold is still that of the larger gallery. {error}", stacklevel=2)
     return len(stored["people"])
+
+
+def forget_all(file: Path) -> None:
+    """Delete the gallery `file`, also where it is damaged. Raises `MetaFaceError` if there is none."""
+    try:
+        file.unlink()
+    except FileNotFoundError as error:
+        raise _no_gallery(file) from error
