@@ -25,23 +25,23 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..networks import Classifier, Conv4, TaskNorm, number_of_first, standardise
-from .functions import convolve, max_pool, normalise, product
+from .functions import convolve, max_pool, normalise, relu
 
 Weights = dict[str, Tensor]
 
 
 class Patches(NamedTuple):
-    """What the first layer needs of the images of T tasks.
+    """What the first layer needs of S images of each of T tasks.
 
-    patches: `[T, 9C + 1, S·H·W]`, with a last row of ones.
-    mean, covariance: those of the patches, `[T, 9C, 1]` and `[T, 9C, 9C]`.
-    shape: T, S, H, W. first: the number of images whose statistics normalise all; None if all.
+    patches: `[S, H, W, T·K]`, of each the 9C numbers, a one, and zeros up to a multiple of 16, in which a CPU counts.
+    mean, covariance: those of the numbers of a patch, `[T, K, 1]` and `[T, K, K]`.
+    tasks: T. first: the number of images whose statistics normalise all; None if all.
     """
 
     patches: Tensor
     mean: Tensor
     covariance: Tensor
-    shape: tuple[int, int, int, int]
+    tasks: int
     first: int | None
 
 
@@ -91,7 +91,7 @@ class ChannelGroups:
         """Logits `[T, S, ways]`."""
         if len(prepared) == 1:
             return self._logits(weights, prepared[0])
-        tasks = [part.shape[0] for part in prepared]
+        tasks = [part.tasks for part in prepared]
         parts = {name: w.split(tasks) for name, w in weights.items()}
         return torch.cat([self._logits({n: w[i] for n, w in parts.items()}, x) for i, x in enumerate(prepared)])
 
@@ -99,22 +99,19 @@ class ChannelGroups:
         (tasks, images, channels), first = x.shape[:3], number_of_first()
         x = F.pad(standardise(x.flatten(0, 1)).to(next(self.adapted.parameters()).dtype), (1, 1, 1, 1))
         height, width = ((side - 3) // self.stride + 1 for side in x.shape[2:])
-        patches = x.new_empty(tasks, 9 * channels + 1, images, height, width)
-        patches[:, -1] = 1
-        step = (x.stride(2), x.stride(3))  # from one pixel to the next, down and across
-        windows = x.as_strided(
-            (len(x), channels, 3, 3, height, width), (*x.stride()[:2], *step, *(self.stride * s for s in step))
-        )
-        windows = windows.unflatten(0, (tasks, images)).permute(0, 2, 3, 4, 1, 5, 6)
-        patches[:, :-1].unflatten(1, (channels, 3, 3)).copy_(windows)
-        known = patches[:, :, :first].flatten(2)
-        moments = known @ known.mT / known.shape[2]  # [T, 9C + 1, 9C + 1]
-        mean = moments[:, :-1, -1:]
-        covariance = moments[:, :-1, :-1] - mean @ mean.mT  # images are standardised: the mean is small
-        return Patches(patches.flatten(2), mean, covariance, (tasks, images, height, width), first)
+        windows = x.unfold(2, 3, self.stride).unfold(3, 3, self.stride).unflatten(0, (tasks, images))
+        numbers = 9 * channels
+        patches = x.new_zeros(images, height, width, tasks, 16 * (numbers // 16 + 1))
+        patches[..., numbers] = 1
+        patches[..., :numbers].unflatten(-1, (channels, 3, 3)).copy_(windows.permute(1, 3, 4, 0, 2, 5, 6))
+        known = patches[:first].flatten(0, 2).transpose(0, 1)
+        moments = known.mT @ known / known.shape[1]  # [T, K, K]
+        mean = moments[..., numbers:numbers + 1]
+        covariance = moments - mean @ mean.mT  # images are standardised: the mean is small
+        return Patches(patches.flatten(3), mean, covariance, tasks, first)
 
     def _logits(self, weights: Weights, prepared: Patches) -> Tensor:
-        tasks, images = prepared.shape[:2]
+        images, tasks = len(prepared.patches), prepared.tasks
         x = self._first(weights, prepared)
         for convolution, norm, eps in self.blocks[1:]:
             w, gamma, beta = self._block(weights, convolution, norm)
@@ -136,17 +133,16 @@ class ChannelGroups:
     def _first(self, weights: Weights, prepared: Patches) -> Tensor:
         """The first block: `[S, H', W', T·F]`."""
         convolution, norm, eps = self.blocks[0]
-        patches, mean, covariance, (_, images, height, width), first = prepared
-        w = weights[f"{convolution}.weight"].flatten(2).mT  # [T, 9C, F]
+        patches, mean, covariance, tasks, first = prepared
+        w = weights[f"{convolution}.weight"].flatten(2)  # [T, F, 9C]
         gamma, beta = weights[f"{norm}.weight"], weights[f"{norm}.bias"]
+        numbers = w.shape[2]
         if fold := self.pool != "before":
-            variance = (w * (covariance @ w)).sum(1) + eps
-            scale = (gamma * variance.rsqrt())[:, None]  # [T, 1, F]
-            w = torch.cat([w * scale, beta[:, None] - mean.mT @ w * scale], dim=1)
-        else:
-            w = F.pad(w, (0, 0, 0, 1))
-        x = product(patches, w, relu=self.pool == "stride").view(images, height, width, -1)  # of [S·H·W, T·F]
-        if self.pool == "stride":
-            return x
-        x = max_pool(x)
-        return x.relu() if fold else normalise(x, gamma.flatten(), beta.flatten(), eps, first)
+            variance = (w @ covariance[:, :numbers, :numbers] * w).sum(2) + eps
+            scale = (gamma * variance.rsqrt())[..., None]  # [T, F, 1]
+            w = torch.cat([w * scale, beta[..., None] - w @ mean[:, :numbers] * scale], dim=2)
+        w = F.pad(w, (0, covariance.shape[1] - w.shape[2]))
+        x = convolve(patches, w.flatten(0, 1)[:, None, None], tasks)
+        if self.pool != "stride":
+            x = max_pool(x)
+        return relu(x) if fold else normalise(x, gamma.flatten(), beta.flatten(), eps, first)

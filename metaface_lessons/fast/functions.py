@@ -22,7 +22,10 @@ aten = torch.ops.aten
 
 
 def convolve(x: Tensor, w: Tensor, groups: int, stride: int = 1) -> Tensor:
-    """3×3 convolution with padding 1 of x `[S, H, W, T·C]` with w `[T·F, 3, 3, C]`, T groups → `[S, H', W', T·F]`."""
+    """Convolution of x `[S, H, W, T·C]` with w `[T·F, 3, 3, C]`, T groups, padding 1 → `[S, H', W', T·F]`.
+
+    Or with w `[T·F, 1, 1, C]` and no padding: of patches, a matrix product.
+    """
     return _Convolve.apply(x, w, groups, stride)
 
 
@@ -33,11 +36,12 @@ class _Convolve(Function):
     def forward(ctx: Any, x: Tensor, w: Tensor, groups: int, stride: int) -> Tensor:
         ctx.save_for_backward(x, w)
         ctx.how = groups, stride
-        return _nhwc(torch.conv2d(_nchw(x), _nchw(w), None, stride, 1, 1, groups))
+        return _nhwc(torch.conv2d(_nchw(x), _nchw(w), None, stride, w.shape[1] // 2, 1, groups))
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
-        return *_ConvolveBackward.apply(g, *ctx.saved_tensors, *ctx.how), None, None
+        x, w = ctx.saved_tensors
+        return *_ConvolveBackward.apply(g, x, w, *ctx.how, x.requires_grad), None, None
 
 
 class _ConvolveBackward(Function):
@@ -45,23 +49,24 @@ class _ConvolveBackward(Function):
 
     ⟨u, ∂x⟩ + ⟨v, ∂w⟩ = ⟨u ∗ w, g⟩ + ⟨x ∗ v, g⟩. Read as a function of g its gradient is u ∗ w + x ∗ v; read as one of
     x and w it is this very operation at (g, u, v), with v in the place of the weights and u in that of the images.
+    Where x is data, not learned, there is no ∂x and no u.
     """
 
     @staticmethod
-    def forward(ctx: Any, g: Tensor, x: Tensor, w: Tensor, groups: int, stride: int) -> tuple[Tensor, Tensor]:
-        ctx.save_for_backward(g, x, w)
+    def forward(ctx: Any, g: Tensor, x: Tensor, w: Tensor, groups: int, stride: int, learned: bool) -> tuple[Tensor | None, Tensor]:
+        ctx.save_for_backward(*(g, x, w) if learned else (None, x, None))
         ctx.how = groups, stride
-        both = [True, True, False]
-        dx, dw, _ = aten.convolution_backward(
-            _nchw(g), _nchw(x), _nchw(w), None, [stride] * 2, [1, 1], [1, 1], False, [0, 0], groups, both
-        )
-        return _nhwc(dx), _nhwc(dw)
+        how = [stride] * 2, [w.shape[1] // 2] * 2, [1, 1], False, [0, 0], groups, [learned, True, False]
+        dx, dw, _ = aten.convolution_backward(_nchw(g), _nchw(x), _nchw(w), None, *how)
+        return None if dx is None else _nhwc(dx), _nhwc(dw)
 
     @staticmethod
-    def backward(ctx: Any, u: Tensor, v: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, u: Tensor | None, v: Tensor) -> tuple[Tensor | None, ...]:
         g, x, w = ctx.saved_tensors
+        if u is None:
+            return convolve(x, v, *ctx.how), None, None, None, None, None
         dg = convolve(u, w, *ctx.how) + convolve(x, v, *ctx.how)
-        return dg, *_ConvolveBackward.apply(g, u, v, *ctx.how), None, None
+        return dg, *_ConvolveBackward.apply(g, u, v, *ctx.how, True), None, None, None
 
 
 def _nchw(x: Tensor) -> Tensor:
@@ -73,54 +78,35 @@ def _nhwc(x: Tensor) -> Tensor:
     return x.permute(0, 2, 3, 1).contiguous()
 
 
-def product(patches: Tensor, w: Tensor, relu: bool = False) -> Tensor:
-    """Patches `[T, K, M]` by filters `[T, K, F]` → `[M, T·F]`, the first layer; patches have no gradient.
-
-    relu: ReLU besides. One operation of two, for autograd would send a gradient of zeros through ReLU's output.
-    """
-    return _Product.apply(patches, w, relu)
+def relu(x: Tensor) -> Tensor:
+    """ReLU. Autograd's own would send a gradient of zeros back through its output."""
+    return _ReLU.apply(x)
 
 
-def _columns(patches: Tensor, w: Tensor) -> Tensor:
-    """pᵀw, task by task into the columns of that task: `torch.bmm` would leave the tasks to be moved there."""
-    y = w.new_empty(patches.shape[2], len(w) * w.shape[2])
-    for p, filters, out in zip(patches, w, y.chunk(len(w), dim=1), strict=True):
-        torch.mm(p.T, filters, out=out)
-    return y
-
-
-class _Product(Function):
-    """y = pᵀw, or ReLU(pᵀw)."""
-
+class _ReLU(Function):
     @staticmethod
-    def forward(ctx: Any, patches: Tensor, w: Tensor, relu: bool) -> Tensor:
-        y = _columns(patches, w)
-        ctx.save_for_backward(patches, y.relu_() if relu else None)
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        y = x.relu()
+        ctx.save_for_backward(y)
         return y
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[None, Tensor, None]:
-        return None, _ProductBackward.apply(g, *ctx.saved_tensors), None
+    def backward(ctx: Any, g: Tensor) -> Tensor:
+        return _ReLUBackward.apply(g, *ctx.saved_tensors)
 
 
-class _ProductBackward(Function):
-    """∂w = p·m, whose gradient, given v, is pᵀv; with ReLU m is g where y > 0, and so is that gradient, else m = g."""
+class _ReLUBackward(Function):
+    """g where y > 0, and so is its gradient."""
 
     @staticmethod
-    def forward(ctx: Any, g: Tensor, patches: Tensor, y: Tensor | None) -> Tensor:
-        ctx.save_for_backward(patches, y)
-        m = g if y is None else aten.threshold_backward(g, y, 0)
-        dw = g.new_empty(*patches.shape[:2], g.shape[1] // len(patches))
-        for p, gradient, out in zip(patches, m.chunk(len(patches), dim=1), dw, strict=True):
-            torch.mm(p, gradient, out=out)
-        return dw
+    def forward(ctx: Any, g: Tensor, y: Tensor) -> Tensor:
+        ctx.save_for_backward(y)
+        return aten.threshold_backward(g, y, 0)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, v: Tensor) -> tuple[Tensor, None, None]:
-        patches, y = ctx.saved_tensors
-        dg = _columns(patches, v)
-        return dg if y is None else aten.threshold_backward(dg, y, 0), None, None
+    def backward(ctx: Any, u: Tensor) -> tuple[Tensor, None]:
+        return aten.threshold_backward(u, *ctx.saved_tensors, 0), None
 
 
 def max_pool(x: Tensor) -> Tensor:
