@@ -23,9 +23,9 @@ def standardise(images: Tensor) -> Tensor:
     Takes away brightness and contrast, so 0 to 255 and 0 to 1 come out alike. An image of one value becomes 0.
     """
     images = images if images.is_floating_point() else images.float()
-    mean = images.mean(dim=(1, 2, 3), keepdim=True)
-    deviation = images.std(dim=(1, 2, 3), keepdim=True, unbiased=False)
-    return (images - mean) / deviation.clamp(min=torch.finfo(images.dtype).eps)
+    images = images - images.mean(dim=(1, 2, 3), keepdim=True)
+    deviation = images.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
+    return images / deviation.clamp(min=torch.finfo(images.dtype).eps)
 
 
 _first: ContextVar[int | None] = ContextVar("first", default=None)

@@ -97,21 +97,23 @@ class ChannelGroups:
 
     def _cut(self, x: Tensor) -> Patches:
         (tasks, images, channels), first = x.shape[:3], number_of_first()
-        x = F.pad(standardise(x.flatten(0, 1)).to(next(self.adapted.parameters()).dtype), (1, 1, 1, 1))
-        height, width = ((side - 3) // self.stride + 1 for side in x.shape[2:])
-        windows = x.unfold(2, 3, self.stride).unfold(3, 3, self.stride).unflatten(0, (tasks, images))
+        x = standardise(x.flatten(0, 1)).to(next(self.adapted.parameters()).dtype)
         numbers = 9 * channels
-        patches = x.new_zeros(images, height, width, tasks, 16 * (numbers // 16 + 1))
-        patches[..., numbers] = 1
-        patches[..., :numbers].unflatten(-1, (channels, 3, 3)).copy_(windows.permute(1, 3, 4, 0, 2, 5, 6))
-        known = patches[:first].flatten(0, 2).transpose(0, 1)
+        size = 16 * (numbers // 16 + 1)
+        # Filters of which each takes one number out of a patch, and a bias for the one: no copy is as fast.
+        filters = torch.eye(size, numbers, dtype=x.dtype, device=x.device).view(size, 3, 3, channels)
+        one = F.one_hot(torch.tensor(numbers, device=x.device), size).to(x.dtype)
+        patches = F.conv2d(x, filters.permute(0, 3, 1, 2), one, self.stride, 1)
+        patches = patches.permute(0, 2, 3, 1).unflatten(0, (tasks, images)).contiguous()
+        known = patches[:, :first].flatten(1, 3)
         moments = known.mT @ known / known.shape[1]  # [T, K, K]
-        mean = moments[..., numbers:numbers + 1]
+        mean = moments[..., numbers : numbers + 1]
         covariance = moments - mean @ mean.mT  # images are standardised: the mean is small
-        return Patches(patches.flatten(3), mean, covariance, tasks, first)
+        parts = patches.movedim(0, 3).flatten(3).chunk(1) if self.pool == "stride" else patches.unbind()
+        return Patches(parts, mean, covariance, tasks, first)
 
     def _logits(self, weights: Weights, prepared: Patches) -> Tensor:
-        images, tasks = len(prepared.patches), prepared.tasks
+        images, tasks = len(prepared.patches[0]), prepared.tasks
         x = self._first(weights, prepared)
         for convolution, norm, eps in self.blocks[1:]:
             w, gamma, beta = self._block(weights, convolution, norm)
@@ -134,7 +136,7 @@ class ChannelGroups:
         """The first block: `[S, H', W', T·F]`."""
         convolution, norm, eps = self.blocks[0]
         patches, mean, covariance, tasks, first = prepared
-        w = weights[f"{convolution}.weight"].flatten(2)  # [T, F, 9C]
+        w = weights[f"{convolution}.weight"].permute(0, 1, 3, 4, 2).flatten(2)  # [T, F, 9C]
         gamma, beta = weights[f"{norm}.weight"], weights[f"{norm}.bias"]
         numbers = w.shape[2]
         if fold := self.pool != "before":
@@ -142,7 +144,8 @@ class ChannelGroups:
             scale = (gamma * variance.rsqrt())[..., None]  # [T, F, 1]
             w = torch.cat([w * scale, beta[..., None] - w @ mean[:, :numbers] * scale], dim=2)
         w = F.pad(w, (0, covariance.shape[1] - w.shape[2]))
-        x = convolve(patches, w.flatten(0, 1)[:, None, None], tasks)
-        if self.pool != "stride":
-            x = max_pool(x)
+        w = w[:, :, None, None]
+        if self.pool == "stride":
+            return relu(convolve(patches[0], w.flatten(0, 1), tasks))
+        x = torch.cat([max_pool(convolve(*part, 1)) for part in zip(patches, w, strict=True)], dim=3)
         return relu(x) if fold else normalise(x, gamma.flatten(), beta.flatten(), eps, first)

@@ -150,7 +150,8 @@ class _MaxPoolBackward(Function):
     @staticmethod
     def forward(ctx: Any, g: Tensor, index: Tensor, shape: torch.Size) -> Tensor:
         ctx.save_for_backward(index)
-        return _put(g.new_zeros(shape), g, index)
+        g, index = g.flatten(1, 2), index.flatten(1, 2)
+        return g.new_zeros(len(g), shape[1] * shape[2], shape[3]).scatter_(1, index, g).view(shape)
 
     @staticmethod
     @once_differentiable
