@@ -4,14 +4,16 @@ Feature maps are `[S, H, W, T·C]`: the t-th C channels belong to task t, and a 
 filters of its own. `functions` has the operations. What else makes it fast:
 
 - Pooling and normalisation run channels last, where a CPU works on many channels at a time.
-- The first layer, where images are largest, is a matrix product with their patches, which `prepare` cuts once for all
-  inner steps. The mean and variance of w·patch are w·mean and w·covariance·w, so where the normalisation follows the
-  convolution at once it is folded into the weights, and never touches an image.
+- The first layer, where images are largest, is a product of their patches with a matrix; `prepare` cuts them once for
+  all inner steps. Where a patch has the mean 0, the variance of w·patch is w·covariance·w: where the normalisation
+  follows the convolution at once it is folded into the weights, and never touches an image.
+- Cutting patches is itself a convolution, and so is that product, with filters of one pixel: no other operation of a CPU
+  is as fast for numbers that come in sixteens.
 - Each ReLU comes with its normalisation, in one operation. It is computed after the pooling, where there is less to do;
   both may change places, as ReLU(γ·ŷ + β) rises with γ·ŷ.
 
-What remains, by a profile of the benchmark (`python -m benchmarks.maml --profile A`): about half is convolutions and
-the way back through them, most of the other half products of the first layer and pooling. Where maps are small, as with
+What remains, by a profile of the benchmark (`python -m benchmarks.maml --profile A`): more than half is convolutions and
+the way back through them, most of the other half pooling and fresh memory for maps. Where maps are small, as with
 strides (`--profile D`), pooling is gone, and the cost of calling many small operations takes its place.
 """
 
@@ -33,13 +35,13 @@ Weights = dict[str, Tensor]
 class Patches(NamedTuple):
     """What the first layer needs of S images of each of T tasks.
 
-    patches: `[S, H, W, T·K]`, of each the 9C numbers, a one, and zeros up to a multiple of 16, in which a CPU counts.
-    mean, covariance: those of the numbers of a patch, `[T, K, 1]` and `[T, K, K]`.
+    patches: `[T, S, H, W, K]`, or `[1, S, H, W, T·K]` where no pooling follows. A patch is its 9C numbers, less their
+    means, a one, and zeros up to a multiple of 16.
+    covariance: that of the numbers, `[T, K, K]`.
     tasks: T. first: the number of images whose statistics normalise all; None if all.
     """
 
     patches: Tensor
-    mean: Tensor
     covariance: Tensor
     tasks: int
     first: int | None
@@ -100,17 +102,18 @@ class ChannelGroups:
         x = standardise(x.flatten(0, 1)).to(next(self.adapted.parameters()).dtype)
         numbers = 9 * channels
         size = 16 * (numbers // 16 + 1)
-        # Filters of which each takes one number out of a patch, and a bias for the one: no copy is as fast.
+        # Each filter takes one number out of a patch; the one is a bias.
         filters = torch.eye(size, numbers, dtype=x.dtype, device=x.device).view(size, 3, 3, channels)
         one = F.one_hot(torch.tensor(numbers, device=x.device), size).to(x.dtype)
         patches = F.conv2d(x, filters.permute(0, 3, 1, 2), one, self.stride, 1)
         patches = patches.permute(0, 2, 3, 1).unflatten(0, (tasks, images)).contiguous()
+        mean = patches[:, :first].mean((1, 2, 3), keepdim=True)
+        patches -= mean * (1 - one)
         known = patches[:, :first].flatten(1, 3)
-        moments = known.mT @ known / known.shape[1]  # [T, K, K]
-        mean = moments[..., numbers : numbers + 1]
-        covariance = moments - mean @ mean.mT  # images are standardised: the mean is small
-        parts = patches.movedim(0, 3).flatten(3).chunk(1) if self.pool == "stride" else patches.unbind()
-        return Patches(parts, mean, covariance, tasks, first)
+        covariance = known.mT @ known / known.shape[1]
+        if self.pool == "stride":
+            patches = patches.movedim(0, 3).flatten(3)[None]
+        return Patches(patches, covariance, tasks, first)
 
     def _logits(self, weights: Weights, prepared: Patches) -> Tensor:
         images, tasks = len(prepared.patches[0]), prepared.tasks
@@ -135,17 +138,16 @@ class ChannelGroups:
     def _first(self, weights: Weights, prepared: Patches) -> Tensor:
         """The first block: `[S, H', W', T·F]`."""
         convolution, norm, eps = self.blocks[0]
-        patches, mean, covariance, tasks, first = prepared
+        patches, covariance, tasks, first = prepared
         w = weights[f"{convolution}.weight"].permute(0, 1, 3, 4, 2).flatten(2)  # [T, F, 9C]
         gamma, beta = weights[f"{norm}.weight"], weights[f"{norm}.bias"]
-        numbers = w.shape[2]
+        numbers, size = w.shape[2], covariance.shape[2]
         if fold := self.pool != "before":
             variance = (w @ covariance[:, :numbers, :numbers] * w).sum(2) + eps
-            scale = (gamma * variance.rsqrt())[..., None]  # [T, F, 1]
-            w = torch.cat([w * scale, beta[..., None] - w @ mean[:, :numbers] * scale], dim=2)
-        w = F.pad(w, (0, covariance.shape[1] - w.shape[2]))
-        w = w[:, :, None, None]
+            w = torch.cat([w * (gamma * variance.rsqrt())[..., None], beta[..., None]], dim=2)
+        w = F.pad(w, (0, size - w.shape[2]))[:, :, None, None]
         if self.pool == "stride":
             return relu(convolve(patches[0], w.flatten(0, 1), tasks))
+        # Task by task, so that the map between both, the largest, is still in the processor's cache when it is pooled.
         x = torch.cat([max_pool(convolve(*part, 1)) for part in zip(patches, w, strict=True)], dim=3)
         return relu(x) if fold else normalise(x, gamma.flatten(), beta.flatten(), eps, first)

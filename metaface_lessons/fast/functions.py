@@ -24,7 +24,7 @@ aten = torch.ops.aten
 def convolve(x: Tensor, w: Tensor, groups: int, stride: int = 1) -> Tensor:
     """Convolution of x `[S, H, W, T·C]` with w `[T·F, 3, 3, C]`, T groups, padding 1 → `[S, H', W', T·F]`.
 
-    Or with w `[T·F, 1, 1, C]` and no padding: of patches, a matrix product.
+    With w `[T·F, 1, 1, C]` there is no padding: of patches, this is their product with a matrix.
     """
     return _Convolve.apply(x, w, groups, stride)
 
@@ -53,7 +53,9 @@ class _ConvolveBackward(Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, g: Tensor, x: Tensor, w: Tensor, groups: int, stride: int, learned: bool) -> tuple[Tensor | None, Tensor]:
+    def forward(
+        ctx: Any, g: Tensor, x: Tensor, w: Tensor, groups: int, stride: int, learned: bool
+    ) -> tuple[Tensor | None, Tensor]:
         ctx.save_for_backward(*(g, x, w) if learned else (None, x, None))
         ctx.how = groups, stride
         how = [stride] * 2, [w.shape[1] // 2] * 2, [1, 1], False, [0, 0], groups, [learned, True, False]
@@ -84,6 +86,8 @@ def relu(x: Tensor) -> Tensor:
 
 
 class _ReLU(Function):
+    """y = max(x, 0)."""
+
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         y = x.relu()
@@ -150,8 +154,9 @@ class _MaxPoolBackward(Function):
     @staticmethod
     def forward(ctx: Any, g: Tensor, index: Tensor, shape: torch.Size) -> Tensor:
         ctx.save_for_backward(index)
-        g, index = g.flatten(1, 2), index.flatten(1, 2)
-        return g.new_zeros(len(g), shape[1] * shape[2], shape[3]).scatter_(1, index, g).view(shape)
+        x = g.new_empty(shape)  # of which only the shape is read
+        how = [2, 2], [2, 2], [0, 0], [1, 1], False
+        return _nhwc(aten.max_pool2d_with_indices_backward(_nchw(g), _nchw(x), *how, _nchw(index)))
 
     @staticmethod
     @once_differentiable
