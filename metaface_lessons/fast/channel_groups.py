@@ -7,13 +7,13 @@ filters of its own. `functions` has the operations. What else makes it fast:
 - The first layer, where images are largest, is a product of their patches with a matrix; `prepare` cuts them once for
   all inner steps. Where a patch has the mean 0, the variance of w·patch is w·covariance·w: where the normalisation
   follows the convolution at once it is folded into the weights, and never touches an image.
-- Cutting patches is itself a convolution, and so is that product, with filters of one pixel: no other operation of a CPU
-  is as fast for numbers that come in sixteens.
+- Cutting patches is itself a convolution, and so is that product, with filters of one pixel: no other operation of a
+  CPU is as fast for numbers that come in sixteens.
 - Each ReLU comes with its normalisation, in one operation. It is computed after the pooling, where there is less to do;
   both may change places, as ReLU(γ·ŷ + β) rises with γ·ŷ.
 
-What remains, by a profile of the benchmark (`python -m benchmarks.maml --profile A`): more than half is convolutions and
-the way back through them, most of the other half pooling and fresh memory for maps. Where maps are small, as with
+What remains, by a profile of the benchmark (`python -m benchmarks.maml --profile A`): more than half is convolutions
+and the way back through them, most of the other half pooling and fresh memory for maps. Where maps are small, as with
 strides (`--profile D`), pooling is gone, and the cost of calling many small operations takes its place.
 """
 
