@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -187,7 +189,7 @@ def enrol(args: argparse.Namespace) -> int:
     report = enrol(
         [Path(photo) for photo in args.photos],
         args.name,
-        Path(args.run),
+        Path(args.run) if args.run else None,
         file,
         lambda: args.consent or _asked(CONSENT.format(name=args.name, file=file)),
         args.far,
@@ -203,7 +205,8 @@ def enrol(args: argparse.Namespace) -> int:
 
 def _asked(question: str) -> bool:
     try:
-        return input(f"{question}\nType yes or no: ").strip().lower() == "yes"
+        print(question, "\nType yes or no: ", end="", file=sys.stderr, flush=True)  # the answer to a program is stdout
+        return input().strip().lower() == "yes"
     except EOFError:  # nobody there to answer
         return False
 
@@ -429,8 +432,12 @@ def parser() -> argparse.ArgumentParser:
     sub = add(enrol, text, "metaface enrol me1.jpg me2.jpg --name Ada --run runs/protonet-lfw")
     sub.add_argument("photos", nargs="+", metavar="PHOTO")
     sub.add_argument("--name", required=True, help="of the person on the photos")
-    sub.add_argument("--run", default="runs/protonet-lfw", help="the trained run that compares faces")
-    sub.add_argument("--far", type=float, default=0.01, help="share of strangers who may be taken for somebody")
+    sub.add_argument("--run", help="the trained run that compares faces (default: the gallery's, or runs/protonet-lfw)")
+    sub.add_argument(
+        "--far",
+        type=float,
+        help="share of strangers who may be taken for somebody in the gallery (default: the gallery's, or 0.01)",
+    )
     sub.add_argument("--consent", action="store_true", help="say that the person has agreed, instead of being asked")
 
     sub = add(identify, "Who of the enrolled people is on a photo, or nobody.", "metaface identify photo.jpg")
@@ -484,10 +491,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args_left and args.function is not lab:
         parser().error(f"unrecognized arguments: {' '.join(args_left)}")
     args.command_line, args.passed_on = arguments, args_left
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name that the terminal cannot write is no reason to fail
+            stream.reconfigure(errors="backslashreplace")
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
-            return args.function(args)
+            code = args.function(args)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # whoever reads has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except MetaFaceError as error:
         print(f"metaface: {error}", file=sys.stderr)
         return 1

@@ -188,6 +188,17 @@ def check_lfw() -> Check:
     return _check_real("lfw", "lfw_home/lfw_funneled")
 
 
+def check_photos() -> Check:
+    """OpenCV finds the faces of `metaface enrol`."""
+    from .errors import MetaFaceError
+    from .faces.photos import PACKAGE, opencv
+
+    try:
+        return Check("ok", f"OpenCV {opencv().__version__}")
+    except MetaFaceError:
+        return Check("warn", "no OpenCV that finds faces; only metaface enrol needs it", f"pip install '{PACKAGE}'")
+
+
 def check_compiler() -> Check:
     """There are a C compiler and Python's headers, which the installation of learn2learn needs."""
     compiler = find_compiler()
@@ -236,6 +247,7 @@ CHECKS: dict[str, Callable[[], Check]] = {
     "default faces": check_procedural,
     "olivetti": check_olivetti,
     "lfw": check_lfw,
+    "photos": check_photos,
     "C compiler": check_compiler,
     "learn2learn": check_learn2learn,
     "test browser": check_browser,
@@ -339,8 +351,9 @@ def _writable(folder: Path) -> bool:
 
 
 def _check_real(name: str, *files: str) -> Check:
-    # scikit-learn's own get_data_home would make the folder.
-    home = Path(os.environ.get("SCIKIT_LEARN_DATA") or Path.home() / "scikit_learn_data").expanduser()
+    from .paths import sklearn_data
+
+    home = sklearn_data()
     if any((home / file).exists() for file in files):
         return Check("ok", f"in {home}")
     detail = f"not in {home}; lessons leave out their experiments on it. Read its card in data/ before you download it"

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import unicodedata
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -31,7 +32,9 @@ from .paths import home_dir, write_atomically
 from .protocols import Comparer, comparer
 from .runs import Run, load_run
 
+RUN = Path("runs/protonet-lfw")  # that of README
 FAR = 0.01
+DOUBT = 0.3  # a photo less like a person's others than so many strangers are is doubted
 TRIALS = 3000  # strangers by whom the threshold is set: enough for FAR = 1%
 CONSENT = (
     "Has {name}, whose face this is, agreed to be recognised with this gallery? It keeps numbers computed from the"
@@ -58,7 +61,7 @@ class Gallery:
         A photo that is there already is not added again, for it would count twice in the mean. Call `set_threshold`
         after it. Raises `MetaFaceError` without a name or consent.
         """
-        _check_name(name)
+        name = _plain(name)
         if not consent:
             raise _not_agreed(name)
         known = self.embeddings.get(name, points[:0])
@@ -84,9 +87,17 @@ class Gallery:
             self.threshold = threshold_among(self.method, strangers, shots, far)
 
 
-def _check_name(name: str) -> None:
-    if not name.strip():
+def _plain(name: str) -> str:
+    """The name with single spaces and composed accents, so that what reads alike is one person.
+
+    Raises `MetaFaceError` for one that is empty, or that cannot be printed on a line.
+    """
+    plain = " ".join(unicodedata.normalize("NFC", name).split())
+    if not plain:
         raise MetaFaceError("Enrolling needs a name: --name NAME.")
+    if not plain.isprintable():
+        raise MetaFaceError(f"The name {plain!r} has characters that cannot be printed. Write it without them.")
+    return plain
 
 
 def _not_agreed(name: str) -> MetaFaceError:
@@ -132,6 +143,9 @@ def gallery_file() -> Path:
     return home_dir() / "gallery.json"
 
 
+_START = b'{"run":'  # of what `_write` writes
+
+
 def _read(file: Path) -> dict[str, Any]:
     """What is stored: run, weights (their digest), far, threshold, and people with their consent and embeddings."""
     try:
@@ -144,10 +158,17 @@ def _read(file: Path) -> dict[str, Any]:
         return {**texts, **{key: float(stored[key]) for key in ("far", "threshold")}, "people": people}
     except FileNotFoundError as error:
         raise _no_gallery(file) from error
+    except OSError as error:
+        raise MetaFaceError(f"{file} cannot be read as a gallery ({error.strerror}). Name its file.") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise MetaFaceError(
-            f"{file} is damaged ({error}). Delete it (metaface forget --all), and enrol again."
+            f"{file} is damaged, or no gallery ({type(error).__name__}). If it is one, delete it"
+            f" (metaface forget --all{_at(file)}), and enrol again."
         ) from error
+
+
+def _at(file: Path) -> str:
+    return "" if file == gallery_file() else f" --gallery {file}"
 
 
 def _no_gallery(file: Path) -> MetaFaceError:
@@ -155,10 +176,13 @@ def _no_gallery(file: Path) -> MetaFaceError:
 
 
 def _write(stored: dict[str, Any], file: Path) -> None:
-    if stored["people"]:
-        write_atomically(file, json.dumps(stored).encode(), mode=0o600)
-    else:
-        file.unlink(missing_ok=True)  # nobody is left, and nothing of them
+    try:
+        if stored["people"]:
+            write_atomically(file, json.dumps(stored).encode(), mode=0o600)
+        else:
+            file.unlink(missing_ok=True)  # nobody is left, and nothing of them
+    except OSError as error:
+        raise MetaFaceError(f"The gallery {file} cannot be written ({error.strerror}). Nothing was changed.") from error
 
 
 def _weights(run: Run) -> str:
@@ -187,19 +211,40 @@ def _gallery(method: Comparer, stored: dict[str, Any]) -> Gallery:
 
 
 def enrol(
-    photos: Sequence[Path], name: str, run: Path, file: Path, agreed: Callable[[], bool], far: float = FAR
+    photos: Sequence[Path],
+    name: str,
+    run: Path | None,
+    file: Path,
+    agreed: Callable[[], bool],
+    far: float | None = None,
 ) -> dict[str, Any]:
     """Enrol the person on `photos` in the gallery `file`, with the network of `run`. Returns what to tell.
 
     agreed: asks whether they have agreed; called when nothing else is in the way, before a face is embedded. far: the
-    share of strangers who may be taken for somebody.
+    share of strangers who may be taken for somebody. Without run or far, they are the gallery's, or `RUN` and `FAR`.
 
-    Raises `MetaFaceError` without consent, if a photo does not show one face, or if the gallery is of another network.
+    Warns of photos that may be of somebody else. Raises `MetaFaceError` without consent, if a photo does not show one
+    face, or if the gallery is of another network.
     """
-    _check_name(name)
+    name = _plain(name)
+    stored: dict[str, Any] = {"people": {}, "threshold": float("inf"), "run": RUN, "far": FAR}
+    if file.exists():
+        stored = _read(file)
+    for other in stored["people"]:
+        if other != name and other.casefold() == name.casefold():
+            raise MetaFaceError(
+                f"'{other}' is enrolled. If that is the same person, write the name so; if not, add something to it."
+            )
+    run = Path(stored["run"]) if run is None else run
+    far = float(stored["far"]) if far is None else far
     trained = load_run(run)
+    if trained.settings.faces.startswith("procedural"):
+        warnings.warn(
+            f"{run} was trained on generated faces, and on them its threshold is measured: neither may hold for photos."
+            " Train on photos (--faces), and enrol with that run.",
+            stacklevel=2,
+        )
     method, weights = comparer(trained), _weights(trained)
-    stored = _read(file) if file.exists() else {"people": {}, "threshold": float("inf")}
     if stored.get("weights", weights) != weights:
         if stored["run"] == str(run.resolve()):
             raise _trained_on(run, file)
@@ -212,8 +257,12 @@ def enrol(
     if not agreed():
         raise _not_agreed(name)
     before = len(gallery.embeddings.get(name, ()))
-    gallery.enrol(name, method.embed(faces).cpu(), date.today().isoformat())
+    points = method.embed(faces).cpu()
+    gallery.enrol(name, points, date.today().isoformat())
     gallery.set_threshold(trained.split.novel, far)
+    doubts = _doubts(gallery, name, dict(zip(map(str, photos), points, strict=True)), trained.split.novel)
+    for doubt in doubts:
+        warnings.warn(doubt, stacklevel=2)
     people = {
         who: {"consent": gallery.consent[who], "embeddings": points.tolist()}
         for who, points in gallery.embeddings.items()
@@ -229,8 +278,34 @@ def enrol(
         "people": len(gallery.embeddings),
         "far": far,
         "threshold": round(gallery.threshold, 4),
+        "doubts": doubts,
         "gallery": str(file),
     }
+
+
+def _doubts(gallery: Gallery, name: str, photos: dict[str, Tensor], strangers: FaceSet) -> list[str]:
+    """What speaks against a photo being of the person: it is more like somebody else, or unlike their other photos.
+
+    photos: the embedding `[D]` of each new one.
+    """
+    doubts = []
+    own, others = gallery.embeddings[name], len(gallery.embeddings[name]) - 1
+    limit = threshold_among(gallery.method, strangers, [others], DOUBT) if others else 0.0
+    for photo, point in photos.items():
+        groups = {**gallery.embeddings, name: own[(own - point).norm(dim=1) > 1e-4 * point.norm()]}
+        found = {who: points for who, points in groups.items() if len(points)}
+        if not found:  # the first photo of all
+            continue
+        prototypes = prototypes_of(list(found.values()))
+        scores = dict(zip(found, gallery.method.scores(point[None], prototypes)[0].tolist(), strict=True))
+        nearest = max(scores, key=lambda who: scores[who])
+        if nearest != name and (name in scores or scores[nearest] >= gallery.threshold):
+            doubts.append(f"{photo} looks more like {nearest}, who is enrolled.")
+        elif name in scores and scores[name] < limit:
+            doubts.append(f"{photo} looks less like the other photos of {name} than {DOUBT:.0%} of strangers do.")
+    if doubts:
+        doubts.append(f"If a photo is not of {name}: metaface forget, and enrol again without it.")
+    return doubts
 
 
 def identify(photo: Path, file: Path) -> dict[str, Any]:
@@ -271,6 +346,7 @@ def forget(name: str, file: Path) -> int:
     with a warning.
     """
     stored = _read(file)
+    name = name if name in stored["people"] else _plain(name)
     if name not in stored["people"]:
         raise unknown("person in the gallery", name, stored["people"])
     del stored["people"][name]
@@ -287,8 +363,12 @@ def forget(name: str, file: Path) -> int:
 
 
 def forget_all(file: Path) -> None:
-    """Delete the gallery `file`, also where it is damaged. Raises `MetaFaceError` if there is none."""
+    """Delete the gallery `file`, also where it is damaged. Raises `MetaFaceError` if there is none, or it is none."""
     try:
+        if file != gallery_file() and not file.read_bytes().startswith(_START):
+            raise MetaFaceError(f"{file} does not begin as a gallery does, and was not deleted. Name the right file.")
         file.unlink()
     except FileNotFoundError as error:
         raise _no_gallery(file) from error
+    except OSError as error:
+        raise MetaFaceError(f"{file} cannot be deleted ({error.strerror}). Name the gallery's file.") from error

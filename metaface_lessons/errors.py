@@ -15,6 +15,7 @@ class MetaFaceError(ValueError):
 def unknown(kind: str, name: str, known: Iterable[str]) -> MetaFaceError:
     """The error for a `name` that is none of the `known` ones, with the nearest of them as a suggestion."""
     names = sorted(known)
-    near = get_close_matches(str(name).lower(), names, n=1, cutoff=0.5)
-    meant = f" Did you mean '{near[0]}'?" if near else ""
+    spelt = {other.lower(): other for other in names}
+    near = get_close_matches(str(name).lower(), spelt, n=1, cutoff=0.5)
+    meant = f" Did you mean '{spelt[near[0]]}'?" if near else ""
     return MetaFaceError(f"There is no {kind} called '{name}'.{meant} Known: {', '.join(names)}.")

@@ -20,6 +20,11 @@ def home_dir() -> Path:
     return Path(os.environ.get("METAFACE_HOME") or Path.home() / "metaface").expanduser()
 
 
+def sklearn_data() -> Path:
+    """scikit-learn's cache of face sets; `SCIKIT_LEARN_DATA` moves it. Its own get_data_home would make the folder."""
+    return Path(os.environ.get("SCIKIT_LEARN_DATA") or Path.home() / "scikit_learn_data").expanduser()
+
+
 def write_atomically(path: Path, data: bytes, mode: int | None = None) -> None:
     """Write `data` to `path` so that a crash at any moment leaves either the old file or the new one, whole.
 

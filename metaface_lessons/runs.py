@@ -258,7 +258,7 @@ def load_run(path: Path, device: torch.device | None = None) -> Run:
         people = record["people"]
     except FileNotFoundError as error:
         raise MetaFaceError(
-            f"There is no finished run in {path}. Train one: metaface train LEARNER --out {path}"
+            f"There is no finished run in {path.absolute()}. Train one: metaface train LEARNER --faces SET --out {path}"
         ) from error
     except (ValueError, TypeError, KeyError) as error:
         raise MetaFaceError(f"{path / 'run.json'} is damaged ({error}). Train again into another folder.") from error

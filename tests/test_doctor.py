@@ -163,6 +163,10 @@ def no_learn2learn(patch: Patch) -> None:
     patch.setattr(peers, "import_learn2learn", refuse)
 
 
+def no_opencv(patch: Patch) -> None:
+    patch.setitem(sys.modules, "cv2", None)
+
+
 INJURIES = [
     ("Python", old_python, "fail", "3.10.2"),
     ("packages", old_package, "fail", "numpy is 1.26.4"),
@@ -185,6 +189,7 @@ INJURIES = [
     ("default faces", damaged_faces, "warn", "truncated"),
     ("olivetti", no_data, "warn", "not in /nowhere"),
     ("lfw", no_data, "warn", "not in /nowhere"),
+    ("photos", no_opencv, "warn", "no OpenCV"),
     ("C compiler", no_programs, "warn", "none found"),
     ("C compiler", no_headers, "warn", "headers"),
     ("learn2learn", no_learn2learn, "warn", "No module named 'learn2learn'"),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
+import subprocess
 import sys
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from PIL import Image
 
 from metaface_lessons import cli
 from metaface_lessons.baselines import FixedFeatures
-from metaface_lessons.enrolment import Gallery, threshold_among
+from metaface_lessons.enrolment import Gallery, _doubts, threshold_among
 from metaface_lessons.errors import MetaFaceError
 from metaface_lessons.faces import photos
 from metaface_lessons.faces.photos import find_face
@@ -174,6 +176,7 @@ def run(sklearn_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     return tmp_path / "run"
 
 
+@pytest.mark.filterwarnings("default:.*photo")  # a network of 30 steps has its doubts
 def test_enrol_identify_forget(
     run: Path,
     lfw_photos: dict[str, list[Path]],
@@ -186,7 +189,7 @@ def test_enrol_identify_forget(
     hers, his, _ = seen.values()
     command = ["enrol", str(hers[0]), str(hers[1]), "--name", "Ada", "--run", str(run), "--gallery", str(file)]
 
-    monkeypatch.setattr("builtins.input", lambda question: pytest.fail("asked for what could not be done"))
+    monkeypatch.setattr("builtins.input", lambda: pytest.fail("asked for what could not be done"))
     for broken, message in (
         (["enrol", str(tmp_path / "none.jpg"), *command[2:]], "There is no photo"),
         ([*command, "--name", " "], "needs a name"),
@@ -194,15 +197,16 @@ def test_enrol_identify_forget(
     ):
         assert cli.main(broken) == 1
         assert message in capsys.readouterr().err
-    monkeypatch.setattr("builtins.input", lambda question: "no")
+    monkeypatch.setattr("builtins.input", lambda: "no")
     assert cli.main(command) == 1
     assert "Ask Ada" in capsys.readouterr().err
     assert not file.exists()
-    asked: list[str] = []
-    monkeypatch.setattr("builtins.input", lambda question: asked.append(question) or "yes")
+    asked: list[bool] = []
+    monkeypatch.setattr("builtins.input", lambda: asked.append(True) or "yes")
     assert cli.main(command) == 0
-    assert "Has Ada, whose face this is, agreed" in asked[0]
-    assert "Photos: 2, of which new: 2. People in the gallery: 1" in capsys.readouterr().out
+    out, err = capsys.readouterr()
+    assert "Has Ada, whose face this is, agreed" in err  # what a program reads is the answer alone
+    assert "Photos: 2, of which new: 2. People in the gallery: 1" in out
     assert cli.main(command) == 0  # the same photos once more
     assert "Photos: 2, of which new: 0" in capsys.readouterr().out
     del asked[1:]
@@ -259,15 +263,80 @@ def test_enrol_identify_forget(
 
 def test_all_are_forgotten_even_out_of_a_damaged_gallery(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "gallery.json"
-    file.write_text("{")
+    file.write_text('{"run": "ru')
     assert cli.main(["forget", "--gallery", str(file)]) == 1
     assert cli.main(["forget", "Ada", "--all", "--gallery", str(file)]) == 1
     assert capsys.readouterr().err.count("a NAME, or --all") == 2
     assert cli.main(["forget", "Ada", "--gallery", str(file)]) == 1
-    assert "metaface forget --all" in capsys.readouterr().err
+    assert f"metaface forget --all --gallery {file}" in capsys.readouterr().err
     assert cli.main(["forget", "--all", "--gallery", str(file)]) == 0
     assert not file.exists()
     assert cli.main(["forget", "--all", "--gallery", str(file)]) == 1
+
+
+def test_what_is_no_gallery_is_not_deleted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    letter = tmp_path / "letter.txt"
+    letter.write_text("Dear Ada")
+    assert cli.main(["forget", "--all", "--gallery", str(letter)]) == 1
+    assert "was not deleted" in capsys.readouterr().err
+    assert letter.read_text() == "Dear Ada"
+    for command in (["forget", "--all"], ["gallery"], ["identify", "a.jpg"], ["enrol", "a.jpg", "--name", "Ada"]):
+        assert cli.main([*command, "--gallery", str(tmp_path)]) == 1
+        assert "Name" in capsys.readouterr().err  # which file
+
+
+def test_names_that_read_alike_are_one_person(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    gallery, point = Gallery(pixels((1, 4, 4))), torch.rand(1, 16)
+    for name in ("José  Pérez", " Jose\u0301 Pe\u0301rez "):
+        gallery.enrol(name, point, "2026-01-01")
+    assert list(gallery.embeddings) == ["José Pérez"]
+    with pytest.raises(MetaFaceError, match="cannot be printed"):
+        gallery.enrol("\x1b[31mAda", point, "2026-01-01")
+    file = tmp_path / "gallery.json"
+    people = {"José Pérez": {"consent": "2026-01-01", "embeddings": [[0.0]]}}
+    file.write_text(json.dumps({"run": "none", "weights": "", "far": 0.01, "threshold": -1, "people": people}))
+    assert cli.main(["enrol", "a.jpg", "--name", "josé pérez", "--gallery", str(file)]) == 1
+    assert "'José Pérez' is enrolled" in capsys.readouterr().err
+    assert cli.main(["forget", "Jose\u0301 Pe\u0301rez", "--gallery", str(file)]) == 0
+    assert not file.exists()
+
+
+def test_photos_of_somebody_else_are_doubted() -> None:
+    faces = random_faces(people=40, each=8)
+    method = pixels(faces.shape)
+    strangers = faces.of(torch.arange(5, 40))
+    points = method.embed(faces.images).view(40, 8, -1)
+    gallery = Gallery(method)
+
+    def doubts(name: str, photos: torch.Tensor) -> list[str]:
+        gallery.enrol(name, photos, "2026-01-01")
+        gallery.set_threshold(strangers, far=0.05)
+        return _doubts(gallery, name, {f"{i}.jpg": point for i, point in enumerate(photos)}, strangers)
+
+    assert doubts("Ada", points[0, :4]) == []
+    assert doubts("Ada", points[0, :2]) == []  # the same again
+    unlike = (points[2:, 0] - points[1, :4].mean(dim=0)).norm(dim=1).argmax() + 2
+    mixed = doubts("Ben", torch.cat([points[1, :4], points[unlike, :1]]))
+    assert len(mixed) == 2
+    assert mixed[0].startswith("4.jpg looks less like the other photos of Ben than 30%")
+    assert "metaface forget" in mixed[1]
+    assert "0.jpg looks more like Ada" in doubts("Twin", points[0, 4:5])[0]
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+def test_a_terminal_that_cannot_write_a_name_or_closes_is_no_crash(encoding: str, tmp_path: Path) -> None:
+    file = tmp_path / "gallery.json"
+    people = {"José": {"consent": "2026-01-01", "embeddings": [[0.0]]}}
+    file.write_text(json.dumps({"run": "none", "weights": "", "far": 0.01, "threshold": -1, "people": people}))
+    command = [sys.executable, "-m", "metaface_lessons.cli", "gallery", "--gallery", str(file)]
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    done = subprocess.run(command, env=environment, capture_output=True, check=True)
+    assert {"ascii": b"Jos\\xe9", "utf-8": "José".encode()}[encoding] in done.stdout
+    read, write = os.pipe()
+    os.close(read)  # whoever reads is gone before a line is written
+    gone = subprocess.run(command, env=environment, stdout=write, stderr=subprocess.PIPE, check=False)
+    os.close(write)
+    assert (gone.returncode, gone.stderr) == (1, b"")
 
 
 def _has_face(photo: Path) -> bool:

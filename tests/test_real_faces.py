@@ -125,8 +125,8 @@ def test_data_that_only_their_owner_may_write_are_read_through_links(
 ) -> None:
     from sklearn.datasets import fetch_lfw_people
 
-    def only_where_it_may_write(data_home: Path | None, **options: object) -> object:
-        if data_home is None:
+    def only_where_it_may_write(data_home: Path, **options: object) -> object:
+        if data_home == sklearn_data:
             raise OSError(errno.EROFS, "Read-only file system", "joblib")
         return fetch_lfw_people(data_home=data_home, download_if_missing=False, **options)
 

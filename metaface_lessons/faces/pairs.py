@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..errors import MetaFaceError, unknown
+from ..paths import sklearn_data
 from .faceset import FaceSet
 from .real import LFW_CROP, fetch, lfw, to_uint8
 
@@ -128,11 +129,11 @@ def lfw_pairs(subset: str) -> Pairs:
     Through scikit-learn's `fetch_lfw_pairs`. Raises `MetaFaceError` if they are not there and cannot be fetched; one
     that names the people whose images are missing, if only a part of LFW is there.
     """
-    from sklearn.datasets import fetch_lfw_pairs, get_data_home
+    from sklearn.datasets import fetch_lfw_pairs
 
     if subset not in LFW_PAIRS:
         raise unknown("subset of LFW's pairs", subset, LFW_PAIRS)
-    home = Path(get_data_home()) / "lfw_home"
+    home = sklearn_data() / "lfw_home"
     if (home / "lfw_funneled").is_dir() and (home / LFW_PAIRS[subset]).exists():  # or they will be fetched
         _refuse_missing(home, LFW_PAIRS[subset])
     bunch = fetch("lfw", lambda data_home: fetch_lfw_pairs(subset=subset, data_home=data_home, **LFW_CROP))

@@ -51,7 +51,7 @@ def find_face(file: str | Path, size: int = 48) -> Tensor:
             f"{file} is damaged, or no picture of a kind that can be read ({type(error).__name__}). Copy it anew, or"
             " save it as jpg or png."
         ) from error
-    cv2 = _opencv()
+    cv2 = opencv()
     picture.thumbnail((_LARGEST, _LARGEST))
     pixels = np.array(picture)
     grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
@@ -97,7 +97,8 @@ def _detect(cv2: ModuleType, cascade: str, grey: np.ndarray, least: int) -> list
     return [tuple(int(value) for value in box) for box in found]  # type: ignore[misc]
 
 
-def _opencv() -> Any:
+def opencv() -> Any:
+    """OpenCV. Raises `MetaFaceError` if it is missing, or of a version without cascades."""
     try:
         import cv2
 

@@ -15,7 +15,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from ..errors import MetaFaceError
-from ..paths import cache_dir
+from ..paths import cache_dir, sklearn_data
 from .faceset import FaceSet
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".pgm", ".gif", ".bmp", ".tif", ".tiff", ".webp")
@@ -65,18 +65,17 @@ def to_uint8(images: np.ndarray) -> Tensor:
 
 
 def fetch(name: str, fetcher):  # type: ignore[no-untyped-def]  # scikit-learn's Bunch has no types
-    from sklearn.datasets import get_data_home
-
+    home = sklearn_data()
     try:
         try:
-            return fetcher(None)
+            return fetcher(home)
         except OSError as error:
             if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
                 raise
-            return fetcher(_linked_home(Path(get_data_home())))
+            return fetcher(_linked_home(home))
     except Exception as error:  # network, disk, checksum, unpickling: all end in the same advice
         raise MetaFaceError(
-            f"The faces '{name}' are not in scikit-learn's cache ({get_data_home()}) and could not be fetched"
+            f"The faces '{name}' are not in scikit-learn's cache ({home}) and could not be fetched"
             f" ({type(error).__name__}: {error}). With a network, run: metaface faces {name}. Without one, copy the"
             " cache from a machine that has it and set SCIKIT_LEARN_DATA to its folder, or use --faces procedural."
         ) from error
