@@ -182,7 +182,7 @@ def _write(stored: dict[str, Any], file: Path) -> None:
         else:
             file.unlink(missing_ok=True)  # nobody is left, and nothing of them
     except OSError as error:
-        raise MetaFaceError(f"The gallery {file} cannot be written ({error.strerror}). Nothing was changed.") from error
+        raise MetaFaceError(f"The gallery {file} cannot be written ({error.strerror}). Name another.") from error
 
 
 def _weights(run: Run) -> str:
@@ -261,8 +261,6 @@ def enrol(
     gallery.enrol(name, points, date.today().isoformat())
     gallery.set_threshold(trained.split.novel, far)
     doubts = _doubts(gallery, name, dict(zip(map(str, photos), points, strict=True)), trained.split.novel)
-    for doubt in doubts:
-        warnings.warn(doubt, stacklevel=2)
     people = {
         who: {"consent": gallery.consent[who], "embeddings": points.tolist()}
         for who, points in gallery.embeddings.items()
@@ -271,6 +269,8 @@ def enrol(
         {"run": str(run.resolve()), "weights": weights, "far": far, "threshold": gallery.threshold, "people": people},
         file,
     )
+    for doubt in doubts:
+        warnings.warn(doubt, stacklevel=2)
     return {
         "name": name,
         "added": len(gallery.embeddings[name]) - before,

@@ -16,7 +16,7 @@ from PIL import Image
 
 from metaface_lessons import cli
 from metaface_lessons.baselines import FixedFeatures
-from metaface_lessons.enrolment import Gallery, _doubts, threshold_among
+from metaface_lessons.enrolment import Gallery, _doubts, enrol, threshold_among
 from metaface_lessons.errors import MetaFaceError
 from metaface_lessons.faces import photos
 from metaface_lessons.faces.photos import find_face
@@ -230,6 +230,8 @@ def test_enrol_identify_forget(
     ]
     assert cli.main(lax) == 0
     assert "20% of strangers" in capsys.readouterr().out
+    assert cli.main(["enrol", str(his[1]), "--name", "Ben", "--gallery", str(file), "--consent"]) == 0
+    assert "20% of strangers" in capsys.readouterr().out  # run and FAR are the gallery's
     assert json.loads(file.read_text())["threshold"] < strict
     stored = json.loads(file.read_text())
     assert {name: len(entry["embeddings"]) for name, entry in stored["people"].items()} == {"Ada": 2, "Ben": 2}
@@ -345,6 +347,14 @@ def _has_face(photo: Path) -> bool:
     except MetaFaceError:
         return False
     return True
+
+
+def test_a_network_of_generated_faces_is_warned_of(tmp_path: Path) -> None:
+    out = str(tmp_path / "run")
+    small = ["--ways", "5", "--queries", "2", "--width", "8", "--steps", "1", "--quiet"]
+    assert cli.main(["train", "protonet", "--faces", "procedural", *small, "--out", out]) == 0
+    with pytest.warns(UserWarning, match="trained on generated faces"), pytest.raises(MetaFaceError, match="no photo"):
+        enrol([tmp_path / "none.jpg"], "Ada", Path(out), tmp_path / "gallery.json", lambda: True)
 
 
 def test_a_gallery_of_another_network_or_a_damaged_one_is_refused(

@@ -38,12 +38,11 @@ class Patches(NamedTuple):
     patches: `[T, S, H, W, K]`, or `[1, S, H, W, T·K]` where no pooling follows. A patch is its 9C numbers, less their
     means, a one, and zeros up to a multiple of 16.
     covariance: that of the numbers, `[T, K, K]`.
-    tasks: T. first: the number of images whose statistics normalise all; None if all.
+    first: the number of images whose statistics normalise all; None if all.
     """
 
     patches: Tensor
     covariance: Tensor
-    tasks: int
     first: int | None
 
 
@@ -70,7 +69,8 @@ class ChannelGroups:
         """The network, run this way; None if it is of another kind, or if some of its weights are not trained.
 
         None, too, if gradients of first order are all that is asked and pooling comes before the normalisation:
-        what is saved here is mostly the derivatives of derivatives, and the plain way is no slower then.
+        what is saved here is mostly the derivatives of derivatives. Without them the plain way is faster for the network
+        of the benchmark's case A, though slower for that of B.
         """
         if type(network) is not Classifier or type(network.embedding) is not Conv4:
             return None
@@ -93,7 +93,7 @@ class ChannelGroups:
         """Logits `[T, S, ways]`."""
         if len(prepared) == 1:
             return self._logits(weights, prepared[0])
-        tasks = [part.tasks for part in prepared]
+        tasks = [len(part.covariance) for part in prepared]
         parts = {name: w.split(tasks) for name, w in weights.items()}
         return torch.cat([self._logits({n: w[i] for n, w in parts.items()}, x) for i, x in enumerate(prepared)])
 
@@ -113,10 +113,10 @@ class ChannelGroups:
         covariance = known.mT @ known / known.shape[1]
         if self.pool == "stride":
             patches = patches.movedim(0, 3).flatten(3)[None]
-        return Patches(patches, covariance, tasks, first)
+        return Patches(patches, covariance, first)
 
     def _logits(self, weights: Weights, prepared: Patches) -> Tensor:
-        images, tasks = len(prepared.patches[0]), prepared.tasks
+        images, tasks = prepared.patches.shape[1], len(prepared.covariance)
         x = self._first(weights, prepared)
         for convolution, norm, eps in self.blocks[1:]:
             w, gamma, beta = self._block(weights, convolution, norm)
@@ -138,7 +138,7 @@ class ChannelGroups:
     def _first(self, weights: Weights, prepared: Patches) -> Tensor:
         """The first block: `[S, H', W', T·F]`."""
         convolution, norm, eps = self.blocks[0]
-        patches, covariance, tasks, first = prepared
+        patches, covariance, first = prepared
         w = weights[f"{convolution}.weight"].permute(0, 1, 3, 4, 2).flatten(2)  # [T, F, 9C]
         gamma, beta = weights[f"{norm}.weight"], weights[f"{norm}.bias"]
         numbers, size = w.shape[2], covariance.shape[2]
@@ -147,7 +147,7 @@ class ChannelGroups:
             w = torch.cat([w * (gamma * variance.rsqrt())[..., None], beta[..., None]], dim=2)
         w = F.pad(w, (0, size - w.shape[2]))[:, :, None, None]
         if self.pool == "stride":
-            return relu(convolve(patches[0], w.flatten(0, 1), tasks))
+            return relu(convolve(patches[0], w.flatten(0, 1), len(w)))
         # Task by task, so that the map between both, the largest, is still in the processor's cache when it is pooled.
         x = torch.cat([max_pool(convolve(*part, 1)) for part in zip(patches, w, strict=True)], dim=3)
         return relu(x) if fold else normalise(x, gamma.flatten(), beta.flatten(), eps, first)
