@@ -331,7 +331,7 @@ def test_a_terminal_that_cannot_write_a_name_or_closes_is_no_crash(encoding: str
     people = {"José": {"consent": "2026-01-01", "embeddings": [[0.0]]}}
     file.write_text(json.dumps({"run": "none", "weights": "", "far": 0.01, "threshold": -1, "people": people}))
     command = [sys.executable, "-m", "metaface_lessons.cli", "gallery", "--gallery", str(file)]
-    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUNBUFFERED": ""}
     done = subprocess.run(command, env=environment, capture_output=True, check=True)
     assert {"ascii": b"Jos\\xe9", "utf-8": "José".encode()}[encoding] in done.stdout
     read, write = os.pipe()

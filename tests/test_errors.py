@@ -21,5 +21,5 @@ def test_an_unknown_name_is_answered_with_the_nearest() -> None:
     assert "Did you mean 'squared'? Known: cosine, squared." in str(
         unknown("distance", "square", ["squared", "cosine"])
     )
-    assert "Did you mean 'Ada'?" in str(unknown("person", "ada", ["Ada", "Bob"]))
+    assert "Did you mean 'ADA'?" in str(unknown("person", "ada", ["ADA", "bad"]))
     assert "Did you mean" not in str(unknown("distance", "xyz", ["squared"]))

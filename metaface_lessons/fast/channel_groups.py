@@ -69,8 +69,8 @@ class ChannelGroups:
         """The network, run this way; None if it is of another kind, or if some of its weights are not trained.
 
         None, too, if gradients of first order are all that is asked and pooling comes before the normalisation:
-        what is saved here is mostly the derivatives of derivatives. Without them the plain way is faster for the network
-        of the benchmark's case A, though slower for that of B.
+        what is saved here is mostly the derivatives of derivatives. Without them the plain way is faster for the
+        network of the benchmark's case A, though slower for that of B.
         """
         if type(network) is not Classifier or type(network.embedding) is not Conv4:
             return None
