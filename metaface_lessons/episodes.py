@@ -8,6 +8,7 @@ episodes.query.y      # [4, 5·15], labels 0 to 4
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -45,8 +46,9 @@ class Episodes:
         return self.identities.shape[1]
 
     def split(self, tasks: int) -> list[Episodes]:
-        """The same tasks in parts of at most `tasks`."""
-        parts = zip(*(tensor.split(tasks) for tensor in (*self.support, *self.query, self.identities)), strict=True)
+        """The same tasks in parts of at most `tasks`, as even as can be."""
+        number = math.ceil(len(self.identities) / tasks)
+        parts = zip(*(tensor.chunk(number) for tensor in (*self.support, *self.query, self.identities)), strict=True)
         return [Episodes(Examples(a, b), Examples(c, d), identities) for a, b, c, d, identities in parts]
 
 

@@ -38,6 +38,15 @@ class TaskNetwork(Protocol):
         """Outputs `[T, S, …]`."""
         ...
 
+    def gradient(
+        self, weights: Weights, prepared: Any, loss: Callable[[Tensor], Tensor], graph: bool
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """What `loss` makes of the outputs, `[T]`, and the gradient of its sum by each of the weights.
+
+        graph: whether the gradient will be differentiated.
+        """
+        ...
+
 
 class OneByOne:
     """The plain way: task after task, by a functional call of the network (`torch.func.functional_call`)."""
@@ -53,6 +62,12 @@ class OneByOne:
     def __call__(self, weights: Weights, prepared: Tensor) -> Tensor:
         own = [{name: w[t] for name, w in weights.items()} for t in range(len(prepared))]
         return torch.stack([functional_call(self.adapted, own[t], (x,)) for t, x in enumerate(prepared)])
+
+    def gradient(
+        self, weights: Weights, prepared: Tensor, loss: Callable[[Tensor], Tensor], graph: bool
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        losses = loss(self(weights, prepared))  # and no task depends on another
+        return losses, torch.autograd.grad(losses.sum(), list(weights.values()), create_graph=graph)
 
 
 class AllAtOnce(OneByOne):

@@ -130,8 +130,7 @@ class MAML(InnerLoop):
         rates, losses = self.by_weight(self.rates), []
         yield weights
         for _ in range(steps):
-            loss = self.losses(self.run(weights, inputs), support.y)  # [T], and no task depends on another
-            gradients = torch.autograd.grad(loss.sum(), list(weights.values()), create_graph=graph)
+            loss, gradients = self.run.gradient(weights, inputs, lambda outputs: self.losses(outputs, support.y), graph)
             weights = {
                 name: w - rates[name] * gradient for (name, w), gradient in zip(weights.items(), gradients, strict=True)
             }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -12,8 +13,7 @@ from torch.nn import functional as F
 
 from metaface_lessons.episodes import Episodes, Examples
 from metaface_lessons.errors import MetaFaceError
-from metaface_lessons.fast import ChannelGroups
-from metaface_lessons.fast.functions import convolve, max_pool, normalise
+from metaface_lessons.fast import ChannelGroups, layers
 from metaface_lessons.inner_loop import OneByOne, TaskNetwork
 from metaface_lessons.maml import MAML
 from metaface_lessons.networks import POOLS, Classifier, Conv4
@@ -98,11 +98,15 @@ def test_equal_for_other_shapes(pool: str, shape: dict[str, int]) -> None:
     assert both(classifier(pool, **shape), episodes, steps=2, rates="layer") < 1e-9
 
 
-@pytest.mark.parametrize("number", [1, 4, 25])  # the last in several parts
+@pytest.mark.parametrize("number", [1, 4, 25])
 def test_equal_for_any_number_of_tasks(number: int) -> None:
-    network = classifier("after", first=8, size=32)
-    assert ChannelGroups.of(network).at_once < 25  # type: ignore[union-attr]
-    assert both(network, tasks(number, size=32, shots=1, queries=1), steps=1) < 1e-9
+    """25 are run in two goes, and the queries of each in two parts."""
+    network, episodes = classifier("after", first=16, size=32), tasks(number, size=32, shots=1, queries=7)
+    fast = ChannelGroups.of(network)
+    assert fast is not None
+    assert fast.at_once == 16
+    assert [len(fast.prepare(part.query.x)) for part in episodes.split(16)] == {1: [1], 4: [1], 25: [2, 1]}[number]
+    assert both(network, episodes, steps=1) < 1e-9
 
 
 def test_first_order_would_not_pass() -> None:
@@ -114,7 +118,7 @@ def test_first_order_would_not_pass() -> None:
 
 
 def test_learners_predict_alike() -> None:
-    network, episodes = classifier("after", size=64, first=16), tasks(3, size=64)  # of which it runs two together
+    network, episodes = classifier("after", size=64, first=32), tasks(3, size=64)  # of which it runs two together
     for transductive in (True, False):
         one, other = (MAML(network, transductive=transductive, fast=fast) for fast in (True, False))
         assert (one.run.name, other.run.name) == ("tasks as channel groups", "one by one")
@@ -123,23 +127,73 @@ def test_learners_predict_alike() -> None:
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("first", [None, 2])
-@pytest.mark.parametrize("pool", [True, False])
-def test_derivatives_of_derivatives(pool: bool, first: int | None) -> None:
-    generator = torch.Generator().manual_seed(0)
+LAYERS: dict[str, tuple[Callable[[], layers.Layer], list[tuple[int, ...]]]] = {  # and what it takes
+    "convolution": (lambda: layers.Convolution(2, 1), [(3, 5, 4, 4), (6, 3, 3, 2)]),
+    "convolution with strides": (lambda: layers.Convolution(2, 2), [(3, 5, 4, 4), (6, 3, 3, 2)]),
+    "patches": (lambda: layers.PatchConvolution(random(3, 5, 4, 10), 2), [(6, 1, 1, 5)]),
+    "pooled patches": (lambda: layers.PooledPatchConvolution(random(2, 3, 5, 4, 5)), [(6, 1, 1, 5)]),
+    "pooling": (layers.MaxPool, [(3, 5, 4, 4)]),
+    "ReLU": (layers.ReLU, [(3, 5, 4, 4)]),
+    "normalisation": (lambda: layers.Normalisation(1e-5, None), [(3, 5, 4, 4), (4,), (4,)]),
+    "normalisation by the first": (lambda: layers.Normalisation(1e-5, 2), [(3, 5, 4, 4), (4,), (4,)]),
+    "pooled normalisation": (lambda: layers.Normalisation(1e-5, None, pool=True), [(3, 5, 4, 4), (4,), (4,)]),
+    "pooled normalisation by the first": (
+        lambda: layers.Normalisation(1e-5, 2, pool=True),
+        [(3, 5, 4, 4), (4,), (4,)],
+    ),
+    "head": (layers.Head, [(3, 2, 2, 4), (2, 5, 8), (2, 5)]),
+}
 
-    def random(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=generator, dtype=torch.float64).requires_grad_()
 
-    def block(x: Tensor, w: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
-        y = convolve(x, w, 2)
-        if pool:
-            return normalise(y, gamma.abs(), beta, 1e-5, first, pool=True)
-        return normalise(max_pool(y), gamma, beta, 1e-5, first)
+def random(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed + sum(shape)), dtype=torch.float64)
 
-    inputs = random(3, 5, 4, 4), random(6, 3, 3, 2), random(6), random(6)
-    assert torch.autograd.gradcheck(block, inputs)
-    assert torch.autograd.gradgradcheck(block, inputs)
+
+@pytest.mark.parametrize("kind", LAYERS)
+def test_passes_of_a_layer_are_the_derivatives_of_one_another(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By central differences along a direction that moves inputs, weights and the gradient that comes back."""
+    monkeypatch.setattr(layers, "CHUNK", 50)  # two images of the pooled patches at a time
+    make, shapes = LAYERS[kind]
+    data = [None] if "patches" in kind else []
+    inputs, inputs_dot = ([random(*shape, seed=seed) for shape in shapes] for seed in (0, 100))
+    if "pooled" in kind and len(inputs) == 3:
+        inputs[1].abs_()  # the scale, of which pooling first asks that it is not negative
+
+    def run(e: float) -> tuple[Tensor, tuple[Any, ...]]:
+        layer = make()
+        y = layer.forward(*data, *(x + e * x_dot for x, x_dot in zip(inputs, inputs_dot, strict=True)))
+        g, g_dot = random(*y.shape, seed=200), random(*y.shape, seed=300)
+        return y.clone(), layer.backward(g + e * g_dot)
+
+    (y, gradients), (after, gradients_after), (before, gradients_before) = (run(e) for e in (0.0, 1e-6, -1e-6))
+    y_dot = (after - before) / 2e-6
+    g, g_dot = random(*y.shape, seed=200), random(*y.shape, seed=300)
+    along = torch.stack([(a * b).sum() for a, b in zip(gradients[len(data) :], inputs_dot, strict=True)])
+    torch.testing.assert_close((y_dot * g).sum(), along.sum(), rtol=1e-7, atol=1e-7)  # adjoint to forward
+    if kind.endswith("by the first"):
+        return  # only queries are normalised so, and nothing differentiates their gradient
+
+    layer = make()
+    layer.forward(*data, *(x.clone() for x in inputs))
+    layer.backward(g.clone())
+    torch.testing.assert_close(layer.tangent(*data, *(x.clone() for x in inputs_dot)), y_dot, rtol=1e-7, atol=1e-7)
+    found = layer.tangent_backward(g_dot.clone())
+    assert len(found) == len(data) + len(inputs)
+    assert found[: len(data)] == (None,) * len(data)
+    for each, up, down in [*zip(found, gradients_after, gradients_before, strict=True)][len(data) :]:
+        torch.testing.assert_close(each, (up - down) / 2e-6, rtol=1e-6, atol=1e-6)
+
+
+def test_no_third_derivatives() -> None:
+    """They would be wrong, so they are refused."""
+    network, episodes = classifier("after"), tasks(1)
+    net = MAML(network, steps=1)
+    theta = net.start(episodes.support)
+    phi = list(net.inner_loop(theta, episodes.support, 1, graph=True))[-1]
+    total = torch.stack([w.square().sum() for w in phi.values()]).sum()
+    first = torch.autograd.grad(total, list(network.parameters()), create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        torch.stack([g.sum() for g in first]).sum().backward()
 
 
 def test_what_it_does_not_know_is_left_to_the_plain_way() -> None:
@@ -147,7 +201,9 @@ def test_what_it_does_not_know_is_left_to_the_plain_way() -> None:
     known = Classifier(embedding, embedding.features, 3)
     assert MAML(known).run.name == "tasks as channel groups"
     assert MAML(known, fast=False).run.name == "one by one"
-    assert MAML(known, first_order=True).run.name == "one by one"
+    assert MAML(known, first_order=True).run.name == "tasks as channel groups"
+    colour = Conv4(3, 16, 8, norm="task")
+    assert MAML(Classifier(colour, colour.features, 3), first_order=True).run.name == "one by one"
     assert MAML(known, adapt="head").run.name == "head only"
     for norm in ("group", "none"):
         other = Conv4(1, 16, 8, norm=norm)

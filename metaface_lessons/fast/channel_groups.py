@@ -1,7 +1,8 @@
 """Conv-4 for T tasks at once, each with weights of its own: the tasks are groups of channels.
 
 Feature maps are `[S, H, W, T·C]`: the t-th C channels belong to task t, and a convolution with T groups gives each task
-filters of its own. `functions` has the operations. What else makes it fast:
+filters of its own. Autograd sees two operations only: the logits, and the gradient of an inner step, whose own gradient
+is the product of a Hessian and a vector. `layers` has both, written out layer by layer. What else makes it fast:
 
 - Pooling and normalisation run channels last, where a CPU works on many channels at a time.
 - The first layer, where images are largest, is a product of their patches with a matrix; `prepare` cuts them once for
@@ -12,22 +13,26 @@ filters of its own. `functions` has the operations. What else makes it fast:
 - Each ReLU comes with its normalisation, in one operation. It is computed after the pooling, where there is less to do;
   both may change places, as ReLU(γ·ŷ + β) rises with γ·ŷ.
 
-What remains, by a profile of the benchmark (`python -m benchmarks.maml --profile A`): more than half is convolutions
-and the way back through them, most of the other half pooling and fresh memory for maps. Where maps are small, as with
-strides (`--profile D`), pooling is gone, and the cost of calling many small operations takes its place.
+What remains, by a profile of the benchmark (`python -m benchmarks.maml --profile A`, or B, C, D): about two thirds of
+the time is convolutions and the way back through them. The rest is pooling and the normalisation, where there is
+pooling, and the calls of many small operations where maps are small, as with strides (D).
 """
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from itertools import islice
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from ..networks import Classifier, Conv4, TaskNorm, number_of_first, standardise
-from .functions import convolve, max_pool, normalise, relu
+from .layers import Convolution, Head, Layer, MaxPool, Normalisation, PatchConvolution, PooledPatchConvolution, ReLU
 
 Weights = dict[str, Tensor]
 
@@ -35,7 +40,7 @@ Weights = dict[str, Tensor]
 class Patches(NamedTuple):
     """What the first layer needs of S images of each of T tasks.
 
-    patches: `[T, S, H, W, K]`, or `[1, S, H, W, T·K]` where no pooling follows. A patch is its 9C numbers, less their
+    patches: `[T, S, H, W, K]`, or `[S, H, W, T·K]` where no pooling follows. A patch is its 9C numbers, less their
     means, a one, and zeros up to a multiple of 16.
     covariance: that of the numbers, `[T, K, K]`.
     first: the number of images whose statistics normalise all; None if all.
@@ -62,22 +67,22 @@ class ChannelGroups:
         # As many tasks as make an operation worth its call, though their memory is held together.
         width = network.get_parameter(f"{convolutions[0]}.weight").shape[0]
         self.largest = width * (embedding.size // self.stride) ** 2  # numbers in the largest map of an image
-        self.at_once = 1000 if torch.cuda.is_available() else max(1, 2**17 // self.largest)
+        self.at_once = 1000 if torch.cuda.is_available() else max(1, 2**18 // self.largest)
 
     @classmethod
     def of(cls, network: nn.Module, first_order: bool = False) -> ChannelGroups | None:
         """The network, run this way; None if it is of another kind, or if some of its weights are not trained.
 
-        None, too, if gradients of first order are all that is asked and pooling comes before the normalisation:
-        what is saved here is mostly the derivatives of derivatives. Without them the plain way is faster for the
-        network of the benchmark's case A, though slower for that of B.
+        None, too, if gradients of first order are all that is asked, pooling comes before the normalisation and images
+        have colours: then less is saved by this way than patches cost, of which each has 32 numbers (16 in grey).
         """
         if type(network) is not Classifier or type(network.embedding) is not Conv4:
             return None
-        known = any(isinstance(layer, TaskNorm) for layer in network.embedding)
+        embedding = network.embedding
+        known = any(isinstance(layer, TaskNorm) for layer in embedding)
         trained = all(parameter.requires_grad for parameter in network.parameters())
-        slower = first_order and network.embedding.pool == "before"
-        return cls(network, network.embedding) if known and trained and not slower else None
+        slower = first_order and embedding.pool == "before" and embedding.channels > 1
+        return cls(network, embedding) if known and trained and not slower else None
 
     def prepare(self, x: Tensor) -> list[Patches]:
         """Images `[T, S, C, H, W]`, cut into the patches that the first convolution sees, some tasks in each part.
@@ -91,11 +96,16 @@ class ChannelGroups:
 
     def __call__(self, weights: Weights, prepared: list[Patches]) -> Tensor:
         """Logits `[T, S, ways]`."""
-        if len(prepared) == 1:
-            return self._logits(weights, prepared[0])
-        tasks = [len(part.covariance) for part in prepared]
-        parts = {name: w.split(tasks) for name, w in weights.items()}
-        return torch.cat([self._logits({n: w[i] for n, w in parts.items()}, x) for i, x in enumerate(prepared)])
+        return _Logits.apply(self._run(prepared), *self._arrange(weights, prepared))
+
+    def gradient(
+        self, weights: Weights, prepared: list[Patches], loss: Callable[[Tensor], Tensor], graph: bool
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The losses `[T]`, and the gradient of their sum by each of the weights."""
+        arranged = self._arrange(weights, prepared)
+        with torch.set_grad_enabled(graph):
+            losses, *gradients = _Gradient.apply(self._run(prepared), loss, graph, *arranged)
+        return losses, torch.autograd.grad(arranged, list(weights.values()), gradients, create_graph=graph)
 
     def _cut(self, x: Tensor) -> Patches:
         (tasks, images, channels), first = x.shape[:3], number_of_first()
@@ -112,20 +122,43 @@ class ChannelGroups:
         known = patches[:, :first].flatten(1, 3)
         covariance = known.mT @ known / known.shape[1]
         if self.pool == "stride":
-            patches = patches.movedim(0, 3).flatten(3)[None]
+            patches = patches.movedim(0, 3).flatten(3)
         return Patches(patches, covariance, first)
 
-    def _logits(self, weights: Weights, prepared: Patches) -> Tensor:
-        images, tasks = prepared.patches.shape[1], len(prepared.covariance)
-        x = self._first(weights, prepared)
-        for convolution, norm, eps in self.blocks[1:]:
-            w, gamma, beta = self._block(weights, convolution, norm)
-            x = convolve(x, w, tasks, self.stride)
+    def _run(self, prepared: list[Patches]) -> Run:
+        return Run([self._layers(part) for part in prepared], [len(part.covariance) for part in prepared])
+
+    def _layers(self, part: Patches) -> list[Layer]:
+        tasks, first = len(part.covariance), part.first
+        layers: list[Layer] = [
+            PatchConvolution(part.patches, tasks) if self.pool == "stride" else PooledPatchConvolution(part.patches),
+            Normalisation(self.blocks[0][2], first) if self.pool == "before" else ReLU(),
+        ]
+        for _, _, eps in self.blocks[1:]:
+            layers.append(Convolution(tasks, self.stride))
             if self.pool == "before":
-                x = max_pool(x)
-            x = normalise(x, gamma, beta, eps, prepared.first, pool=self.pool == "after")
-        points = x.unflatten(-1, (tasks, -1)).permute(3, 0, 4, 1, 2).reshape(tasks, images, -1)
-        return torch.baddbmm(weights["head.bias"][:, None], points, weights["head.weight"].mT)
+                layers.append(MaxPool())
+            layers.append(Normalisation(eps, first, pool=self.pool == "after"))
+        return [*layers, Head()]
+
+    def _arrange(self, weights: Weights, prepared: list[Patches]) -> list[Tensor]:
+        """The weights of all tasks as the layers take them, in their order."""
+        arranged = self._first(weights, torch.cat([part.covariance for part in prepared]))
+        for convolution, norm, _ in self.blocks[1:]:
+            arranged += self._block(weights, convolution, norm)
+        return [*arranged, weights["head.weight"], weights["head.bias"]]
+
+    def _first(self, weights: Weights, covariance: Tensor) -> list[Tensor]:
+        """Filters `[T·F, 1, 1, K]`, with the normalisation folded in where it follows at once; else γ and β, too."""
+        convolution, norm, eps = self.blocks[0]
+        w = weights[f"{convolution}.weight"].permute(0, 1, 3, 4, 2).flatten(2)  # [T, F, 9C]
+        gamma, beta = weights[f"{norm}.weight"], weights[f"{norm}.bias"]
+        numbers, size = w.shape[2], covariance.shape[2]
+        if fold := self.pool != "before":
+            variance = (w @ covariance[:, :numbers, :numbers] * w).sum(2) + eps
+            w = torch.cat([w * (gamma * variance.rsqrt())[..., None], beta[..., None]], dim=2)
+        w = F.pad(w, (0, size - w.shape[2])).flatten(0, 1)[:, None, None]
+        return [w] if fold else [w, gamma.flatten(), beta.flatten()]
 
     def _block(self, weights: Weights, convolution: str, norm: str) -> tuple[Tensor, Tensor, Tensor]:
         """Filters `[T·F, 3, 3, C]`, γ and β `[T·F]`. Pooling first needs γ ≥ 0: −γ with filters −w is the same."""
@@ -135,19 +168,77 @@ class ChannelGroups:
             w, gamma = w * sign[..., None, None, None], gamma * sign
         return w.permute(0, 1, 3, 4, 2).flatten(0, 1), gamma.flatten(), beta.flatten()
 
-    def _first(self, weights: Weights, prepared: Patches) -> Tensor:
-        """The first block: `[S, H', W', T·F]`."""
-        convolution, norm, eps = self.blocks[0]
-        patches, covariance, first = prepared
-        w = weights[f"{convolution}.weight"].permute(0, 1, 3, 4, 2).flatten(2)  # [T, F, 9C]
-        gamma, beta = weights[f"{norm}.weight"], weights[f"{norm}.bias"]
-        numbers, size = w.shape[2], covariance.shape[2]
-        if fold := self.pool != "before":
-            variance = (w @ covariance[:, :numbers, :numbers] * w).sum(2) + eps
-            w = torch.cat([w * (gamma * variance.rsqrt())[..., None], beta[..., None]], dim=2)
-        w = F.pad(w, (0, size - w.shape[2]))[:, :, None, None]
-        if self.pool == "stride":
-            return relu(convolve(patches[0], w.flatten(0, 1), len(w)))
-        # Task by task, so that the map between both, the largest, is still in the processor's cache when it is pooled.
-        x = torch.cat([max_pool(convolve(*part, 1)) for part in zip(patches, w, strict=True)], dim=3)
-        return relu(x) if fold else normalise(x, gamma.flatten(), beta.flatten(), eps, first)
+
+class Run:
+    """One run of the network: the layers of each part, and how many tasks it has."""
+
+    def __init__(self, parts: list[list[Layer]], tasks: list[int]) -> None:
+        self.parts, self.tasks = parts, tasks
+
+    def up(self, weights: Sequence[Tensor], way: str) -> Tensor:
+        """`way` "forward": the logits `[T, S, ways]`; "tangent", of which way to move the weights: how they change."""
+        shares = [[len(w) // sum(self.tasks) * tasks for tasks in self.tasks] for w in weights]
+        split = zip(*(w.split(share) for w, share in zip(weights, shares, strict=True)), strict=True)
+        logits = []
+        for layers, own in zip(self.parts, split, strict=True):
+            x: Any = None  # patches belong to the first layer
+            rest = iter(own)
+            for layer in layers:
+                x = getattr(layer, way)(x, *islice(rest, layer.weights))
+            logits.append(x)
+        return logits[0] if len(logits) == 1 else torch.cat(logits)
+
+    def down(self, g: Tensor, way: str, keep: bool = False) -> list[Tensor]:
+        """From the logits' gradient, by "backward", or its change, by "tangent_backward", to those of the weights.
+
+        keep: whether the run is needed once more; else each layer is forgotten when it is done.
+        """
+        found = []
+        for layers, x in zip(self.parts, g.split(self.tasks), strict=True):
+            rest, own = list(layers) if keep else layers, list[Tensor]()
+            while rest:
+                x, *those = getattr(rest.pop(), way)(x)
+                own[:0] = those
+            found.append(own)
+        return found[0] if len(found) == 1 else [torch.cat(parts) for parts in zip(*found, strict=True)]
+
+
+class _Logits(Function):
+    """Arranged weights → logits `[T, S, ways]`."""
+
+    @staticmethod
+    def forward(ctx: Any, run: Run, *weights: Tensor) -> Tensor:
+        ctx.run = run
+        return run.up(weights, "forward")
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+        return None, *ctx.run.down(g, "backward")
+
+
+class _Gradient(Function):
+    """Arranged weights → losses `[T]`, which are not differentiable, and the gradients of their sum.
+
+    The gradient of ⟨v, ∇L⟩ is H·v, H the Hessian of L.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, run: Run, loss: Callable[[Tensor], Tensor], graph: bool, *weights: Tensor
+    ) -> tuple[Tensor, ...]:
+        logits = run.up(weights, "forward")
+        with torch.enable_grad():
+            losses = loss(logits.requires_grad_())
+            (g,) = torch.autograd.grad(losses.sum(), logits, create_graph=graph)
+        ctx.run, ctx.logits, ctx.g = run, logits, g
+        losses = losses.detach()
+        ctx.mark_non_differentiable(losses)
+        return losses, *run.down(g.detach(), "backward", keep=graph)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, _: Tensor, *v: Tensor) -> tuple[Tensor | None, ...]:
+        logits_dot = ctx.run.up(v, "tangent")
+        (g_dot,) = torch.autograd.grad(ctx.g, ctx.logits, logits_dot)
+        return None, None, None, *ctx.run.down(g_dot, "tangent_backward")
