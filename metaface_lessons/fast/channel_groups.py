@@ -32,7 +32,17 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from ..networks import Classifier, Conv4, TaskNorm, number_of_first, standardise
-from .layers import Convolution, Head, Layer, MaxPool, Normalisation, PatchConvolution, PooledPatchConvolution, ReLU
+from .layers import (
+    Convolution,
+    Head,
+    Layer,
+    MaxPool,
+    Normalisation,
+    PatchConvolution,
+    PooledPatchConvolution,
+    ReLU,
+    join,
+)
 
 Weights = dict[str, Tensor]
 
@@ -143,7 +153,7 @@ class ChannelGroups:
 
     def _arrange(self, weights: Weights, prepared: list[Patches]) -> list[Tensor]:
         """The weights of all tasks as the layers take them, in their order."""
-        arranged = self._first(weights, torch.cat([part.covariance for part in prepared]))
+        arranged = self._first(weights, join([part.covariance for part in prepared]))
         for convolution, norm, _ in self.blocks[1:]:
             arranged += self._block(weights, convolution, norm)
         return [*arranged, weights["head.weight"], weights["head.bias"]]
@@ -179,14 +189,14 @@ class Run:
         """`way` "forward": the logits `[T, S, ways]`; "tangent", of which way to move the weights: how they change."""
         shares = [[len(w) // sum(self.tasks) * tasks for tasks in self.tasks] for w in weights]
         split = zip(*(w.split(share) for w, share in zip(weights, shares, strict=True)), strict=True)
-        logits = []
+        logits: list[Tensor] = []
         for layers, own in zip(self.parts, split, strict=True):
             x: Any = None  # patches belong to the first layer
             rest = iter(own)
             for layer in layers:
                 x = getattr(layer, way)(x, *islice(rest, layer.weights))
             logits.append(x)
-        return logits[0] if len(logits) == 1 else torch.cat(logits)
+        return join(logits)
 
     def down(self, g: Tensor, way: str, keep: bool = False) -> list[Tensor]:
         """From the logits' gradient, by "backward", or its change, by "tangent_backward", to those of the weights.
@@ -200,7 +210,7 @@ class Run:
                 x, *those = getattr(rest.pop(), way)(x)
                 own[:0] = those
             found.append(own)
-        return found[0] if len(found) == 1 else [torch.cat(parts) for parts in zip(*found, strict=True)]
+        return [join(parts) for parts in zip(*found, strict=True)]
 
 
 class _Logits(Function):

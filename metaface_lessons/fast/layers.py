@@ -73,6 +73,11 @@ def _correlate(g: Tensor, x: Tensor, w: Tensor, groups: int, stride: int, which:
     return aten.convolution_backward(_nchw(g), _nchw(x), _nchw(w), None, *how)[:2]
 
 
+def join(parts: list[Tensor] | tuple[Tensor, ...]) -> Tensor:
+    """`torch.cat`, which would copy one alone, too."""
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
 def _nchw(x: Tensor) -> Tensor:
     """A view, in the order in which torch's operations name the dimensions; the memory stays channels last."""
     return x.permute(0, 3, 1, 2)
@@ -151,13 +156,13 @@ class PooledPatchConvolution:
         tasks, _, height, width, _ = self.patches.shape
         filters = len(w) // tasks
         self.map = height, width, filters
-        images = max(1, CHUNK // (height * width * filters))
+        images = len(self.patches[0]) if w.is_cuda else max(1, CHUNK // (height * width * filters))
         self.pieces = [patches.split(images) for patches in self.patches]
         self.index: list[list[Tensor]] = []
         values = []
         for task, own in zip(self.pieces, w.split(filters), strict=True):
             winners = [_winners(convolve(piece, own, 1)) for piece in task]
-            values.append(torch.cat([value for value, _ in winners]))
+            values.append(join([value for value, _ in winners]))
             self.index.append([index for _, index in winners])
         return torch.cat(values, dim=3)
 
@@ -177,7 +182,7 @@ class PooledPatchConvolution:
         values = []
         for task, indices, own in zip(self.pieces, self.index, w_dot.split(self.map[2]), strict=True):
             pairs = zip(task, indices, strict=True)
-            values.append(torch.cat([_pick(convolve(piece, own, 1), index) for piece, index in pairs]))
+            values.append(join([_pick(convolve(piece, own, 1), index) for piece, index in pairs]))
         return torch.cat(values, dim=3)
 
     def tangent_backward(self, g_dot: Tensor) -> tuple[None, Tensor]:

@@ -461,7 +461,8 @@ cost_explorer.explore()
 # | Reptile | `Reptile` | by hand, with `clone_module` |
 # | batch norm | `TaskNorm`, with `transductive` said | PyTorch's: transductive while training, and running averages that inner steps spoil unless you see to it |
 #
-# The meta-gradient, side by side: on the left ours, on the right the same with learn2learn, both as they stand in the package.
+# The meta-gradient, side by side: on the left ours, on the right the same with learn2learn, both as they stand in the package. (`run.gradient`, below, is
+# `torch.autograd.grad` of the loss; for some networks `fast/` finds the same numbers sooner.)
 
 # %%
 import html
