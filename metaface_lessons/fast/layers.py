@@ -63,9 +63,9 @@ def correlate(g: Tensor, x: Tensor, w: Tensor, groups: int, stride: int = 1) -> 
     return _nhwc(dx), _nhwc(dw)
 
 
-def correlate_data(g: Tensor, x: Tensor, w: Tensor, groups: int) -> Tensor:
+def correlate_data(g: Tensor, x: Tensor, w: Tensor, groups: int, stride: int = 1) -> Tensor:
     """g ⋆ x alone, of the shape of w."""
-    return _nhwc(_correlate(g, x, w, groups, 1, [False, True, False])[1])
+    return _nhwc(_correlate(g, x, w, groups, stride, [False, True, False])[1])
 
 
 def _correlate(g: Tensor, x: Tensor, w: Tensor, groups: int, stride: int, which: list[bool]) -> tuple[Tensor, ...]:
@@ -109,10 +109,13 @@ class Convolution:
         return convolve(x_dot, self.w, *self.how).add_(convolve(self.x, w_dot, *self.how))
 
     def tangent_backward(self, g_dot: Tensor) -> tuple[Tensor, Tensor]:
-        """ġ ⋆ w + g ⋆ ẇ, ġ ⋆ x + g ⋆ ẋ."""
-        dx, dw = correlate(g_dot, self.x, self.w, *self.how)
-        also_dx, also_dw = correlate(self.g, self.x_dot, self.w_dot, *self.how)
-        return dx.add_(also_dx), dw.add_(also_dw)
+        """ġ ⋆ w + g ⋆ ẇ, which is one correlation of channels side by side, and ġ ⋆ x + g ⋆ ẋ."""
+        tasks, stride = self.how
+        g = torch.cat([g_dot.unflatten(3, (tasks, -1)), self.g.unflatten(3, (tasks, -1))], dim=4).flatten(3)
+        w = torch.cat([self.w.unflatten(0, (tasks, -1)), self.w_dot.unflatten(0, (tasks, -1))], dim=1).flatten(0, 1)
+        dx, _ = _correlate(g, self.x, w, tasks, stride, [True, False, False])
+        dw = correlate_data(g_dot, self.x, self.w, tasks, stride)
+        return _nhwc(dx), dw.add_(correlate_data(self.g, self.x_dot, self.w, tasks, stride))
 
 
 class PatchConvolution:
