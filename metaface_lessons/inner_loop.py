@@ -27,8 +27,12 @@ class TaskNetwork(Protocol):
     """Runs a network for T tasks at once, each with weights of its own. Those in `fast/` are of this kind, too."""
 
     name: str
-    at_once: int  # how many tasks to run together
     adapted: nn.Module  # the part whose weights differ from task to task
+
+    @property
+    def at_once(self) -> int:
+        """How many tasks to run together."""
+        ...
 
     def prepare(self, x: Tensor) -> Any:
         """Inputs `[T, S, …]`, made ready for several calls on the same ones."""
@@ -41,9 +45,9 @@ class TaskNetwork(Protocol):
     def gradient(
         self, weights: Weights, prepared: Any, loss: Callable[[Tensor], Tensor], graph: bool
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """What `loss` makes of the outputs, `[T]`, and the gradient of its sum by each of the weights.
+        """What `loss` makes of the outputs, `[T]` numbers, and the gradient of their sum by each of the weights.
 
-        graph: whether the gradient will be differentiated.
+        graph: whether that gradient will be differentiated; the numbers never are.
         """
         ...
 
@@ -67,7 +71,7 @@ class OneByOne:
         self, weights: Weights, prepared: Tensor, loss: Callable[[Tensor], Tensor], graph: bool
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         losses = loss(self(weights, prepared))  # and no task depends on another
-        return losses, torch.autograd.grad(losses.sum(), list(weights.values()), create_graph=graph)
+        return losses.detach(), torch.autograd.grad(losses.sum(), list(weights.values()), create_graph=graph)
 
 
 class AllAtOnce(OneByOne):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -50,7 +52,7 @@ def gradients(net: MAML, run: TaskNetwork, episodes: Episodes) -> list[Tensor]:
     net.run = run
     net.zero_grad()
     net.meta_gradient(episodes)
-    return [parameter.grad.clone() for parameter in net.network.parameters() if parameter.grad is not None]
+    return [parameter.grad.clone() for parameter in net.parameters() if parameter.requires_grad]  # type: ignore[union-attr]
 
 
 def distance(a: list[Tensor], b: list[Tensor]) -> float:
@@ -58,14 +60,14 @@ def distance(a: list[Tensor], b: list[Tensor]) -> float:
     return max(((x - y).norm() / y.norm()).item() for x, y in zip(a, b, strict=True))
 
 
-def both(network: Classifier, episodes: Episodes, device: str = "cpu", **how: bool | int | float) -> float:
+def both(network: Classifier, episodes: Episodes, device: str = "cpu", **how: Any) -> float:
     network = network.to(device)
     fast = ChannelGroups.of(network)
     assert fast is not None
     episodes = Episodes(
         *(Examples(e.x.to(device), e.y.to(device)) for e in (episodes.support, episodes.query)), episodes.identities
     )
-    net = MAML(network, **how)  # type: ignore[arg-type]
+    net = MAML(network, **how)
     return distance(gradients(net, fast, episodes), gradients(net, OneByOne(network), episodes))
 
 
@@ -95,17 +97,20 @@ def test_equal_to_the_plain_formulation(
 def test_equal_for_other_shapes(pool: str, shape: dict[str, int]) -> None:
     episodes = tasks(1, shape["channels"], shape["size"])
     assert both(classifier(pool, **shape), episodes, steps=2, transductive=True) < 1e-9
-    assert both(classifier(pool, **shape), episodes, steps=2, rates="layer") < 1e-9
+    for rates in ("layer", "parameter"):
+        assert both(classifier(pool, **shape), episodes, steps=2, rates=rates) < 1e-9
 
 
+@pytest.mark.parametrize("shots", [1, 7])
 @pytest.mark.parametrize("number", [1, 4, 25])
-def test_equal_for_any_number_of_tasks(number: int) -> None:
-    """25 are run in two goes, and the queries of each in two parts."""
-    network, episodes = classifier("after", first=16, size=32), tasks(number, size=32, shots=1, queries=7)
+def test_equal_for_any_number_of_tasks(number: int, shots: int) -> None:
+    """25 are run in two goes, of which the first has the larger set of images in two parts."""
+    network, episodes = classifier("after", first=16, size=32), tasks(number, size=32, shots=shots, queries=8 - shots)
     fast = ChannelGroups.of(network)
     assert fast is not None
     assert fast.at_once == 16
-    assert [len(fast.prepare(part.query.x)) for part in episodes.split(16)] == {1: [1], 4: [1], 25: [2, 1]}[number]
+    larger = [part.support.x if shots == 7 else part.query.x for part in episodes.split(16)]
+    assert [len(fast.prepare(x)) for x in larger] == {1: [1], 4: [1], 25: [2, 1]}[number]
     assert both(network, episodes, steps=1) < 1e-9
 
 
@@ -152,10 +157,10 @@ def random(*shape: int, seed: int = 0) -> Tensor:
 @pytest.mark.parametrize("kind", LAYERS)
 def test_passes_of_a_layer_are_the_derivatives_of_one_another(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """By central differences along a direction that moves inputs, weights and the gradient that comes back."""
-    monkeypatch.setattr(layers, "CHUNK", 50)  # two images of the pooled patches at a time
+    monkeypatch.setattr(layers, "CHUNK", 120)  # two images of the pooled patches at a time
     make, shapes = LAYERS[kind]
     data = [None] if "patches" in kind else []
-    inputs, inputs_dot = ([random(*shape, seed=seed) for shape in shapes] for seed in (0, 100))
+    inputs, inputs_dot = ([random(*shape, seed=seed + i) for i, shape in enumerate(shapes)] for seed in (0, 100))
     if "pooled" in kind and len(inputs) == 3:
         inputs[1].abs_()  # the scale, of which pooling first asks that it is not negative
 
@@ -184,16 +189,60 @@ def test_passes_of_a_layer_are_the_derivatives_of_one_another(kind: str, monkeyp
         torch.testing.assert_close(each, (up - down) / 2e-6, rtol=1e-6, atol=1e-6)
 
 
+def inner_step(net: MAML, episodes: Episodes) -> list[Tensor]:
+    """φ_1, with a graph."""
+    return list([*net.inner_loop(net.start(episodes.support), episodes.support, 1, graph=True)][-1].values())
+
+
 def test_no_third_derivatives() -> None:
     """They would be wrong, so they are refused."""
-    network, episodes = classifier("after"), tasks(1)
-    net = MAML(network, steps=1)
-    theta = net.start(episodes.support)
-    phi = list(net.inner_loop(theta, episodes.support, 1, graph=True))[-1]
-    total = torch.stack([w.square().sum() for w in phi.values()]).sum()
-    first = torch.autograd.grad(total, list(network.parameters()), create_graph=True)
+    net = MAML(classifier("after"), steps=1)
+    total = torch.stack([w.square().sum() for w in inner_step(net, tasks(1))]).sum()
+    first = torch.autograd.grad(total, list(net.network.parameters()), create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         torch.stack([g.sum() for g in first]).sum().backward()
+
+
+def test_weights_that_change_before_the_way_back_are_an_error() -> None:
+    """Layers keep them, so it would be silently wrong."""
+    network = classifier("before")
+    total = torch.stack([w.square().sum() for w in inner_step(MAML(network, steps=1), tasks(1))]).sum()
+    with torch.no_grad():
+        network.head.weight.mul_(2)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        total.backward()
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_steps_without_a_way_back_are_forgotten(pool: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after an inner loop that diverged, or was interrupted."""
+    runs = []
+    make = ChannelGroups._run
+    monkeypatch.setattr(ChannelGroups, "_run", lambda *given: runs.append(weakref.ref(run := make(*given))) or run)
+    inner_step(MAML(classifier(pool), steps=1), tasks(2))
+    gc.collect()
+    assert len(runs) == 1
+    assert runs[0]() is None
+
+
+def test_any_loss() -> None:
+    """One that is linear in the logits, too, though it has no second derivative by them."""
+
+    def curved(logits: Tensor, y: Tensor) -> Tensor:
+        return (logits.softmax(1) - torch.eye(3, dtype=logits.dtype)[y]).square().mean()
+
+    def linear(logits: Tensor, y: Tensor) -> Tensor:
+        return -logits.gather(1, y[:, None]).mean()
+
+    for loss in (curved, linear):
+        assert both(classifier("after"), tasks(2), steps=2, loss=loss) < 1e-9
+
+
+def test_one_value_cannot_be_normalised() -> None:
+    network = classifier("before", depth=4, ways=1)  # 16 → 1
+    one = tasks(1, ways=1, shots=1, queries=1)
+    with pytest.raises(MetaFaceError, match="more than one value of each channel"):
+        MAML(network, steps=1).meta_gradient(one)
 
 
 def test_what_it_does_not_know_is_left_to_the_plain_way() -> None:

@@ -289,7 +289,7 @@ def test_many_tasks_are_adapted_and_asked_in_parts(
     net = MAML(classifier().double(), steps=1, inner_rate=0.5, transductive=transductive, fast=fast)
     tasks = images(tasks=5)
     alone = [net.adapt(task.support).predict(task.query.x)[0] for task in tasks.split(1)]
-    monkeypatch.setattr(net.run, "at_once", 2)
+    monkeypatch.setattr(type(net.run), "at_once", 2)
     prepare, together = net.run.prepare, []
     monkeypatch.setattr(net.run, "prepare", lambda x: together.append(len(x)) or prepare(x))
     learner = net.adapt(tasks.support)

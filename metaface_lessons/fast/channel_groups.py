@@ -1,8 +1,15 @@
 """Conv-4 for T tasks at once, each with weights of its own: the tasks are groups of channels.
 
 Feature maps are `[S, H, W, T·C]`: the t-th C channels belong to task t, and a convolution with T groups gives each task
-filters of its own. Autograd sees two operations only: the logits, and the gradient of an inner step, whose own gradient
-is the product of a Hessian and a vector. `layers` has both, written out layer by layer. What else makes it fast:
+filters of its own. From the weights in the order in which the layers take them (`_arrange`) to logits or to the
+gradient of an inner step, all is one operation to autograd; that of the second one is the product of a Hessian and a
+vector, which `layers` writes out. The layers, by where the network pools:
+
+    after    PooledPatchConvolution, ReLU;   Convolution, Normalisation(pool) …;            Head
+    before   PooledPatchConvolution, Normalisation;   Convolution, MaxPool, Normalisation …;   Head
+    stride   PatchConvolution, ReLU;         Convolution, Normalisation …;                  Head
+
+What else makes it fast:
 
 - Pooling and normalisation run channels last, where a CPU works on many channels at a time.
 - The first layer, where images are largest, is a product of their patches with a matrix; `prepare` cuts them once for
@@ -10,8 +17,8 @@ is the product of a Hessian and a vector. `layers` has both, written out layer b
   follows the convolution at once it is folded into the weights, and never touches an image.
 - Cutting patches is itself a convolution, and so is that product, with filters of one pixel: no other operation of a
   CPU is as fast for numbers that come in sixteens.
-- Each ReLU comes with its normalisation, in one operation. It is computed after the pooling, where there is less to do;
-  both may change places, as ReLU(γ·ŷ + β) rises with γ·ŷ.
+- Each normalisation has its ReLU with it, computed after the pooling, where there is less to do; both may change
+  places, as ReLU(γ·x̂ + β) rises with γ·x̂.
 
 What remains, by a profile of the benchmark (`python -m benchmarks.maml --profile A`, or B, C, D): about two thirds of
 the time is convolutions and the way back through them. The rest is pooling and the normalisation, where there is
@@ -51,18 +58,23 @@ class Patches(NamedTuple):
     """What the first layer needs of S images of each of T tasks.
 
     patches: `[T, S, H, W, K]`, or `[S, H, W, T·K]` where no pooling follows. A patch is its 9C numbers, less their
-    means, a one, and zeros up to a multiple of 16.
-    covariance: that of the numbers, `[T, K, K]`.
+        means, a one, and zeros up to a multiple of 16.
+    covariance: that of the numbers, `[T, 9C, 9C]`.
+    size: K.
     first: the number of images whose statistics normalise all; None if all.
     """
 
     patches: Tensor
     covariance: Tensor
+    size: int
     first: int | None
 
 
 class ChannelGroups:
-    """A `TaskNetwork` (see `inner_loop`) for a `Classifier` on a `Conv4` with norm="task"; make it by `of`."""
+    """A `TaskNetwork` (see `inner_loop`) for a `Classifier` on a `Conv4` with norm="task"; make it by `of`.
+
+    Images are data: no gradient flows to them.
+    """
 
     name = "tasks as channel groups"
 
@@ -74,10 +86,13 @@ class ChannelGroups:
         convolutions = [name for name, layer in layers if isinstance(layer, nn.Conv2d)]
         norms = [(name, layer.eps) for name, layer in layers if isinstance(layer, TaskNorm)]
         self.blocks = [(name, *norm) for name, norm in zip(convolutions, norms, strict=True)]
-        # As many tasks as make an operation worth its call, though their memory is held together.
         width = network.get_parameter(f"{convolutions[0]}.weight").shape[0]
-        self.largest = width * (embedding.size // self.stride) ** 2  # numbers in the largest map of an image
-        self.at_once = 1000 if torch.cuda.is_available() else max(1, 2**18 // self.largest)
+        self.map = width * math.ceil(embedding.size / self.stride) ** 2  # numbers in an image's first map, the largest
+
+    @property
+    def at_once(self) -> int:
+        """As many tasks as make an operation worth its call, but not more: their memory is held together."""
+        return max(1, (2**24 if next(self.adapted.parameters()).is_cuda else 2**18) // self.map)
 
     @classmethod
     def of(cls, network: nn.Module, first_order: bool = False) -> ChannelGroups | None:
@@ -94,19 +109,20 @@ class ChannelGroups:
         slower = first_order and embedding.pool == "before" and embedding.channels > 1
         return cls(network, embedding) if known and trained and not slower else None
 
+    @torch.no_grad()
     def prepare(self, x: Tensor) -> list[Patches]:
         """Images `[T, S, C, H, W]`, cut into the patches that the first convolution sees, some tasks in each part.
 
-        On a CPU no map is larger than 16 MB where that can be: larger ones leave the processor's cache before they are
-        read again, and from 32 MB on they come fresh from the system, page by page.
+        On a CPU no map is larger than 16 MB (of float32) where that can be: larger ones leave the processor's cache
+        before they are read again, and from 32 MB on they come fresh from the system, page by page.
         """
         self.embedding.check(x[0])
-        tasks = self.at_once if x.is_cuda else min(self.at_once, max(1, 2**22 // (x.shape[1] * self.largest)))
+        tasks = self.at_once if x.is_cuda else min(self.at_once, max(1, 2**22 // (x.shape[1] * self.map)))
         return [self._cut(part) for part in x.chunk(math.ceil(len(x) / tasks))]
 
     def __call__(self, weights: Weights, prepared: list[Patches]) -> Tensor:
         """Logits `[T, S, ways]`."""
-        return _Logits.apply(self._run(prepared), *self._arrange(weights, prepared))
+        return _Logits.apply(self._run(prepared), torch.is_grad_enabled(), *self._arrange(weights, prepared))
 
     def gradient(
         self, weights: Weights, prepared: list[Patches], loss: Callable[[Tensor], Tensor], graph: bool
@@ -130,10 +146,10 @@ class ChannelGroups:
         mean = patches[:, :first].mean((1, 2, 3), keepdim=True)
         patches -= mean * (1 - one)
         known = patches[:, :first].flatten(1, 3)
-        covariance = known.mT @ known / known.shape[1]
+        covariance = (known.mT @ known / known.shape[1])[:, :numbers, :numbers]
         if self.pool == "stride":
             patches = patches.movedim(0, 3).flatten(3)
-        return Patches(patches, covariance, first)
+        return Patches(patches, covariance, size, first)
 
     def _run(self, prepared: list[Patches]) -> Run:
         return Run([self._layers(part) for part in prepared], [len(part.covariance) for part in prepared])
@@ -153,19 +169,18 @@ class ChannelGroups:
 
     def _arrange(self, weights: Weights, prepared: list[Patches]) -> list[Tensor]:
         """The weights of all tasks as the layers take them, in their order."""
-        arranged = self._first(weights, join([part.covariance for part in prepared]))
+        arranged = self._first(weights, join([part.covariance for part in prepared]), prepared[0].size)
         for convolution, norm, _ in self.blocks[1:]:
             arranged += self._block(weights, convolution, norm)
         return [*arranged, weights["head.weight"], weights["head.bias"]]
 
-    def _first(self, weights: Weights, covariance: Tensor) -> list[Tensor]:
+    def _first(self, weights: Weights, covariance: Tensor, size: int) -> list[Tensor]:
         """Filters `[T·F, 1, 1, K]`, with the normalisation folded in where it follows at once; else γ and β, too."""
         convolution, norm, eps = self.blocks[0]
         w = weights[f"{convolution}.weight"].permute(0, 1, 3, 4, 2).flatten(2)  # [T, F, 9C]
         gamma, beta = weights[f"{norm}.weight"], weights[f"{norm}.bias"]
-        numbers, size = w.shape[2], covariance.shape[2]
         if fold := self.pool != "before":
-            variance = (w @ covariance[:, :numbers, :numbers] * w).sum(2) + eps
+            variance = (w @ covariance * w).sum(2) + eps
             w = torch.cat([w * (gamma * variance.rsqrt())[..., None], beta[..., None]], dim=2)
         w = F.pad(w, (0, size - w.shape[2])).flatten(0, 1)[:, None, None]
         return [w] if fold else [w, gamma.flatten(), beta.flatten()]
@@ -185,16 +200,20 @@ class Run:
     def __init__(self, parts: list[list[Layer]], tasks: list[int]) -> None:
         self.parts, self.tasks = parts, tasks
 
-    def up(self, weights: Sequence[Tensor], way: str) -> Tensor:
-        """`way` "forward": the logits `[T, S, ways]`; "tangent", of which way to move the weights: how they change."""
+    def up(self, weights: Sequence[Tensor], way: str, keep: bool = True) -> Tensor:
+        """`way` "forward": the logits `[T, S, N]`; "tangent", with v in place of the weights: how they change.
+
+        keep: whether a way down follows; else each layer is forgotten when it is done.
+        """
         shares = [[len(w) // sum(self.tasks) * tasks for tasks in self.tasks] for w in weights]
         split = zip(*(w.split(share) for w, share in zip(weights, shares, strict=True)), strict=True)
         logits: list[Tensor] = []
         for layers, own in zip(self.parts, split, strict=True):
             x: Any = None  # patches belong to the first layer
-            rest = iter(own)
-            for layer in layers:
-                x = getattr(layer, way)(x, *islice(rest, layer.weights))
+            layers_left, weights_left = list(layers) if keep else layers, iter(own)
+            while layers_left:
+                layer = layers_left.pop(0)
+                x = getattr(layer, way)(x, *islice(weights_left, layer.weights))
             logits.append(x)
         return join(logits)
 
@@ -205,38 +224,41 @@ class Run:
         """
         found = []
         for layers, x in zip(self.parts, g.split(self.tasks), strict=True):
-            rest, own = list(layers) if keep else layers, list[Tensor]()
-            while rest:
-                x, *those = getattr(rest.pop(), way)(x)
+            layers_left, own = list(layers) if keep else layers, list[Tensor]()
+            while layers_left:
+                x, *those = getattr(layers_left.pop(), way)(x)
                 own[:0] = those
             found.append(own)
         return [join(parts) for parts in zip(*found, strict=True)]
 
 
 class _Logits(Function):
-    """Arranged weights → logits `[T, S, ways]`."""
+    """Arranged weights → logits `[T, S, N]`."""
 
     @staticmethod
-    def forward(ctx: Any, run: Run, *weights: Tensor) -> Tensor:
+    def forward(ctx: Any, run: Run, graph: bool, *weights: Tensor) -> Tensor:
+        ctx.save_for_backward(*weights)  # so that autograd sees if they are changed, or freed
         ctx.run = run
-        return run.up(weights, "forward")
+        return run.up(weights, "forward", keep=graph)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
-        return None, *ctx.run.down(g, "backward")
+        assert ctx.saved_tensors
+        return None, None, *ctx.run.down(g, "backward")
 
 
 class _Gradient(Function):
-    """Arranged weights → losses `[T]`, which are not differentiable, and the gradients of their sum.
+    """Arranged weights → losses `[T]`, which are not differentiable, and the gradients of their sum, L.
 
-    The gradient of ⟨v, ∇L⟩ is H·v, H the Hessian of L.
+    The gradient of ⟨v, ∇L⟩ is H·v, H the Hessian of L, as H is symmetric.
     """
 
     @staticmethod
     def forward(
         ctx: Any, run: Run, loss: Callable[[Tensor], Tensor], graph: bool, *weights: Tensor
     ) -> tuple[Tensor, ...]:
+        ctx.save_for_backward(*weights)
         logits = run.up(weights, "forward")
         with torch.enable_grad():
             losses = loss(logits.requires_grad_())
@@ -244,11 +266,15 @@ class _Gradient(Function):
         ctx.run, ctx.logits, ctx.g = run, logits, g
         losses = losses.detach()
         ctx.mark_non_differentiable(losses)
-        return losses, *run.down(g.detach(), "backward", keep=graph)
+        # Tensors of their own: autograd hangs its graph, and so `run`, on what is returned, and layers keep some of it.
+        return losses, *(each.detach() for each in run.down(g.detach(), "backward", keep=graph))
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, _: Tensor, *v: Tensor) -> tuple[Tensor | None, ...]:
+        assert ctx.saved_tensors
         logits_dot = ctx.run.up(v, "tangent")
-        (g_dot,) = torch.autograd.grad(ctx.g, ctx.logits, logits_dot)
+        g_dot = torch.zeros_like(logits_dot)
+        if ctx.g.requires_grad:  # not if the loss is linear
+            (g_dot,) = torch.autograd.grad(ctx.g, ctx.logits, logits_dot)
         return None, None, None, *ctx.run.down(g_dot, "tangent_backward")

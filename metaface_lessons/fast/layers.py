@@ -3,19 +3,18 @@
 An inner step needs the gradient of a loss. Second-order MAML needs, besides, the product of the loss's Hessian with a
 vector v: how that gradient changes as the weights move along v. Pearlmutter (1994) takes it without a graph of the
 backward pass: differentiate every line of the forward and of the backward pass along ẇ = v. The first tells how each
-map changes, ẏ; the second how each gradient does, and that of the weights is the Hessian times v. A line is a sum of
-products, so its tangent is one, too, of twice as many.
+map changes, ẏ; the second how each gradient does, and that of the weights is the Hessian times v.
 
-Here g stands for the gradient with respect to y, and a dot for a derivative along v; in code, `x_dot`. A layer
-remembers one run of
+Here g is the gradient with respect to y, ∂x and ∂w those that follow from it, and a dot is a derivative along v; in
+code, `x_dot`. A layer remembers one run of
 
     forward            x, w → y
     backward           g → ∂x, ∂w
     tangent            ẋ, ẇ → ẏ
     tangent_backward   ġ → (∂x)˙, (∂w)˙
 
-in this order. Feature maps are `[S, H, W, T·C]`, channels last in memory: S images of each of T tasks. A layer may
-overwrite the gradients that it is given, and whatever it has given away itself.
+in this order. Feature maps are `[S, H, W, T·C]`, channels last in memory: S images of each of T tasks. A pass may
+overwrite the map that it is given, never the weights; so no layer keeps a map that the next one may overwrite.
 """
 
 from __future__ import annotations
@@ -25,6 +24,8 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+
+from ..errors import MetaFaceError
 
 aten = torch.ops.aten
 
@@ -162,8 +163,9 @@ class PooledPatchConvolution:
         images = len(self.patches[0]) if w.is_cuda else max(1, CHUNK // (height * width * filters))
         self.pieces = [patches.split(images) for patches in self.patches]
         self.index: list[list[Tensor]] = []
+        self.w = w.split(filters)
         values = []
-        for task, own in zip(self.pieces, w.split(filters), strict=True):
+        for task, own in zip(self.pieces, self.w, strict=True):
             winners = [_winners(convolve(piece, own, 1)) for piece in task]
             values.append(join([value for value, _ in winners]))
             self.index.append([index for _, index in winners])
@@ -171,14 +173,14 @@ class PooledPatchConvolution:
 
     def backward(self, g: Tensor) -> tuple[None, Tensor]:
         height, width, filters = self.map
-        own = g.new_empty((filters, 1, 1, self.patches.shape[-1]))  # of which only the shape is read
         found = []
-        for task, indices, part in zip(self.pieces, self.index, g.split(filters, dim=3), strict=True):
-            each = []
-            for piece, index, some in zip(task, indices, part.split([len(i) for i in indices]), strict=True):
-                y = _put_back(some, index, (len(piece), height, width, filters))
-                each.append(correlate_data(y, piece, own, 1))
-            found.append(each[0] if len(each) == 1 else torch.stack(each).sum(0))
+        for task, indices, own, part in zip(self.pieces, self.index, self.w, g.split(filters, dim=3), strict=True):
+            pairs = zip(task, indices, part.split([len(index) for index in indices]), strict=True)
+            each = [
+                correlate_data(_put_back(some, index, (len(piece), height, width, filters)), piece, own, 1)
+                for piece, index, some in pairs
+            ]
+            found.append(sum(each[1:], each[0]))
         return None, torch.cat(found)
 
     def tangent(self, x_dot: None, w_dot: Tensor) -> Tensor:
@@ -205,7 +207,7 @@ def _pick(x: Tensor, index: Tensor) -> Tensor:
 
 def _put(x: Tensor, g: Tensor, index: Tensor) -> Tensor:
     """Add g to x, in place, where the winners are: the adjoint of `_pick`."""
-    x.flatten(1, 2).scatter_add_(1, index.flatten(1, 2), g.flatten(1, 2))
+    x.view(len(x), -1, x.shape[-1]).scatter_add_(1, index.flatten(1, 2), g.flatten(1, 2))
     return x
 
 
@@ -263,8 +265,9 @@ def _where_positive(y: Tensor, g: Tensor) -> Tensor:
 class Normalisation:
     """y = ReLU(γ·Px̂ + β), x̂ = (x − μ)/σ. P picks the winners of 2×2 max-pooling, or is the identity.
 
-    μ and σ² (with eps in it) are mean and variance of x over the M values of a channel in the first images, or in all.
-    Pooling commutes with what is rising, so it is done first, where there is less to do: γ must not be negative then.
+    μ and σ² (with eps in it) are mean and variance of x over the M values, `count`, of a channel in the first images,
+    or in all. Pooling commutes with what is rising, so it is done first, where there is less to do: γ must not be
+    negative then.
     """
 
     weights = 2
@@ -275,6 +278,11 @@ class Normalisation:
 
     def forward(self, x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
         self.x, self.gamma, self.count = x, gamma, x[: self.first, ..., 0].numel()
+        if self.count == 1:
+            raise MetaFaceError(
+                "A normalisation needs more than one value of each channel, but got one image with a map of one pixel."
+                " Use more images, or fewer blocks."
+            )
         self.picked = x
         if self.pool:
             self.picked, self.index = _winners(x)
@@ -284,16 +292,16 @@ class Normalisation:
         else:
             self.mean, variance = torch.batch_norm_update_stats(_nchw(x[: self.first]), None, None, 0.0)
             self.scale = (variance + self.eps).rsqrt()
-            a = gamma * self.scale
-            self.y = torch.addcmul(beta - a * self.mean, self.picked, a).relu_()
+            self.y = torch.addcmul(beta - gamma * self.scale * self.mean, self.picked, gamma * self.scale).relu_()
+        self.a = gamma * self.scale
         return self.y
 
     def backward(self, g: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """With m = g where y > 0, a = γ/σ, and P' the adjoint of P, sums over all images:
 
-            ∂β = Σ m,    ∂γ = Σ m·Px̂,    ∂x = a·(P'm − [K]·(∂β + x̂·∂γ)/M)
+            ∂β = Σ m,    ∂γ = Σ m·Px̂,    ∂x = a·(P'm − [first]·(∂β + x̂·∂γ)/M)
 
-        where [K] is 1 for the first images and 0 for others: they alone move μ and σ.
+        where [first] is 1 for the first images and 0 for others: they alone move μ and σ.
         """
         self.m = m = _where_positive(self.y, g)
         if self.first is None and not self.pool:
@@ -301,9 +309,8 @@ class Normalisation:
             dx, self.dgamma, self.dbeta = aten.native_batch_norm_backward(*known, [True, True, True])
             return _nhwc(dx), self.dgamma, self.dbeta
         self.dbeta, self.dgamma = self._sums(m, self.picked)
-        a = self.gamma * self.scale
-        dx = self._affine(-a * self.dgamma / self.count, -a * self.dbeta / self.count)
-        return self._add(dx, m * a), self.dgamma, self.dbeta
+        dx = self._affine(-self.a * self.dgamma / self.count, -self.a * self.dbeta / self.count)
+        return self._add(dx, m * self.a), self.dgamma, self.dbeta
 
     def tangent(self, x_dot: Tensor, gamma_dot: Tensor, beta_dot: Tensor) -> Tensor:
         """Where y > 0. μ moves by s, the mean of ẋ, and σ by t, the mean of x̂·ẋ:
@@ -311,26 +318,26 @@ class Normalisation:
         x̂˙ = (ẋ − s − t·x̂)/σ,    ẏ = γ·Px̂˙ + γ̇·Px̂ + β̇
         """
         assert self.first is None  # an inner loop sees the support set alone
-        self.x_dot, self.gamma_dot = x_dot, gamma_dot
+        self.x_dot = x_dot
         total, dot = self._sums(x_dot, self.x)
         self.s, self.t = total / self.count, dot / self.count
         self.picked_dot = x_dot if self.index is None else _pick(x_dot, self.index)
-        a = self.gamma * self.scale
-        b = (gamma_dot - a * self.t) * self.scale
-        y_dot = torch.addcmul(beta_dot - a * self.s - b * self.mean, self.picked, b).addcmul_(self.picked_dot, a)
+        self.a_dot = (gamma_dot - self.a * self.t) * self.scale
+        shift = beta_dot - self.a * self.s - self.a_dot * self.mean
+        y_dot = torch.addcmul(shift, self.picked, self.a_dot).addcmul_(self.picked_dot, self.a)
         return _where_positive(self.y, y_dot)
 
     def tangent_backward(self, g_dot: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Of ∂β, ∂γ and ∂x, with ṁ = ġ where y > 0 and ȧ = γ̇/σ − a·t/σ:
 
-        Σ ṁ,    Σ (ṁ·Px̂ + m·Px̂˙),    P'(ȧ·m + a·ṁ) − (ȧ·(∂β + x̂·∂γ) + a·(∂β˙ + x̂·∂γ˙ + x̂˙·∂γ))/M
+            Σ ṁ,    Σ (ṁ·Px̂ + m·Px̂˙),    P'(ȧ·m + a·ṁ) − (ȧ·(∂β + x̂·∂γ) + a·((∂β)˙ + x̂·(∂γ)˙ + x̂˙·∂γ))/M
+
+        In the last, x̂˙ = (ẋ − s − t·x̂)/σ: so it is P'(ȧ·m + a·ṁ) − (shift + slope·x̂ + c·ẋ)/M.
         """
-        m, m_dot = self.m, _where_positive(self.y, g_dot)
+        m, m_dot, a, a_dot = self.m, _where_positive(self.y, g_dot), self.a, self.a_dot
         dbeta_dot, dgamma_dot = self._sums(m_dot, self.picked)
-        moved = (m * self.picked_dot).sum((0, 1, 2)) - self.s * self.dbeta - self.t * self.dgamma
-        dgamma_dot = dgamma_dot + self.scale * moved
-        a = self.gamma * self.scale
-        a_dot = (self.gamma_dot - a * self.t) * self.scale
+        also = (m * self.picked_dot).sum((0, 1, 2)) - self.s * self.dbeta - self.t * self.dgamma  # Σ m·Px̂˙, times σ
+        dgamma_dot = dgamma_dot + self.scale * also
         c = a * self.scale * self.dgamma
         slope = a_dot * self.dgamma + a * dgamma_dot - c * self.t
         shift = a_dot * self.dbeta + a * dbeta_dot - c * self.s
@@ -388,4 +395,4 @@ class Head:
     def _maps(self, p: Tensor) -> Tensor:
         images, height, width, channels = self.shape
         p = p.view(len(p), images, channels // len(p), height, width)
-        return p.permute(1, 3, 4, 0, 2).reshape(self.shape)
+        return p.permute(1, 3, 4, 0, 2).reshape(self.shape).contiguous()
