@@ -179,7 +179,7 @@ def test_the_readme_says_what_is_stored(repository: Path) -> None:
     longer = [json.loads((file.parent / f"reptile-lfw-{shots}shot.json").read_text()) for shots in (1, 4)]
     figures = " and ".join(f"{100 * result['accuracy']:.1f}" for result in longer)
     assert f"it has {figures}." in readme
-    assert max(run["seconds"] for result in longer for run in result["runs"]) < 11 * 60
+    assert max(run["seconds"] for result in longer for run in result["runs"]) < 12 * 60
 
 
 def test_the_readme_gives_a_lesson_the_minutes_that_it_says(repository: Path) -> None:
