@@ -57,17 +57,18 @@ Weights = dict[str, Tensor]
 class Patches(NamedTuple):
     """What the first layer needs of S images of each of T tasks.
 
-    patches: `[T, S, H, W, K]`, or `[S, H, W, T·K]` where no pooling follows. A patch is its 9C numbers, less their
-        means, a one, and zeros up to a multiple of 16.
-    covariance: that of the numbers, `[T, 9C, 9C]`.
-    size: K.
+    patches: `[T, S, H, W, K]`, or `[S, H, W, T·K]` where no pooling follows. A patch is its 9C numbers, a one, and
+        zeros up to a multiple of 16.
+    tasks, size: T and K.
     first: the number of images whose statistics normalise all; None if all.
+    covariance: that of the numbers, `[T, 9C, 9C]`, which then have the mean 0; None where nobody asks for it.
     """
 
     patches: Tensor
-    covariance: Tensor
+    tasks: int
     size: int
     first: int | None
+    covariance: Tensor | None
 
 
 class ChannelGroups:
@@ -143,19 +144,20 @@ class ChannelGroups:
         one = F.one_hot(torch.tensor(numbers, device=x.device), size).to(x.dtype)
         patches = F.conv2d(x, filters.permute(0, 3, 1, 2), one, self.stride, 1)
         patches = patches.permute(0, 2, 3, 1).unflatten(0, (tasks, images)).contiguous()
-        mean = patches[:, :first].mean((1, 2, 3), keepdim=True)
-        patches -= mean * (1 - one)
+        if self.pool == "before":
+            return Patches(patches, tasks, size, first, None)
+        patches -= patches[:, :first].mean((1, 2, 3), keepdim=True) * (1 - one)
         known = patches[:, :first].flatten(1, 3)
         covariance = (known.mT @ known / known.shape[1])[:, :numbers, :numbers]
         if self.pool == "stride":
             patches = patches.movedim(0, 3).flatten(3)
-        return Patches(patches, covariance, size, first)
+        return Patches(patches, tasks, size, first, covariance)
 
     def _run(self, prepared: list[Patches]) -> Run:
-        return Run([self._layers(part) for part in prepared], [len(part.covariance) for part in prepared])
+        return Run([self._layers(part) for part in prepared], [part.tasks for part in prepared])
 
     def _layers(self, part: Patches) -> list[Layer]:
-        tasks, first = len(part.covariance), part.first
+        tasks, first = part.tasks, part.first
         layers: list[Layer] = [
             PatchConvolution(part.patches, tasks) if self.pool == "stride" else PooledPatchConvolution(part.patches),
             Normalisation(self.blocks[0][2], first) if self.pool == "before" else ReLU(),
@@ -169,21 +171,22 @@ class ChannelGroups:
 
     def _arrange(self, weights: Weights, prepared: list[Patches]) -> list[Tensor]:
         """The weights of all tasks as the layers take them, in their order."""
-        arranged = self._first(weights, join([part.covariance for part in prepared]), prepared[0].size)
+        covariances = [part.covariance for part in prepared if part.covariance is not None]
+        arranged = self._first(weights, join(covariances) if covariances else None, prepared[0].size)
         for convolution, norm, _ in self.blocks[1:]:
             arranged += self._block(weights, convolution, norm)
         return [*arranged, weights["head.weight"], weights["head.bias"]]
 
-    def _first(self, weights: Weights, covariance: Tensor, size: int) -> list[Tensor]:
-        """Filters `[T·F, 1, 1, K]`, with the normalisation folded in where it follows at once; else γ and β, too."""
+    def _first(self, weights: Weights, covariance: Tensor | None, size: int) -> list[Tensor]:
+        """Filters `[T·F, 1, 1, K]`, the normalisation folded in by the covariance; without it γ and β, too."""
         convolution, norm, eps = self.blocks[0]
         w = weights[f"{convolution}.weight"].permute(0, 1, 3, 4, 2).flatten(2)  # [T, F, 9C]
         gamma, beta = weights[f"{norm}.weight"], weights[f"{norm}.bias"]
-        if fold := self.pool != "before":
+        if covariance is not None:
             variance = (w @ covariance * w).sum(2) + eps
             w = torch.cat([w * (gamma * variance.rsqrt())[..., None], beta[..., None]], dim=2)
         w = F.pad(w, (0, size - w.shape[2])).flatten(0, 1)[:, None, None]
-        return [w] if fold else [w, gamma.flatten(), beta.flatten()]
+        return [w] if covariance is not None else [w, gamma.flatten(), beta.flatten()]
 
     def _block(self, weights: Weights, convolution: str, norm: str) -> tuple[Tensor, Tensor, Tensor]:
         """Filters `[T·F, 3, 3, C]`, γ and β `[T·F]`. Pooling first needs γ ≥ 0: −γ with filters −w is the same."""
