@@ -48,7 +48,8 @@ class Episodes:
     def split(self, tasks: int) -> list[Episodes]:
         """The same tasks in parts of at most `tasks`, as even as can be."""
         number = math.ceil(len(self.identities) / tasks)
-        parts = zip(*(tensor.chunk(number) for tensor in (*self.support, *self.query, self.identities)), strict=True)
+        tensors = *self.support, *self.query, self.identities
+        parts = zip(*(tensor.tensor_split(number) for tensor in tensors), strict=True)
         return [Episodes(Examples(a, b), Examples(c, d), identities) for a, b, c, d, identities in parts]
 
 

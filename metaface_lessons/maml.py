@@ -12,10 +12,9 @@ By the chain rule the gradient of one term is
 
     (I − αH(φ_0)) (I − αH(φ_1)) … (I − αH(φ_{k−1})) ∇L(φ_k; Q),    H(φ) the Hessian of L(φ; S)
 
-in which vectors are multiplied by Hessians, and none is ever formed: by autograd, or as in `fast/layers.py`. FOMAML
-(`first_order`) puts I for every factor (paper, section 5.2): it stops the gradient at the inner gradients. ANIL
-(`adapt="head"`; Raghu, Raghu, Bengio & Vinyals 2020) takes the inner steps on the head alone; the embedding is learned
-by the outer loop only.
+in which autograd, or `fast/layers.py`, multiplies vectors by Hessians, and never forms one. FOMAML (`first_order`) puts
+I for every factor (paper, section 5.2): it stops the gradient at the inner gradients. ANIL (`adapt="head"`; Raghu,
+Raghu, Bengio & Vinyals 2020) takes the inner steps on the head alone; the embedding is learned by the outer loop only.
 
 Meta-SGD (`rates="parameter"`; Li, Zhou, Chen & Li 2017) learns a rate of its own for every weight,
 

@@ -101,6 +101,8 @@ def test_episodes_are_split_in_order() -> None:
     assert torch.equal(torch.cat([part.query.x for part in parts]), whole.query.x)
     assert torch.equal(torch.cat([part.query.y for part in parts]), whole.query.y)
     assert torch.equal(torch.cat([part.identities for part in parts]), whole.identities)
+    ten = EpisodeSampler(random_faces(), ways=4, shots=1, queries=2).sample(tasks=10)
+    assert [len(part.identities) for part in ten.split(4)] == [4, 3, 3]  # as even as can be
 
 
 @pytest.mark.parametrize(

@@ -59,14 +59,13 @@ class Patches(NamedTuple):
 
     patches: `[T, S, H, W, K]`, or `[S, H, W, T·K]` where no pooling follows. A patch is its 9C numbers, a one, and
         zeros up to a multiple of 16.
-    tasks, size: T and K.
+    tasks: T.
     first: the number of images whose statistics normalise all; None if all.
     covariance: that of the numbers, `[T, 9C, 9C]`, which then have the mean 0; None where nobody asks for it.
     """
 
     patches: Tensor
     tasks: int
-    size: int
     first: int | None
     covariance: Tensor | None
 
@@ -89,6 +88,7 @@ class ChannelGroups:
         self.blocks = [(name, *norm) for name, norm in zip(convolutions, norms, strict=True)]
         width = network.get_parameter(f"{convolutions[0]}.weight").shape[0]
         self.map = width * math.ceil(embedding.size / self.stride) ** 2  # numbers in an image's first map, the largest
+        self.patch = 16 * (9 * embedding.channels // 16 + 1)  # K
 
     @property
     def at_once(self) -> int:
@@ -137,21 +137,20 @@ class ChannelGroups:
     def _cut(self, x: Tensor) -> Patches:
         (tasks, images, channels), first = x.shape[:3], number_of_first()
         x = standardise(x.flatten(0, 1)).to(next(self.adapted.parameters()).dtype)
-        numbers = 9 * channels
-        size = 16 * (numbers // 16 + 1)
+        numbers, size = 9 * channels, self.patch
         # Each filter takes one number out of a patch; the one is a bias.
         filters = torch.eye(size, numbers, dtype=x.dtype, device=x.device).view(size, 3, 3, channels)
         one = F.one_hot(torch.tensor(numbers, device=x.device), size).to(x.dtype)
         patches = F.conv2d(x, filters.permute(0, 3, 1, 2), one, self.stride, 1)
         patches = patches.permute(0, 2, 3, 1).unflatten(0, (tasks, images)).contiguous()
         if self.pool == "before":
-            return Patches(patches, tasks, size, first, None)
+            return Patches(patches, tasks, first, None)
         patches -= patches[:, :first].mean((1, 2, 3), keepdim=True) * (1 - one)
         known = patches[:, :first].flatten(1, 3)
         covariance = (known.mT @ known / known.shape[1])[:, :numbers, :numbers]
         if self.pool == "stride":
             patches = patches.movedim(0, 3).flatten(3)
-        return Patches(patches, tasks, size, first, covariance)
+        return Patches(patches, tasks, first, covariance)
 
     def _run(self, prepared: list[Patches]) -> Run:
         return Run([self._layers(part) for part in prepared], [part.tasks for part in prepared])
@@ -172,12 +171,12 @@ class ChannelGroups:
     def _arrange(self, weights: Weights, prepared: list[Patches]) -> list[Tensor]:
         """The weights of all tasks as the layers take them, in their order."""
         covariances = [part.covariance for part in prepared if part.covariance is not None]
-        arranged = self._first(weights, join(covariances) if covariances else None, prepared[0].size)
+        arranged = self._first(weights, join(covariances) if covariances else None)
         for convolution, norm, _ in self.blocks[1:]:
             arranged += self._block(weights, convolution, norm)
         return [*arranged, weights["head.weight"], weights["head.bias"]]
 
-    def _first(self, weights: Weights, covariance: Tensor | None, size: int) -> list[Tensor]:
+    def _first(self, weights: Weights, covariance: Tensor | None) -> list[Tensor]:
         """Filters `[T·F, 1, 1, K]`, the normalisation folded in by the covariance; without it γ and β, too."""
         convolution, norm, eps = self.blocks[0]
         w = weights[f"{convolution}.weight"].permute(0, 1, 3, 4, 2).flatten(2)  # [T, F, 9C]
@@ -185,7 +184,7 @@ class ChannelGroups:
         if covariance is not None:
             variance = (w @ covariance * w).sum(2) + eps
             w = torch.cat([w * (gamma * variance.rsqrt())[..., None], beta[..., None]], dim=2)
-        w = F.pad(w, (0, size - w.shape[2])).flatten(0, 1)[:, None, None]
+        w = F.pad(w, (0, self.patch - w.shape[2])).flatten(0, 1)[:, None, None]
         return [w] if covariance is not None else [w, gamma.flatten(), beta.flatten()]
 
     def _block(self, weights: Weights, convolution: str, norm: str) -> tuple[Tensor, Tensor, Tensor]:
@@ -240,14 +239,14 @@ class _Logits(Function):
 
     @staticmethod
     def forward(ctx: Any, run: Run, graph: bool, *weights: Tensor) -> Tensor:
-        ctx.save_for_backward(*weights)  # so that autograd sees if they are changed, or freed
+        ctx.save_for_backward(*weights)  # layers keep them, too; but here autograd sees if they are changed, or freed
         ctx.run = run
         return run.up(weights, "forward", keep=graph)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
-        assert ctx.saved_tensors
+        _ = ctx.saved_tensors  # an error if so
         return None, None, *ctx.run.down(g, "backward")
 
 
@@ -274,8 +273,8 @@ class _Gradient(Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, _: Tensor, *v: Tensor) -> tuple[Tensor | None, ...]:
-        assert ctx.saved_tensors
+    def backward(ctx: Any, _losses: Tensor, *v: Tensor) -> tuple[Tensor | None, ...]:
+        _ = ctx.saved_tensors  # an error if so
         logits_dot = ctx.run.up(v, "tangent")
         g_dot = torch.zeros_like(logits_dot)
         if ctx.g.requires_grad:  # not if the loss is linear

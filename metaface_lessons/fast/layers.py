@@ -140,8 +140,7 @@ class PatchConvolution:
     def tangent(self, x_dot: None, w_dot: Tensor) -> Tensor:
         return convolve(self.patches, w_dot, self.groups)
 
-    def tangent_backward(self, g_dot: Tensor) -> tuple[None, Tensor]:
-        return self.backward(g_dot)
+    tangent_backward = backward
 
 
 class PooledPatchConvolution:
@@ -190,8 +189,7 @@ class PooledPatchConvolution:
             values.append(join([_pick(convolve(piece, own, 1), index) for piece, index in pairs]))
         return torch.cat(values, dim=3)
 
-    def tangent_backward(self, g_dot: Tensor) -> tuple[None, Tensor]:
-        return self.backward(g_dot)
+    tangent_backward = backward
 
 
 def _winners(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -212,7 +210,7 @@ def _put(x: Tensor, g: Tensor, index: Tensor) -> Tensor:
 
 
 def _put_back(g: Tensor, index: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """g where the winners are, else 0: the adjoint of `_pick`."""
+    """The same into a map of zeros: torch has an operation for it, which is faster."""
     x = g.new_empty(shape)  # of which only the shape is read
     how = [2, 2], [2, 2], [0, 0], [1, 1], False
     return _nhwc(aten.max_pool2d_with_indices_backward(_nchw(g.contiguous()), _nchw(x), *how, _nchw(index)))
@@ -234,8 +232,7 @@ class MaxPool:
     def tangent(self, x_dot: Tensor) -> Tensor:
         return _pick(x_dot, self.index)
 
-    def tangent_backward(self, g_dot: Tensor) -> tuple[Tensor]:
-        return self.backward(g_dot)
+    tangent_backward = backward
 
 
 class ReLU:
@@ -253,8 +250,7 @@ class ReLU:
     def tangent(self, x_dot: Tensor) -> Tensor:
         return _where_positive(self.y, x_dot)
 
-    def tangent_backward(self, g_dot: Tensor) -> tuple[Tensor]:
-        return self.backward(g_dot)
+    tangent_backward = backward
 
 
 def _where_positive(y: Tensor, g: Tensor) -> Tensor:
@@ -313,7 +309,7 @@ class Normalisation:
         return self._add(dx, m * self.a), self.dgamma, self.dbeta
 
     def tangent(self, x_dot: Tensor, gamma_dot: Tensor, beta_dot: Tensor) -> Tensor:
-        """Where y > 0. μ moves by s, the mean of ẋ, and σ by t, the mean of x̂·ẋ:
+        """μ moves by s, the mean of ẋ, and σ by t, the mean of x̂·ẋ. So, where y > 0 (elsewhere ẏ is 0):
 
         x̂˙ = (ẋ − s − t·x̂)/σ,    ẏ = γ·Px̂˙ + γ̇·Px̂ + β̇
         """
