@@ -9,10 +9,8 @@ TOOLS := $(VENV)/.tools-installed
 
 # Learner and solution notebooks run as they stand; their outputs are compared with the stored ones.
 NOTEBOOKS := $(wildcard notebooks/*.ipynb notebooks/solutions/*.ipynb)
-SANITIZE := $(wildcard tests/nbval.cfg)
-NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=300 $(if $(SANITIZE),--nbval-sanitize-with $(SANITIZE))
 # As many processes as cores; the tests of one file, and the cells of one notebook, stay together. In order, the browser, which takes longest, first.
-PYTEST := $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadscope --no-loadscope-reorder $(NBVAL) tests $(NOTEBOOKS)
+PYTEST := $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadscope --no-loadscope-reorder --nbval tests $(NOTEBOOKS)
 
 .PHONY: install lab test test-all lessons bench lint clean
 

@@ -7,6 +7,7 @@ import subprocess
 from datetime import date
 
 from metaface_lessons.paths import COURSE
+from metaface_lessons.runs import processor
 
 
 def about(command: str) -> dict[str, str]:
@@ -16,5 +17,5 @@ def about(command: str) -> dict[str, str]:
         "command": command,
         "date": date.today().isoformat(),
         "commit": git.stdout.strip() or "unknown",
-        "device": f"CPU, one core of {os.cpu_count()}",
+        "device": f"{processor()}, one core of {os.cpu_count()}",
     }

@@ -15,7 +15,6 @@ import argparse
 import json
 import math
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -37,6 +36,7 @@ from metaface_lessons.maml import MAML
 from metaface_lessons.networks import Classifier, Conv4, TaskNorm, standardise
 from metaface_lessons.paths import write_atomically
 from metaface_lessons.peers import import_learn2learn
+from metaface_lessons.runs import processor
 
 from . import _memory
 
@@ -241,7 +241,7 @@ def measure(cases: str, rounds: int) -> dict[str, Any]:
 
 def machine() -> dict[str, Any]:
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    return {"cpu": platform.machine(), "threads": torch.get_num_threads(), "gpu": gpu, "torch": torch.__version__}
+    return {"cpu": processor(), "threads": torch.get_num_threads(), "gpu": gpu, "torch": torch.__version__}
 
 
 def show(found: dict[str, Any]) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import time
-from datetime import date
 
 import torch
 from torch.nn import functional as F
@@ -20,6 +19,8 @@ from metaface_lessons.maml import MAML
 from metaface_lessons.paths import DATA, write_atomically
 from metaface_lessons.sinusoids import SinusoidSampler, regressor
 from metaface_lessons.training import meta_train
+
+from ._about import about
 
 FILE = DATA / "results" / "sinusoids.json"
 SHOTS, TASKS, STEPS = 10, 25, 20_000  # points to learn from; tasks of an outer step; outer steps
@@ -42,9 +43,7 @@ def measure(options: dict[str, int], steps: int = STEPS) -> tuple[Trajectory, fl
 def main() -> None:
     torch.set_num_threads(1)
     stored: dict[str, object] = {
-        "command": "python -m benchmarks.sinusoids",
-        "date": date.today().isoformat(),
-        "device": "CPU, one core",
+        **about("python -m benchmarks.sinusoids"),
         "outer_steps": STEPS,
         "tasks": TASKS,
         "shots": SHOTS,

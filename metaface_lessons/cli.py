@@ -6,7 +6,6 @@ import argparse
 import io
 import json
 import os
-import platform
 import subprocess
 import sys
 import warnings
@@ -104,7 +103,7 @@ def train(args: argparse.Namespace) -> int:
 
 def evaluate(args: argparse.Namespace) -> int:
     from .baselines import pretrained
-    from .runs import evaluate_runs
+    from .runs import device_name, evaluate_runs
 
     out = _file(args.out) if args.out else None
     paths, compare = [Path(run) for run in args.runs], not args.no_baselines
@@ -132,7 +131,7 @@ def evaluate(args: argparse.Namespace) -> int:
         about = {
             "command": command,
             "date": date.today().isoformat(),
-            "machine": platform.processor() or platform.machine(),
+            "machine": device_name(),
         }
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(json.dumps(about | report, indent=1) + "\n")

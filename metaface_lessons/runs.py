@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import platform
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -210,7 +211,7 @@ def train(
     record = {
         "settings": asdict(settings),
         "people": {part: _people(faces, getattr(split, part)) for part in Split._fields},
-        "machine": {"device": _device_name(device), "torch": torch.__version__, "threads": torch.get_num_threads()},
+        "machine": {"device": device_name(device), "torch": torch.__version__, "threads": torch.get_num_threads()},
     }
     trained = meta_train(
         net,
@@ -368,7 +369,17 @@ def _people(faces: FaceSet, part: FaceSet) -> list[str]:
     return [faces.name_of(int(i)) for i in part.identities]
 
 
-def _device_name(device: torch.device) -> str:
-    if device.type == "cuda":
+def device_name(device: torch.device | None = None) -> str:
+    """What computes, as a stored result says it: the GPU, or the processor and the number of threads."""
+    if device is not None and device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"CPU, {platform.machine()}, {torch.get_num_threads()} threads"
+    return f"{processor()}, {torch.get_num_threads()} threads"
+
+
+def processor() -> str:
+    """The processor's name where the system tells it, else its kind."""
+    try:  # on Linux `platform.processor()` knows the kind at most
+        told = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
+    except OSError:
+        told = None
+    return told[1] if told else platform.processor() or platform.machine()

@@ -1,45 +1,46 @@
-"""What all tests share: folders of their own, real faces where there are any, a browser.
-
-The notebooks run under the same environment variables, for pytest loads this file before it starts their kernels.
-"""
+"""What all tests share, the notebooks' among them: folders of their own, real faces where there are any, a browser."""
 
 from __future__ import annotations
 
 import os
 import tempfile
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from metaface_lessons.doctor import find_browser
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+REPOSITORY = Path(__file__).resolve().parent
 _own_folders = pytest.StashKey[tempfile.TemporaryDirectory[str]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Keep the learner's folder out of it; likewise their cache, unless METAFACE_CACHE names one for the tests."""
+    config.option.nbval_sanitize_with = str(REPOSITORY / "tests" / "nbval.cfg")  # found from any folder
     os.environ.setdefault("METAFACE_BUDGET", "quick")
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # as notebooks/build.py does, so that outputs come out alike
     config.stash[_own_folders] = folders = tempfile.TemporaryDirectory(prefix="metaface-tests-")
     os.environ["METAFACE_HOME"] = os.path.join(folders.name, "home")
-    config.pluginmanager.register(_OwnHomes(folders.name))
     os.environ.setdefault("METAFACE_CACHE", os.path.join(folders.name, "cache"))
 
 
-class _OwnHomes:
-    """Gives each notebook a learner's folder of its own: what was passed in another must not show in its progress.
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Give each notebook a learner's folder of its own: what was passed in another must not show in its progress."""
+    own = ""
+    if item.path.suffix == ".ipynb":
+        own = f"-{item.path.parent.name}-{item.path.stem}"
+        _render()
+    os.environ["METAFACE_HOME"] = os.path.join(item.config.stash[_own_folders].name, f"home{own}")
 
-    A plugin, because hooks in this file are only called for tests beside it, and notebooks lie elsewhere.
-    """
 
-    def __init__(self, folder: str) -> None:
-        self.folder = folder
+@cache
+def _render() -> None:
+    """Have the procedural faces in the cache: the bar shown while they are made would be an output too many."""
+    from metaface_lessons.faces.procedural import procedural_faces  # not sooner: torch reads OMP_NUM_THREADS once
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_setup(self, item: pytest.Item) -> None:
-        own = f"-{item.path.parent.name}-{item.path.stem}" if item.path.suffix == ".ipynb" else ""
-        os.environ["METAFACE_HOME"] = os.path.join(self.folder, f"home{own}")
+    procedural_faces(progress=False)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
