@@ -158,7 +158,7 @@ class ChannelGroups:
     def _layers(self, part: Patches) -> list[Layer]:
         tasks, first = part.tasks, part.first
         layers: list[Layer] = [
-            PatchConvolution(part.patches, tasks) if self.pool == "stride" else PooledPatchConvolution(part.patches),
+            PatchConvolution(part.patches) if self.pool == "stride" else PooledPatchConvolution(part.patches),
             Normalisation(self.blocks[0][2], first) if self.pool == "before" else ReLU(),
         ]
         for _, _, eps in self.blocks[1:]:
@@ -169,7 +169,7 @@ class ChannelGroups:
         return [*layers, Head()]
 
     def _arrange(self, weights: Weights, prepared: list[Patches]) -> list[Tensor]:
-        """The weights of all tasks as the layers take them, in their order."""
+        """The weights as the layers take them, in their order; all are `[T, …]`, of all tasks."""
         covariances = [part.covariance for part in prepared if part.covariance is not None]
         arranged = self._first(weights, join(covariances) if covariances else None)
         for convolution, norm, _ in self.blocks[1:]:
@@ -177,23 +177,23 @@ class ChannelGroups:
         return [*arranged, weights["head.weight"], weights["head.bias"]]
 
     def _first(self, weights: Weights, covariance: Tensor | None) -> list[Tensor]:
-        """Filters `[T·F, 1, 1, K]`, the normalisation folded in by the covariance; without it γ and β, too."""
+        """Filters of patches, `[T, F, K]`, the normalisation folded in by the covariance; without it γ and β, too."""
         convolution, norm, eps = self.blocks[0]
         w = weights[f"{convolution}.weight"].permute(0, 1, 3, 4, 2).flatten(2)  # [T, F, 9C]
         gamma, beta = weights[f"{norm}.weight"], weights[f"{norm}.bias"]
         if covariance is not None:
             variance = (w @ covariance * w).sum(2) + eps
             w = torch.cat([w * (gamma * variance.rsqrt())[..., None], beta[..., None]], dim=2)
-        w = F.pad(w, (0, self.patch - w.shape[2])).flatten(0, 1)[:, None, None]
-        return [w] if covariance is not None else [w, gamma.flatten(), beta.flatten()]
+        w = F.pad(w, (0, self.patch - w.shape[2]))
+        return [w] if covariance is not None else [w, gamma, beta]
 
     def _block(self, weights: Weights, convolution: str, norm: str) -> tuple[Tensor, Tensor, Tensor]:
-        """Filters `[T·F, 3, 3, C]`, γ and β `[T·F]`. Pooling first needs γ ≥ 0: −γ with filters −w is the same."""
+        """Filters, γ and β. Pooling first needs γ ≥ 0: −γ with filters −w is the same."""
         w, gamma, beta = weights[f"{convolution}.weight"], weights[f"{norm}.weight"], weights[f"{norm}.bias"]
         if self.pool == "after":
             sign = torch.where(gamma < 0, -1.0, 1.0).to(gamma.dtype)
             w, gamma = w * sign[..., None, None, None], gamma * sign
-        return w.permute(0, 1, 3, 4, 2).flatten(0, 1), gamma.flatten(), beta.flatten()
+        return w, gamma, beta
 
 
 class Run:
@@ -207,10 +207,8 @@ class Run:
 
         keep: whether a way down follows; else each layer is forgotten when it is done.
         """
-        shares = [[len(w) // sum(self.tasks) * tasks for tasks in self.tasks] for w in weights]
-        split = zip(*(w.split(share) for w, share in zip(weights, shares, strict=True)), strict=True)
         logits: list[Tensor] = []
-        for layers, own in zip(self.parts, split, strict=True):
+        for layers, *own in zip(self.parts, *(w.split(self.tasks) for w in weights), strict=True):
             x: Any = None  # patches belong to the first layer
             layers_left, weights_left = list(layers) if keep else layers, iter(own)
             while layers_left:

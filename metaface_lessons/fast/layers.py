@@ -13,8 +13,9 @@ code, `x_dot`. A layer remembers one run of
     tangent            ẋ, ẇ → ẏ
     tangent_backward   ġ → (∂x)˙, (∂w)˙
 
-in this order. Feature maps are `[S, H, W, T·C]`, channels last in memory: S images of each of T tasks. A pass may
-overwrite the map that it is given, never the weights; so no layer keeps a map that the next one may overwrite.
+in this order. Feature maps are `[S, H, W, T·C]`, channels last in memory: S images of each of T tasks; weights are
+`[T, …]`, and so are their gradients. A pass may overwrite the map that it is given, never the weights; so no layer
+keeps a map that the next one may overwrite.
 """
 
 from __future__ import annotations
@@ -89,25 +90,26 @@ def _nhwc(x: Tensor) -> Tensor:
 
 
 class Convolution:
-    """y = x ∗ w."""
+    """y = x ∗ w, with w `[T, F, C, 3, 3]`."""
 
     weights = 1
 
-    def __init__(self, groups: int, stride: int) -> None:
-        self.how = groups, stride
+    def __init__(self, tasks: int, stride: int) -> None:
+        self.how = tasks, stride
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
-        self.x, self.w = x, w
-        return convolve(x, w, *self.how)
+        self.x, self.w = x, self._filters(w)
+        return convolve(x, self.w, *self.how)
 
     def backward(self, g: Tensor) -> tuple[Tensor, Tensor]:
         self.g = g
-        return correlate(g, self.x, self.w, *self.how)
+        dx, dw = correlate(g, self.x, self.w, *self.how)
+        return dx, self._weights(dw)
 
     def tangent(self, x_dot: Tensor, w_dot: Tensor) -> Tensor:
         """ẏ = ẋ ∗ w + x ∗ ẇ."""
-        self.x_dot, self.w_dot = x_dot, w_dot
-        return convolve(x_dot, self.w, *self.how).add_(convolve(self.x, w_dot, *self.how))
+        self.x_dot, self.w_dot = x_dot, self._filters(w_dot)
+        return convolve(x_dot, self.w, *self.how).add_(convolve(self.x, self.w_dot, *self.how))
 
     def tangent_backward(self, g_dot: Tensor) -> tuple[Tensor, Tensor]:
         """ġ ⋆ w + g ⋆ ẇ, which is one correlation of channels side by side, and ġ ⋆ x + g ⋆ ẋ."""
@@ -116,31 +118,44 @@ class Convolution:
         w = torch.cat([self.w.unflatten(0, (tasks, -1)), self.w_dot.unflatten(0, (tasks, -1))], dim=1).flatten(0, 1)
         dx, _ = _correlate(g, self.x, w, tasks, stride, [True, False, False])
         dw = correlate_data(g_dot, self.x, self.w, tasks, stride)
-        return _nhwc(dx), dw.add_(correlate_data(self.g, self.x_dot, self.w, tasks, stride))
+        dw.add_(correlate_data(self.g, self.x_dot, self.w, tasks, stride))
+        return _nhwc(dx), self._weights(dw)
+
+    def _filters(self, w: Tensor) -> Tensor:
+        return w.permute(0, 1, 3, 4, 2).flatten(0, 1)
+
+    def _weights(self, w: Tensor) -> Tensor:
+        return w.unflatten(0, (self.how[0], -1)).permute(0, 1, 4, 2, 3)
 
 
 class PatchConvolution:
-    """The first convolution, of patches that are data: w `[T·F, 1, 1, K]` → `[S, H, W, T·F]`; linear in w alone.
+    """The first convolution, of patches that are data: w `[T, F, K]` → `[S, H, W, T·F]`; linear in w alone.
 
     patches: `[S, H, W, T·K]`, of all tasks.
     """
 
     weights = 1
 
-    def __init__(self, patches: Tensor, groups: int) -> None:
-        self.patches, self.groups = patches, groups
+    def __init__(self, patches: Tensor) -> None:
+        self.patches = patches
 
     def forward(self, x: None, w: Tensor) -> Tensor:
         self.w = w
-        return convolve(self.patches, w, self.groups)
+        return self.tangent(None, w)
 
     def backward(self, g: Tensor) -> tuple[None, Tensor]:
-        return None, correlate_data(g, self.patches, self.w, self.groups)
+        dw = correlate_data(g, self.patches, _pixels(self.w).flatten(0, 1), len(self.w))
+        return None, dw.view(self.w.shape)
 
     def tangent(self, x_dot: None, w_dot: Tensor) -> Tensor:
-        return convolve(self.patches, w_dot, self.groups)
+        return convolve(self.patches, _pixels(w_dot).flatten(0, 1), len(w_dot))
 
     tangent_backward = backward
+
+
+def _pixels(w: Tensor) -> Tensor:
+    """Filters of one pixel: `[…, F, K]` → `[…, F, 1, 1, K]`."""
+    return w[..., None, None, :]
 
 
 class PooledPatchConvolution:
@@ -156,13 +171,11 @@ class PooledPatchConvolution:
         self.patches = patches
 
     def forward(self, x: None, w: Tensor) -> Tensor:
-        tasks, _, height, width, _ = self.patches.shape
-        filters = len(w) // tasks
-        self.map = height, width, filters
+        self.map = height, width, filters = *self.patches.shape[2:4], w.shape[1]
         images = len(self.patches[0]) if w.is_cuda else max(1, CHUNK // (height * width * filters))
         self.pieces = [patches.split(images) for patches in self.patches]
         self.index: list[list[Tensor]] = []
-        self.w = w.split(filters)
+        self.w = _pixels(w).unbind()
         values = []
         for task, own in zip(self.pieces, self.w, strict=True):
             winners = [_winners(convolve(piece, own, 1)) for piece in task]
@@ -180,11 +193,11 @@ class PooledPatchConvolution:
                 for piece, index, some in pairs
             ]
             found.append(sum(each[1:], each[0]))
-        return None, torch.cat(found)
+        return None, torch.stack(found).flatten(2)
 
     def tangent(self, x_dot: None, w_dot: Tensor) -> Tensor:
         values = []
-        for task, indices, own in zip(self.pieces, self.index, w_dot.split(self.map[2]), strict=True):
+        for task, indices, own in zip(self.pieces, self.index, _pixels(w_dot).unbind(), strict=True):
             pairs = zip(task, indices, strict=True)
             values.append(join([_pick(convolve(piece, own, 1), index) for piece, index in pairs]))
         return torch.cat(values, dim=3)
@@ -263,7 +276,7 @@ class Normalisation:
 
     μ and σ² (with eps in it) are mean and variance of x over the M values, `count`, of a channel in the first images,
     or in all. Pooling commutes with what is rising, so it is done first, where there is less to do: γ must not be
-    negative then.
+    negative then. γ and β are `[T, C]`.
     """
 
     weights = 2
@@ -273,6 +286,7 @@ class Normalisation:
         self.index: Tensor | None = None  # of the winners
 
     def forward(self, x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
+        self.shape, gamma, beta = gamma.shape, gamma.flatten(), beta.flatten()
         self.x, self.gamma, self.count = x, gamma, x[: self.first, ..., 0].numel()
         if self.count == 1:
             raise MetaFaceError(
@@ -303,10 +317,10 @@ class Normalisation:
         if self.first is None and not self.pool:
             known = _nchw(m), _nchw(self.x), self.gamma, None, None, self.mean, self.scale, True, 0.0
             dx, self.dgamma, self.dbeta = aten.native_batch_norm_backward(*known, [True, True, True])
-            return _nhwc(dx), self.dgamma, self.dbeta
+            return _nhwc(dx), *self._weights(self.dgamma, self.dbeta)
         self.dbeta, self.dgamma = self._sums(m, self.picked)
         dx = self._affine(-self.a * self.dgamma / self.count, -self.a * self.dbeta / self.count)
-        return self._add(dx, m * self.a), self.dgamma, self.dbeta
+        return self._add(dx, m * self.a), *self._weights(self.dgamma, self.dbeta)
 
     def tangent(self, x_dot: Tensor, gamma_dot: Tensor, beta_dot: Tensor) -> Tensor:
         """μ moves by s, the mean of ẋ, and σ by t, the mean of x̂·ẋ. So, where y > 0 (elsewhere ẏ is 0):
@@ -318,8 +332,8 @@ class Normalisation:
         total, dot = self._sums(x_dot, self.x)
         self.s, self.t = total / self.count, dot / self.count
         self.picked_dot = x_dot if self.index is None else _pick(x_dot, self.index)
-        self.a_dot = (gamma_dot - self.a * self.t) * self.scale
-        shift = beta_dot - self.a * self.s - self.a_dot * self.mean
+        self.a_dot = (gamma_dot.flatten() - self.a * self.t) * self.scale
+        shift = beta_dot.flatten() - self.a * self.s - self.a_dot * self.mean
         y_dot = torch.addcmul(shift, self.picked, self.a_dot).addcmul_(self.picked_dot, self.a)
         return _where_positive(self.y, y_dot)
 
@@ -338,7 +352,10 @@ class Normalisation:
         slope = a_dot * self.dgamma + a * dgamma_dot - c * self.t
         shift = a_dot * self.dbeta + a * dbeta_dot - c * self.s
         dx_dot = self._affine(-slope / self.count, -shift / self.count).addcmul_(self.x_dot, -c / self.count)
-        return self._add(dx_dot, m_dot.mul_(a).addcmul_(m, a_dot)), dgamma_dot, dbeta_dot
+        return self._add(dx_dot, m_dot.mul_(a).addcmul_(m, a_dot)), *self._weights(dgamma_dot, dbeta_dot)
+
+    def _weights(self, dgamma: Tensor, dbeta: Tensor) -> tuple[Tensor, Tensor]:
+        return dgamma.view(self.shape), dbeta.view(self.shape)
 
     def _sums(self, u: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """Of each channel, Σ u and Σ u·x̂, in one pass over memory."""
