@@ -35,7 +35,10 @@ class TaskNetwork(Protocol):
         ...
 
     def prepare(self, x: Tensor) -> Any:
-        """Inputs `[T, S, …]`, made ready for several calls on the same ones."""
+        """Inputs `[T, S, …]`, made ready for several calls on the same ones.
+
+        Where `networks.statistics_of_first` is to count, it must surround this and the calls alike.
+        """
         ...
 
     def __call__(self, weights: Weights, prepared: Any) -> Tensor:

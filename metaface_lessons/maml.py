@@ -2,7 +2,7 @@
 
 θ is an initialisation. k steps of gradient descent on the support set S of a task make the learner of that task,
 
-    φ_0 = θ,    φ_j = φ_{j−1} − α ∇L(φ_{j−1}; S)                                   (paper, equation 1)
+    φ_0 = θ,    φ_j = φ_{j−1} − α ∇L(φ_{j−1}; S)                          (paper, algorithm 1, line 6)
 
 and θ learns by gradient descent on the loss *after* these steps, on the query set Q of the task, over many tasks:
 
@@ -18,7 +18,7 @@ Raghu, Bengio & Vinyals 2020) takes the inner steps on the head alone; the embed
 
 Meta-SGD (`rates="parameter"`; Li, Zhou, Chen & Li 2017) learns a rate of its own for every weight,
 
-    φ_j = φ_{j−1} − a ∘ ∇L(φ_{j−1}; S)                                            (their equation 3)
+    φ_j = φ_{j−1} − a ∘ ∇L(φ_{j−1}; S)
 
 by the same outer loop: with one step the gradient of a is −∇L(φ_1; Q) ∘ ∇L(θ; S). So a rate grows where a step on the
 support set helps the queries, and may become negative where it harms them.
@@ -121,7 +121,7 @@ class MAML(InnerLoop):
         return {name: parts[i].view(shape) for name, (i, shape) in self._rate_of.items()}
 
     def inner_loop(self, weights: Weights, support: Examples, steps: int, graph: bool = False) -> Iterator[Weights]:
-        """Gradient descent on the support set (paper, equation 1); see `InnerLoop.inner_loop`.
+        """Gradient descent on the support set (paper, algorithm 1, line 6); see `InnerLoop.inner_loop`.
 
         Raises `MetaFaceError` if a loss is no longer finite.
         """

@@ -2,8 +2,8 @@
 
 Feature maps are `[S, H, W, T·C]`: the t-th C channels belong to task t, and a convolution with T groups gives each task
 filters of its own. From the weights in the order in which the layers take them (`_arrange`) to logits or to the
-gradient of an inner step, all is one operation to autograd; that of the second one is the product of a Hessian and a
-vector, which `layers` writes out. The layers, by where the network pools:
+gradient of an inner step, all is one operation to autograd; the way back through a gradient is the product of a
+Hessian and a vector, which `layers` writes out. The layers, by where the network pools:
 
     after    PooledPatchConvolution, ReLU;   Convolution, Normalisation(pool) …;            Head
     before   PooledPatchConvolution, Normalisation;   Convolution, MaxPool, Normalisation …;   Head

@@ -1054,7 +1054,7 @@ progress("03")
 # %% [markdown]
 # ## References
 #
-# * C. Finn, P. Abbeel, S. Levine. *Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks.* ICML 2017. Equation 1, algorithms 1 and 2;
+# * C. Finn, P. Abbeel, S. Levine. *Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks.* ICML 2017. Algorithms 1 and 2;
 #   section 5.1: sinusoids; 5.2: first order.
 # * A. Nichol, J. Achiam, J. Schulman. *On First-Order Meta-Learning Algorithms.* arXiv:1803.02999, 2018. Section 5: the expansion in α; section 6:
 #   transduction, with both numbers.
