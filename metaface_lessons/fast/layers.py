@@ -15,7 +15,7 @@ code, `x_dot`. A layer remembers one run of
 
 in this order. Feature maps are `[S, H, W, T·C]`, channels last in memory: S images of each of T tasks; weights are
 `[T, …]`, and so are their gradients. A pass may overwrite the map that it is given, never the weights; so no layer
-keeps a map that the next one may overwrite: a ReLU keeps the one that it makes, so a layer with weights must follow.
+keeps a map that the next one may overwrite. ReLU and Normalisation keep the one that they make: no ReLU may follow.
 """
 
 from __future__ import annotations
