@@ -18,7 +18,7 @@ _own_folders = pytest.StashKey[tempfile.TemporaryDirectory[str]]()
 def pytest_configure(config: pytest.Config) -> None:
     """Keep the learner's folder out of it; likewise their cache, unless METAFACE_CACHE names one for the tests."""
     option = config.option
-    option.nbval_sanitize_with = option.nbval_sanitize_with or str(REPOSITORY / "tests" / "nbval.cfg")  # from any folder
+    option.nbval_sanitize_with = option.nbval_sanitize_with or str(REPOSITORY / "tests" / "nbval.cfg")
     os.environ.setdefault("METAFACE_BUDGET", "quick")
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # as notebooks/build.py does, so that outputs come out alike
     config.stash[_own_folders] = folders = tempfile.TemporaryDirectory(prefix="metaface-tests-")
