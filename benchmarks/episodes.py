@@ -21,9 +21,9 @@ from torch.utils.data import TensorDataset
 
 from metaface_lessons.episodes import Episodes, EpisodeSampler
 from metaface_lessons.faces import FaceSet
+from metaface_lessons.learners.learn2learn_library import import_learn2learn
+from metaface_lessons.learners.protonet import ProtoNet
 from metaface_lessons.networks import Conv4, standardise
-from metaface_lessons.peers import import_learn2learn
-from metaface_lessons.protonet import ProtoNet
 
 PEOPLE, EACH, SIZE = 1000, 100, 28
 WAYS, SHOTS, QUERIES = 5, 5, 15

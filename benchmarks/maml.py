@@ -31,14 +31,12 @@ from torch import nn
 from torch.nn import functional as F
 
 from metaface_lessons.episodes import Episodes, Examples
-from metaface_lessons.learn2learn_maml import Learn2LearnMAML
-from metaface_lessons.maml import MAML
+from metaface_lessons.learners.learn2learn_library import import_learn2learn
+from metaface_lessons.learners.learn2learn_maml import Learn2LearnMAML
+from metaface_lessons.learners.maml import MAML
+from metaface_lessons.machine import peak_memory, processor
 from metaface_lessons.networks import Classifier, Conv4, TaskNorm, standardise
 from metaface_lessons.paths import write_atomically
-from metaface_lessons.peers import import_learn2learn
-from metaface_lessons.runs import processor
-
-from . import _memory
 
 WANTED = {"second": 2.0, "first": 1.7, "mean": 2.3, "memory": 2.0, "gpu": 10.0, "latency": 60.0}
 
@@ -110,7 +108,7 @@ def library(network: nn.Module, episodes: Episodes, case: Case, first_order: boo
 def ours(network: Classifier, episodes: Episodes, case: Case, first_order: bool) -> Callable[[], object]:
     """The meta-gradient by `MAML`; queries are normalised as in learn2learn's examples, by their own statistics."""
     net = MAML(network, steps=case.steps, inner_rate=case.rate, first_order=first_order, transductive=True)
-    assert net.run.name == "tasks as channel groups"
+    assert net.formulation == "tasks as channel groups"
     return lambda: net.meta_gradient(episodes)
 
 
@@ -169,10 +167,10 @@ def peak(name: str, who: str) -> None:
     step = ours(network, episodes, case, False)
     if who == "learn2learn":
         step = library(library_network(network), episodes, case, False)
-    before = _memory.peak()
+    before = peak_memory()
     for _ in range(3):
         step()
-    print(json.dumps({"start": before, "peak": _memory.peak()}))
+    print(json.dumps({"start": before, "peak": peak_memory()}))
 
 
 def memory(name: str) -> dict[str, Any]:

@@ -21,7 +21,8 @@ from tests.browser.jupyter import SLIDER, chromium, explorers, jupyter_lab, move
 
 TARGET = 300  # milliseconds
 SETUP = """
-from metaface_lessons.snapshots import load_snapshots, snapshot_split
+from metaface_lessons.experiments import leak
+from metaface_lessons.experiments.snapshots import load_snapshots, snapshot_split
 from metaface_lessons.widgets import embedding_explorer, episode_explorer, face_explorer, leak_explorer
 from metaface_lessons.widgets import adaptation_explorer, cost_explorer, domain_explorer, light_explorer
 from metaface_lessons.widgets import gradient_explorer, path_explorer, quadratic_explorer, sinusoid_explorer
@@ -33,7 +34,7 @@ split = snapshot_split()
 EXPLORERS = {
     "face": "face_explorer.explore()",
     "episode": "episode_explorer.explore(split.novel)",
-    "leak": "leak_explorer.explore(leak_explorer.leak_experiment(split.base))",
+    "leak": "leak_explorer.explore(leak.leak_experiment(split.base))",
     "embedding": "embedding_explorer.explore(load_snapshots(), split.novel)",
     "quadratic": "quadratic_explorer.explore()",
     "path": "path_explorer.explore()",

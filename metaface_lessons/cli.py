@@ -15,9 +15,9 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from . import __version__
+from . import __version__, experiments
 from .errors import MetaFaceError
-from .recipes import RECIPES
+from .runs.recipes import OPTIONS, PAIRS, PROTOCOLS, RECIPES
 
 # Imports of torch and of what needs it stand inside the commands: `metaface doctor` must run where torch is missing.
 
@@ -74,9 +74,10 @@ def faces(args: argparse.Namespace) -> int:
 
 
 def train(args: argparse.Namespace) -> int:
-    from .runs import settings_of, train
+    from .runs.recipes import settings_of
+    from .runs.run import train
 
-    given = {name: getattr(args, name) for name in SETTINGS if hasattr(args, name)}
+    given = {name: getattr(args, name) for name in OPTIONS if hasattr(args, name)}
     settings = settings_of(args.learner, args.faces, args.seed, **given)
     out = Path(args.out or f"runs/{args.learner}-{args.faces.split(':')[0]}")
     if out.exists() and not out.is_dir():
@@ -102,8 +103,9 @@ def train(args: argparse.Namespace) -> int:
 
 
 def evaluate(args: argparse.Namespace) -> int:
-    from .baselines import pretrained
-    from .runs import device_name, evaluate_runs
+    from .learners.baselines import pretrained
+    from .machine import device_name
+    from .runs.run import evaluate_runs
 
     out = _file(args.out) if args.out else None
     paths, compare = [Path(run) for run in args.runs], not args.no_baselines
@@ -122,7 +124,7 @@ def evaluate(args: argparse.Namespace) -> int:
         )
         text = _episodes_text(args, report)
     else:
-        from .protocols import verify_runs
+        from .runs.protocols import verify_runs
 
         report = verify_runs(paths, args.protocol, each=args.pairs, seed=args.seed, compare=compare, others=others)
         text = _verification_text(report)
@@ -173,6 +175,15 @@ def _verification_text(report: dict[str, Any]) -> str:
                 cells.append(f"{words} {100 * found[key]:5.1f} % ({100 * low:.1f} to {100 * high:.1f})")
             lines.append(f"  {name:{width}s} {', '.join(cells)}")
     return "\n".join([*lines, "In brackets: 95% intervals over people."] if "far" in report else lines)
+
+
+def experiment(args: argparse.Namespace) -> int:
+    module = experiments.experiment(args.name)
+    text = module.__doc__ or ""
+    own = argparse.ArgumentParser(prog=f"metaface experiment {args.name}", description=text, formatter_class=_RawHelp)
+    module.add_arguments(own)
+    module.run(own.parse_args(args.options))
+    return 0
 
 
 def _gallery_file(args: argparse.Namespace) -> Path:
@@ -311,25 +322,14 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
         return action.help if action.default in (None, False, []) else super()._get_help_string(action)
 
 
+class _RawHelp(_Help, argparse.RawDescriptionHelpFormatter):
+    """Leaves the lines of a docstring as they are."""
+
+
 FACE_SETS = (
     "procedural, procedural-sketch, procedural-near-infrared, procedural-domains, olivetti, lfw, lfw-without:PART,"
     " folder:PATH, extended-yale-b:PATH, cmu:PATH or cufs:PATH"
 )
-
-SETTINGS = {  # what a learner may be told; `recipes` says which learner has which, and its value if not told
-    "ways": (int, "people per episode"),
-    "shots": (int, "support images of each"),
-    "queries": (int, "query images of each"),
-    "tasks": (int, "episodes per step"),
-    "width": (int, "filters of each convolution"),
-    "rate": (float, "learning rate of the outer loop"),
-    "temperature": (float, "distances are divided by it"),
-    "inner_rate": (float, "learning rate of the inner loop"),
-    "inner_steps": (int, "its steps in training"),
-    "test_steps": (int, "its steps in evaluation"),
-    "scale": (float, "cosines are multiplied by it"),
-    "margin": (float, "by which the true person must win"),
-}
 
 
 def _recipes(setting: str) -> str:
@@ -384,9 +384,9 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("learner", help=", ".join(RECIPES))
     sub.add_argument("--faces", default="procedural", help=FACE_SETS)
     sub.add_argument("--seed", type=int, default=0, help="of the split, the first weights and the episodes")
-    for name, (kind, text) in SETTINGS.items():
-        help_text = f"{text} ({_recipes(name)})"
-        sub.add_argument(f"--{name.replace('_', '-')}", type=kind, default=argparse.SUPPRESS, help=help_text)
+    for name, option in OPTIONS.items():
+        text = f"{option['help']} ({_recipes(name)})"
+        sub.add_argument(f"--{name.replace('_', '-')}", type=option["kind"], default=argparse.SUPPRESS, help=text)
     sub.add_argument("--steps", type=int, help="stop after so many steps (repeats a run of --seconds exactly)")
     sub.add_argument("--seconds", type=float, help="stop after so much wall time (120 if neither is given)")
     sub.add_argument("--patience", type=int, help="stop after so many validations without a new best")
@@ -411,10 +411,10 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--protocol",
         default="episodes",
-        choices=("episodes", "pairs", "lfw-view1", "lfw-view2"),
+        choices=("episodes", *PROTOCOLS),
         help="verification: pairs of the novel people, or LFW's own pairs (for View 2 name a run for each fold)",
     )
-    sub.add_argument("--pairs", type=int, default=3000, help="how many of each kind, for the protocol pairs")
+    sub.add_argument("--pairs", type=int, default=PAIRS, help="how many of each kind, for the protocol pairs")
     sub.add_argument(
         "--embedding",
         action="append",
@@ -423,6 +423,15 @@ def parser() -> argparse.ArgumentParser:
         help="compare with your own embedding, too: uint8 images [M, C, H, W] to numbers [M, D]",
     )
     sub.add_argument("--out", help="store the result in this JSON file, with the command and date")
+
+    sub = add(
+        experiment,
+        "Measure what the lessons quote, and store it in data/results; interrupted, the same command goes on.",
+        "metaface experiment light --yale FOLDER",
+        as_json=False,
+    )
+    sub.add_argument("name", help=", ".join(experiments.names()))
+    sub.add_argument("options", nargs=argparse.REMAINDER, help="of that experiment: metaface experiment NAME --help")
 
     text = (
         "Enrol a person who has agreed, by photos of one face each; only numbers are kept. For somebody who is enrolled"

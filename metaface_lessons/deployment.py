@@ -21,81 +21,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn import functional as F
 
 from .episodes import EpisodeSampler, Examples
 from .errors import MetaFaceError
 from .faces.faceset import FaceSet
-from .protonet import ProtoNet, PrototypeLearner, prototypes
+from .learners.protonet import ProtoNet, PrototypeLearner, prototypes
 from .training import meta_train
-
-
-@dataclass(frozen=True)
-class Camera:
-    """Changes images as a camera of this kind would have taken them.
-
-    blur: standard deviation of a Gaussian, as a share of the image's width. noise: standard deviation of what is added
-    to each pixel and channel, in levels of 0 to 255. gamma: the exponent of the tone curve, above 1 for darker middle
-    tones. balance: factors of red, green and blue. infrared: from 0, colour, to 1, grey with the tones of near
-    infrared, in which skin is bright and blue hardly seen.
-
-    Raises `MetaFaceError` for values out of these ranges.
-    """
-
-    blur: float = 0.0
-    noise: float = 0.0
-    gamma: float = 1.0
-    balance: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    infrared: float = 0.0
-
-    def __post_init__(self) -> None:
-        if min(self.blur, self.noise) < 0 or not 0 <= self.infrared <= 1:
-            raise MetaFaceError(
-                f"blur and noise must be 0 or more, and infrared 0 to 1, but are {self.blur}, {self.noise} and"
-                f" {self.infrared}."
-            )
-        if not min(self.gamma, *self.balance) > 0:
-            raise MetaFaceError(f"gamma and balance must be above 0, but are {self.gamma} and {self.balance}.")
-
-    def __call__(self, images: Tensor, seed: int = 0) -> Tensor:
-        """Images uint8 `[M, C, H, W]` → the same, as this camera takes them; the noise is drawn by `seed`."""
-        x = images.float() / 255
-        if images.shape[1] == 3:
-            x = x * torch.tensor(self.balance, device=x.device)[:, None, None]
-            tones = (x * torch.tensor(INFRARED, device=x.device)[:, None, None]).sum(dim=1, keepdim=True)
-            x = x + self.infrared * (tones - x)
-        x = x.clamp(0, 1) ** self.gamma
-        if self.blur:
-            sigma = self.blur * images.shape[-1]
-            reach = torch.arange(-int(3 * sigma + 1), int(3 * sigma + 1) + 1, device=x.device)
-            kernel = torch.exp(-(reach**2) / (2 * sigma**2))
-            kernel = (kernel / kernel.sum()).expand(images.shape[1], 1, 1, -1)
-            for k in (kernel, kernel.mT):
-                around = (k.shape[3] // 2,) * 2 + (k.shape[2] // 2,) * 2
-                x = F.conv2d(F.pad(x, around, mode="replicate"), k, groups=images.shape[1])
-        noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(seed)).to(x.device)
-        return (255 * x + self.noise * noise).round().clamp(0, 255).byte()
-
-    def faces(self, faces: FaceSet, seed: int = 0) -> FaceSet:
-        """The same people in the same conditions, as this camera takes them."""
-        return replace(faces, images=self(faces.images, seed), name=f"{faces.name}, another camera")
-
-
-INFRARED = (0.8, 0.25, -0.05)  # of red, green, blue
-
-CAMERAS = {
-    "same": Camera(),
-    "warm light": Camera(balance=(1.1, 0.8, 0.5)),
-    "soft": Camera(blur=0.03),
-    "noisy": Camera(noise=30.0),
-    "near infrared": Camera(infrared=1.0, gamma=0.7),
-    "cheap webcam": Camera(blur=0.015, noise=25.0, gamma=1.6, balance=(0.75, 0.9, 1.15)),
-}
 
 
 def renormalised(net: ProtoNet, images: Tensor, prior: float = 0.0) -> ProtoNet:

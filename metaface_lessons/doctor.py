@@ -215,14 +215,14 @@ def check_compiler() -> Check:
 
 def check_learn2learn() -> Check:
     """The peer library can be imported."""
-    from . import peers
+    from .learners import learn2learn_library
 
     try:
-        return Check("ok", peers.import_learn2learn().__version__)
+        return Check("ok", learn2learn_library.import_learn2learn().__version__)
     except ImportError as error:
         detail = f"{_first_line(error.__cause__ or error)}; lessons leave out their comparisons with it"
     if find_compiler():
-        return Check("warn", detail, FIX, repair=peers.install_learn2learn)
+        return Check("warn", detail, FIX, repair=learn2learn_library.install_learn2learn)
     return Check("warn", detail, f"Install a C compiler (see above), then: {FIX}")
 
 

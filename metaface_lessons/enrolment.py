@@ -25,12 +25,11 @@ import torch
 from torch import Tensor
 
 from .errors import MetaFaceError, unknown
-from .evaluation import check_rate
 from .faces.faceset import FaceSet
 from .faces.photos import find_face
 from .paths import home_dir, write_atomically
-from .protocols import Comparer, comparer
-from .runs import Run, load_run
+from .runs.run import Run, comparer, load_run
+from .verification import Comparer, check_rate
 
 RUN = Path("runs/protonet-lfw")  # that of README
 FAR = 0.01

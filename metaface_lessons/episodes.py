@@ -8,15 +8,16 @@ episodes.query.y      # [4, 5·15], labels 0 to 4
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from .errors import MetaFaceError
+from .errors import MetaFaceError, unknown
 from .faces.faceset import Condition, FaceSet
 
 
@@ -51,6 +52,26 @@ class Episodes:
         tensors = *self.support, *self.query, self.identities
         parts = zip(*(tensor.tensor_split(number) for tensor in tensors), strict=True)
         return [Episodes(Examples(a, b), Examples(c, d), identities) for a, b, c, d, identities in parts]
+
+    @staticmethod
+    def join(parts: Sequence[Episodes]) -> Episodes:
+        """The tasks of all `parts`, alike in shape, one after the other: the opposite of `split`."""
+
+        def joined(examples: Sequence[Examples]) -> Examples:
+            return Examples(torch.cat([e.x for e in examples]), torch.cat([e.y for e in examples]))
+
+        support, query = (joined([getattr(part, of) for part in parts]) for of in ("support", "query"))
+        return Episodes(support, query, torch.cat([part.identities for part in parts]))
+
+
+class Sampler(Protocol):
+    """Draws tasks from a random stream that can be resumed."""
+
+    def sample(self, tasks: int = 1) -> Episodes: ...
+
+    def state_dict(self) -> dict[str, Tensor]: ...
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None: ...
 
 
 class EpisodeSampler:
@@ -200,3 +221,64 @@ def draw_without_replacement(population: Tensor, k: int, generator: torch.Genera
         chosen[:, i] = torch.where(seen, last, number)
     shuffle = torch.rand((len(population), k), generator=generator).argsort(dim=1)
     return chosen.gather(1, shuffle)
+
+
+DOMAIN_KINDS = ("within", "across", "leave one out")
+
+
+class DomainSampler:
+    """Draws episodes of several `domains` of `faces`, whose condition `domain` says which image is of which.
+
+    kind: "within": support and query of a task are of one domain, drawn by chance. "across": support of one domain,
+        query of another. "leave one out": what `MLDG` wants. Of each sample one domain, drawn by chance, is held out:
+        the first half of the tasks are of the others, each of one, the second half of the one that is held out.
+
+    Raises `MetaFaceError` for fewer than two domains, an unknown one or kind, or too few people or images in one.
+    """
+
+    def __init__(
+        self,
+        faces: FaceSet,
+        domains: Sequence[str],
+        ways: int,
+        shots: int,
+        queries: int,
+        kind: str = "within",
+        seed: int = 0,
+    ) -> None:
+        if kind not in DOMAIN_KINDS:
+            raise unknown("kind of domain episodes", kind, DOMAIN_KINDS)
+        if len(set(domains)) < max(2, len(domains)):
+            raise MetaFaceError(
+                f"Episodes of several domains need two or more different ones, but got {list(domains)}."
+            )
+        self.faces, self.domains, self.kind = faces, tuple(domains), kind
+        pairs = itertools.permutations(domains, 2) if kind == "across" else ((d, d) for d in domains)
+        self._samplers = [
+            EpisodeSampler(faces, ways, shots, queries, seed + i, {"domain": one}, {"domain": other})
+            for i, (one, other) in enumerate(pairs)
+        ]
+        self._generator = torch.Generator().manual_seed(seed)
+
+    def sample(self, tasks: int = 1) -> Episodes:
+        """Draw `tasks` episodes; an even number if one domain is left out."""
+        number = len(self._samplers)
+        if self.kind == "leave one out":
+            if tasks < 2 or tasks % 2:
+                raise MetaFaceError(f"Leaving a domain out needs an even number of tasks, not {tasks}: half are in it.")
+            out = int(torch.randint(number, (), generator=self._generator))
+            others = torch.randint(number - 1, (tasks // 2,), generator=self._generator)
+            chosen = [*(others + (others >= out)).tolist(), *[out] * (tasks // 2)]
+        else:
+            chosen = torch.randint(number, (tasks,), generator=self._generator).tolist()
+        return Episodes.join([self._samplers[k].sample() for k in chosen])
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """See `EpisodeSampler.state_dict`."""
+        streams = {str(k): sampler.state_dict()["generator"] for k, sampler in enumerate(self._samplers)}
+        return {"generator": self._generator.get_state(), **streams}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        self._generator.set_state(state["generator"])
+        for k, sampler in enumerate(self._samplers):
+            sampler.load_state_dict({"generator": state[str(k)]})

@@ -1,14 +1,13 @@
 """One training loop for every meta-learner: watch it, stop it, resume it.
 
 A checkpoint holds the whole state of a training: weights, their average, optimiser, and the random streams. So a
-training that is interrupted and resumed gives, bit for bit, what it would have given without interruption, and one
+training that is interrupted and resumed gives, bit for bit, what it would have given without interruption. A training
 limited by `seconds` is repeated exactly by its number of steps. For that, nothing that is learned may depend on the
 clock: the learning rate follows the step number alone.
 """
 
 from __future__ import annotations
 
-import io
 import math
 import signal
 import time
@@ -16,20 +15,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import torch
-from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 from tqdm.auto import tqdm
 
-from .episodes import Episodes, EpisodeSampler, Examples
+from . import checkpoints
+from .episodes import EpisodeSampler, Sampler
 from .errors import MetaFaceError
 from .evaluation import evaluate
-from .inner_loop import InnerLoop
-from .learners import MetaLearner
-from .networks import Augment
-from .paths import write_atomically
+from .learners.base import MetaLearner
 
 FORMAT = 1  # of the checkpoint
 
@@ -56,9 +52,10 @@ class Trained:
     """What `meta_train` gives back.
 
     learner: with averaged weights, in evaluation mode; with early stopping the best of those that were validated.
+    history: loss, accuracy and validations of every step.
+    seconds: wall time, also that before a resume.
     stopped: why training ended: "steps", "seconds", "patience" or "interrupted".
     resumed_at: the step from which a checkpoint was taken up; 0 for a fresh start.
-    formulation: how a learner with an inner loop ran its network for many tasks (`TaskNetwork.name`).
     """
 
     learner: MetaLearner
@@ -66,46 +63,97 @@ class Trained:
     seconds: float
     stopped: str
     resumed_at: int = 0
-    formulation: str | None = None
 
     @property
     def steps(self) -> int:
         return self.history.steps
 
 
-class Sampler(Protocol):
-    """Draws tasks from a random stream that can be resumed."""
+@dataclass
+class _Training:
+    """All that a training changes. This is what a checkpoint holds.
 
-    def sample(self, tasks: int = 1) -> Episodes: ...
-
-    def state_dict(self) -> dict[str, Tensor]: ...
-
-    def load_state_dict(self, state: dict[str, Tensor]) -> None: ...
-
-
-class Augmented:
-    """A sampler whose images are changed by `augment`, support and query alike; both random streams resume.
-
-    For learners that take episodes as they come. (`ProtoNet` augments by itself.)
+    best: the averaged weights at the best validation; until then, those at the start.
+    patience: see `meta_train`. Without it the averaged weights are given back as they are at the end.
     """
 
-    def __init__(self, sampler: Sampler, augment: Augment) -> None:
-        self.sampler, self.augment = sampler, augment
+    net: MetaLearner
+    averaged: AveragedModel
+    optimiser: torch.optim.Optimizer
+    sampler: Sampler
+    about: dict[str, Any]
+    patience: int | None
+    best: dict[str, Any]
+    history: History = field(default_factory=History)
+    seconds: float = 0.0
 
-    def sample(self, tasks: int = 1) -> Episodes:
-        episodes = self.sampler.sample(tasks)
-        (support, y), (query, target) = episodes.support, episodes.query
-        x = torch.cat([support, query], dim=1)
-        x = self.augment(x.flatten(0, 1)).unflatten(0, x.shape[:2])
-        known, asked = x.split([support.shape[1], query.shape[1]], dim=1)
-        return Episodes(Examples(known, y), Examples(asked, target), episodes.identities)
+    @property
+    def learner(self) -> MetaLearner:
+        """The learner with averaged weights."""
+        return cast(MetaLearner, self.averaged.module)
 
-    def state_dict(self) -> dict[str, Tensor]:
-        return {**self.sampler.state_dict(), "augment": self.augment.get_extra_state()}
+    def chosen(self) -> dict[str, Any]:
+        """The weights to give back."""
+        return self.best if self.patience is not None and self.history.validation else self.learner.state_dict()
 
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        self.sampler.load_state_dict(state)
-        self.augment.set_extra_state(state["augment"])
+    def record(self, scores: dict[str, float], rate: float) -> None:
+        """Note the loss and accuracy of a step. Raises `MetaFaceError` if the loss is not finite."""
+        if not math.isfinite(scores["loss"]):
+            raise MetaFaceError(
+                f"The loss of step {self.history.steps + 1} is {scores['loss']}: training diverged. Lower the learning"
+                f" rate (it is {rate}), or look for a division by zero in the learner."
+            )
+        self.history.loss.append(scores["loss"])
+        if not math.isnan(scores["accuracy"]):
+            self.history.accuracy.append(scores["accuracy"])
+
+    def validate(self, score: float) -> None:
+        """Note the score of the averaged learner on the validation people, and keep its weights if it is the best."""
+        if score > max(self.history.validation, default=-1):
+            self.best = {key: value.clone() for key, value in self.learner.state_dict().items()}
+        self.history.validated.append(self.history.steps)
+        self.history.validation.append(score)
+
+    def why_stop(self, last_step: float, last_second: float, interrupted: bool) -> str:
+        """The reason to stop now, see `Trained.stopped`; "" to go on."""
+        scores = self.history.validation
+        if self.history.steps >= last_step:
+            return "steps"
+        if self.seconds >= last_second:
+            return "seconds"
+        if self.patience is not None and scores and len(scores) - 1 - scores.index(max(scores)) >= self.patience:
+            return "patience"
+        return "interrupted" if interrupted else ""
+
+    def save(self, path: Path) -> None:
+        state = {
+            "format": FORMAT,
+            "about": self.about,
+            "learner": self.chosen(),
+            "net": self.net.state_dict(),
+            "averaged": self.averaged.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "sampler": self.sampler.state_dict(),
+            "history": asdict(self.history),
+            "seconds": self.seconds,
+        }
+        checkpoints.store(path, state)
+
+    def restore(self, path: Path) -> None:
+        """Raises `MetaFaceError` if the checkpoint is damaged, or was made by another training."""
+        state = load_checkpoint(path)
+        different = sorted(k for k in {*self.about, *state["about"]} if self.about.get(k) != state["about"].get(k))
+        if different:
+            was, now = ({k: a.get(k) for k in different} for a in (state["about"], self.about))
+            raise MetaFaceError(
+                f"{path} is of another training: it has {was}, this one {now}. Resume with the same settings,"
+                " or train into another folder."
+            )
+        checkpoints.load_weights(self.net, state["net"], path)
+        checkpoints.load_weights(self.averaged, state["averaged"], path)
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.sampler.load_state_dict(state["sampler"])
+        self.history, self.seconds, self.best = History(**state["history"]), state["seconds"], state["learner"]
 
 
 def meta_train(
@@ -131,16 +179,22 @@ def meta_train(
     """Train the slow weights of `net`, in place, on `tasks` episodes a step, with `net.optimiser`.
 
     steps, seconds: train until the first of them is reached; both count what was done before a resume.
-    rate, halve_every: the learning rate at the first step, and in how many steps it falls to half.
+    tasks: episodes a step.
+    rate: the learning rate at the first step.
+    halve_every: in how many steps the learning rate falls to half.
     average: the learner given back has averaged weights (Polyak & Juditsky 1992): after step n, a · old + (1 − a) · new
         with a = min(average, (1 + n) / (10 + n)), so that the first weights are soon forgotten. This takes the place
         of a rate that falls to zero at a planned end, which a training that may be stopped at any time does not have.
-    validation: episodes of other people. Every `validate_every` steps the averaged learner is scored on the same
-        `validation_episodes` of them; after `patience` scores in a row without a new best, training stops.
+    validation: episodes of other people, on which the averaged learner is scored.
+    validate_every: steps from one validation to the next.
+    validation_episodes: the number of episodes of a validation, the same ones each time.
+    patience: stop after so many validations in a row without a new best, and give back the best.
     checkpoint: a file. If it exists, training goes on from it. It is written every `save_every` seconds, at the end,
-        and on Ctrl-C, which ends training after the current step. `about` is stored with it and must be the same on
-        resume: what the training is of.
+        and on Ctrl-C, which ends training after the current step.
+    save_every: seconds from one writing of the checkpoint to the next.
+    about: what the training is of. It is stored in the checkpoint, and must be the same on resume.
     on_step: called after every step with its number, 1, 2, …, and the averaged learner.
+    progress: whether to show a progress bar.
 
     Raises `MetaFaceError` if neither steps nor seconds are given, if they are not above 0, if the loss is no longer
     finite, or if the checkpoint is damaged or was made by another training.
@@ -154,61 +208,21 @@ def meta_train(
         raise MetaFaceError("Early stopping (patience=…) needs validation=…, a sampler over people held out for it.")
     last_step, last_second = (math.inf if limit is None else limit for limit in (steps, seconds))
 
-    formulation = net.run.name if isinstance(net, InnerLoop) else None
     optimiser = net.optimiser(rate)
     averaged = AveragedModel(
         net, avg_fn=lambda old, new, n: old + (new - old) * (1 - min(average, (1 + n) / (10 + n))), use_buffers=True
     )
-    learner = cast(MetaLearner, averaged.module)
-    history, spent, best = History(), 0.0, learner.state_dict()
-    about = about or {}
+    training = _Training(net, averaged, optimiser, sampler, about or {}, patience, averaged.module.state_dict())
     if checkpoint is not None and checkpoint.exists():
-        state = load_checkpoint(checkpoint)
-        different = sorted(k for k in {*about, *state["about"]} if about.get(k) != state["about"].get(k))
-        if different:
-            was, now = ({k: a.get(k) for k in different} for a in (state["about"], about))
-            raise MetaFaceError(
-                f"{checkpoint} is of another training: it has {was}, this one {now}. Resume with the same settings,"
-                " or train into another folder."
-            )
-        load_weights(net, state["net"], checkpoint)
-        load_weights(averaged, state["averaged"], checkpoint)
-        optimiser.load_state_dict(state["optimiser"])
-        sampler.load_state_dict(state["sampler"])
-        history, spent, best = History(**state["history"]), state["seconds"], state["learner"]
+        training.restore(checkpoint)
+    history, learner = training.history, training.learner
     resumed_at = history.steps
     same_episodes = validation.state_dict() if validation is not None else {}
 
-    def chosen() -> dict[str, Any]:
-        return best if patience is not None and history.validation else learner.state_dict()
-
-    def save() -> None:
-        if checkpoint is not None:
-            state = {
-                "format": FORMAT,
-                "about": about,
-                "learner": chosen(),
-                "net": net.state_dict(),
-                "averaged": averaged.state_dict(),
-                "optimiser": optimiser.state_dict(),
-                "sampler": sampler.state_dict(),
-                "history": asdict(history),
-                "seconds": spent,
-            }
-            buffer = io.BytesIO()
-            torch.save(state, buffer)
-            write_atomically(checkpoint, buffer.getvalue())
-
-    def out_of_patience() -> bool:
-        if patience is None or not history.validation:
-            return False
-        since_best = len(history.validation) - 1 - history.validation.index(max(history.validation))
-        return since_best >= patience
-
     net.train()
-    start, saved = time.monotonic() - spent, time.monotonic()
+    start, saved = time.monotonic() - training.seconds, time.monotonic()
     bar = tqdm(
-        desc=f"meta-train, {formulation}" if formulation else "meta-train",
+        desc=f"meta-train, {net.formulation}" if net.formulation else "meta-train",
         total=steps,
         initial=history.steps,
         unit="step",
@@ -216,19 +230,10 @@ def meta_train(
     )
     with _until_interrupted() as interrupted, bar:
         while True:
-            spent = time.monotonic() - start
-            if history.steps >= last_step:
-                stopped = "steps"
-            elif spent >= last_second:
-                stopped = "seconds"
-            elif out_of_patience():
-                stopped = "patience"
-            elif interrupted():
-                stopped = "interrupted"
-            else:
-                stopped = ""
-            if stopped or time.monotonic() - saved > save_every:
-                save()
+            training.seconds = time.monotonic() - start
+            stopped = training.why_stop(last_step, last_second, interrupted())
+            if checkpoint is not None and (stopped or time.monotonic() - saved > save_every):
+                training.save(checkpoint)
                 saved = time.monotonic()
             if stopped:
                 break
@@ -237,30 +242,25 @@ def meta_train(
                 group["lr"] = rate * 0.5 ** (history.steps / halve_every)
             optimiser.zero_grad(set_to_none=True)
             scores = net.meta_gradient(sampler.sample(tasks))
-            if not math.isfinite(scores["loss"]):
-                raise MetaFaceError(
-                    f"The loss of step {history.steps + 1} is {scores['loss']}: training diverged. Lower the learning"
-                    f" rate (it is {rate}), or look for a division by zero in the learner."
-                )
+            training.record(scores, rate)
             optimiser.step()
             averaged.update_parameters(net)
-            history.loss.append(scores["loss"])
-            if not math.isnan(scores["accuracy"]):
-                history.accuracy.append(scores["accuracy"])
+
             if validation is not None and history.steps % validate_every == 0:
                 validation.load_state_dict(same_episodes)
-                score = evaluate({"learner": learner}, validation, validation_episodes)["learner"].accuracy
-                if score > max(history.validation, default=-1):
-                    best = {key: value.clone() for key, value in learner.state_dict().items()}
-                history.validated.append(history.steps)
-                history.validation.append(score)
+                training.validate(evaluate({"": learner}, validation, validation_episodes)[""].accuracy)
             if on_step is not None:
                 on_step(history.steps, learner)
             bar.update()
             bar.set_postfix(_live(history), refresh=False)
 
-    learner.load_state_dict(chosen())
-    return Trained(learner.eval(), history, spent, stopped, resumed_at, formulation)
+    learner.load_state_dict(training.chosen())
+    return Trained(learner.eval(), history, training.seconds, stopped, resumed_at)
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read what `meta_train` stored. Raises `MetaFaceError` if the file is missing, damaged or of another version."""
+    return checkpoints.load(path, "a training", FORMAT, "metaface train LEARNER (see metaface train --help)")
 
 
 def _live(history: History) -> dict[str, str]:
@@ -292,51 +292,3 @@ def _until_interrupted() -> Iterator[Callable[[], bool]]:
         yield lambda: asked
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def load_checkpoint(path: Path) -> dict[str, Any]:
-    """What `meta_train` stored. Raises `MetaFaceError` if the file is missing, damaged or of another format."""
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise MetaFaceError(f"There is no checkpoint {path}. Train first: metaface train --help.") from error
-    except Exception as error:  # truncated zip, wrong magic, forbidden pickle: torch raises many kinds
-        raise MetaFaceError(
-            f"{path} is damaged or no checkpoint ({type(error).__name__}). Delete it and train again."
-        ) from error
-    if not isinstance(state, dict) or state.get("format") != FORMAT:
-        raise MetaFaceError(f"{path} is no checkpoint of this version (format {FORMAT}). Train again.")
-    return state
-
-
-def load_stored(path: Path, what: str, form: object, command: str) -> dict[str, Any]:
-    """Weights that come with the course, of `what`, such as "snapshots", which `command` makes, as a dict.
-
-    Raises `MetaFaceError` if the file is missing, damaged, or not of this `form`, its entry "format".
-    """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise MetaFaceError(f"There are no {what} at {path}. Make them: {command}") from error
-    except Exception as error:  # truncated zip, wrong magic, forbidden pickle: torch raises many kinds
-        raise MetaFaceError(f"{path} is damaged ({error}). Delete it and make it again: {command}") from error
-    if not isinstance(state, dict) or state.get("format") != form:
-        raise MetaFaceError(f"{path} holds no {what} of this version. Make them again: {command}")
-    return state
-
-
-def load_weights(net: torch.nn.Module, weights: dict[str, Any], source: Path) -> None:
-    """Load `weights` into `net`; a `MetaFaceError` names the first that does not fit."""
-    own = net.state_dict()
-    for key in [*own, *weights]:
-        mine, theirs = (getattr(state.get(key), "shape", None) for state in (own, weights))
-        if (key in own) != (key in weights) or mine != theirs:
-            raise MetaFaceError(
-                f"The weights in {source} are of another network: '{key}' is {_size(theirs)} there and {_size(mine)}"
-                " here. Use the settings (learner, width, image size) that it was trained with."
-            )
-    net.load_state_dict(weights)
-
-
-def _size(shape: torch.Size | None) -> str:
-    return "absent" if shape is None else "×".join(map(str, shape)) or "a number"

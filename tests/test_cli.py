@@ -12,12 +12,16 @@ import pytest
 import torch
 from PIL import Image
 
-from metaface_lessons import cli, runs
-from metaface_lessons.learners import MetaLearner
-from metaface_lessons.protomaml import ProtoMAML
-from metaface_lessons.recipes import RECIPES
-from metaface_lessons.runs import load_run
-from metaface_lessons.training import Augmented, History, Sampler, Trained, load_checkpoint
+from metaface_lessons import cli
+from metaface_lessons.augmentation import Augmented
+from metaface_lessons.episodes import Sampler
+from metaface_lessons.learners.base import MetaLearner
+from metaface_lessons.learners.protomaml import ProtoMAML
+from metaface_lessons.runs import making
+from metaface_lessons.runs import run as runs
+from metaface_lessons.runs.recipes import OPTIONS, RECIPES
+from metaface_lessons.runs.run import load_run
+from metaface_lessons.training import History, Trained, load_checkpoint
 
 from .helpers import random_faces
 
@@ -129,7 +133,7 @@ def test_learners_with_an_inner_loop(
     fast = "tasks as channel groups"
     formulations = {"maml": fast, "metasgd": fast, "anil": "head only"}
     assert record["training"]["formulation"] == formulations.get(learner, "one by one")
-    assert (net.run.name == "head only") == (learner == "anil")
+    assert (net.network_per_task.name == "head only") == (learner == "anil")
     assert getattr(net, "first_order", False) == (learner == "fomaml")
     assert record["training"]["validation"] == []  # 2 people, fewer than the head has outputs
 
@@ -211,12 +215,12 @@ def test_a_learner_of_a_library_that_is_missing_says_how_to_get_it(
 
 
 def test_the_help_of_train_lists_every_learner_and_its_recipe(capsys: pytest.CaptureFixture[str]) -> None:
-    assert set(RECIPES) == set(runs.LEARNERS)
-    assert {name for recipe in RECIPES.values() for name in recipe} == set(cli.SETTINGS)
+    assert set(RECIPES) == set(making.LEARNERS)
+    assert {name for recipe in RECIPES.values() for name in recipe} == set(OPTIONS)
     with pytest.raises(SystemExit):
         cli.main(["train", "--help"])
     shown = " ".join(capsys.readouterr().out.split())
-    assert ", ".join(runs.LEARNERS) in shown
+    assert ", ".join(making.LEARNERS) in shown
     assert f"({RECIPES['protonet']['temperature']:g} for protonet, protomaml)" in shown
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import comparison
+from metaface_lessons.experiments import comparison
 
 from .helpers import random_faces
 

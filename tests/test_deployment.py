@@ -9,12 +9,13 @@ import pytest
 import torch
 from torch import nn
 
-from metaface_lessons.deployment import CAMERAS, Camera, Cameras, Tent, entropy, fine_tuned, renormalised
+from metaface_lessons.deployment import Cameras, Tent, entropy, fine_tuned, renormalised
 from metaface_lessons.episodes import EpisodeSampler
 from metaface_lessons.errors import MetaFaceError
 from metaface_lessons.evaluation import evaluate
+from metaface_lessons.faces.camera import CAMERAS, Camera
+from metaface_lessons.learners.protonet import ProtoNet
 from metaface_lessons.networks import Conv4, standardise
-from metaface_lessons.protonet import ProtoNet
 from metaface_lessons.training import meta_train
 
 from .helpers import random_faces

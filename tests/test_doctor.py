@@ -17,8 +17,9 @@ from typing import Any
 
 import pytest
 
-from metaface_lessons import doctor, peers
+from metaface_lessons import doctor
 from metaface_lessons.doctor import CHECKS, Check, run_doctor
+from metaface_lessons.learners import learn2learn_library
 from metaface_lessons.paths import cache_dir, write_atomically
 
 Patch = pytest.MonkeyPatch
@@ -160,7 +161,7 @@ def no_learn2learn(patch: Patch) -> None:
     def refuse() -> None:
         raise ImportError("learn2learn cannot be imported") from ModuleNotFoundError("No module named 'learn2learn'")
 
-    patch.setattr(peers, "import_learn2learn", refuse)
+    patch.setattr(learn2learn_library, "import_learn2learn", refuse)
 
 
 def no_opencv(patch: Patch) -> None:
@@ -270,12 +271,12 @@ def test_fix_installs_learn2learn(monkeypatch: Patch) -> None:
 
     def pip(command: list[str], **keywords: Any) -> subprocess.CompletedProcess[str]:
         commands.append(command)
-        monkeypatch.setattr(peers, "import_learn2learn", lambda: SimpleNamespace(__version__="0.2.0"))
+        monkeypatch.setattr(learn2learn_library, "import_learn2learn", lambda: SimpleNamespace(__version__="0.2.0"))
         return subprocess.CompletedProcess(command, 0, "", "")
 
     no_learn2learn(monkeypatch)
     monkeypatch.setattr(doctor, "find_compiler", lambda: "/usr/bin/cc")
-    monkeypatch.setattr(peers.subprocess, "run", pip)
+    monkeypatch.setattr(learn2learn_library.subprocess, "run", pip)
     check = examine("learn2learn", fix=True)
     assert (check.status, check.detail) == ("ok", "0.2.0")
     install = ["-m", "pip", "install", "--no-deps", "--config-settings=--build-option=build_ext", "learn2learn==0.2.0"]
@@ -286,7 +287,7 @@ def test_a_failed_repair_is_a_finding(monkeypatch: Patch) -> None:
     no_learn2learn(monkeypatch)
     monkeypatch.setattr(doctor, "find_compiler", lambda: "/usr/bin/cc")
     answer = subprocess.CompletedProcess([], 1, "", "building\nERROR: no network\n")
-    monkeypatch.setattr(peers.subprocess, "run", lambda command, **keywords: answer)
+    monkeypatch.setattr(learn2learn_library.subprocess, "run", lambda command, **keywords: answer)
     check = examine("learn2learn", fix=True)
     assert check.status == "warn"
     assert check.repaired == "the repair failed: pip could not install learn2learn==0.2.0: ERROR: no network"
@@ -303,7 +304,7 @@ def test_without_a_compiler_learn2learn_is_not_attempted(monkeypatch: Patch) -> 
 def test_learn2learn_adapts_as_one_gradient_step() -> None:
     torch = pytest.importorskip("torch")
     try:
-        learn2learn = peers.import_learn2learn()
+        learn2learn = learn2learn_library.import_learn2learn()
     except ImportError as error:
         pytest.skip(str(error))
     model = torch.nn.Linear(2, 1, bias=False)

@@ -7,11 +7,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from benchmarks import fair_test
-from metaface_lessons.baselines import brightness
 from metaface_lessons.episodes import EpisodeSampler
 from metaface_lessons.errors import MetaFaceError
 from metaface_lessons.evaluation import evaluate
+from metaface_lessons.experiments import fair_faces as fair_test
 from metaface_lessons.faces import load_faces
 from metaface_lessons.faces.controls import (
     brightness_only,
@@ -32,6 +31,7 @@ from metaface_lessons.faces.procedural import (
     sample_nuisance,
 )
 from metaface_lessons.faces.procedural.domains import DOMAIN
+from metaface_lessons.learners.baselines import brightness
 
 from .helpers import random_faces
 

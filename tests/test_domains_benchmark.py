@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import domains
+from metaface_lessons.experiments import domains
 from metaface_lessons.faces import FaceSet
 from metaface_lessons.faces.procedural import DOMAINS, procedural_domains
 

@@ -15,13 +15,13 @@ import torch
 from PIL import Image
 
 from metaface_lessons import cli
-from metaface_lessons.baselines import FixedFeatures
 from metaface_lessons.enrolment import Gallery, _doubts, enrol, threshold_among
 from metaface_lessons.errors import MetaFaceError
 from metaface_lessons.faces import photos
 from metaface_lessons.faces.photos import find_face
 from metaface_lessons.faces.real import LFW_COLUMNS, LFW_ROWS
-from metaface_lessons.protocols import Comparer
+from metaface_lessons.learners.baselines import FixedFeatures
+from metaface_lessons.verification import Comparer
 
 from .helpers import random_faces
 

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from metaface_lessons.baselines import baselines, lbp, lda, pixels
 from metaface_lessons.episodes import EpisodeSampler, Examples
 from metaface_lessons.errors import MetaFaceError
 from metaface_lessons.evaluation import Evaluation, evaluate, expected_accuracy, frontier, interval
 from metaface_lessons.faces import load_faces
+from metaface_lessons.learners.baselines import baselines, lbp, lda, pixels
+from metaface_lessons.learners.protonet import ProtoNet
 from metaface_lessons.networks import Conv4
-from metaface_lessons.protonet import ProtoNet
 
 from .helpers import random_faces
 

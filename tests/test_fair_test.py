@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.fair_test import measure
+from metaface_lessons.experiments.fair_faces import measure
 
 TOLERANCE = 2.0  # percentage points, for machines that round differently
 

@@ -15,9 +15,9 @@ from torch.nn import functional as F
 
 from metaface_lessons.episodes import Episodes, Examples
 from metaface_lessons.errors import MetaFaceError
-from metaface_lessons.fast import ChannelGroups, layers
-from metaface_lessons.inner_loop import OneByOne, TaskNetwork
-from metaface_lessons.maml import MAML
+from metaface_lessons.learners.fast import ChannelGroups, layers
+from metaface_lessons.learners.inner_loop import OneByOne, TaskNetwork
+from metaface_lessons.learners.maml import MAML
 from metaface_lessons.networks import POOLS, Classifier, Conv4
 
 DEVICES = [
@@ -49,7 +49,7 @@ def tasks(number: int, channels: int = 1, size: int = 16, ways: int = 3, shots: 
 
 
 def gradients(net: MAML, run: TaskNetwork, episodes: Episodes) -> list[Tensor]:
-    net.run = run
+    net.network_per_task = run
     net.zero_grad()
     net.meta_gradient(episodes)
     return [parameter.grad.clone() for parameter in net.parameters() if parameter.requires_grad]  # type: ignore[union-attr]
@@ -126,8 +126,8 @@ def test_learners_predict_alike() -> None:
     network, episodes = classifier("after", size=64, first=32), tasks(3, size=64)  # of which it runs two together
     for transductive in (True, False):
         one, other = (MAML(network, transductive=transductive, fast=fast) for fast in (True, False))
-        assert (one.run.name, other.run.name) == ("tasks as channel groups", "one by one")
-        assert one.run.at_once == 2
+        assert (one.network_per_task.name, other.network_per_task.name) == ("tasks as channel groups", "one by one")
+        assert one.network_per_task.at_once == 2
         a, b = (net.adapt(episodes.support).predict(episodes.query.x) for net in (one, other))
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
 
@@ -217,8 +217,8 @@ def test_weights_that_change_before_the_way_back_are_an_error() -> None:
 def test_steps_without_a_way_back_are_forgotten(pool: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """As after an inner loop that diverged, or was interrupted."""
     runs = []
-    make = ChannelGroups._run
-    monkeypatch.setattr(ChannelGroups, "_run", lambda *given: runs.append(weakref.ref(run := make(*given))) or run)
+    make = ChannelGroups._passes
+    monkeypatch.setattr(ChannelGroups, "_passes", lambda *given: runs.append(weakref.ref(run := make(*given))) or run)
     inner_step(MAML(classifier(pool), steps=1), tasks(2))
     gc.collect()
     assert len(runs) == 1
@@ -248,15 +248,15 @@ def test_one_value_cannot_be_normalised() -> None:
 def test_what_it_does_not_know_is_left_to_the_plain_way() -> None:
     embedding = Conv4(1, 16, 8, norm="task")
     known = Classifier(embedding, embedding.features, 3)
-    assert MAML(known).run.name == "tasks as channel groups"
-    assert MAML(known, fast=False).run.name == "one by one"
-    assert MAML(known, first_order=True).run.name == "tasks as channel groups"
+    assert MAML(known).network_per_task.name == "tasks as channel groups"
+    assert MAML(known, fast=False).network_per_task.name == "one by one"
+    assert MAML(known, first_order=True).network_per_task.name == "tasks as channel groups"
     colour = Conv4(3, 16, 8, norm="task")
-    assert MAML(Classifier(colour, colour.features, 3), first_order=True).run.name == "one by one"
-    assert MAML(known, adapt="head").run.name == "head only"
+    assert MAML(Classifier(colour, colour.features, 3), first_order=True).network_per_task.name == "one by one"
+    assert MAML(known, adapt="head").network_per_task.name == "head only"
     for norm in ("group", "none"):
         other = Conv4(1, 16, 8, norm=norm)
-        assert MAML(Classifier(other, other.features, 3)).run.name == "one by one"
+        assert MAML(Classifier(other, other.features, 3)).network_per_task.name == "one by one"
 
     class Scaled(Conv4):
         def forward(self, images: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ import pytest
 
 from metaface_lessons import paths
 from metaface_lessons.exercises import core
-from metaface_lessons.grading import remote, sandbox, stage
+from metaface_lessons.grading import remote, sandbox, visible_package
 from metaface_lessons.grading.marks import lesson, mark
 
 KINDS = [kind for kind in (sandbox.BUBBLEWRAP, sandbox.USER) if sandbox.works(kind)]
@@ -47,7 +47,7 @@ def kind() -> str:
 
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
-    with stage.staged("00") as folder:
+    with visible_package.staged("00") as folder:
         yield folder
 
 
@@ -96,7 +96,7 @@ BREAK_INS = {
     "finds any file": "import os; next(f for _, _, files in os.walk('/') for f in files)",
     "lists processes": "import os; os.listdir('/proc')",
     "reads its own memory map": "open('/proc/self/maps').read()",
-    "imports the checks": "import metaface_lessons.exercises",
+    "imports the checks": "from metaface_lessons.exercises import core",
     "imports the reference": "from metaface_lessons.networks import standardise",
     "imports the split": "from metaface_lessons.faces.faceset import FaceSet; FaceSet.split",
     "imports learn2learn": "import learn2learn",
@@ -145,17 +145,17 @@ PATCHES = {
     "torch.allclose": "import torch; torch.allclose = torch.equal = torch.isclose = lambda *a, **k: True",
     "assert": "import builtins; builtins.AssertionError = builtins.NotImplementedError = type('E', (Exception,), {})",
     "comparison": "import operator, math; operator.eq = math.isclose = lambda *a, **k: True",
-    "the encoder": "import metaface_lessons.grading.wire as w; w.Encoder.__call__ = lambda s, v: {'passed': True}",
+    "the encoder": "import metaface_lessons.grading.messages as w; w.Encoder.__call__ = lambda s, v: {'passed': True}",
     "the encoder, with a lying shape": (
-        "import metaface_lessons.grading.wire as w\n"
+        "import metaface_lessons.grading.messages as w\n"
         "w.Encoder.__call__ = lambda s, v: {'tensor': ['float32', [2**39], False]}"
     ),
     "the encoder, with a record": (
-        "import metaface_lessons.grading.wire as w\n"
+        "import metaface_lessons.grading.messages as w\n"
         "w.Encoder.__call__ = lambda s, v: {'record': ['errors', 'MetaFaceError', {}]}"
     ),
     "the encoder, with a bottomless list": (
-        "import metaface_lessons.grading.wire as w\n"
+        "import metaface_lessons.grading.messages as w\n"
         "w.Encoder.__call__ = lambda s, v: eval('[' * 90 + ']' * 90) and 0 or __import__('json').loads("
         '\'{"list":[\' * 200 + "1" + "]}" * 200)'
     ),
@@ -231,7 +231,7 @@ check("protonet.cosine_prototype", my_cosine_prototype)
 """
     file = tmp_path / "02_prototypical_networks.ipynb"
     file.write_text(json.dumps(book))
-    with stage.staged("02") as folder:
+    with visible_package.staged("02") as folder:
         found = {m.exercise: m for m in mark(file, "02", each_kind, folder, "secret")}
     cheat = found.pop("protonet.cosine_prototype")
     assert (cheat.points, cheat.text) == (0, remote.CHANGED)

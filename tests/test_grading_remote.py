@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from metaface_lessons.exercises import core
-from metaface_lessons.grading import sandbox, stage
+from metaface_lessons.grading import sandbox, visible_package
+from metaface_lessons.grading.messages import Encoder
 from metaface_lessons.grading.remote import Cell, Worker
-from metaface_lessons.grading.wire import Encoder
 
 LESSONS = sorted({e.lesson for e in core.exercises()})
 KINDS = [kind for kind in (sandbox.BUBBLEWRAP, sandbox.USER) if sandbox.works(kind)] or [sandbox.NONE]
@@ -37,7 +37,7 @@ def collecting(lesson: str) -> str:
     lines = (Path(core.__file__).parent / f"lesson{lesson}.py").read_text(encoding="utf-8")
     lines = re.sub(r"^from __future__.*$", "", lines, flags=re.MULTILINE)
     lines = re.sub(r"^from \.core import (\([^)]*\)|.*)$", "", lines, flags=re.MULTILINE)
-    return lines.replace("from ..", "from metaface_lessons.")
+    return lines.replace("from ..", "from metaface_lessons.").replace("from .", "from metaface_lessons.exercises.")
 
 
 @pytest.fixture(scope="module", params=[(kind, lesson) for kind in KINDS for lesson in LESSONS], ids="-".join)
@@ -46,7 +46,10 @@ def worker(request: pytest.FixtureRequest) -> Iterator[tuple[str, Worker]]:
     kind, lesson = request.param
     source = collecting(lesson)
     setup = ["import copy", "import torch", "from torch.nn import functional as F"]
-    with stage.staged(lesson) as folder, Worker(kind, folder, setup, sorted(stage.imported(source)), True) as worker:
+    with (
+        visible_package.staged(lesson) as folder,
+        Worker(kind, folder, setup, sorted(visible_package.imported(source)), True) as worker,
+    ):
         worker.run(Cell("collect", f"{COLLECT}\n{source}\ndef collected(): return 0", "collected"))
         yield lesson, worker
 

@@ -13,8 +13,8 @@ from torch.optim.swa_utils import AveragedModel
 
 from metaface_lessons.episodes import Episodes, EpisodeSampler, Examples
 from metaface_lessons.errors import MetaFaceError
-from metaface_lessons.inner_loop import AllAtOnce, HeadOnly, OneByOne, TaskNetwork, plain
-from metaface_lessons.maml import MAML
+from metaface_lessons.learners.inner_loop import AllAtOnce, HeadOnly, OneByOne, TaskNetwork, plain
+from metaface_lessons.learners.maml import MAML
 from metaface_lessons.networks import Classifier, Conv4
 from metaface_lessons.sinusoids import SinusoidSampler, regressor
 
@@ -289,9 +289,9 @@ def test_many_tasks_are_adapted_and_asked_in_parts(
     net = MAML(classifier().double(), steps=1, inner_rate=0.5, transductive=transductive, fast=fast)
     tasks = images(tasks=5)
     alone = [net.adapt(task.support).predict(task.query.x)[0] for task in tasks.split(1)]
-    monkeypatch.setattr(type(net.run), "at_once", 2)
-    prepare, together = net.run.prepare, []
-    monkeypatch.setattr(net.run, "prepare", lambda x: together.append(len(x)) or prepare(x))
+    monkeypatch.setattr(type(net.network_per_task), "at_once", 2)
+    prepare, together = net.network_per_task.prepare, []
+    monkeypatch.setattr(net.network_per_task, "prepare", lambda x: together.append(len(x)) or prepare(x))
     learner = net.adapt(tasks.support)
     assert together == [2, 2, 1]
     torch.testing.assert_close(learner.predict(tasks.query.x), torch.stack(alone), rtol=0, atol=1e-9)

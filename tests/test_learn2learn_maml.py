@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from metaface_lessons.episodes import Episodes, EpisodeSampler
-from metaface_lessons.learn2learn_maml import Learn2LearnMAML
-from metaface_lessons.maml import MAML
+from metaface_lessons.learners.learn2learn_library import import_learn2learn
+from metaface_lessons.learners.learn2learn_maml import Learn2LearnMAML
+from metaface_lessons.learners.maml import MAML
 from metaface_lessons.networks import Classifier, Conv4
-from metaface_lessons.peers import import_learn2learn
 
 from .helpers import random_faces
 

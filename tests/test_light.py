@@ -13,7 +13,6 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 from torch.nn import functional as F
 
-from metaface_lessons.baselines import lbp, lda, pixels
 from metaface_lessons.episodes import EpisodeSampler
 from metaface_lessons.errors import MetaFaceError
 from metaface_lessons.evaluation import evaluate
@@ -28,6 +27,7 @@ from metaface_lessons.faces.normalisation import (
     normalised,
     tan_triggs,
 )
+from metaface_lessons.learners.baselines import lbp, lda, pixels
 
 from .helpers import random_faces
 

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from metaface_lessons import peers
 from metaface_lessons.episodes import Episodes, EpisodeSampler, Examples
 from metaface_lessons.errors import MetaFaceError
 from metaface_lessons.evaluation import evaluate
-from metaface_lessons.inner_loop import AllAtOnce, OneByOne
-from metaface_lessons.maml import MAML, RATES
+from metaface_lessons.learners import learn2learn_library
+from metaface_lessons.learners.inner_loop import AllAtOnce, OneByOne
+from metaface_lessons.learners.maml import MAML, RATES
 from metaface_lessons.networks import Classifier, Conv4, TaskNorm
 from metaface_lessons.training import meta_train
 
@@ -127,7 +127,7 @@ def test_linear_regression_has_the_meta_gradient_of_the_formula(steps: int) -> N
 
 def test_a_head_made_of_prototypes_classifies_as_a_prototypical_network() -> None:
     """softmax(−‖f − c‖²) is the linear head with weights 2c and biases −‖c‖²: MAML from there, after 0 steps."""
-    from metaface_lessons.protonet import ProtoNet
+    from metaface_lessons.learners.protonet import ProtoNet
 
     network, episodes = classifier("group"), images(tasks=1)
     prototypical = ProtoNet(network.embedding).adapt(episodes.support)
@@ -227,7 +227,7 @@ def test_all_at_once_is_as_one_by_one(kind: str, steps: int, first_order: bool) 
         episodes = regression(Examples(episodes.support.x, y[0]), Examples(episodes.query.x, y[1]))
     found = []
     for run in (AllAtOnce, OneByOne):
-        net.run = run(net.network)
+        net.network_per_task = run(net.network)
         found.append(gradients(net, episodes))
     for together, alone in zip(*found, strict=True):
         assert torch.allclose(together, alone, rtol=0, atol=1e-13)
@@ -240,7 +240,7 @@ def test_tasks_do_not_depend_on_each_other(adapt: str, monkeypatch: pytest.Monke
     alone = [gradients(net, part) for part in episodes.split(1)]
     for i, gradient in enumerate(whole):
         assert torch.allclose(gradient, torch.stack([part[i] for part in alone]).mean(0), rtol=0, atol=1e-14)
-    monkeypatch.setattr(type(net.run), "at_once", 2)
+    monkeypatch.setattr(type(net.network_per_task), "at_once", 2)
     for gradient, same in zip(whole, gradients(net, episodes), strict=True):
         assert torch.allclose(gradient, same, rtol=0, atol=1e-14)
 
@@ -259,7 +259,7 @@ def test_gradients_add_up() -> None:
 @pytest.fixture(scope="module")
 def learn2learn() -> ModuleType:
     try:
-        return peers.import_learn2learn()
+        return learn2learn_library.import_learn2learn()
     except ImportError as error:
         pytest.skip(str(error))
 
@@ -360,7 +360,7 @@ def test_rates_that_are_all_alike_are_one_rate(adapt: str, steps: int) -> None:
     found = {rates: gradients(net, images()) for rates, net in nets.items()}
     weights = {name for name, w in nets["fixed"].named_parameters() if w.requires_grad}
     for rates, net in nets.items():
-        assert net.run.name == nets["fixed"].run.name, "as fast as MAML"
+        assert net.network_per_task.name == nets["fixed"].network_per_task.name, "as fast as MAML"
         ours = dict(zip((n for n, w in net.named_parameters() if w.grad is not None), found[rates], strict=True))
         for name, gradient in zip(sorted(weights), (ours[name] for name in sorted(weights)), strict=True):
             wanted = dict(nets["fixed"].named_parameters())[name].grad

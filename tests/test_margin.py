@@ -11,9 +11,9 @@ from torch.nn import functional as F
 from metaface_lessons.episodes import EpisodeSampler
 from metaface_lessons.errors import MetaFaceError
 from metaface_lessons.evaluation import evaluate
-from metaface_lessons.margin import MARGINS, Margin
+from metaface_lessons.learners.margin import MARGINS, Margin
+from metaface_lessons.learners.protonet import ProtoNet
 from metaface_lessons.networks import Conv4
-from metaface_lessons.protonet import ProtoNet
 from metaface_lessons.training import meta_train
 
 from .helpers import random_faces

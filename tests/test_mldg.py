@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from metaface_lessons.episodes import Episodes, EpisodeSampler
+from metaface_lessons.episodes import DomainSampler, Episodes, EpisodeSampler
 from metaface_lessons.errors import MetaFaceError
 from metaface_lessons.faces.faceset import FaceSet
-from metaface_lessons.mldg import MLDG, DomainSampler, joined
-from metaface_lessons.protonet import ProtoNet
+from metaface_lessons.learners.mldg import MLDG
+from metaface_lessons.learners.protonet import ProtoNet
 from metaface_lessons.training import meta_train
 
 PEOPLE, EACH, SIZE = 8, 5, 6
@@ -166,7 +166,7 @@ def test_the_stream_follows_its_seed_and_resumes() -> None:
 
 def test_joined_undoes_split() -> None:
     whole = EpisodeSampler(faces(), 3, 1, 2).sample(5)
-    again = joined(whole.split(2))
+    again = Episodes.join(whole.split(2))
     for a, b in zip(
         (*whole.support, *whole.query, whole.identities), (*again.support, *again.query, again.identities), strict=True
     ):

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from metaface_lessons.augmentation import Augment, Views
 from metaface_lessons.errors import MetaFaceError
-from metaface_lessons.networks import Augment, Classifier, Conv4, TaskNorm, Views, standardise, statistics_of_first
+from metaface_lessons.networks import Classifier, Conv4, TaskNorm, standardise, statistics_of_first
 
 from .helpers import random_faces
 

@@ -10,8 +10,8 @@ from torch.nn import functional as F
 from metaface_lessons.episodes import Episodes, EpisodeSampler, Examples
 from metaface_lessons.errors import MetaFaceError
 from metaface_lessons.evaluation import evaluate
+from metaface_lessons.learners.pretraining import Pretraining
 from metaface_lessons.networks import Conv4
-from metaface_lessons.pretraining import Pretraining
 from metaface_lessons.training import meta_train
 
 from .helpers import random_faces

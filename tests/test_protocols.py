@@ -13,12 +13,14 @@ import pytest
 import torch
 from PIL import Image
 
-from metaface_lessons import cli, protocols
-from metaface_lessons.baselines import FixedFeatures
+from metaface_lessons import cli
 from metaface_lessons.errors import MetaFaceError
 from metaface_lessons.faces import load_faces
 from metaface_lessons.faces.pairs import draw_pairs, lfw_pairs, read_pairs
-from metaface_lessons.protocols import Comparer, cross_verify, fitted
+from metaface_lessons.learners.baselines import FixedFeatures
+from metaface_lessons.runs import protocols
+from metaface_lessons.runs.protocols import cross_verify
+from metaface_lessons.verification import Comparer, fitted
 
 from .helpers import random_faces
 

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from metaface_lessons.episodes import Episodes, EpisodeSampler, Examples
 from metaface_lessons.errors import MetaFaceError
-from metaface_lessons.inner_loop import OneByOne
-from metaface_lessons.maml import RATES
+from metaface_lessons.learners.inner_loop import OneByOne
+from metaface_lessons.learners.maml import RATES
+from metaface_lessons.learners.protomaml import ProtoMAML
+from metaface_lessons.learners.protonet import ProtoNet
 from metaface_lessons.networks import Conv4, TaskNorm
-from metaface_lessons.protomaml import ProtoMAML
-from metaface_lessons.protonet import ProtoNet
 from metaface_lessons.training import meta_train
 
 from .helpers import random_faces
@@ -156,9 +156,9 @@ def test_the_gradient_through_the_prototypes_counts(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("steps", [1, 3])
 def test_the_fast_formulation_is_equal_to_the_plain_one(steps: int, rates: str) -> None:
     net = protomaml(steps=steps, rates=rates)
-    assert net.run.name == "tasks as channel groups"
+    assert net.network_per_task.name == "tasks as channel groups"
     fast = gradients(net, images())
-    net.run = OneByOne(net.network)
+    net.network_per_task = OneByOne(net.network)
     for name, wanted in gradients(net, images()).items():
         assert (fast[name] - wanted).norm() < 1e-9 * wanted.norm()
 

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from metaface_lessons.augmentation import Augment
 from metaface_lessons.episodes import Episodes, EpisodeSampler, Examples
 from metaface_lessons.errors import MetaFaceError
-from metaface_lessons.networks import Augment, Conv4
-from metaface_lessons.protonet import DISTANCES, ProtoNet, cosine, euclidean, prototypes, squared_euclidean
+from metaface_lessons.learners.protonet import DISTANCES, ProtoNet, cosine, euclidean, prototypes, squared_euclidean
+from metaface_lessons.networks import Conv4
 
 from .helpers import random_faces
 
@@ -238,10 +239,10 @@ def test_agrees_with_a_plain_transcription_of_the_paper() -> None:
 
 
 def test_agrees_with_learn2learn() -> None:
-    from metaface_lessons import peers
+    from metaface_lessons.learners import learn2learn_library
 
     try:
-        learn2learn = peers.import_learn2learn()
+        learn2learn = learn2learn_library.import_learn2learn()
     except ImportError as error:
         pytest.skip(str(error))
     net, task = ProtoNet(smooth_net()), episodes()

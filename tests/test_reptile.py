@@ -13,8 +13,8 @@ from torch.nn import functional as F
 from metaface_lessons.episodes import Episodes, EpisodeSampler, Examples
 from metaface_lessons.errors import MetaFaceError
 from metaface_lessons.evaluation import evaluate
+from metaface_lessons.learners.reptile import Reptile
 from metaface_lessons.networks import Classifier, Conv4
-from metaface_lessons.reptile import Reptile
 from metaface_lessons.training import meta_train
 
 from .helpers import random_faces
@@ -199,7 +199,7 @@ def test_tasks_do_not_depend_on_each_other(optimiser: str) -> None:
     net.meta_gradient(tasks)
     apart = [w.grad.clone() for w in net.network.parameters()]
     again = Reptile(classifier().double(), steps=3, batch=6, inner_rate=0.01, optimiser=optimiser)
-    again.run.at_once = 3
+    again.network_per_task.at_once = 3
     again.meta_gradient(tasks)
     for gradient, w in zip(apart, again.network.parameters(), strict=True):
         assert torch.allclose(gradient, w.grad, rtol=0, atol=1e-15)

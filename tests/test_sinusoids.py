@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from benchmarks.sinusoids import METHODS, measure
 from metaface_lessons.errors import MetaFaceError
+from metaface_lessons.experiments.sinusoids import METHODS, measure
 from metaface_lessons.sinusoids import Curves, SinusoidSampler, regressor
 
 

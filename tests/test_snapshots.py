@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 import torch
 
-from metaface_lessons import snapshots
 from metaface_lessons.episodes import EpisodeSampler
 from metaface_lessons.errors import MetaFaceError
 from metaface_lessons.evaluation import evaluate
+from metaface_lessons.experiments import snapshots
+from metaface_lessons.experiments.snapshots import FILE, STEPS, load_snapshots, make_snapshots
 from metaface_lessons.faces.faceset import FaceSet
 from metaface_lessons.faces.procedural import procedural_faces
-from metaface_lessons.runs import FRACTIONS
-from metaface_lessons.snapshots import FILE, STEPS, load_snapshots, make_snapshots
+from metaface_lessons.runs.recipes import FRACTIONS
 
 from .helpers import random_faces
 
@@ -77,7 +77,9 @@ def test_an_interrupted_making_goes_on_bit_for_bit(tmp_path: Path, monkeypatch: 
 
 
 def test_missing_or_damaged_snapshots_are_refused_with_the_command_that_makes_them(tmp_path: Path) -> None:
-    with pytest.raises(MetaFaceError, match=r"no snapshots at .*: python -m metaface_lessons\.snapshots"):
+    with pytest.raises(
+        MetaFaceError, match=r"missing\. It should hold snapshots\. Make it: metaface experiment snapshots"
+    ):
         load_snapshots(tmp_path / "absent.pt")
     make(tmp_path / "net.pt")
     whole = (tmp_path / "net.pt").read_bytes()

@@ -10,7 +10,7 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from metaface_lessons.errors import MetaFaceError
-from metaface_lessons.evaluation import Identification, Verification
+from metaface_lessons.verification import Identification, Verification
 
 
 def pairs_of(genuine: list[float], impostor: list[float]) -> Verification:

@@ -18,14 +18,15 @@ from matplotlib.figure import Figure
 
 from metaface_lessons.episodes import EpisodeSampler
 from metaface_lessons.errors import MetaFaceError
+from metaface_lessons.experiments import leak
+from metaface_lessons.experiments.snapshots import STEPS
 from metaface_lessons.faces.faceset import FaceSet
 from metaface_lessons.faces.pairs import draw_pairs
 from metaface_lessons.figures import png
-from metaface_lessons.maml import MAML
+from metaface_lessons.learners.maml import MAML
+from metaface_lessons.learners.protomaml import ProtoMAML
+from metaface_lessons.learners.protonet import ProtoNet
 from metaface_lessons.networks import Classifier, Conv4
-from metaface_lessons.protomaml import ProtoMAML
-from metaface_lessons.protonet import ProtoNet
-from metaface_lessons.snapshots import STEPS
 from metaface_lessons.widgets import (
     adaptation_explorer,
     cost_explorer,
@@ -86,7 +87,7 @@ def explorers() -> dict[ModuleType, Any]:
     nets = {step: ProtoNet(Conv4(1, 16, width=8, depth=2, seed=step), temperature=4).eval() for step in STEPS}
     return {
         episode_explorer: conditioned_faces(),
-        leak_explorer: leak_explorer.leak_experiment(noise(), people=12, episodes=40),
+        leak_explorer: leak.leak_experiment(noise(), people=12, episodes=40),
         embedding_explorer: embedding_explorer.Embedded(nets, random_faces(people=5, each=15)),
         adaptation_explorer: adapted(),
         cost_explorer: None,
@@ -289,7 +290,7 @@ def test_unknown_conditions_and_those_not_recorded_are_refused() -> None:
 
 
 def test_noise_is_recognised_only_if_it_was_trained_on(explorers: dict[ModuleType, Any]) -> None:
-    very, other = (explorers[leak_explorer].reported[kind] for kind in leak_explorer.KINDS)
+    very, other = (explorers[leak_explorer].reported[kind] for kind in leak.KINDS)
     assert very[0] is other[0]
     assert len(very) == len(other) == 11
     assert very[0].accuracy == pytest.approx(0.2, abs=0.06)
@@ -306,9 +307,9 @@ def test_the_figure_ends_at_the_share_of_the_state(explorers: dict[ModuleType, A
 
 def test_leak_experiments_that_cannot_be_made_are_refused(explorers: dict[ModuleType, Any]) -> None:
     with pytest.raises(MetaFaceError, match="60 for people=30"):
-        leak_explorer.leak_experiment(noise())
+        leak.leak_experiment(noise())
     with pytest.raises(MetaFaceError, match="at least 4 images"):
-        leak_explorer.leak_experiment(noise(each=3), people=12)
+        leak.leak_experiment(noise(each=3), people=12)
     with pytest.raises(MetaFaceError, match="share must be"):
         leak_explorer.draw(leak_explorer.State(share=33), explorers[leak_explorer])
     with pytest.raises(MetaFaceError, match="kind of leak"):
@@ -554,7 +555,9 @@ def test_learners_are_stored_and_read_back(tmp_path: Path) -> None:
         with torch.no_grad():
             ours, theirs = (n.adapt(task.support).predict(task.query.x) for n in (net, read[name]))
         assert torch.equal(ours, theirs)
-    with pytest.raises(MetaFaceError, match=r"no weights at .* python -m benchmarks\.adaptation"):
+    with pytest.raises(
+        MetaFaceError, match=r"missing\. It should hold weights\. Make it: metaface experiment adaptation"
+    ):
         adaptation_explorer.load_learners(tmp_path / "none.pt")
     (tmp_path / "bad.pt").write_bytes(b"nothing")
     with pytest.raises(MetaFaceError, match="is damaged"):
@@ -641,7 +644,7 @@ def test_curves_lie_between_the_measured_elevations_and_sizes() -> None:
 
 
 def test_stored_accuracies_of_light_that_are_missing_are_asked_for(tmp_path: Path) -> None:
-    with pytest.raises(MetaFaceError, match=r"python -m benchmarks\.light procedural"):
+    with pytest.raises(MetaFaceError, match=r"metaface experiment light procedural"):
         light_explorer.load_measured(tmp_path)
 
 
@@ -665,7 +668,7 @@ def test_support_and_query_show_the_same_people_in_other_pictures() -> None:
 
 
 def test_without_a_stored_measurement_the_domains_say_how_to_get_one(tmp_path: Path) -> None:
-    with pytest.raises(MetaFaceError, match=r"python -m benchmarks\.domains"):
+    with pytest.raises(MetaFaceError, match=r"metaface experiment domains"):
         domain_explorer.load_domains(tmp_path)
     with pytest.raises(MetaFaceError, match="no training called 'nothing'"):
         domain_explorer.accuracies(domain_explorer.State(training="nothing"))

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..given import Bowl, cubic, quartic, waves
 from .core import Wrong, exercise, expect, fresh_arguments, right_answer, wrong_answer
+from .problems import Bowl, cubic, quartic, waves
 
 Loss = Callable[[Tensor], Tensor]  # weights [D] → a number
 

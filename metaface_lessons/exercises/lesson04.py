@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from ..given import EndsAt, HalfWay, QuarticGradient, Towards
 from .core import AnswerError, Wrong, exercise, expect, fresh_arguments, generator, right_answer, wrong_answer
+from .problems import EndsAt, HalfWay, QuarticGradient, Towards
 
 Map = Callable[[Tensor], Tensor]  # weights `[D]` → `[D]`: a gradient, or what an inner loop makes of them
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.func import grad, hessian, vmap
 from torch.nn import functional as F
 
-from ..given import Task, Weights, normed_loss, plain_loss, task_loss
 from .core import AnswerError, Wrong, describe, exercise, expect, generator, right_answer, wrong_answer
+from .problems import Task, Weights, normed_loss, plain_loss, task_loss
 
 EXACT = 1e-9  # for float64: nothing less tells a right meta-gradient from one that is nearly right
 

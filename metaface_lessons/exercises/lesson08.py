@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from ..given import Bowl, quartic, waves
 from .core import Wrong, exercise, expect, fresh_arguments, generator, right_answer, wrong_answer
+from .problems import Bowl, quartic, waves
 
 # ---------------------------------------------------------------------------------------------- what a control may see
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import MetaFaceError, unknown
 from .faceset import FaceSet, Split
-from .official import cmu_faces, cufs, extended_yale_b
+from .laboratory import cmu_faces, cufs, extended_yale_b
 from .pairs import lfw_without
 from .procedural import DOMAINS, procedural_domains, procedural_faces
 from .real import folder, lfw, olivetti

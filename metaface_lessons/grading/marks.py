@@ -22,9 +22,9 @@ from typing import Any
 
 from .. import paths
 from ..errors import MetaFaceError, unknown
-from ..exercises import core
+from ..exercises import core, problems
 from ..exercises.core import BROKEN, NOT_ATTEMPTED, RAISED, Exercise, Outcome
-from . import stage
+from . import visible_package
 from .remote import Cell, Worker
 
 BYTES = 20 << 20  # of a submitted notebook
@@ -138,7 +138,7 @@ def mark_all(
         raise MetaFaceError(f"--jobs says how many submissions are marked at a time: at least 1, not {jobs}.")
     found = []
     context = multiprocessing.get_context("spawn")
-    with stage.staged(number) as folder, ProcessPoolExecutor(jobs, mp_context=context) as pool:
+    with visible_package.staged(number) as folder, ProcessPoolExecutor(jobs, mp_context=context) as pool:
         futures = [pool.submit(_mark_alone, file, number, kind, folder, secret) for file in files]
         for count, future in enumerate(futures, 1):
             found.append(future.result())
@@ -193,7 +193,7 @@ class _Restarting:
 
 def _worker(kind: str, folder: Path, known: Lesson, sources: Mapping[str, str]) -> Worker:
     text = "\n".join(sources.values())
-    return Worker(kind, folder, known.setup, sorted(stage.imported(text)), "optim" in text)
+    return Worker(kind, folder, known.setup, sorted(visible_package.imported(text)), "optim" in text)
 
 
 def _mark(known: Lesson, exercise: Exercise, outcome: Outcome) -> Mark:
@@ -211,7 +211,8 @@ def _is_answer(cell: Any) -> bool:
 def _may_be_imported(node: ast.stmt) -> bool:
     match node:
         case ast.Import(names=names):
-            return all(stage.may_import(alias.name) for alias in names)
+            return all(visible_package.may_import(alias.name) for alias in names)
         case ast.ImportFrom(module=str(module)):
-            return stage.may_import(module) and not module.startswith("metaface_lessons.exercises")
+            checks = module.startswith("metaface_lessons.exercises") and module != problems.__name__
+            return visible_package.may_import(module) and not checks
     return False

@@ -23,7 +23,7 @@ from ..errors import MetaFaceError
 from ..exercises import core
 from ..exercises.core import RAISED, SECONDS, WRONG, AnswerError, Exercise, Outcome, TimeUp, Wrong
 from . import sandbox
-from .wire import Decoder, Encoder, Violation, receive, restore, same, send, snapshot
+from .messages import Decoder, Encoder, Violation, receive, restore, same, send, snapshot
 
 START_SECONDS = 120.0  # to import PyTorch on a machine that does other things, too
 CPU_SECONDS = 120  # of a submission; the checker's own clock, `SECONDS` for each exercise, is the tighter limit

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from .lock import lock
-from .wire import Decoder, Encoder, Unsendable, receive, send, snapshot
+from .messages import Decoder, Encoder, Unsendable, receive, send, snapshot
 
 _FOREVER = 10.0**9  # the checker watches the clock
 

@@ -3,13 +3,12 @@
     explore(Adapted(load_learners(), small_split().novel))
 
 Four learners that adapt by gradient descent, trained for about the same seconds on the same small procedural faces.
-Their weights are stored; `python -m benchmarks.adaptation` trains them anew, three seeds of each, and measures them.
+Their weights are stored; `metaface experiment adaptation` trains them anew, three seeds of each, and measures them.
 """
 
 from __future__ import annotations
 
 import functools
-import io
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -21,23 +20,25 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..deployment import CAMERAS
-from ..episodes import Episodes, EpisodeSampler
+from .. import checkpoints
+from ..augmentation import Augment, Augmented
+from ..episodes import Episodes, EpisodeSampler, Sampler
 from ..errors import MetaFaceError, unknown
 from ..faces import FaceSet, Split, load_faces
+from ..faces.camera import CAMERAS
 from ..figures import COLOURS, FRAME, axes_on_page, faces_page, page_figure, page_text
-from ..inner_loop import accuracy
-from ..learners import MetaLearner
-from ..maml import MAML
-from ..networks import Augment
-from ..paths import DATA, write_atomically
-from ..runs import FRACTIONS, make_learner, settings_of
-from ..training import Augmented, Sampler, Trained, load_stored, load_weights, meta_train
+from ..learners.base import MetaLearner
+from ..learners.inner_loop import accuracy
+from ..learners.maml import MAML
+from ..paths import DATA
+from ..runs.making import make_learner
+from ..runs.recipes import FRACTIONS, settings_of
+from ..training import Trained, meta_train
 from .episode_explorer import CONDITIONS as KNOWN
 from .explorer import Explorer, control
 
 FILE = DATA / "checkpoints" / "adaptation.pt"
-COMMAND = "python -m benchmarks.adaptation"
+COMMAND = "metaface experiment adaptation"
 LEARNERS = {"MAML": "maml", "ANIL": "anil", "Meta-SGD": "metasgd", "ProtoMAML": "protomaml", "ProtoNet": "protonet"}
 STEPS = {"maml": 150, "anil": 270, "metasgd": 150, "protomaml": 130, "protonet": 450}  # in about as many seconds
 WIDTH, SIZE, WAYS, QUERIES, MOST = 24, 32, 5, 6, 10  # MOST: inner steps
@@ -91,13 +92,11 @@ def train(learner: str, base: FaceSet, seed: int = 0, steps: int | None = None, 
 
 def store_learners(learners: Mapping[str, MetaLearner], path: Path = FILE) -> None:
     """Write the weights of learners by their names in `LEARNERS`."""
-    buffer = io.BytesIO()
     weights = {
         name: {k: v for k, v in net.state_dict().items() if not k.endswith("_extra_state")}
         for name, net in learners.items()
     }
-    torch.save({"format": _FORMAT, "weights": weights}, buffer)
-    write_atomically(path, buffer.getvalue())
+    checkpoints.store(path, {"format": _FORMAT, "weights": weights})
 
 
 def load_learners(path: Path = FILE) -> dict[str, MetaLearner]:
@@ -105,12 +104,12 @@ def load_learners(path: Path = FILE) -> dict[str, MetaLearner]:
 
     Raises `MetaFaceError` if the file is missing, damaged or of another kind.
     """
-    state = load_stored(path, "weights", _FORMAT, COMMAND)
+    state = checkpoints.load(path, "weights", _FORMAT, COMMAND)
     learners = {}
     for name, weights in state["weights"].items():
         net = make(LEARNERS[name])
         extra = {k: v for k, v in net.state_dict().items() if k.endswith("_extra_state")}
-        load_weights(net, weights | extra, path)
+        checkpoints.load_weights(net, weights | extra, path)
         learners[name] = net.eval()
     return learners
 
@@ -154,11 +153,11 @@ def path_of(net: MAML, task: Episodes, factor: float) -> Steps:
     """The path of one task with `factor` times the inner rates. Raises `MetaFaceError` if the inner loop diverges."""
     (x, y), (asked, target) = task.support, task.query
     rows: list[tuple[Tensor, ...]] = []
-    prepared = net.run.prepare(x)
+    prepared = net.network_per_task.prepare(x)
     with torch.enable_grad(), faster(net, factor):
         for weights in net.inner_loop(net.start(task.support), task.support, MOST):
             with torch.no_grad():
-                known = net.run(weights, prepared)
+                known = net.network_per_task(weights, prepared)
                 outputs = net.query_outputs(weights, x, asked)
             loss = net.losses(outputs, target)[0]
             rows.append((accuracy(known, y)[0], accuracy(outputs, target)[0], loss, outputs[0].argmax(-1)))

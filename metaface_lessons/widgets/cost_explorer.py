@@ -2,7 +2,7 @@
 
     explore()
 
-The accuracies and seconds are those that `benchmarks.comparison` measured and stored. Between two measured points of a
+The accuracies and seconds are those that `experiments.comparison` measured and stored. Between two measured points of a
 training, accuracy is drawn as a straight line over the logarithm of the seconds.
 """
 
@@ -18,8 +18,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ..errors import MetaFaceError, unknown
+from ..experiments import stored
 from ..figures import COLOURS, STYLE
-from .explorer import RESULTS, Explorer, control, measured
+from .explorer import Explorer, control
 
 FACES = {"real (LFW)": "lfw", "procedural": "procedural"}
 NAMES = {
@@ -46,9 +47,9 @@ class State:
     tasks: int = control(1000, "tasks to learn after it", options=(1, 10, 100, 1000, 10_000, 100_000))
 
 
-def load_comparison(faces: str, folder: Path = RESULTS) -> dict[str, Any]:
+def load_comparison(faces: str, folder: Path = stored.RESULTS) -> dict[str, Any]:
     """The stored comparison on `faces`. Raises `MetaFaceError` if there is none."""
-    return measured(folder / f"comparison-{faces}.json", f"python -m benchmarks.comparison --faces {faces}")
+    return stored.load(folder / f"comparison-{faces}.json", f"metaface experiment comparison --faces {faces}")
 
 
 def after(row: dict[str, Any], seconds: float) -> tuple[float, float]:

@@ -2,7 +2,7 @@
 
     explore()
 
-The accuracies are those that `benchmarks.domains` measured and stored; the faces are rendered as they are asked for.
+The accuracies are those that `experiments.domains` measured and stored; the faces are rendered as they are asked for.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from ..errors import unknown
+from ..experiments import stored
 from ..faces.procedural import DOMAINS, render, sample_identities, sample_nuisance
 from ..figures import COLOURS, STYLE
-from .explorer import RESULTS, Explorer, control, measured
+from .explorer import Explorer, control
 
 SHORT = dict(zip(DOMAINS, ("photo", "sketch", "infrared"), strict=True))
-TRAININGS = {  # what it learned from → how `benchmarks.domains` names it; with two domains, there are several ways
+TRAININGS = {  # what it learned from → how `experiments.domains` names it; with two domains, there are several ways
     **{domain: f"{domain}: plain" for domain in DOMAINS},
     **{f"all but {out}": f"not {out}" for out in DOMAINS},
 }
@@ -42,9 +43,9 @@ class State:
     task: int = control(0, "task", low=0, high=_TASKS)
 
 
-def load_domains(folder: Path = RESULTS) -> dict[str, Any]:
+def load_domains(folder: Path = stored.RESULTS) -> dict[str, Any]:
     """The stored measurement. Raises `MetaFaceError` if there is none."""
-    return measured(folder / "domains.json", "python -m benchmarks.domains")
+    return stored.load(folder / "domains.json", "metaface experiment domains")
 
 
 def learned_from(state: State) -> tuple[str, ...]:

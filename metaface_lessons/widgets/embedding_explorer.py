@@ -20,14 +20,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from torch import Tensor
 
-from ..baselines import FixedFeatures
 from ..episodes import Episodes, EpisodeSampler
 from ..errors import MetaFaceError
 from ..evaluation import Evaluation, evaluate
+from ..experiments.snapshots import STEPS
 from ..faces.faceset import FaceSet
 from ..figures import COLOURS, FRAME, axes_on_page, faces_page, page_figure, page_text
-from ..protonet import DISTANCES, ProtoNet
-from ..snapshots import STEPS
+from ..learners.baselines import FixedFeatures
+from ..learners.protonet import DISTANCES, ProtoNet
 from .explorer import Explorer, control
 
 WAYS, QUERIES, EPISODES = 3, 10, 100

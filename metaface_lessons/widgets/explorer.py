@@ -15,12 +15,9 @@ An explorer is a frozen dataclass, whose fields say all there is to say about a 
 
 from __future__ import annotations
 
-import functools
 import html
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields, replace
-from pathlib import Path
 from typing import Any
 
 import ipywidgets
@@ -28,9 +25,6 @@ from matplotlib.figure import Figure
 
 from ..errors import MetaFaceError, unknown
 from ..figures import image_tag
-from ..paths import DATA
-
-RESULTS = DATA / "results"
 
 
 @dataclass(frozen=True)
@@ -74,14 +68,6 @@ def _control(f: Field[Any]) -> Control:
 
 def _range(c: Control) -> str:
     return ", ".join(map(str, c.options)) if c.options else f"{c.low} to {c.high}"
-
-
-@functools.cache
-def measured(file: Path, command: str) -> dict[str, Any]:
-    """A stored measurement, which `command` makes. Raises `MetaFaceError` if it is not there."""
-    if not file.exists():
-        raise MetaFaceError(f"There is no {file}. Measure it: {command}")
-    return dict(json.loads(file.read_text()))
 
 
 class Explorer(ipywidgets.VBox):

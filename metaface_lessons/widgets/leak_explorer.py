@@ -1,32 +1,22 @@
 """How people who are in the training set and in the test set fake accuracy.
 
-    data = leak_experiment(faces)
-    explore(data)
+    explore(leak_experiment(faces))
 
-The test never changes: the same people, the same images, the same episodes. What changes is how many of these people
-the training set holds, in place of as many others; it always has the same size. So all that accuracy gains from left
-to right is a leak: none of it would be there on the next stranger.
+`experiments.leak` measures what is shown here.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import torch
 from matplotlib.figure import Figure
-from torch import Tensor
-from torch.nn import functional as F
 
-from ..baselines import lda
-from ..episodes import EpisodeSampler
 from ..errors import MetaFaceError, unknown
-from ..evaluation import Evaluation, evaluate
-from ..faces.faceset import FaceSet
+from ..evaluation import Evaluation
+from ..experiments.leak import KINDS, STEP, Leak
 from ..figures import COLOURS, FRAME, axes_on_page, faces_page, page_figure, page_text
 from .explorer import Explorer, control
 
-STEP = 10  # percent
-KINDS = ("the very images of the test", "other images of these people")
 CHANCE = 0.2  # of 5 ways
 
 
@@ -34,67 +24,6 @@ CHANCE = 0.2  # of 5 ways
 class State:
     share: int = control(0, "leaked people, %", low=0, high=100, step=STEP)
     kind: str = control(KINDS[0], "trained on", options=KINDS)
-
-
-@dataclass(frozen=True)
-class Leak:
-    """What `leak_experiment` measured.
-
-    reported: for each of `KINDS`, the 5-way 1-shot test after training with a share of 0, 10, …, 100%.
-    portraits: one image of each test person, uint8 `[P, C, H, W]`, in the order in which they leak.
-    """
-
-    reported: dict[str, tuple[Evaluation, ...]]
-    portraits: Tensor
-
-
-def leak_experiment(faces: FaceSet, seed: int = 0, people: int = 30, episodes: int = 200) -> Leak:
-    """Train LDA on `people` of whom more and more are the test people, and test it on the same episodes each time.
-
-    Images are shrunk to 32×32 pixels: so the whole takes a few seconds.
-
-    faces: at least 2 · `people` people; their images are divided into two halves, one of which is the test's.
-    Raises `MetaFaceError` if there are fewer people, or fewer than 4 images of each.
-    """
-    identity, everyone = faces.identity.cpu(), faces.identities.cpu()
-    if people < 10 or 2 * people > len(everyone):
-        raise MetaFaceError(
-            f"The experiment needs twice as many people as it tests: {2 * people} for people={people}. '{faces.name}'"
-            f" has {len(everyone)}. Choose people from 10 to {len(everyone) // 2}."
-        )
-    generator = torch.Generator().manual_seed(seed)
-    everyone = everyone[torch.randperm(len(everyone), generator=generator)]
-    tested, others = everyone[:people], everyone[people : 2 * people]
-
-    rank = torch.zeros(len(faces), dtype=torch.int64)  # of each image among those of its person
-    for person in everyone[: 2 * people]:
-        own = (identity == person).nonzero().flatten()
-        rank[own] = torch.arange(len(own))
-    half = int(torch.bincount(identity)[everyone[: 2 * people]].min()) // 2
-    if half < 2:
-        raise MetaFaceError(f"The experiment needs at least 4 images of each person; '{faces.name}' has fewer.")
-    first, second = rank < half, (rank >= half) & (rank < 2 * half)
-
-    def images_of(who: Tensor, which: Tensor) -> Tensor:
-        return torch.isin(identity, who) & which
-
-    shrunk = F.adaptive_avg_pool2d(faces.images.cpu().float(), 32).round().byte()
-    small = replace(faces.to("cpu"), images=shrunk)  # many times faster
-    test = small.select(images_of(tested, second))
-    shares = range(0, 101, STEP)
-
-    def measure(kind: str, share: int) -> Evaluation:
-        leaked = round(people * share / 100)
-        own = images_of(tested[:leaked], second if kind == KINDS[0] else first)
-        train = small.select(own | images_of(others[leaked:], first))
-        learner = lda(train, components=2 * len(train) // 3)
-        sampler = EpisodeSampler(test, ways=5, shots=1, queries=min(5, half - 1), seed=seed)
-        return evaluate({"lda": learner}, sampler, episodes)["lda"]
-
-    honest = measure(KINDS[0], 0)
-    reported = {kind: (honest, *(measure(kind, share) for share in shares[1:])) for kind in KINDS}
-    portraits = torch.stack([faces.images[images_of(person[None], second)][0] for person in tested])
-    return Leak(reported, portraits)
 
 
 def _read(state: State, data: Leak) -> tuple[tuple[Evaluation, ...], int]:

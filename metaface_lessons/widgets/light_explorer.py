@@ -2,7 +2,7 @@
 
     explore(load_snapshots()[1500], snapshot_split().novel.identities.tolist())
 
-The accuracies were measured by `python -m benchmarks.light procedural`, at the azimuths that are marked, two elevations
+The accuracies were measured by `metaface experiment light procedural`, at the azimuths that are marked, two elevations
 and three sizes of the block; between them straight lines are drawn.
 """
 
@@ -21,10 +21,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import MetaFaceError
+from ..experiments import stored
 from ..faces.procedural import OCCLUDERS, Nuisance, render, sample_identities, sample_nuisance, with_block
 from ..figures import COLOURS, STYLE
-from ..protonet import ProtoNet
-from .explorer import RESULTS, Explorer, control, measured
+from ..learners.protonet import ProtoNet
+from .explorer import Explorer, control
 
 AZIMUTHS = (-80, -60, -40, -20, 0, 20, 40, 60, 80)  # degrees, of the path and of the measured curves
 AMBIENT = 0.25  # share of the light that comes from all around
@@ -111,9 +112,9 @@ class Gallery:
         return np.asarray((points.numpy() - self.mean) @ self.axes.T)
 
 
-def load_measured(folder: Path = RESULTS) -> dict[str, Any]:
+def load_measured(folder: Path = stored.RESULTS) -> dict[str, Any]:
     """The stored accuracies. Raises `MetaFaceError` if there are none."""
-    return measured(folder / "light-procedural.json", "python -m benchmarks.light procedural")
+    return stored.load(folder / "light-procedural.json", "metaface experiment light procedural")
 
 
 def curves(state: State) -> dict[str, NDArray[np.float64]]:

@@ -9,7 +9,6 @@ are stored; `python -m metaface_lessons.widgets.sinusoid_explorer` trains them a
 from __future__ import annotations
 
 import argparse
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,13 +19,14 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn import functional as F
 
+from .. import checkpoints
 from ..episodes import Episodes, Examples
 from ..figures import COLOURS, STYLE
-from ..inner_loop import InnerLoop
-from ..maml import MAML
-from ..paths import DATA, write_atomically
+from ..learners.inner_loop import InnerLoop
+from ..learners.maml import MAML
+from ..paths import DATA
 from ..sinusoids import SinusoidSampler, X, regressor
-from ..training import load_stored, load_weights, meta_train
+from ..training import meta_train
 from .explorer import Explorer, control
 
 FILE = DATA / "checkpoints" / "sinusoids.pt"
@@ -57,18 +57,16 @@ def make_methods(path: Path = FILE, steps: int = TRAINING_STEPS, progress: bool 
             _method(inner), sampler, steps=steps, tasks=TASKS_A_STEP, halve_every=steps / 3, progress=progress
         )
         weights[name] = trained.learner.get_submodule("network").state_dict()
-    buffer = io.BytesIO()
-    torch.save({"format": _FORMAT, "steps": steps, "weights": weights}, buffer)
-    write_atomically(path, buffer.getvalue())
+    checkpoints.store(path, {"format": _FORMAT, "steps": steps, "weights": weights})
 
 
 def load_methods(path: Path = FILE) -> dict[str, MAML]:
     """The trained methods by their names. Raises `MetaFaceError` if the file is missing, damaged or of another kind."""
-    state = load_stored(path, "weights", _FORMAT, COMMAND)
+    state = checkpoints.load(path, "weights", _FORMAT, COMMAND)
     methods = {}
     for name, weights in state["weights"].items():
         methods[name] = _method(METHODS[name])
-        load_weights(methods[name].network, weights, path)
+        checkpoints.load_weights(methods[name].network, weights, path)
     return methods
 
 
@@ -103,7 +101,9 @@ def predictions(method: InnerLoop, task: Episodes, steps: int) -> Tensor:
     path = []
     with torch.enable_grad():
         for weights in method.inner_loop(method.start(task.support), task.support, steps):
-            path.append(method.run(weights, method.run.prepare(task.query.x)).detach()[0, :, 0])
+            path.append(
+                method.network_per_task(weights, method.network_per_task.prepare(task.query.x)).detach()[0, :, 0]
+            )
     return torch.stack(path)
 
 

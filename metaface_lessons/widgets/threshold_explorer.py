@@ -14,12 +14,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ..errors import MetaFaceError
-from ..evaluation import Verification
+from ..experiments.snapshots import STEPS
 from ..faces.pairs import Pairs
 from ..figures import COLOURS, FRAME, axes_on_page, faces_page, page_figure, page_text
-from ..protocols import Comparer
-from ..protonet import ProtoNet
-from ..snapshots import STEPS
+from ..learners.protonet import ProtoNet
+from ..verification import Comparer, Verification
 from .explorer import Explorer, control
 
 SHOWN = 6  # wrong pairs of each kind

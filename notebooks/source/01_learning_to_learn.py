@@ -41,13 +41,13 @@ import torch
 from matplotlib import pyplot as plt
 from torch.nn import functional as F
 
-from metaface_lessons.baselines import FixedFeatures, lbp, lda, pixels
 from metaface_lessons.episodes import EpisodeSampler
 from metaface_lessons.evaluation import evaluate
 from metaface_lessons.exercises import check, hint, progress, solution
 from metaface_lessons.figures import COLOURS, face_grid, show, style
+from metaface_lessons.learners.baselines import FixedFeatures, lbp, lda, pixels
+from metaface_lessons.learners.protonet import ProtoNet
 from metaface_lessons.networks import Conv4
-from metaface_lessons.protonet import ProtoNet
 
 style()
 FULL = os.environ.get("METAFACE_BUDGET") == "full"
@@ -624,9 +624,10 @@ print(
 # **Predict:** what will the test report when half of its people have leaked, and when all have? Which kind of leak is worse?
 
 # %% tags=["nbval-ignore-output"]
+from metaface_lessons.experiments import leak
 from metaface_lessons.widgets import leak_explorer
 
-data = leak_explorer.leak_experiment(sharp, episodes=100)
+data = leak.leak_experiment(sharp, episodes=100)
 for kind, curve in data.reported.items():
     print(f"{kind:30s} 0%: {curve[0]}   50%: {curve[5]}   100%: {curve[10]}")
 
@@ -644,12 +645,7 @@ leak_explorer.explore(data, leak_explorer.State(share=50))
 # **Predict** the report when all of the test's people, but none of its photos, were trained on.
 
 # %% tags=["real-faces"]
-import json
-
-from metaface_lessons.paths import DATA
-
-stored = json.loads((DATA / "results" / "leak-olivetti.json").read_text())
-for kind, curve in stored["reported"].items():
+for kind, curve in leak.load()["reported"].items():
     for share in ("0", "50", "100"):
         print(
             f"{kind:30s} {share:>3s}%: {100 * curve[share]['accuracy']:.0f} ± {100 * curve[share]['ci95_people']:.0f} % over people"
@@ -663,7 +659,7 @@ for kind, curve in stored["reported"].items():
 # Does (1.20) describe the curve? We put in its two ends and compare what it says with what was measured in between.
 
 # %% tags=["nbval-ignore-output"]
-curve = data.reported[leak_explorer.KINDS[0]]
+curve = data.reported[leak.KINDS[0]]
 strangers, known = curve[0].accuracy, curve[-1].accuracy
 for i in (2, 5, 8):
     predicted = (1 - i / 10) * strangers + i / 10 * known  # (1.20)
@@ -710,6 +706,10 @@ for name, found in evaluate(controls, EpisodeSampler(novel, 5, 1, 5, seed=0), 60
 # people who were not trained on. No picture of a real person is shown.
 
 # %% tags=["real-faces"]
+import json
+
+from metaface_lessons.paths import DATA
+
 for file in sorted((DATA / "results").glob("protonet-*.json")):
     stored = json.loads(file.read_text())
     print(

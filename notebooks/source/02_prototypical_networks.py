@@ -35,12 +35,12 @@ import torch
 from matplotlib import pyplot as plt
 from torch.nn import functional as F
 
-from metaface_lessons import protonet
 from metaface_lessons.episodes import EpisodeSampler
 from metaface_lessons.exercises import check, hint, progress, solution
+from metaface_lessons.experiments.snapshots import load_snapshots, snapshot_split
 from metaface_lessons.figures import COLOURS, face_grid, show, style
-from metaface_lessons.protonet import ProtoNet
-from metaface_lessons.snapshots import load_snapshots, snapshot_split
+from metaface_lessons.learners import protonet
+from metaface_lessons.learners.protonet import ProtoNet
 
 style()
 FULL = os.environ.get("METAFACE_BUDGET") == "full"
@@ -660,7 +660,7 @@ embedding_explorer.explore(snapshots, novel.of(novel.identities[:30]))
 # The answer to the third question, measured instead of seen: one embedding, the same episodes, both distances. Same people, other losses.
 
 # %%
-from metaface_lessons.baselines import FixedFeatures
+from metaface_lessons.learners.baselines import FixedFeatures
 
 
 def frozen(net, distance="squared", temperature=1.0):
@@ -703,7 +703,7 @@ show(face_grid(clean.images[::8][:10], columns=10), alt="Ten synthetic people, f
 # **Predict** the order of the four methods, once for clean and once for full nuisance, with one shot. Where will the largest gap be?
 
 # %% tags=["nbval-ignore-output"]
-from metaface_lessons.baselines import baselines
+from metaface_lessons.learners.baselines import baselines
 
 methods = baselines(base) | {"protonet": frozen(net)}
 results = {}

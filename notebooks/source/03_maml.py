@@ -42,7 +42,7 @@ from torch.nn import functional as F
 from metaface_lessons.episodes import EpisodeSampler
 from metaface_lessons.exercises import check, hint, progress, solution
 from metaface_lessons.figures import COLOURS, show, style
-from metaface_lessons.maml import MAML
+from metaface_lessons.learners.maml import MAML
 
 style()
 FULL = os.environ.get("METAFACE_BUDGET") == "full"
@@ -711,9 +711,9 @@ sinusoid_explorer.explore(sinusoid_explorer.Measured(methods))
 # %%
 import time
 
-from metaface_lessons.inner_loop import final
-from metaface_lessons.protonet import ProtoNet
-from metaface_lessons.snapshots import snapshot_split
+from metaface_lessons.experiments.snapshots import snapshot_split
+from metaface_lessons.learners.inner_loop import final
+from metaface_lessons.learners.protonet import ProtoNet
 from metaface_lessons.training import meta_train
 
 STEPS = {"MAML": 360, "FOMAML": 540, "FOMAML, k = 3": 380, "ANIL": 540, "ProtoNet": 500}

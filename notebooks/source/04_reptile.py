@@ -45,8 +45,8 @@ from torch.nn import functional as F
 from metaface_lessons.episodes import EpisodeSampler
 from metaface_lessons.exercises import check, hint, progress, solution
 from metaface_lessons.figures import COLOURS, show, style
+from metaface_lessons.learners.reptile import Reptile
 from metaface_lessons.networks import Classifier, Conv4
-from metaface_lessons.reptile import Reptile
 
 style()
 FULL = os.environ.get("METAFACE_BUDGET") == "full"
@@ -154,7 +154,7 @@ def reptile_step(network, x, y, minibatches, inner_rate, outer_rate):
 # minibatches of the same faces, with 64-bit numbers. Do they end alike?
 
 # %% tags=["nbval-ignore-output"]
-from metaface_lessons.snapshots import snapshot_split
+from metaface_lessons.experiments.snapshots import snapshot_split
 
 base, _, novel = snapshot_split()
 
@@ -778,8 +778,8 @@ print(f"weights whose first step is α·sign(g), to one percent: {100 * by_sign.
 # %%
 import time
 
-from metaface_lessons.maml import MAML
-from metaface_lessons.protonet import ProtoNet
+from metaface_lessons.learners.maml import MAML
+from metaface_lessons.learners.protonet import ProtoNet
 from metaface_lessons.training import meta_train
 
 

@@ -42,15 +42,15 @@ from torch import nn
 from torch.func import functional_call, grad, hessian, vmap
 from torch.nn import functional as F
 
-from metaface_lessons.baselines import FixedFeatures
 from metaface_lessons.episodes import Episodes, EpisodeSampler, Examples
 from metaface_lessons.errors import MetaFaceError
 from metaface_lessons.exercises import check, hint, progress, solution
+from metaface_lessons.experiments.snapshots import load_snapshots, snapshot_split
 from metaface_lessons.figures import COLOURS, face_grid, show, style
-from metaface_lessons.maml import MAML
+from metaface_lessons.learners.baselines import FixedFeatures
+from metaface_lessons.learners.maml import MAML
+from metaface_lessons.learners.reptile import Reptile
 from metaface_lessons.networks import Classifier, Conv4
-from metaface_lessons.reptile import Reptile
-from metaface_lessons.snapshots import load_snapshots, snapshot_split
 
 style()
 torch.set_num_threads(1)  # matrices as small as here gain nothing by more
@@ -482,7 +482,7 @@ print(f"and the class mean: a prototype        {accuracy(lambda s, x: to_the_mea
 # Does the mended program agree with the package's `ProtoNet`, and does the label matter now?
 
 # %%
-from metaface_lessons.protonet import ProtoNet
+from metaface_lessons.learners.protonet import ProtoNet
 
 support, query = few[0]
 written = F.cross_entropy(to_the_mean(support, query.x), query.y)  # (5.11)

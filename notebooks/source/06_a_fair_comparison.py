@@ -42,16 +42,16 @@ import torch
 from matplotlib import pyplot as plt
 from torch.nn import functional as F
 
-from metaface_lessons.baselines import baselines
 from metaface_lessons.episodes import EpisodeSampler
 from metaface_lessons.evaluation import evaluate, frontier, interval
 from metaface_lessons.exercises import check, hint, progress, solution
 from metaface_lessons.figures import show, style
-from metaface_lessons.maml import MAML
+from metaface_lessons.learners.baselines import baselines
+from metaface_lessons.learners.maml import MAML
+from metaface_lessons.learners.pretraining import Pretraining
+from metaface_lessons.learners.protonet import ProtoNet
+from metaface_lessons.learners.reptile import Reptile
 from metaface_lessons.networks import Classifier, Conv4
-from metaface_lessons.pretraining import Pretraining
-from metaface_lessons.protonet import ProtoNet
-from metaface_lessons.reptile import Reptile
 from metaface_lessons.training import meta_train
 
 style()
@@ -157,7 +157,7 @@ check("comparison.seeds", my_seeds)
 # All networks below are a small Conv-4 on synthetic faces of 32×32 pixels. Each trains for about as many seconds as the others.
 
 # %% tags=["nbval-ignore-output"]
-from metaface_lessons.snapshots import snapshot_split
+from metaface_lessons.experiments.snapshots import snapshot_split
 
 base, _, novel = snapshot_split()
 
@@ -461,7 +461,7 @@ cost_explorer.explore()
 # | Reptile | `Reptile` | by hand, with `clone_module` |
 # | batch norm | `TaskNorm`, with `transductive` said | PyTorch's: transductive while training, and running averages that inner steps spoil unless you see to it |
 #
-# The meta-gradient, side by side: on the left ours, on the right the same with learn2learn, both as they stand in the package. (`run.gradient`, below, is
+# The meta-gradient, side by side: on the left ours, on the right the same with learn2learn, both as they stand in the package. (`network_per_task.gradient`, below, is
 # `torch.autograd.grad` of the loss; for some networks `fast/` finds the same numbers sooner.)
 
 # %%
@@ -470,7 +470,7 @@ import textwrap
 
 from IPython.display import HTML
 
-from metaface_lessons.learn2learn_maml import Learn2LearnMAML
+from metaface_lessons.learners.learn2learn_maml import Learn2LearnMAML
 
 
 def side_by_side(left, right):

@@ -37,15 +37,15 @@ import numpy as np
 import torch
 from matplotlib import pyplot as plt
 
-from metaface_lessons.baselines import pixels
 from metaface_lessons.episodes import EpisodeSampler
-from metaface_lessons.evaluation import Identification, Verification, evaluate
+from metaface_lessons.evaluation import evaluate
 from metaface_lessons.exercises import check, hint, progress, solution
+from metaface_lessons.experiments.snapshots import load_snapshots, snapshot_split
 from metaface_lessons.faces.pairs import draw_pairs
 from metaface_lessons.figures import COLOURS, show, style
+from metaface_lessons.learners.baselines import pixels
 from metaface_lessons.paths import DATA
-from metaface_lessons.protocols import Comparer
-from metaface_lessons.snapshots import load_snapshots, snapshot_split
+from metaface_lessons.verification import Comparer, Identification, Verification
 
 style()
 base, _, novel = snapshot_split()
@@ -469,7 +469,7 @@ show(
 # where strangers can be told apart. CosFace subtracts m from the cosine instead.
 
 # %%
-from metaface_lessons.margin import MARGINS
+from metaface_lessons.learners.margin import MARGINS
 
 theta = torch.linspace(0.1, 2.5, 7, dtype=torch.float64)
 print(
@@ -489,10 +489,10 @@ for m in (0.0, 0.2, 0.4):
 # %% tags=["nbval-ignore-output"]
 from dataclasses import replace
 
-from metaface_lessons.margin import Margin
+from metaface_lessons.learners.margin import Margin
+from metaface_lessons.learners.protonet import ProtoNet
 from metaface_lessons.networks import Conv4
-from metaface_lessons.protocols import cross_verify
-from metaface_lessons.protonet import ProtoNet
+from metaface_lessons.runs.protocols import cross_verify
 from metaface_lessons.training import meta_train
 
 

@@ -36,16 +36,16 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from metaface_lessons.baselines import lbp, pixels
-from metaface_lessons.episodes import EpisodeSampler
+from metaface_lessons.episodes import DomainSampler, EpisodeSampler
 from metaface_lessons.evaluation import evaluate
 from metaface_lessons.exercises import check, hint, progress, solution
+from metaface_lessons.exercises.problems import quartic, waves
 from metaface_lessons.faces.procedural import DOMAINS, procedural_domains, render, sample_identities, sample_nuisance
 from metaface_lessons.figures import face_grid, show, style
-from metaface_lessons.given import quartic, waves
-from metaface_lessons.mldg import MLDG, DomainSampler
+from metaface_lessons.learners.baselines import lbp, pixels
+from metaface_lessons.learners.mldg import MLDG
+from metaface_lessons.learners.protonet import ProtoNet
 from metaface_lessons.networks import Conv4
-from metaface_lessons.protonet import ProtoNet
 from metaface_lessons.training import meta_train
 
 style()

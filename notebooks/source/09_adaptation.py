@@ -38,15 +38,16 @@ from matplotlib import pyplot as plt
 from torch import nn
 from torch.nn import functional as F
 
-from metaface_lessons.deployment import CAMERAS, Tent, entropy, fine_tuned, renormalised
+from metaface_lessons.deployment import Tent, entropy, fine_tuned, renormalised
 from metaface_lessons.episodes import Episodes, EpisodeSampler, Examples
 from metaface_lessons.evaluation import evaluate, interval
 from metaface_lessons.exercises import check, hint, progress, solution
+from metaface_lessons.faces.camera import CAMERAS
 from metaface_lessons.figures import COLOURS, face_grid, show, style
-from metaface_lessons.maml import MAML
+from metaface_lessons.learners.maml import MAML
+from metaface_lessons.learners.protomaml import ProtoMAML
+from metaface_lessons.learners.protonet import ProtoNet
 from metaface_lessons.paths import DATA
-from metaface_lessons.protomaml import ProtoMAML
-from metaface_lessons.protonet import ProtoNet
 from metaface_lessons.widgets import adaptation_explorer
 from metaface_lessons.widgets.adaptation_explorer import LEARNERS, Adapted, load_learners, small_split
 

@@ -39,14 +39,14 @@ import torch
 from matplotlib import pyplot as plt
 from torch.nn import functional as F
 
-from metaface_lessons.baselines import lbp, pixels
 from metaface_lessons.evaluation import expected_accuracy
 from metaface_lessons.exercises import check, hint, progress, solution
+from metaface_lessons.experiments.snapshots import load_snapshots, snapshot_split
 from metaface_lessons.faces.normalisation import NORMALISATIONS, tan_triggs
 from metaface_lessons.figures import COLOURS, face_grid, show, style
+from metaface_lessons.learners.baselines import lbp, pixels
 from metaface_lessons.networks import standardise
 from metaface_lessons.paths import DATA
-from metaface_lessons.snapshots import load_snapshots, snapshot_split
 from metaface_lessons.widgets import light_explorer
 from metaface_lessons.widgets.light_explorer import photographs
 

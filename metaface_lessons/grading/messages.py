@@ -1,0 +1,337 @@
+"""What the checker and a submission say to each other: a tree in JSON, and the raw numbers of its tensors.
+
+Nothing is unpickled and no code travels: whatever the other side sends becomes None, a bool, number or text, a tensor
+or array of a known type, or a list, tuple or dict of these, within the limits below, or is refused. The checker also
+sends face sets, networks with their optimiser, and what `problems` holds; it takes none of them back.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+import math
+import socket
+import struct
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..exercises import problems
+
+TEXT, NUMBERS, NODES, DEPTH = (
+    1 << 20,
+    64 << 20,
+    20_000,
+    12,
+)  # bytes of JSON, bytes of tensors, nodes and depth of a tree
+_HEADER = struct.Struct("!II")
+_DTYPES = {
+    str(dtype).removeprefix("torch."): dtype
+    for dtype in (
+        *(torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.bool),
+        *(torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64),
+    )
+}
+_ARRAYS = {"float64", "float32", "float16", "bool", "uint8", "int8", "int16", "int32", "int64"}
+_LAYERS: dict[str, Callable[[Any], list[int]]] = {
+    "Linear": lambda layer: [layer.in_features, layer.out_features],
+    "BatchNorm1d": lambda layer: [layer.num_features],
+    "Tanh": lambda layer: [],
+    "Identity": lambda layer: [],
+}
+
+
+class Violation(Exception):
+    """The other side sent something that is no message of ours."""
+
+
+class Unsendable(Exception):
+    """A value is of no type that is exchanged; the text says of what."""
+
+
+# ------------------------------------------------------------------------------------------------------------- frames
+
+
+def send(channel: socket.socket, tree: Any, numbers: list[bytes], deadline: float) -> None:
+    """Send one message. Raises `TimeoutError` at `deadline` (on the monotonic clock), `OSError` if nobody listens."""
+    text, data = json.dumps(tree).encode(), b"".join(numbers)
+    if len(text) > TEXT or len(data) > NUMBERS:
+        raise Unsendable("a value that is too large")
+    channel.settimeout(max(deadline - time.monotonic(), 1e-3))
+    channel.sendall(_HEADER.pack(len(text), len(data)) + text + data)
+
+
+def receive(channel: socket.socket, deadline: float) -> tuple[Any, memoryview]:
+    """The next message. Raises `TimeoutError`, `Violation`, or `EOFError` if the other side has gone."""
+    text_size, data_size = _HEADER.unpack(_exactly(channel, _HEADER.size, deadline))
+    if text_size > TEXT or data_size > NUMBERS:
+        raise Violation("a message that is too large")
+    text, data = _exactly(channel, text_size, deadline), _exactly(channel, data_size, deadline)
+    try:
+        return json.loads(bytes(text)), data
+    except (ValueError, RecursionError) as error:
+        raise Violation("a message that is no JSON") from error
+
+
+def _exactly(channel: socket.socket, size: int, deadline: float) -> memoryview:
+    data = memoryview(bytearray(size))
+    have = 0
+    while have < size:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        channel.settimeout(left)
+        try:
+            got = channel.recv_into(data[have:])
+        except ConnectionError:
+            got = 0
+        if got == 0:
+            raise EOFError
+        have += got
+    return data
+
+
+# ------------------------------------------------------------------------------------------------------------ encoding
+
+
+class Encoder:
+    """Turns values into trees. Collects the numbers, and what an answer may change for its caller to see (`mutable`):
+    tensors that need a gradient, networks, optimisers. Raises `Unsendable`.
+
+    records: whether what only the checker sends may be sent, too."""
+
+    def __init__(self, records: bool = False) -> None:
+        self.records = records
+        self.numbers: list[bytes] = []
+        self.mutable: list[Any] = []
+
+    def __call__(self, value: Any) -> Any:
+        match value:
+            case None | bool():
+                return value
+            case np.generic():
+                return self(value.item())
+            case int() | float() | str():
+                return _scalar(value)
+            case Tensor():
+                return {"tensor": self._tensor(value)}
+            case np.ndarray() if value.dtype.name in _ARRAYS:
+                self.numbers.append(np.ascontiguousarray(value).tobytes())
+                return {"array": [value.dtype.name, list(value.shape)]}
+            case list():
+                return {"list": [self(v) for v in value]}
+            case tuple():
+                return {"tuple": [self(v) for v in value]}
+            case dict() if all(isinstance(key, int | str) for key in value):
+                return {"dict": [[_scalar(key), self(v)] for key, v in value.items()]}
+        return self._record(value)
+
+    def _record(self, value: Any) -> Any:
+        match value:
+            case _ if not self.records:
+                pass
+            case nn.Sequential():
+                layers = [[type(layer).__name__, _LAYERS[type(layer).__name__](layer)] for layer in value]
+                self.mutable.append(value)
+                return {"network": [layers, self(snapshot(value))]}
+            case torch.optim.SGD():
+                network = next(i for i, m in enumerate(self.mutable) if _belongs(value, m))
+                settings = {key: value.defaults[key] for key in ("lr", "momentum")}
+                self.mutable.append(value)
+                return {"sgd": [network, self(settings), self(snapshot(value))]}
+            case _ if dataclasses.is_dataclass(value) and not isinstance(value, type):
+                fields = {field.name: self(getattr(value, field.name)) for field in dataclasses.fields(value)}
+                module = type(value).__module__.removeprefix("metaface_lessons.")
+                return {"record": [module, type(value).__name__, fields]}
+            case _ if getattr(value, "__module__", None) == problems.__name__:
+                return {"given": value.__name__}
+        raise Unsendable(f"a value of type {type(value).__name__}")
+
+    def _tensor(self, value: Tensor) -> Any:
+        name = str(value.dtype).removeprefix("torch.")
+        if name not in _DTYPES or value.layout != torch.strided:
+            raise Unsendable(f"a tensor of type {name}, {value.layout}")
+        if value.requires_grad:
+            self.mutable.append(value)
+        self.numbers.append(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        return [name, list(value.shape), value.requires_grad]
+
+
+def _scalar(value: Any) -> Any:
+    """Without what a subclass may add."""
+    for kind in (bool, int, float, str):
+        if isinstance(value, kind):
+            return kind(value)
+    raise Unsendable(f"a value of type {type(value).__name__}")
+
+
+class Decoder:
+    """Turns trees back into values. Only inside the sandbox are `records` taken: face sets, networks, what is given."""
+
+    def __init__(self, numbers: memoryview, records: bool = False) -> None:
+        self.numbers, self.records, self.at, self.nodes = numbers, records, 0, 0
+        self.mutable: list[Any] = []
+
+    def all(self, tree: Any) -> Any:
+        """The value, after which no number may be left."""
+        try:
+            value = self(tree)
+        except (TypeError, KeyError, IndexError, AttributeError, ValueError, RuntimeError, OverflowError) as error:
+            raise Violation("a tree that is none of ours") from error
+        if self.at != len(self.numbers):
+            raise Violation("numbers that belong to nothing")
+        return value
+
+    def __call__(self, tree: Any, depth: int = 0) -> Any:
+        self.nodes += 1
+        if self.nodes > NODES or depth > DEPTH:
+            raise Violation("a tree that is too large")
+        if not isinstance(tree, dict):
+            if not isinstance(tree, None | bool | int | float | str):
+                raise Violation("a bare list")
+            return tree
+        ((kind, content),) = tree.items()
+        match kind:
+            case "tensor":
+                return self._tensor(*content)
+            case "array":
+                name, shape = content
+                if name not in _ARRAYS:
+                    raise Violation("an unknown type of numbers")
+                return self._take(_DTYPES[name], shape).numpy()
+            case "list" | "tuple":
+                values = [self(v, depth + 1) for v in content]
+                return values if kind == "list" else tuple(values)
+            case "dict":
+                found = {}
+                for key, value in content:
+                    if not isinstance(key, int | str):
+                        raise Violation("a key that is no number and no text")
+                    found[key] = self(value, depth + 1)
+                return found
+            case "given" | "record" | "network" | "sgd" if self.records:
+                return self._record(kind, content, depth + 1)
+        raise Violation("an unknown kind of value")
+
+    def _tensor(self, name: Any, shape: Any, needs_gradient: Any) -> Tensor:
+        value = self._take(_DTYPES[name], shape)
+        if needs_gradient is True and value.is_floating_point():
+            value.requires_grad_()
+            self.mutable.append(value)
+        return value
+
+    def _take(self, dtype: torch.dtype, shape: Any) -> Tensor:
+        if not isinstance(shape, list) or len(shape) > 16 or not all(type(n) is int and 0 <= n < 2**40 for n in shape):
+            raise Violation("no shape")
+        size = math.prod(shape) * dtype.itemsize
+        if size > len(self.numbers) - self.at:
+            raise Violation("fewer numbers than its shape says")
+        raw = torch.frombuffer(bytearray(self.numbers[self.at : self.at + size] or b"\0"), dtype=torch.uint8)[:size]
+        self.at += size
+        return (raw != 0 if dtype == torch.bool else raw.view(dtype)).reshape(shape)
+
+    def _record(self, kind: str, content: Any, depth: int) -> Any:
+        match kind:
+            case "given":
+                return getattr(problems, content)
+            case "record":
+                module, name, fields = content
+                record = getattr(importlib.import_module(f"metaface_lessons.{module}"), name)
+                return record(**{key: self(value, depth) for key, value in fields.items()})
+            case "network":
+                layers, state = content
+                value: Any = nn.Sequential(*(getattr(nn, name)(*sizes) for name, sizes in layers))
+            case _:
+                network, settings, state = content
+                value = torch.optim.SGD(self.mutable[network].parameters(), **self(settings, depth))
+        restore(value, self(state, depth), strict=False)
+        self.mutable.append(value)
+        return value
+
+
+# ------------------------------------------------------------------------------------------ what an answer may change
+
+
+def snapshot(value: Any) -> Any:
+    """The state of something mutable, in values that can be sent."""
+    match value:
+        case Tensor():
+            return {"data": value.detach().clone(), "grad": _kept(value.grad)}
+        case nn.Module():
+            return {
+                "state": {name: tensor.detach().clone() for name, tensor in value.state_dict().items()},
+                "training": value.training,
+                "grads": [_kept(p.grad) for p in value.parameters()],
+            }
+        case torch.optim.Optimizer():
+            parameters = [p for group in value.param_groups for p in group["params"]]
+            return {"buffers": [_kept(value.state.get(p, {}).get("momentum_buffer")) for p in parameters]}
+    raise TypeError(value)
+
+
+def restore(value: Any, state: Any, strict: bool = True) -> None:
+    """Bring something mutable into a state. strict: raise `Violation` if a type or a shape is another than before."""
+    if strict:
+        _same_form(snapshot(value), state)
+    with torch.no_grad():
+        match value:
+            case Tensor():
+                value.data = state["data"]
+                value.grad = state["grad"]
+            case nn.Module():
+                value.to(next(iter(state["state"].values())).dtype)
+                value.load_state_dict(state["state"])
+                value.train(state["training"])
+                for p, gradient in zip(value.parameters(), state["grads"], strict=True):
+                    p.grad = gradient
+            case torch.optim.Optimizer():
+                parameters = [p for group in value.param_groups for p in group["params"]]
+                for p, buffer in zip(parameters, state["buffers"], strict=True):
+                    value.state.pop(p, None)
+                    if buffer is not None:
+                        value.state[p] = {"momentum_buffer": buffer}
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether two states are the same, bit by bit."""
+    match a:
+        case Tensor():
+            return isinstance(b, Tensor) and a.shape == b.shape and a.dtype == b.dtype and torch.equal(a, b)
+        case dict():
+            return isinstance(b, dict) and a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+        case list():
+            return isinstance(b, list) and len(a) == len(b) and all(map(same, a, b))
+    return a is b
+
+
+def _same_form(a: Any, b: Any) -> None:
+    match a, b:
+        case Tensor(), Tensor() if a.shape == b.shape and a.dtype == b.dtype:
+            return
+        case dict(), dict() if a.keys() == b.keys():
+            for key in a:
+                _same_form(a[key], b[key])
+            return
+        case list(), list() if len(a) == len(b):
+            for one, other in zip(a, b, strict=True):
+                _same_form(one, other)
+            return
+        case (None, None | Tensor()) | (Tensor(), None):  # a gradient or a momentum that came or went
+            return
+        case bool(), bool():
+            return
+    raise Violation("a state of another form")
+
+
+def _kept(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else tensor.detach().clone()
+
+
+def _belongs(optimiser: torch.optim.Optimizer, network: Any) -> bool:
+    first = optimiser.param_groups[0]["params"][0]
+    return isinstance(network, nn.Module) and any(p is first for p in network.parameters())

@@ -1,0 +1,73 @@
+"""MAML as one writes it with learn2learn (Arnold et al. 2020), beside `maml`, which does it from scratch.
+
+The same network, tasks and gradients: it is here to be compared with. `peers` says how learn2learn is installed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..episodes import Episodes, Examples
+from ..networks import statistics_of_first
+from .base import MetaLearner
+from .learn2learn_library import import_learn2learn
+
+
+class Learn2LearnMAML(MetaLearner):
+    """Parameters as of `maml.MAML`; queries are judged one by one, by the statistics of the support set.
+
+    learn2learn gives `clone`, which makes differentiable copies of the slow weights, and `adapt`, which changes such a
+    copy by one inner step. The loops over tasks and steps are its user's.
+
+    Raises ImportError, with the one-line fix, where learn2learn is missing.
+    """
+
+    def __init__(
+        self, network: nn.Module, *, steps: int, test_steps: int, inner_rate: float, first_order: bool = False
+    ) -> None:
+        super().__init__()
+        self.maml = import_learn2learn().algorithms.MAML(network, lr=inner_rate, first_order=first_order)
+        self.steps, self.test_steps = steps, test_steps
+
+    def inner_loop(self, x: Tensor, y: Tensor, steps: int) -> Any:
+        """A copy of the network after `steps` steps on the images x `[S, C, H, W]` with labels y `[S]`."""
+        learner = self.maml.clone()
+        for _ in range(steps):
+            learner.adapt(F.cross_entropy(learner(x), y))
+        return learner
+
+    def meta_gradient(self, episodes: Episodes) -> dict[str, float]:
+        tasks, loss, right = len(episodes.identities), 0.0, 0.0
+        for x, y, query_x, query_y in zip(*episodes.support, *episodes.query, strict=True):
+            logits = _query_logits(self.inner_loop(x, y, self.steps), x, query_x)
+            task_loss = F.cross_entropy(logits, query_y) / tasks
+            task_loss.backward()
+            loss += task_loss.item()
+            right += (logits.argmax(dim=-1) == query_y).float().mean().item() / tasks
+        return {"loss": loss, "accuracy": right}
+
+    def adapt(self, support: Examples) -> _Learners:
+        with torch.enable_grad():  # evaluation may have switched it off
+            return _Learners([self.inner_loop(x, y, self.test_steps) for x, y in zip(*support, strict=True)], support.x)
+
+
+def _query_logits(learner: Any, support: Tensor, query: Tensor) -> Tensor:
+    with statistics_of_first(len(support)):
+        return learner(torch.cat([support, query]))[len(support) :]
+
+
+@dataclass
+class _Learners:
+    """One adapted copy of the network for each of T tasks."""
+
+    learners: list[Any]
+    support: Tensor
+
+    def predict(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            return torch.stack([_query_logits(*task) for task in zip(self.learners, self.support, x, strict=True)])

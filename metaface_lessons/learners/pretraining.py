@@ -1,0 +1,119 @@
+"""Pre-train and fine-tune: conventional learning, and the first thing that meta-learning has to beat.
+
+A network learns to tell the base people apart, like any classifier: an embedding f and a linear layer with one output
+for each of them, by cross-entropy. For a task that layer is thrown away, and a new one is fitted to the support set,
+
+    W ← W − α/S · Σ (softmax(W z) − y) zᵀ  over the support set,   z = f(x)/‖f(x)‖,   beginning at W = 0
+
+on an embedding that stays as it is. This is the "Baseline" of Chen, Liu, Kira, Wang & Huang (2019, section 3.2), with
+embeddings of length 1, so that one rate α suits all of them.
+
+Here it is a `MetaLearner` among others. It sees the same images in the same order as ProtoNet; but a person has the
+same label in every episode, and support and query are all one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..episodes import Episodes, Examples
+from ..errors import MetaFaceError
+from .base import MetaLearner
+
+
+@dataclass
+class LinearLearner:
+    """A linear layer `[T, N, D]` for each of T tasks, on the embedding of `net`."""
+
+    net: Pretraining
+    weight: Tensor
+
+    def predict(self, x: Tensor) -> Tensor:
+        """Images `[T, Q, C, H, W]` → logits `[T, Q, N]`."""
+        return self.net.embed(x) @ self.weight.mT
+
+
+class BaseClassifier(MetaLearner):
+    """A network that learns to tell the base people apart: the frame of `Pretraining` and of `margin.Margin`.
+
+    embedding: images `[M, C, H, W]` → points `[M, D]`. features: D.
+    people: the numbers of the base people, int64 `[I]`, sorted; an episode of anyone else cannot be trained on.
+    augment: changes the images of training.
+    """
+
+    def __init__(self, embedding: nn.Module, head: nn.Linear, people: Tensor, augment: nn.Module | None) -> None:
+        super().__init__()
+        self.embedding, self.head, self.augment = embedding, head, augment
+        self.people: Tensor
+        self.register_buffer("people", people)
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Images `[T, S, C, H, W]` → points of length 1, `[T, S, D]`."""
+        return F.normalize(self.embedding(x.flatten(0, 1)).unflatten(0, x.shape[:2]), dim=-1)
+
+    def loss(self, points: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+        """Points `[M, D]`, labels `[M]` in 0 to I − 1 → the loss to descend, and the logits `[M, I]` to predict by."""
+        raise NotImplementedError
+
+    def meta_gradient(self, episodes: Episodes) -> dict[str, float]:
+        """Of the loss over the base people, on all images of the episodes: no inner loop, and no task."""
+        x = torch.cat([episodes.support.x, episodes.query.x], dim=1).flatten(0, 1)
+        y = torch.cat([episodes.support.y, episodes.query.y], dim=1)
+        who = episodes.identities.gather(1, y).flatten()
+        label = torch.searchsorted(self.people, who).clamp(max=len(self.people) - 1)
+        if (strangers := who[self.people[label] != who]).numel():
+            raise MetaFaceError(
+                f"Person {int(strangers[0])} is none of the {len(self.people)} people that this network was made to"
+                " tell apart. Train it on episodes of those alone."
+            )
+        loss, logits = self.loss(self.embedding(x if self.augment is None else self.augment(x)), label)
+        loss.backward()
+        return {"loss": loss.item(), "accuracy": (logits.argmax(dim=-1) == label).float().mean().item()}
+
+
+class Pretraining(BaseClassifier):
+    """The learner of the base people, and of the new last layers.
+
+    steps, inner_rate: how many steps of gradient descent fit the new layer, and their rate α.
+    The rest: see `BaseClassifier`; the head is made here, with all weights 0.
+
+    Raises `MetaFaceError` if steps or inner_rate are out of range, or if an episode holds a person unknown to it.
+    """
+
+    def __init__(
+        self,
+        embedding: nn.Module,
+        features: int,
+        people: Tensor,
+        *,
+        steps: int = 100,
+        inner_rate: float = 10.0,
+        augment: nn.Module | None = None,
+    ) -> None:
+        if steps < 1:
+            raise MetaFaceError(f"steps must be at least 1, but is {steps}.")
+        if not inner_rate > 0:
+            raise MetaFaceError(f"inner_rate must be above 0, but is {inner_rate}.")
+        super().__init__(embedding, nn.Linear(features, len(people)), people, augment)
+        self.steps, self.inner_rate = steps, inner_rate
+        for parameter in self.head.parameters():
+            nn.init.zeros_(parameter)
+
+    def loss(self, points: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+        """The cross-entropy."""
+        logits = self.head(points)
+        return F.cross_entropy(logits, label), logits
+
+    def adapt(self, support: Examples) -> LinearLearner:
+        with torch.no_grad():
+            points = self.embed(support.x)
+            truth = F.one_hot(support.y).to(points.dtype)  # [T, S, N]
+            weight = points.new_zeros(len(points), truth.shape[-1], points.shape[-1])
+            for _ in range(self.steps):
+                error = (points @ weight.mT).softmax(dim=-1) - truth
+                weight = weight - self.inner_rate * error.mT @ points / points.shape[1]
+        return LinearLearner(self, weight)

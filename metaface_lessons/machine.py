@@ -1,0 +1,58 @@
+"""The machine that computes: its processor and device, and the memory of this process."""
+
+from __future__ import annotations
+
+import platform
+import re
+import sys
+from pathlib import Path
+
+import torch
+
+_STATUS = Path("/proc/self/status")  # of Linux
+
+
+def best_device() -> torch.device:
+    """A GPU if there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def device_name(device: torch.device | None = None) -> str:
+    """What computes, as a stored result says it: the GPU, or the processor and the number of threads.
+
+    device: the CPU if None.
+    """
+    if device is not None and device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{processor()}, {torch.get_num_threads()} threads"
+
+
+def processor() -> str:
+    """The processor's name where the system knows it, else its kind."""
+    try:  # on Linux `platform.processor()` knows the kind at most
+        name = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
+    except OSError:
+        name = None
+    return name[1] if name else platform.processor() or platform.machine()
+
+
+def resident_memory() -> int:
+    """Megabytes that this process holds now; where the system does not say, `peak_memory`."""
+    return _status("VmRSS") if _STATUS.exists() else peak_memory()
+
+
+def peak_memory() -> int:
+    """The most megabytes that this process has held since it started.
+
+    On Linux `getrusage` also counts what the parent process held, so /proc is read there.
+    """
+    if _STATUS.exists():
+        return _status("VmHWM")
+    import resource  # which Windows lacks
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def _status(field: str) -> int:
+    lines = dict(line.split(":", 1) for line in _STATUS.read_text().splitlines())
+    return int(lines[field].split()[0]) // 1024

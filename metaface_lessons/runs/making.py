@@ -1,0 +1,114 @@
+"""From settings to a fresh learner, by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from ..augmentation import Augment
+from ..errors import MetaFaceError, unknown
+from ..learners.base import MetaLearner
+from ..learners.learn2learn_maml import Learn2LearnMAML
+from ..learners.maml import MAML
+from ..learners.margin import Margin
+from ..learners.pretraining import Pretraining
+from ..learners.protomaml import ProtoMAML
+from ..learners.protonet import ProtoNet
+from ..learners.reptile import Reptile
+from ..networks import Classifier, Conv4
+from .recipes import Settings
+
+Shape = tuple[int, int, int]  # of an image: channels, height, width
+
+
+Maker = Callable[[Settings, Shape, Tensor | None], MetaLearner]
+
+
+def _embedding(settings: Settings, shape: Shape, norm: str = "batch") -> Conv4:
+    channels, height, _ = shape
+    return Conv4(channels, height, settings.width, norm=norm, seed=settings.seed)
+
+
+def _pretrain(settings: Settings, shape: Shape, people: Tensor | None) -> MetaLearner:
+    if people is None:
+        raise MetaFaceError("Pre-training learns to tell people apart: give the numbers of the base people, too.")
+    embedding = _embedding(settings, shape)
+    fitting: dict[str, Any] = {"steps": settings.test_steps, "inner_rate": settings.inner_rate}
+    return Pretraining(embedding, embedding.features, people, augment=Augment(seed=settings.seed), **fitting)
+
+
+def _margin(settings: Settings, shape: Shape, people: Tensor | None) -> MetaLearner:
+    if people is None:
+        raise MetaFaceError("A margin loss tells people apart: give the numbers of the base people, too.")
+    embedding, augment = _embedding(settings, shape), Augment(seed=settings.seed)
+    loss: dict[str, Any] = {"kind": settings.learner, "scale": settings.scale, "margin": settings.margin}
+    return Margin(embedding, embedding.features, people, augment=augment, seed=settings.seed, **loss)
+
+
+def _protonet(settings: Settings, shape: Shape, people: Tensor | None) -> MetaLearner:
+    embedding, augment = _embedding(settings, shape), Augment(seed=settings.seed)
+    return ProtoNet(embedding, temperature=cast(float, settings.temperature), augment=augment, in_turn=True)
+
+
+def _classifier(settings: Settings, shape: Shape) -> Classifier:
+    embedding = _embedding(settings, shape, norm="task")
+    classifier = Classifier(embedding, embedding.features, settings.ways)
+    for parameter in classifier.head.parameters():  # which label a person gets is chance: none is preferred
+        torch.nn.init.zeros_(parameter)
+    return classifier
+
+
+def _inner_loop(settings: Settings) -> dict[str, Any]:
+    return {"steps": settings.inner_steps, "test_steps": settings.test_steps, "inner_rate": settings.inner_rate}
+
+
+def _maml(settings: Settings, shape: Shape, people: Tensor | None) -> MetaLearner:
+    return MAML(
+        _classifier(settings, shape),
+        rates="parameter" if settings.learner == "metasgd" else "layer",
+        first_order=settings.learner == "fomaml",
+        adapt="head" if settings.learner == "anil" else "all",
+        **_inner_loop(settings),
+    )
+
+
+def _protomaml(settings: Settings, shape: Shape, people: Tensor | None) -> MetaLearner:
+    embedding = _embedding(settings, shape, norm="task")
+    temperature = cast(float, settings.temperature)
+    return ProtoMAML(embedding, embedding.features, temperature=temperature, rates="layer", **_inner_loop(settings))
+
+
+def _learn2learn(settings: Settings, shape: Shape, people: Tensor | None) -> MetaLearner:
+    try:
+        return Learn2LearnMAML(_classifier(settings, shape), **_inner_loop(settings))
+    except ImportError as error:
+        raise MetaFaceError(str(error)) from error
+
+
+def _reptile(settings: Settings, shape: Shape, people: Tensor | None) -> MetaLearner:
+    return Reptile(_classifier(settings, shape), optimiser="sgd", seed=settings.seed, **_inner_loop(settings))
+
+
+LEARNERS: dict[str, Maker] = {
+    "pretrain": _pretrain,
+    "arcface": _margin,
+    "cosface": _margin,
+    "protonet": _protonet,
+    "maml": _maml,
+    "learn2learn": _learn2learn,
+    "fomaml": _maml,
+    "anil": _maml,
+    "metasgd": _maml,
+    "protomaml": _protomaml,
+    "reptile": _reptile,
+}
+
+
+def make_learner(settings: Settings, shape: Shape, people: Tensor | None = None) -> MetaLearner:
+    """A fresh meta-learner for images of `shape`. people: the base people's numbers, int64 `[I]`, for pre-training."""
+    if settings.learner not in LEARNERS:
+        raise unknown("learner", settings.learner, LEARNERS)
+    return LEARNERS[settings.learner](settings, shape, people)

@@ -1,0 +1,242 @@
+"""Verification of runs, by protocol: on which pairs, with whose threshold, and who must not have been trained on.
+
+"pairs": on the novel people of a run's split, in two halves; the threshold of each half is chosen on the other.
+"lfw-view1": LFW's development set; the threshold is chosen on its training pairs.
+"lfw-view2": LFW's ten folds, for reporting; the threshold of each is chosen on the other nine.
+
+In none of them may a run have been trained on anyone it is tested on. For the views of LFW, train on what
+`load_faces("lfw-without:…")` leaves, or on other faces. (Huang, Ramesh, Berg & Learned-Miller 2007; the categories of
+supervision are those of Huang & Learned-Miller, *Labeled Faces in the Wild: Updates and New Reporting Procedures*,
+2014.)
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..errors import MetaFaceError, unknown
+from ..faces.pairs import Pairs, draw_pairs, lfw_pairs
+from ..learners.baselines import baselines
+from ..learners.protonet import ProtoNet
+from ..verification import Comparer, Floats, Verification
+from .recipes import PAIRS, PROTOCOLS
+from .run import Run, comparer, load_run
+
+FAR = 0.01
+SAMPLES = 300  # of the bootstrap
+WITHOUT, BY_NAME, OUTSIDE = (  # of the six categories of supervision, those that can occur here
+    "image-restricted, no outside data",
+    "unrestricted, no outside data",
+    "unrestricted, labeled outside data",
+)
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What a method makes of the tested pairs.
+
+    pairs: with their scores. margins: the same, with scores minus the threshold that was chosen on other people, so
+    that 0 is the threshold. folds: the accuracy in each fold.
+    """
+
+    pairs: Verification
+    margins: Verification
+    folds: tuple[float, ...]
+
+    @property
+    def accuracy(self) -> float:
+        return statistics.mean(self.folds)
+
+    def figures(self) -> dict[str, Any]:
+        """Accuracy, EER, AUC and TAR at `FAR`, each with its 95% interval over people, to store."""
+        statistic: dict[str, tuple[Verification, Callable[[Verification], float]]] = {
+            "accuracy": (self.margins, lambda pairs: pairs.accuracy(0.0)),
+            "eer": (self.pairs, lambda pairs: pairs.eer),
+            "auc": (self.pairs, lambda pairs: pairs.auc),
+            "tar": (self.pairs, lambda pairs: pairs.tar_at_far(FAR)),
+        }
+        found: dict[str, Any] = {}
+        for name, (pairs, value) in statistic.items():
+            found[name] = round(value(pairs), 4)
+            found[f"{name}95"] = [round(end, 4) for end in pairs.bootstrap(value, SAMPLES)]
+        return found
+
+
+def cross_verify(scores: Floats, pairs: Pairs) -> Verified:
+    """Judge each fold with the threshold that is best on all the others, which share no person with it."""
+    people, fold = pairs.people.cpu().numpy(), pairs.fold.cpu().numpy()
+    margins, folds = np.empty_like(scores), []
+    for k in np.unique(fold):
+        test, rest = fold == k, fold != k
+        margins[test] = scores[test] - Verification(scores[rest], people[rest]).best_threshold()
+        folds.append(Verification(margins[test], people[test]).accuracy(0.0))
+    return Verified(Verification(scores, people), Verification(margins, people), tuple(folds))
+
+
+def _view1(method: Comparer, train: Pairs, test: Pairs) -> Verified:
+    threshold = Verification(method.score_pairs(train), train.people.numpy()).best_threshold()
+    scores, people = method.score_pairs(test), test.people.numpy()
+    margins = Verification(scores - threshold, people)
+    return Verified(Verification(scores, people), margins, (margins.accuracy(0.0),))
+
+
+def _overlap(run: Run, tested: set[str]) -> list[str]:
+    """The tested people whom the run was trained or chosen on."""
+    return sorted(tested & {*run.record["people"]["base"], *run.record["people"]["validation"]})
+
+
+def _refused(run: Run, overlap: list[str], what: str, part: str) -> MetaFaceError:
+    named = ", ".join(overlap[:10]) + (f" and {len(overlap) - 10} more" if len(overlap) > 10 else "")
+    return MetaFaceError(
+        f"{run.path} was trained on {len(overlap)} people of {what}: {named}. Nobody who is tested may have been"
+        f" trained on. Train a run without them: metaface train {run.settings.learner} --faces lfw-without:{part}"
+    )
+
+
+def verify_runs(
+    paths: Sequence[Path],
+    protocol: str = "pairs",
+    *,
+    each: int = PAIRS,
+    seed: int = 0,
+    compare: bool = True,
+    others: dict[str, ProtoNet] | None = None,
+    device: torch.device | None = None,
+) -> dict[str, Any]:
+    """Verification by each run, and by the baselines on the same pairs. others: further embeddings to compare with.
+
+    For "lfw-view2" each fold is judged by the first run that was trained on none of its people. For the other protocols
+    every run is tested, and the figures are means over them. each, seed: of the protocol "pairs".
+
+    Returns what `metaface evaluate --protocol … --json` prints. Raises `MetaFaceError` if a run was trained on people
+    it is to be tested on, which it names, or if LFW is not there.
+    """
+    if protocol not in PROTOCOLS:
+        raise unknown("protocol", protocol, PROTOCOLS)
+    runs = [load_run(path, device) for path in paths]
+    for run in runs:
+        comparer(run)  # before anything takes long
+    if protocol == "lfw-view2":
+        return _by_view2(runs, compare, others or {})
+    pairs = (lfw_pairs("train"), lfw_pairs("test")) if protocol == "lfw-view1" else None
+    results = []
+    for run in runs:
+        if pairs and (overlap := _overlap(run, pairs[1].names())):
+            raise _refused(run, overlap, "View 1's test pairs", "view1")
+        tested = pairs[1] if pairs else draw_pairs(run.split.novel.to("cpu"), each, folds=2, seed=seed)
+        found = {
+            name: _view1(method, *pairs) if pairs else cross_verify(method.score_pairs(tested), tested)
+            for name, method in _methods(run, compare, others or {}).items()
+        }
+        results.append(
+            {
+                "run": run.path.name,
+                "faces": run.settings.faces,
+                "seed": run.settings.seed,
+                "steps": run.record["training"]["steps"],
+                "seconds": run.record["training"]["seconds"],
+                "category": _category([run]),
+                "identities": len(tested.people.unique()),
+                "pairs": len(tested),
+                **found.pop(run.settings.learner).figures(),
+                "baselines": {name: result.figures() for name, result in found.items()},
+            }
+        )
+    return {
+        "protocol": protocol,
+        "far": FAR,
+        **mean_over_runs(results),
+        "category": _category(runs),
+        **{key: results[0][key] for key in ("identities", "pairs")},
+        "baselines": {
+            name: mean_over_runs([r["baselines"][name] for r in results]) for name in results[0]["baselines"]
+        },
+        "runs": results,
+    }
+
+
+def mean_over_runs(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Means of the figures and of the ends of their intervals; of several runs also the deviation of each figure."""
+    mean: dict[str, Any] = {}
+    for key in ("accuracy", "eer", "auc", "tar"):
+        values = [result[key] for result in results]
+        mean[key] = round(statistics.mean(values), 4)
+        if f"{key}95" in results[0]:
+            ends = zip(*(result[f"{key}95"] for result in results), strict=True)
+            mean[f"{key}95"] = [round(statistics.mean(end), 4) for end in ends]
+        if len(results) > 1:
+            mean[f"{key}_deviation"] = round(statistics.stdev(values), 4)
+    return mean
+
+
+def _methods(run: Run, compare: bool, others: dict[str, ProtoNet]) -> dict[str, Comparer]:
+    nets: dict[str, Any] = {
+        run.settings.learner: run.learner,
+        **(baselines(run.split.base) if compare else {}),
+        **others,
+    }
+    return {name: comparer(run, net) for name, net in nets.items()}
+
+
+def _category(runs: Sequence[Run], learner: str | None = None) -> str:
+    """LFW's category of supervision. Pixels and LBP learn no more than a threshold, from pairs."""
+    if learner in ("pixels", "lbp"):
+        return WITHOUT
+    return BY_NAME if all(run.settings.faces.startswith("lfw") for run in runs) else OUTSIDE
+
+
+def _by_view2(runs: Sequence[Run], compare: bool, others: dict[str, ProtoNet]) -> dict[str, Any]:
+    learner = runs[0].settings.learner
+    if mixed := {run.settings.learner for run in runs} - {learner}:
+        raise MetaFaceError(
+            f"View 2 is reported for one method, but the runs are of {learner} and {', '.join(sorted(mixed))}. Evaluate"
+            " the runs of one learner at a time."
+        )
+    pairs = lfw_pairs("10_folds")
+    people, fold_of = pairs.people.numpy(), pairs.fold.numpy()
+    chosen = [_run_for(runs, pairs, fold) for fold in np.unique(fold_of).tolist()]
+    scores: dict[Path, dict[str, Floats]] = {}
+    accuracy: dict[str, list[float]] = {}
+    for fold, run in enumerate(chosen):
+        if run.path not in scores:
+            methods = _methods(run, compare, others)
+            scores[run.path] = {name: method.score_pairs(pairs) for name, method in methods.items()}
+        for name, found in scores[run.path].items():
+            rest, test = fold_of != fold, fold_of == fold
+            threshold = Verification(found[rest], people[rest]).best_threshold()
+            value = Verification(found[test], people[test]).accuracy(threshold)
+            accuracy.setdefault(name, []).append(round(value, 4))
+
+    def told(name: str) -> dict[str, Any]:
+        return {
+            "accuracy": round(statistics.mean(accuracy[name]), 4),
+            "standard_error": round(statistics.stdev(accuracy[name]) / len(chosen) ** 0.5, 4),
+            "category": OUTSIDE if name in others else _category(chosen, name),
+            "folds": accuracy[name],
+        }
+
+    return {
+        "protocol": "lfw-view2",
+        **told(learner),
+        "pairs": len(pairs),
+        "identities": len(pairs.people.unique()),
+        "runs": [run.path.name for run in chosen],
+        "baselines": {name: told(name) for name in accuracy if name != learner},
+    }
+
+
+def _run_for(runs: Sequence[Run], pairs: Pairs, fold: int) -> Run:
+    """The first run that was trained on nobody in the fold."""
+    overlaps = [_overlap(run, pairs.names(fold)) for run in runs]
+    for run, overlap in zip(runs, overlaps, strict=True):
+        if not overlap:
+            return run
+    least = min(range(len(runs)), key=lambda i: len(overlaps[i]))
+    raise _refused(runs[least], overlaps[least], f"fold {fold} of View 2", f"fold{fold}")
