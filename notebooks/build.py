@@ -4,7 +4,7 @@
     python notebooks/build.py 02         # some
     python notebooks/build.py --check    # only compare: are the notebooks in step with their sources?
 
-`source/NN_name.py` (jupytext, py:percent) becomes `solutions/NN_name.ipynb`, solved, and `NN_name.ipynb`, which
+`source/NN_name.py` (see `metaface_lessons/sources.py`) becomes `solutions/NN_name.ipynb`, solved, and `NN_name.ipynb`, which
 learners open: nbgrader's own `ClearSolutions` replaces what stands between `### BEGIN SOLUTION` and `### END SOLUTION`.
 An answer that is a value, not a function, is asked for outside any function, after `answer = ...`; there the stub is a
 comment alone, so that the notebook runs from top to bottom before anything is solved.
@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import hashlib
 import os
 import re
 import sys
@@ -28,7 +27,6 @@ from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
-import jupytext
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError
@@ -38,40 +36,20 @@ from nbgrader.preprocessors import CheckCellMetadata, ClearSolutions
 from metaface_lessons.errors import MetaFaceError, unknown
 from metaface_lessons.exercises.core import exercises
 from metaface_lessons.paths import NOTEBOOKS, write_atomically
+from metaface_lessons.sources import METADATA, Question, lesson_budget, quiz, read_source, sources
 
 CELL_SECONDS = 600
-METADATA = {
-    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-    "language_info": {"name": "python"},
-}
 IGNORE_OUTPUT = "nbval-ignore-output"  # nbval's own tag: this cell's outputs are not compared
 REAL_FACES = "real-faces"  # this cell works with pictures of real people, so none may be among its outputs
 
 _STUB = "# YOUR CODE HERE\nraise NotImplementedError()"  # as nbgrader writes it
 _CHECK = re.compile(r"""^check\(\s*["']([^"']+)["']""", re.MULTILINE)
 _BAR = re.compile(r"\d%\|")
+_NUMBERS = dict(enumerate("no one two three four five six seven eight nine ten".split()))
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 # ---------------------------------------------------------------------------------------------- from source to notebook
-
-
-def sources(folder: Path = NOTEBOOKS) -> dict[str, Path]:
-    """The sources by the number of their lesson."""
-    return {path.name[:2]: path for path in sorted((folder / "source").glob("[0-9][0-9]_*.py"))}
-
-
-def read_source(path: Path) -> NotebookNode:
-    """The lesson as its author wrote it. Same source, same cell ids: they are made from what a cell says."""
-    notebook = jupytext.read(path, fmt="py:percent")
-    seen: Counter[str] = Counter()
-    for cell in notebook.cells:
-        name = hashlib.sha256(f"{cell.cell_type}\n{cell.source}".encode()).hexdigest()[:8]
-        seen[name] += 1
-        cell.id = name if seen[name] == 1 else f"{name}-{seen[name]}"
-    notebook.metadata = nbformat.from_dict(METADATA)
-    notebook.nbformat, notebook.nbformat_minor = 4, 5
-    return notebook
 
 
 def solved(lesson: NotebookNode) -> NotebookNode:
@@ -134,25 +112,56 @@ def _kept(output: NotebookNode, tags: list[str]) -> NotebookNode | None:
 
 def source_faults(lesson: NotebookNode, number: str) -> list[str]:
     """What is wrong with a lesson as it is written, in sentences."""
-    return [*_exercise_faults(lesson, number), *_equation_faults(lesson, number), *_picture_faults(lesson)]
+    faults = (_head_faults, _exercise_faults, _equation_faults, _picture_faults)
+    return [*(fault for find in faults for fault in find(lesson, number)), *_quiz_faults(quiz(lesson))]
+
+
+def _head_faults(lesson: NotebookNode, number: str) -> Iterator[str]:
+    text = _markdown(lesson)
+    registered = [e for e in exercises() if e.lesson == number]
+    points = sum(exercise.points for exercise in registered)
+    worth = f"with {_NUMBERS.get(len(registered), len(registered))} exercises, worth {points} points"
+    wanted = {
+        "objectives": (r"\*\*After this lesson you can\*\*", "**After this lesson you can**"),
+        "prerequisites": (r"\*\*You need\*\*", "**You need** lesson 01"),
+        "minutes": (r"\*\*Time\*\* \d+ minutes", "**Time** 60 minutes"),
+        "true count of its exercises": (worth.replace(" ", r"\s+"), worth),
+        "quiz": ("^## Quiz", "## Quiz"),
+        "recap": ("^## Recap", "## Recap"),
+        "references": ("^## References", "## References"),
+    }
+    for what, (pattern, example) in wanted.items():
+        if not re.search(pattern, text, re.MULTILINE):
+            yield f"The lesson has no {what}: write '{example}'."
+    try:
+        lesson_budget(lesson)
+    except MetaFaceError as error:
+        yield str(error)
 
 
 def _exercise_faults(lesson: NotebookNode, number: str) -> Iterator[str]:
     registered = {e.name: e for e in exercises() if e.lesson == number}
     checked: list[str] = []
-    waiting: NotebookNode | None = None  # a solution that no check has followed yet
+    waiting: NotebookNode | None = None  # an answer cell that no check has followed yet
     for cell in lesson.cells:
         if cell.cell_type != "code":
             continue
-        if cell.metadata.get("nbgrader", {}).get("solution"):
+        names, answers = _CHECK.findall(cell.source), "### BEGIN SOLUTION" in cell.source
+        if answers and not cell.metadata.get("nbgrader"):
+            yield f'The cell {_quote(cell)} has a solution and names no exercise: begin it with # %% exercise="…".'
+        if cell.metadata.get("nbgrader"):
+            if not answers:
+                yield f"The answer cell {_quote(cell)} has no '### BEGIN SOLUTION' and '### END SOLUTION'."
             if waiting:
-                yield f"The solution cell {_quote(waiting)} is followed by no check."
+                yield f"The answer cell {_quote(waiting)} is followed by no check."
             waiting = cell
-        if names := _CHECK.findall(cell.source):
+        if names and waiting and waiting.metadata.nbgrader.grade_id != (name := re.sub(r"[._]", "-", names[0])):
+            yield f'The answer cell {_quote(waiting)} belongs to "{names[0]}": begin it with # %% exercise="{name}".'
+        if names:
             checked += names
             waiting = None
     if waiting:
-        yield f"The solution cell {_quote(waiting)} is followed by no check."
+        yield f"The answer cell {_quote(waiting)} is followed by no check."
     code = "\n".join(cell.source for cell in lesson.cells if cell.cell_type == "code")
     for function in ("hint", "solution"):
         if checked and not re.search(rf"^from metaface_lessons\.exercises import .*\b{function}\b", code, re.MULTILINE):
@@ -196,13 +205,48 @@ def _equation_faults(lesson: NotebookNode, number: str) -> Iterator[str]:
             yield f"Equation ({tag}), cited in {where}, does not exist."
 
 
-def _picture_faults(lesson: NotebookNode) -> Iterator[str]:
+def _quiz_faults(questions: list[Question]) -> Iterator[str]:
+    if len(questions) < 3:
+        yield f"The quiz has {len(questions)} questions: write three or more (metaface_lessons/sources.py says how)."
+    extremes: Counter[str] = Counter()
+    for question in questions:
+        where, right = f"'{question.text[:60]}…'", [option for option in question.options if option.right]
+        if len(question.options) < 3:
+            yield f"The question {where} has {len(question.options)} options: write three or more."
+        if len(right) != 1:
+            yield (
+                f"The question {where} has {len(right)} right options: begin the explanation of one, and of no other,"
+                " with 'Right'."
+            )
+        for option in question.options:
+            if not option.explanation:
+                yield (
+                    f"The option '{option.summary[:60]}' has no explanation: write"
+                    " <details><summary>option</summary>why it is right, or is not</details>."
+                )
+        lengths = [len(re.sub(r"<[^>]*>", "", option.summary)) for option in question.options]
+        longest = {
+            option.right for option, length in zip(question.options, lengths, strict=True) if length == max(lengths)
+        }
+        shortest = {
+            option.right for option, length in zip(question.options, lengths, strict=True) if length == min(lengths)
+        }
+        extremes.update(longest=True in longest, shortest=True in shortest)
+    for extreme, change in {"longest": "lengthen", "shortest": "shorten"}.items():
+        if 2 * extremes[extreme] > len(questions):
+            yield (
+                f"The right option is the {extreme} in {extremes[extreme]} of {len(questions)} questions, which gives it"
+                f" away: {change} wrong options until it is so in at most half."
+            )
+
+
+def _picture_faults(lesson: NotebookNode, number: str) -> Iterator[str]:
     for cell in lesson.cells:
         if cell.cell_type == "markdown" and (re.search(r"!\[\s*\]\(", cell.source) or _without_alt(cell.source)):
             yield f"A picture in {_quote(cell)} has no alt text."
         real = re.search(r"""["'](olivetti|lfw|folder:)""", cell.source)
         if cell.cell_type == "code" and real and REAL_FACES not in _tags(cell):
-            yield f"The cell {_quote(cell)} names real faces: give it the tag '{REAL_FACES}'."
+            yield f"The cell {_quote(cell)} names real faces: {_tag(REAL_FACES)}."
 
 
 def output_faults(notebook: NotebookNode, number: str, passed: bool) -> list[str]:
@@ -231,9 +275,11 @@ def output_faults(notebook: NotebookNode, number: str, passed: bool) -> list[str
             if REAL_FACES in _tags(cell) and (any(kind.startswith("image/") for kind in data) or "<img" in html):
                 faults.append(f"{_quote(cell)} works with real faces, and shows a picture: store numbers only.")
             if output.get("name") == "stderr" and not ignored:
-                faults.append(f"{_quote(cell)} writes to stderr:\n{text}\nMend it, or tag the cell '{IGNORE_OUTPUT}'.")
+                faults.append(f"{_quote(cell)} writes to stderr:\n{text}\nFix it, or {_tag(IGNORE_OUTPUT)}.")
             if (_BAR.search(text) or re.search(r"\b0x[0-9a-f]{6,}", text)) and not ignored:
-                faults.append(f"{_quote(cell)} shows what differs from run to run:\n{text[:200]}")
+                faults.append(
+                    f"{_quote(cell)} shows what differs from run to run: {_tag(IGNORE_OUTPUT)}.\n{text[:200]}"
+                )
             if any(path in text + re.sub(r'src="data:[^"]*"', "", html) for path in private):
                 faults.append(f"{_quote(cell)} shows a path of this machine:\n{text[:200]}")
         for name in _CHECK.findall(cell.source):
@@ -256,6 +302,14 @@ def _without_alt(html: str) -> bool:
     images = _Images()
     images.feed(html)
     return images.without_alt > 0
+
+
+def _markdown(lesson: NotebookNode) -> str:
+    return "\n".join(cell.source for cell in lesson.cells if cell.cell_type == "markdown")
+
+
+def _tag(name: str) -> str:
+    return f'tag the cell: begin it with # %% tags=["{name}"]'
 
 
 def _tags(cell: NotebookNode) -> list[str]:

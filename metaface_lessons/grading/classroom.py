@@ -57,17 +57,15 @@ class Classroom:
 
     def release(self, number: str) -> tuple[Path, bool]:
         """Make the assignment of a lesson ("02"). Returns its file, and whether it went to nbgrader's exchange."""
-        import jupytext
+        from ..sources import read_source, sources
 
         known = lesson(number)
-        source = paths.NOTEBOOKS / "source" / known.notebook.replace(".ipynb", ".py")
-        notebook = jupytext.read(source, fmt="py:percent")
+        notebook = read_source(sources()[number])
         points = {cell: core.find(name).points for name, (cell, _) in known.cells.items()}
         for cell in notebook.cells:
             about = cell.metadata.get("nbgrader", {})
             if about.get("grade_id") in points:
                 about |= {"grade": True, "points": points[about["grade_id"]]}
-        notebook.metadata = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
         self._open()
         target = self.folder / "source" / number / known.notebook
         paths.write_atomically(target, json.dumps(notebook, indent=1).encode())

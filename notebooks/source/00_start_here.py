@@ -127,7 +127,7 @@ hint("start.chance")
 # Whatever we build has to beat this number. Write it as a function of `ways`.
 
 
-# %% nbgrader={"grade": false, "grade_id": "start-chance", "locked": false, "schema_version": 3, "solution": true, "task": false}
+# %% exercise="start-chance"
 def chance(ways):
     ### BEGIN SOLUTION
     return 1 / ways  # (0.1)
@@ -147,7 +147,7 @@ check("start.chance", chance)
 # Write it for one image, uint8 `[C, H, W]`. μ and σ are over all its numbers.
 
 
-# %% nbgrader={"grade": false, "grade_id": "start-standardise", "locked": false, "schema_version": 3, "solution": true, "task": false}
+# %% exercise="start-standardise"
 def standardise_one(image):
     ### BEGIN SOLUTION
     x = image.float()
@@ -177,7 +177,7 @@ print("a picture half as bright comes out the same:", torch.allclose(by_hand, st
 # `none`). The answer is a whole number.
 
 
-# %% nbgrader={"grade": false, "grade_id": "start-frontal", "locked": false, "schema_version": 3, "solution": true, "task": false}
+# %% exercise="start-frontal"
 def frontal_and_bare(faces):
     ### BEGIN SOLUTION
     return int(faces.where(yaw=(-15, 15), occluder="none").sum())

@@ -161,7 +161,7 @@ show(
 # order of their labels. Return the labels, int64 `[S]`.
 
 
-# %% nbgrader={"grade": false, "grade_id": "episodes-relabel", "locked": false, "schema_version": 3, "solution": true, "task": false}
+# %% exercise="episodes-relabel"
 def my_relabel(identity, people):
     ### BEGIN SOLUTION
     return (identity[:, None] == people).int().argmax(dim=1)  # (1.4)
@@ -274,7 +274,7 @@ episode_explorer.explore(sharp)
 # *2 points, 6 minutes.* From the `accuracies [E]` of E episodes to two numbers: $\bar a$ and what stands behind ± in (1.14).
 
 
-# %% nbgrader={"grade": false, "grade_id": "evaluation-interval", "locked": false, "schema_version": 3, "solution": true, "task": false}
+# %% exercise="evaluation-interval"
 def my_interval(accuracies):
     ### BEGIN SOLUTION
     standard_error = accuracies.std() / math.sqrt(len(accuracies))  # (1.12), with s of (1.13)
@@ -361,7 +361,7 @@ print(f"all {len(novel.identities)}: {r} over episodes, ± {100 * r.ci95_people:
 # *2 points, 8 minutes.* Equations (1.15) and (1.16): features `support [S, D]` with `labels [S]`, and `query [Q, D]` → the predicted labels, int64 `[Q]`.
 
 
-# %% nbgrader={"grade": false, "grade_id": "baselines-nearest-mean", "locked": false, "schema_version": 3, "solution": true, "task": false}
+# %% exercise="baselines-nearest-mean"
 def my_nearest_mean(support, labels, query, ways):
     ### BEGIN SOLUTION
     means = torch.stack([support[labels == n].mean(dim=0) for n in range(ways)])  # (1.15)
@@ -574,7 +574,7 @@ show(figure, alt=f"Accuracy in percent, clean and under full nuisance: {words}. 
 # `round(fraction · people)` of the people, drawn by `seed`; the training set has everybody else's. The same seed gives the same split.
 
 
-# %% nbgrader={"grade": false, "grade_id": "faces-split-by-identity", "locked": false, "schema_version": 3, "solution": true, "task": false}
+# %% exercise="faces-split-by-identity"
 def my_split(identity, fraction, seed):
     ### BEGIN SOLUTION
     people = identity.unique()
@@ -593,7 +593,7 @@ check("faces.split_by_identity", my_split)
 # if there are none).
 
 
-# %% nbgrader={"grade": false, "grade_id": "faces-shared-people", "locked": false, "schema_version": 3, "solution": true, "task": false}
+# %% exercise="faces-shared-people"
 def my_shared_people(train, test):
     ### BEGIN SOLUTION
     return train.identities[torch.isin(train.identities, test.identities)]

@@ -113,7 +113,7 @@ show(figure, alt="Upper row: five synthetic people, A to E, one photo each. Lowe
 # `ways` − 1, in any order, and not always as many of each). Return `[ways, D]`, row k for label k.
 
 
-# %% nbgrader={"grade": false, "grade_id": "protonet-prototypes", "locked": false, "schema_version": 3, "solution": true, "task": false}
+# %% exercise="protonet-prototypes"
 def my_prototypes(points, labels, ways):
     ### BEGIN SOLUTION
     member = F.one_hot(labels, ways).to(points.dtype)  # [S, N]: 1 where example s is of class n
@@ -130,7 +130,7 @@ check("protonet.prototypes", my_prototypes)
 # front, such as T tasks at once; if you count axes from the end, you need not care.
 
 
-# %% nbgrader={"grade": false, "grade_id": "protonet-squared-distances", "locked": false, "schema_version": 3, "solution": true, "task": false}
+# %% exercise="protonet-squared-distances"
 def my_squared_distances(a, b):
     ### BEGIN SOLUTION
     difference = a[..., :, None, :] - b[..., None, :, :]  # […, Q, N, D]
@@ -147,7 +147,7 @@ check("protonet.squared_distances", my_squared_distances)
 # coordinates, so squared distances reach the thousands. exp(−2000) is 0 to a computer: mind the logarithm.
 
 
-# %% nbgrader={"grade": false, "grade_id": "protonet-loss", "locked": false, "schema_version": 3, "solution": true, "task": false}
+# %% exercise="protonet-loss"
 def my_loss(distances, labels):
     ### BEGIN SOLUTION
     log_p = (-distances).log_softmax(dim=1)  # (2.2)
@@ -465,7 +465,7 @@ for temperature in (1, 4, 16, 64):
 # *2 points, 8 minutes.* Equation (2.20): `prototypes [N, D]` → weight `[N, D]` and bias `[N]`, as `F.linear` takes them.
 
 
-# %% nbgrader={"grade": false, "grade_id": "protonet-linear-head", "locked": false, "schema_version": 3, "solution": true, "task": false}
+# %% exercise="protonet-linear-head"
 def my_linear_head(prototypes):
     ### BEGIN SOLUTION
     return 2 * prototypes, -prototypes.square().sum(dim=1)  # (2.20)
@@ -521,7 +521,7 @@ for name in ("squared", "euclidean"):
 # *2 points, 6 minutes.* Equation (2.23): `points [S, D]`, of any lengths, of one class → `[D]`, of length 1.
 
 
-# %% nbgrader={"grade": false, "grade_id": "protonet-cosine-prototype", "locked": false, "schema_version": 3, "solution": true, "task": false}
+# %% exercise="protonet-cosine-prototype"
 def my_cosine_prototype(points):
     ### BEGIN SOLUTION
     directions = F.normalize(points, dim=1)

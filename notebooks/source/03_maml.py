@@ -110,7 +110,7 @@ show(
 # changes with θ, too: `torch.autograd.grad` returns a constant, unless it is asked to keep the graph.)
 
 
-# %% nbgrader={"grade": false, "grade_id": "maml-inner-step", "locked": false, "schema_version": 3, "solution": true, "task": false}
+# %% exercise="maml-inner-step"
 def my_inner_step(loss, theta, rate):
     ### BEGIN SOLUTION
     (gradient,) = torch.autograd.grad(loss(theta), theta, create_graph=True)
@@ -126,7 +126,7 @@ check("maml.inner_step", my_inner_step)
 # *2 points, 6 minutes.* Equation (3.2): return $\varphi_k$ for `steps` = k, which may be 0.
 
 
-# %% nbgrader={"grade": false, "grade_id": "maml-adapt", "locked": false, "schema_version": 3, "solution": true, "task": false}
+# %% exercise="maml-adapt"
 def my_adapt(loss, theta, rate, steps):
     ### BEGIN SOLUTION
     phi = theta
@@ -402,7 +402,7 @@ print("with steps=0 it is joint training, (3.4):", agree)
 # and `theta.grad` stays as it was.
 
 
-# %% nbgrader={"grade": false, "grade_id": "maml-first-order", "locked": false, "schema_version": 3, "solution": true, "task": false}
+# %% exercise="maml-first-order"
 def my_first_order(support_loss, query_loss, theta, rate, steps):
     ### BEGIN SOLUTION
     phi = theta
@@ -478,7 +478,7 @@ print(f"first order is off by {100 * (first - by_hand).norm() / by_hand.norm():.
 # in θ's own precision.
 
 
-# %% nbgrader={"grade": false, "grade_id": "maml-finite-difference", "locked": false, "schema_version": 3, "solution": true, "task": false}
+# %% exercise="maml-finite-difference"
 def my_finite_difference(f, theta, h):
     ### BEGIN SOLUTION
     steps = h * torch.eye(len(theta), dtype=theta.dtype)
@@ -544,7 +544,7 @@ for name, graph in (("second order", True), ("first order", False)):
 # *2 points, 8 minutes.* Equation (3.23), the mean over the tasks: `a [T]`, `c [T]`, the numbers θ, α and k → a number. No autograd needed.
 
 
-# %% nbgrader={"grade": false, "grade_id": "maml-meta-gradient", "locked": false, "schema_version": 3, "solution": true, "task": false}
+# %% exercise="maml-meta-gradient"
 def my_meta_gradient(a, c, theta, rate, steps):
     ### BEGIN SOLUTION
     r = (1 - rate * a) ** steps  # (3.22)
@@ -560,7 +560,7 @@ check("maml.meta_gradient", my_meta_gradient)
 # *2 points, 6 minutes.* Equation (3.24) with MAML's weights: `a [T]`, `c [T]`, α and k → the number θ*.
 
 
-# %% nbgrader={"grade": false, "grade_id": "maml-fixed-point", "locked": false, "schema_version": 3, "solution": true, "task": false}
+# %% exercise="maml-fixed-point"
 def my_fixed_point(a, c, rate, steps):
     ### BEGIN SOLUTION
     w = a * (1 - rate * a) ** (2 * steps)  # of (3.23)

@@ -84,7 +84,7 @@ FULL = os.environ.get("METAFACE_BUDGET") == "full"
 # too.
 
 
-# %% nbgrader={"grade": false, "grade_id": "reptile-inner-loop", "locked": false, "schema_version": 3, "solution": true, "task": false}
+# %% exercise="reptile-inner-loop"
 def my_inner_loop(theta, gradients, rate):
     ### BEGIN SOLUTION
     phi = theta
@@ -103,7 +103,7 @@ check("reptile.inner_loop", my_inner_loop)
 # of its task ends, `[D]`. `rate` is ε. Return the new θ.
 
 
-# %% nbgrader={"grade": false, "grade_id": "reptile-update", "locked": false, "schema_version": 3, "solution": true, "task": false}
+# %% exercise="reptile-update"
 def my_update(theta, inner_loops, rate):
     ### BEGIN SOLUTION
     differences = [inner_loop(theta) - theta for inner_loop in inner_loops]
@@ -238,7 +238,7 @@ print("the derivative of p is symmetric:", torch.allclose(derivative, derivative
 # not form any φ.
 
 
-# %% nbgrader={"grade": false, "grade_id": "reptile-joint", "locked": false, "schema_version": 3, "solution": true, "task": false}
+# %% exercise="reptile-joint"
 def my_joint_step(theta, gradients, inner_rate, outer_rate):
     ### BEGIN SOLUTION
     return theta - outer_rate * inner_rate * gradients.mean(dim=0)  # (4.8)
@@ -310,7 +310,7 @@ print("an even guess costs ln 5:", math.isclose(-torch.full((5,), 0.2).log().mea
 # Return one number.
 
 
-# %% nbgrader={"grade": false, "grade_id": "reptile-fixed-point", "locked": false, "schema_version": 3, "solution": true, "task": false}
+# %% exercise="reptile-fixed-point"
 def my_fixed_point(curvatures, minima, inner_rate, steps):
     ### BEGIN SOLUTION
     weight = 1 - (1 - inner_rate * curvatures) ** steps  # 1 − r
@@ -536,7 +536,7 @@ print("with ε = 1e-6 (4.19) is (4.17):", torch.allclose(end, rest, rtol=0, atol
 # D]`. The expectation is the mean over all ordered pairs of *different* minibatches. Return `[D]`.
 
 
-# %% nbgrader={"grade": false, "grade_id": "reptile-avg-grad-inner", "locked": false, "schema_version": 3, "solution": true, "task": false}
+# %% exercise="reptile-avg-grad-inner"
 def my_avg_grad_inner(gradients, hessians):
     ### BEGIN SOLUTION
     pairs = itertools.permutations(range(len(gradients)), 2)

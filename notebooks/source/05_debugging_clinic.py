@@ -497,7 +497,7 @@ print("(5.11) and package agree:", torch.isclose(written, theirs).item(), "  lab
 # order and not always as many of each. Mend it, so that it is (5.11).
 
 
-# %% nbgrader={"grade": false, "grade_id": "clinic-protonet-loss", "locked": false, "schema_version": 3, "solution": true, "task": false}
+# %% exercise="clinic-protonet-loss"
 def my_protonet_loss(support, labels, query, truth):
     # The patient:
     #     similarity = -(query[:, None] - support).norm(dim=-1)
@@ -634,7 +634,7 @@ for name, program in (("healthy", Healthy()), ("patient 7", NoStep())):
 # − 1. Return the head *after* the step, `[ways, D]`: (5.13), for any number of ways.
 
 
-# %% nbgrader={"grade": false, "grade_id": "clinic-inner-step", "locked": false, "schema_version": 3, "solution": true, "task": false}
+# %% exercise="clinic-inner-step"
 def my_inner_step(z, y, ways, rate):
     # The patient:
     #     W = torch.zeros(1, z.shape[1], dtype=z.dtype, requires_grad=True)
@@ -710,7 +710,7 @@ print("people of an episode all different:", different, "  images in both sets:"
 # few images: they do not take part.
 
 
-# %% nbgrader={"grade": false, "grade_id": "clinic-episode", "locked": false, "schema_version": 3, "solution": true, "task": false}
+# %% exercise="clinic-episode"
 def my_episode(identity, ways, shots, queries, seed):
     # The patient:
     #     draw = torch.Generator().manual_seed(seed)
@@ -883,7 +883,7 @@ gradient_explorer.explore()
 # enough for first order.)
 
 
-# %% nbgrader={"grade": false, "grade_id": "clinic-second-order", "locked": false, "schema_version": 3, "solution": true, "task": false}
+# %% exercise="clinic-second-order"
 def my_meta_gradient(loss, theta, support, query, rate, steps):
     # The patient:
     #     phi = theta
@@ -995,7 +995,7 @@ for name, program in (("healthy", Healthy()), ("patient 10", InPlace()), ("patie
 # themselves, not copies.)
 
 
-# %% nbgrader={"grade": false, "grade_id": "clinic-no-leak", "locked": false, "schema_version": 3, "solution": true, "task": false}
+# %% exercise="clinic-no-leak"
 def my_prediction(network, optimiser, x, y, asked, steps):
     # The patient:
     #     theta = network.state_dict()
@@ -1208,7 +1208,7 @@ print("finite differences agree with the loop:", finite_difference(mean_loss, le
 # with the gradient of the mean over tasks, (5.20).
 
 
-# %% nbgrader={"grade": false, "grade_id": "clinic-batched-gradient", "locked": false, "schema_version": 3, "solution": true, "task": false}
+# %% exercise="clinic-batched-gradient"
 def my_batched_gradient(loss, weights, x, y):
     # The patient:
     #     return grad(lambda w: vmap(loss, in_dims=(None, 0, 0))(w, x, y).mean())(weights)

@@ -80,7 +80,7 @@ FULL = os.environ.get("METAFACE_BUDGET") == "full"
 # a − b, and half the width of its interval.
 
 
-# %% nbgrader={"grade": false, "grade_id": "comparison-paired", "locked": false, "schema_version": 3, "solution": true, "task": false}
+# %% exercise="comparison-paired"
 def my_paired(a, b):
     ### BEGIN SOLUTION
     d = a - b
@@ -127,7 +127,7 @@ for seeds in (2, 3, 5, 10):
 # `t[2] = 4.303`. Return half the width of the interval.
 
 
-# %% nbgrader={"grade": false, "grade_id": "comparison-seeds", "locked": false, "schema_version": 3, "solution": true, "task": false}
+# %% exercise="comparison-seeds"
 def my_seeds(accuracies, t):
     ### BEGIN SOLUTION
     seeds = len(accuracies)
@@ -360,7 +360,7 @@ show(
 # *2 points, 10 minutes.* Equation (6.5). `cost [M]` and `accuracy [M]` of M methods; return a tensor of M booleans: who is dominated by nobody?
 
 
-# %% nbgrader={"grade": false, "grade_id": "comparison-frontier", "locked": false, "schema_version": 3, "solution": true, "task": false}
+# %% exercise="comparison-frontier"
 def my_frontier(cost, accuracy):
     ### BEGIN SOLUTION
     cheaper = cost[:, None] <= cost  # [i, j]: i costs no more than j
@@ -387,7 +387,7 @@ check("comparison.frontier", my_frontier)
 # makes up for anything; else 0 if A's training is no dearer, and it is the cheaper one from the beginning on.
 
 
-# %% nbgrader={"grade": false, "grade_id": "comparison-break-even", "locked": false, "schema_version": 3, "solution": true, "task": false}
+# %% exercise="comparison-break-even"
 def my_break_even(train_a, adapt_a, train_b, adapt_b):
     ### BEGIN SOLUTION
     if adapt_a >= adapt_b:

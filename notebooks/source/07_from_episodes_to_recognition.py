@@ -95,7 +95,7 @@ for t in (-2, -4, -8):
 # *2 points, 6 minutes.* Equation (7.2). `scores [P]`, booleans `same [P]` (is the pair genuine?) and a threshold. Return the pair FAR, TAR.
 
 
-# %% nbgrader={"grade": false, "grade_id": "recognition-rates", "locked": false, "schema_version": 3, "solution": true, "task": false}
+# %% exercise="recognition-rates"
 def my_rates(scores, same, threshold):
     ### BEGIN SOLUTION
     accepted = scores >= threshold
@@ -186,7 +186,7 @@ print(f"2-way 1-shot {two_way},  AUC {100 * found.auc:.1f} %")
 # threshold lies just above the score of the next one. Return the share of genuine pairs above that score.
 
 
-# %% nbgrader={"grade": false, "grade_id": "recognition-tar-at-far", "locked": false, "schema_version": 3, "solution": true, "task": false}
+# %% exercise="recognition-tar-at-far"
 def my_tar_at_far(genuine, impostor, far):
     ### BEGIN SOLUTION
     k = int(far * len(impostor))
@@ -293,7 +293,7 @@ print(f"the threshold of FAR 1% from the former has on the latter a FAR of {100 
 # *2 points, 8 minutes.* Equation (7.7). `people [P, 2]` are the two persons of each pair, numbers 0 to I − 1; `drawn [I]` says how often each was drawn. Return the weights, `[P]`.
 
 
-# %% nbgrader={"grade": false, "grade_id": "recognition-weights", "locked": false, "schema_version": 3, "solution": true, "task": false}
+# %% exercise="recognition-weights"
 def my_weights(people, drawn):
     ### BEGIN SOLUTION
     one, other = people.T
@@ -352,7 +352,7 @@ print(
 # *3 points, 10 minutes.* The DIR of (7.9). `scores [Q, N]`, `probe [Q]`: who is on each probe, strangers included; `gallery [N]`: the person of each column.
 
 
-# %% nbgrader={"grade": false, "grade_id": "recognition-open-set", "locked": false, "schema_version": 3, "solution": true, "task": false}
+# %% exercise="recognition-open-set"
 def my_dir(scores, probe, gallery, threshold):
     ### BEGIN SOLUTION
     best = scores.max(dim=1)

@@ -124,7 +124,7 @@ for name, method in {"pixels": pixels(), "local binary patterns": lbp()}.items()
 # *2 points, 8 minutes.* Equation (8.2). `images`, floats `[M, C, H, W]`; `inside`, booleans `[H, W]`, true in F. Return images of the same shape.
 
 
-# %% nbgrader={"grade": false, "grade_id": "domains-outside", "locked": false, "schema_version": 3, "solution": true, "task": false}
+# %% exercise="domains-outside"
 def my_outside(images, inside):
     ### BEGIN SOLUTION
     mean = images[:, :, ~inside].mean(dim=2)  # [M, C]
@@ -216,7 +216,7 @@ for job in ("photo: colour", "photo: plain", "sketch: plain", "near-infrared: pl
 # list, and the domain of V.
 
 
-# %% nbgrader={"grade": false, "grade_id": "domains-splits", "locked": false, "schema_version": 3, "solution": true, "task": false}
+# %% exercise="domains-splits"
 def my_splits(domains, test):
     ### BEGIN SOLUTION
     training = [d for d in domains if d != test]
@@ -239,7 +239,7 @@ check("domains.splits", my_splits)
 # `theta`, a tensor of its shape; let autograd do the Hessian.
 
 
-# %% nbgrader={"grade": false, "grade_id": "domains-mldg", "locked": false, "schema_version": 3, "solution": true, "task": false}
+# %% exercise="domains-mldg"
 def my_mldg(loss_s, loss_v, theta, alpha, beta):
     ### BEGIN SOLUTION
     here = loss_s(theta)

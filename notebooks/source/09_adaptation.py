@@ -76,7 +76,7 @@ style()
 # `[ways]`. The outer loop will want to differentiate through them.
 
 
-# %% nbgrader={"grade": false, "grade_id": "adaptation-head", "locked": false, "schema_version": 3, "solution": true, "task": false}
+# %% exercise="adaptation-head"
 def my_head(points, labels, ways, temperature):
     ### BEGIN SOLUTION
     centres = torch.stack([points[labels == k].mean(0) for k in range(ways)])
@@ -257,7 +257,7 @@ for shots, paths in live.items():
 # the rates of the single weights, `[D]`, and by a rate that all of them share, a number.
 
 
-# %% nbgrader={"grade": false, "grade_id": "adaptation-rates", "locked": false, "schema_version": 3, "solution": true, "task": false}
+# %% exercise="adaptation-rates"
 def my_rates(support, query):
     ### BEGIN SOLUTION
     each = -support * query  # (9.7)
@@ -439,7 +439,7 @@ show(
 # and variance, `[C]` each.
 
 
-# %% nbgrader={"grade": false, "grade_id": "adaptation-statistics", "locked": false, "schema_version": 3, "solution": true, "task": false}
+# %% exercise="adaptation-statistics"
 def my_statistics(x, mean, variance, prior):
     ### BEGIN SOLUTION
     n = len(x)
@@ -507,7 +507,7 @@ for name, result in found.items():
 # *2 points, 6 minutes.* Equation (9.12). `logits [Q, N]` → entropies `[Q]`. Mind the predictions that are very sure.
 
 
-# %% nbgrader={"grade": false, "grade_id": "adaptation-entropy", "locked": false, "schema_version": 3, "solution": true, "task": false}
+# %% exercise="adaptation-entropy"
 def my_entropy(logits):
     ### BEGIN SOLUTION
     return -(logits.softmax(-1) * logits.log_softmax(-1)).sum(-1)  # (9.12)

@@ -69,7 +69,7 @@ style()
 # *2 points, 5 minutes.* Equation (10.1) for all pixels at once: `albedo [H, W]`, `normals [H, W, 3]`, `light [3]`, `ambient` a number. Return I `[H, W]`.
 
 
-# %% nbgrader={"grade": false, "grade_id": "light-shade", "locked": false, "schema_version": 3, "solution": true, "task": false}
+# %% exercise="light-shade"
 def my_shade(albedo, normals, light, ambient):
     ### BEGIN SOLUTION
     return albedo * (ambient + (1 - ambient) * (normals @ light).clamp(min=0))  # (10.1)
@@ -180,7 +180,7 @@ for name, images in rows.items():
 # holds the weights of pixel i, so a row x becomes B x. Take the logarithm of picture + 1, for the sake of black pixels.
 
 
-# %% nbgrader={"grade": false, "grade_id": "light-band", "locked": false, "schema_version": 3, "solution": true, "task": false}
+# %% exercise="light-band"
 def my_band(picture, fine, coarse):
     ### BEGIN SOLUTION
     x = torch.log(picture + 1)  # (10.4)
@@ -233,7 +233,7 @@ for name, log_light in (("falls evenly", falls), ("jumps", jumps)):
 # that of y itself is 0.
 
 
-# %% nbgrader={"grade": false, "grade_id": "light-gap", "locked": false, "schema_version": 3, "solution": true, "task": false}
+# %% exercise="light-gap"
 def my_gap(people, shift, y):
     ### BEGIN SOLUTION
     apart = people[y] - people
@@ -288,7 +288,7 @@ for name, net in (("before training", nets[0]), ("after training", nets[1500])):
 # *2 points, 7 minutes.* Equation (10.9). `nearer`, an int tensor `[Q]`, has n for each query; `others` is M; `ways` is N. Return the mean. `math.comb` counts choices.
 
 
-# %% nbgrader={"grade": false, "grade_id": "light-expected", "locked": false, "schema_version": 3, "solution": true, "task": false}
+# %% exercise="light-expected"
 def my_expected(nearer, others, ways):
     ### BEGIN SOLUTION
     choices = math.comb(others, ways - 1)

@@ -1,0 +1,156 @@
+"""The sources of the lessons, which authors edit, read as notebooks.
+
+`notebooks/source/NN_name.py` is a notebook in text (jupytext, py:percent). Two things are shorter than in a notebook.
+
+The first line of an answer cell names its exercise, and nbgrader's metadata of a solution follow from that name:
+
+    # %% exercise="maml-inner-step"
+
+The options of a question are two or more `<details>` in a row. The explanation of the right option begins with "Right":
+
+    # **1. How many ways has a 5-way 1-shot episode?**
+    #
+    # <details><summary>One</summary>That is the number of shots.</details>
+    # <details><summary>Five</summary>Right.</details>
+    # <details><summary>Six</summary>Nobody has six.</details>
+
+Their order in the source is the author's; learners see them in the order that `read_source` draws.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import jupytext
+import nbformat
+from nbformat import NotebookNode
+
+from .errors import MetaFaceError
+from .paths import NOTEBOOKS
+
+METADATA = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+ANSWER = {"grade": False, "locked": False, "schema_version": 3, "solution": True, "task": False}  # nbgrader's
+
+_ELEMENT = r"<details>(?:(?!</details>).)*</details>"
+_OPTIONS = re.compile(rf"{_ELEMENT}(?:\n{_ELEMENT})+", re.DOTALL)
+_OPTION = re.compile(r"<details>\s*<summary>(.*?)</summary>(.*?)</details>", re.DOTALL)
+_BUDGET = re.compile(r"\*\*Computing\*\* less than (\d+)\s+seconds")
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option of a question: what the learner reads first, and what opens on a click."""
+
+    summary: str
+    explanation: str
+
+    @property
+    def right(self) -> bool:
+        return self.explanation.startswith("Right")
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question of a quiz, with its options in their order."""
+
+    text: str
+    options: tuple[Option, ...]
+
+
+def sources(folder: Path = NOTEBOOKS) -> dict[str, Path]:
+    """The sources by the number of their lesson.
+
+    folder: where the notebooks are; the sources are in its `source/`.
+    """
+    return {path.name[:2]: path for path in sorted((folder / "source").glob("[0-9][0-9]_*.py"))}
+
+
+def read_source(path: Path) -> NotebookNode:
+    """The lesson, solved and with the marks around its solutions.
+
+    The same source gives the same notebook: the ids of cells are made from what they say, and the order of a quiz's
+    options follows from the lesson's number.
+
+    path: the source, `NN_name.py`.
+    """
+    notebook = jupytext.read(path, fmt="py:percent")
+    _arrange_options(notebook, path.name[:2])
+    seen: Counter[str] = Counter()
+    for cell in notebook.cells:
+        name = hashlib.sha256(f"{cell.cell_type}\n{cell.source}".encode()).hexdigest()[:8]
+        seen[name] += 1
+        cell.id = name if seen[name] == 1 else f"{name}-{seen[name]}"
+        if exercise := cell.metadata.pop("exercise", None):
+            cell.metadata["nbgrader"] = nbformat.from_dict(ANSWER | {"grade_id": exercise})
+    notebook.metadata = nbformat.from_dict(METADATA)
+    notebook.nbformat, notebook.nbformat_minor = 4, 5
+    return notebook
+
+
+def lesson_budget(notebook: NotebookNode) -> int:
+    """The seconds that a lesson may take on two CPU cores, from its own line.
+
+    notebook: the lesson, read from its source or built.
+
+    Raises `MetaFaceError` if the lesson does not say it.
+    """
+    text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    if found := _BUDGET.search(text):
+        return int(found[1])
+    raise MetaFaceError(
+        "The lesson's head has no budget: write '**Computing** less than 120 seconds on two CPU cores'."
+    )
+
+
+# ------------------------------------------------------------------------------------------------------------- the quiz
+
+
+def quiz(notebook: NotebookNode) -> list[Question]:
+    """The questions of a lesson, as they stand in its notebook."""
+    questions = []
+    for cell in notebook.cells:
+        for options in _OPTIONS.finditer(cell.source) if cell.cell_type == "markdown" else ():
+            text = cell.source[: options.start()].rstrip().rpartition("\n\n")[2]
+            questions.append(Question(text, tuple(map(_option, _elements(options[0])))))
+    return questions
+
+
+def _arrange_options(notebook: NotebookNode, seed: str) -> None:
+    cells = [cell for cell in notebook.cells if cell.cell_type == "markdown"]
+    written = [_elements(options[0]) for cell in cells for options in _OPTIONS.finditer(cell.source)]
+    arranged = iter(_arranged(written, seed))
+    for cell in cells:
+        cell.source = _OPTIONS.sub(lambda _: "\n".join(next(arranged)), cell.source)
+
+
+def _arranged(questions: list[list[str]], seed: str) -> list[list[str]]:
+    """The options of all questions, each in an order of its own. The right ones are spread evenly over the places: of
+    four or more questions with three or more options each, none has the right one in the same place in over half."""
+    draw = random.Random(seed).random  # unlike those of `shuffle`, its numbers are the same in every version of Python
+    arranged = [sorted(options, key=lambda _: draw()) for options in questions]
+    taken: Counter[int] = Counter()
+    for options in sorted(arranged, key=lambda _: draw()):
+        right = next((option for option in options if _option(option).right), options[0])
+        place = min(range(len(options)), key=lambda place: (taken[place], draw()))
+        taken[place] += 1
+        options.remove(right)
+        options.insert(place, right)
+    return arranged
+
+
+def _elements(options: str) -> list[str]:
+    return re.findall(_ELEMENT, options, re.DOTALL)
+
+
+def _option(element: str) -> Option:
+    found = _OPTION.fullmatch(element)
+    summary, explanation = found.groups() if found else (element, "")
+    return Option(" ".join(summary.split()), explanation.strip())
