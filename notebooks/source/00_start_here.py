@@ -20,8 +20,8 @@
 # **After this lesson you can** run the cells and widgets of a lesson, have your answers checked and ask for hints; say what is
 # in a face set, and choose images by condition; say what such a system must not be used for.
 #
-# **You need** Python and a little PyTorch (tensors, `mean`, indexing). **Time** 20 minutes.
-# **Computing** less than 20 seconds on two CPU cores, once the faces are rendered; no GPU.
+# **You need** Python and a little PyTorch (tensors, `mean`, indexing). **Time** 20 minutes, with three exercises,
+# worth 4 points. **Computing** less than 20 seconds on two CPU cores, once the faces are rendered; no GPU.
 
 # %% [markdown]
 # ## Is everything here?
@@ -98,13 +98,15 @@ show(
 # An exercise is a cell with a gap. Fill the gap, run the cell, and the `check` in it says at once whether your answer is right, and if not, what
 # it got, what it wanted, and what the slip may be. It never shows you a page of errors. Try as often as you like.
 #
+# * A lesson opens with the outputs of its last run, and the answer to a **Predict** is among them. Before you begin, choose *Edit → Clear Outputs
+#   of All Cells*: a prediction is worth nothing with the answer in view.
 # * An exercise that you have not touched is no error: every lesson runs from top to bottom before you have solved anything.
 # * `hint("…")` gives a first hint, `hint("…", 2)` the next; after the last, `solution("…")` says what looking at the solution costs, and how to.
 # * What you passed is written into `progress.json` in your own folder, `~/metaface`, beside your copy of the lessons. There is no account. Updating
 #   the course never overwrites your work; `metaface reset 00` brings a lesson back as new, after saving yours.
 #
-# Here is an answer that is wrong, so that you see what that looks like. It guesses which of two people is on a picture by tossing a coin,
-# and claims to be right every time:
+# Here is an answer that is wrong, so that you see what that looks like. It is asked how often a guess among `ways` names is right, and gives the
+# probability that the guess is *wrong*:
 
 # %%
 from metaface_lessons.exercises import check, hint, progress, solution
@@ -258,7 +260,8 @@ show(figure, alt=f"Mean squared difference of pixels to the picture before the c
 # **You run a lesson from top to bottom without solving anything. What happens?**
 #
 # <details><summary>It stops at the first exercise.</summary>No. An untouched exercise is reported as not attempted, and the lesson goes on.</details>
-# <details><summary>It runs through; every check says that nothing was attempted.</summary>Yes. Later cells use the package's functions, never yours.</details>
+# <details><summary>It runs through; every check says that nothing was attempted.</summary>Right: later cells use the package's functions, never
+# yours.</details>
 # <details><summary>The solutions are filled in.</summary>No, nothing is filled in for you. Ask for hints when you are stuck.</details>
 #
 # **A recogniser names the right one of 20 people in 10% of the tries. Is it better than guessing?**
@@ -270,8 +273,9 @@ show(figure, alt=f"Mean squared difference of pixels to the picture before the c
 # **May you collect photos of strangers from a social network to try this course on them?**
 #
 # <details><summary>Yes, they are public.</summary>No. Public does not mean that they consented, and building recognition databases from scraped images is banned in the EU.</details>
-# <details><summary>Yes, for learning only.</summary>No. The purpose does not replace consent. Use the synthetic faces, or people whom you asked.</details>
-# <details><summary>No. Use the synthetic faces, or ask people first.</summary>Yes.</details>
+# <details><summary>Yes, for learning only, and without publishing them.</summary>No. The purpose does not replace consent. Use the synthetic faces,
+# or people whom you asked.</details>
+# <details><summary>No. Use the synthetic faces, or ask people first.</summary>Right.</details>
 #
 # ## Recap
 #

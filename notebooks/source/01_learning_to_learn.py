@@ -26,8 +26,8 @@
 # * split people instead of images, find a leak, and run a control.
 
 # %% [markdown]
-# **You need** lesson 00, PyTorch with a training loop, the mean and variance of a sum. **Time** 60 minutes, with five exercises of 10 points.
-# **Computing** less than a minute on two CPU cores; a GPU is not needed. With the environment variable `METAFACE_BUDGET=full` images are larger and
+# **You need** lesson 00, PyTorch with a training loop, the mean and variance of a sum. **Time** 60 minutes, with five exercises, worth 10 points.
+# **Computing** less than 60 seconds on two CPU cores; a GPU is not needed. With the environment variable `METAFACE_BUDGET=full` images are larger and
 # trainings longer.
 #
 # Words in *italics* stand in the [glossary](GLOSSARY.md).
@@ -551,7 +551,7 @@ show(figure, alt=f"Accuracy in percent, clean and under full nuisance: {words}. 
 # ProtoNet and MAML where test and training data come from different domains.
 #
 # What is wrong with it, then? **It was trained for something else.** (1.1) asks it to tell the base people apart, with an output unit for each; nobody
-# asked it to *compare strangers by one photo*. Equation (1.3) asks exactly that. Whether it pays to train for what one tests, lesson 02 measures.
+# asked it to *compare strangers by one photo*. Equation (1.3) asks exactly that. Whether it pays to train for what one tests, lesson 06 measures.
 
 # %% [markdown]
 # ## 5 · The leak that fakes accuracy
@@ -777,7 +777,7 @@ if not FULL:
 # * Split people. A leak mixes a flattering number in (1.20). Run a control that does not see the face.
 #
 # **Next:** in lesson 02 the embedding is trained on (1.3) itself. Nearest mean stays; what changes is that the features are learned *for* it, on episodes like
-# those of the test. Will it beat the pre-trained network? That is measured, and no promise is made.
+# those of the test. Will it beat the pre-trained network? Lesson 06 measures that, and no promise is made.
 
 # %%
 progress("01")

@@ -25,7 +25,7 @@
 
 # %% [markdown]
 # **You need** lesson 01 (episodes, base and novel people, the baselines), PyTorch, derivatives of a sum of squares. **Time** 75 minutes, with
-# five exercises, worth 10 points. **Computing** less than two minutes on two CPU cores; a GPU is not needed. With the environment variable
+# five exercises, worth 10 points. **Computing** less than 120 seconds on two CPU cores; a GPU is not needed. With the environment variable
 # `METAFACE_BUDGET=full` the live training is longer.
 
 # %%
@@ -175,7 +175,7 @@ def episode_loss(embed, support, query, ways):
 # episodes?
 
 # %%
-snapshots = load_snapshots()  # one network at several moments of its training; section 7 says more
+snapshots = load_snapshots()  # one network at several moments of its training; section 8 says more
 net = ProtoNet(snapshots[max(snapshots)].embedding.double())
 episodes = EpisodeSampler(novel, ways=5, shots=2, queries=3, seed=0).sample(tasks=1)
 with torch.no_grad():
@@ -188,8 +188,11 @@ print("from scratch and package agree:", bool(torch.isclose(ours, theirs, rtol=1
 #
 # $$ -\log p(y \mid x) = \underbrace{d(f_\theta(x), c_y)}_{\text{pull to the own prototype}} + \underbrace{\log \sum_{j=1}^{N} \exp\!\big(-d(f_\theta(x), c_j)\big)}_{\text{push from near prototypes}} \tag{2.5} $$
 #
-# The first term alone would draw all faces into one point. The second is a soft maximum of −d: it is large when *any* prototype is near, so it pushes
-# away, and hardest from the nearest. (If you have met the contrastive loss: this is its relative, with prototypes for partners.)
+# The first term alone would draw all faces into one point. The second is a soft maximum of −d: it is large when *any* prototype is near. Its
+# gradient pushes away from prototype j with the strength $2\,p(j \mid x)\,\lVert f_\theta(x) - c_j \rVert$, which grows with the distance and with
+# the
+# probability that the softmax gives to j. Where the squared distances differ by much more than 1, the probability decides, and the nearest
+# prototype pushes hardest. (If you have met the contrastive loss: this is its relative, with prototypes for partners.)
 
 # %% [markdown]
 # ## 3 · Why the mean?
@@ -817,8 +820,8 @@ else:
     print("Olivetti is not in scikit-learn's cache here. To fetch it: metaface faces olivetti")
 
 # %% [markdown]
-# Two things to read off. A training of seconds on two dozen people is no match for LDA, which gets by with few examples. And the interval over people
-# is wide: ten are few. Whoever reports only the narrow one, over episodes, sees differences where there may be none.
+# If the cell ran, two things can be read off. A training of seconds on two dozen people is no match for LDA, which gets by with few examples. And the
+# interval over people is wide: ten are few. Whoever reports only the narrow one, over episodes, sees differences where there may be none.
 
 # %% [markdown]
 # ## 11 · Four traps
@@ -890,11 +893,12 @@ print(f"cosine between the two:          {F.cosine_similarity(whole, part, dim=0
 # <details><summary>Predictions change</summary>No. All distances are multiplied by the same number, so their order stays.</details>
 
 # %% [markdown]
-# **3. You replace the class mean by the geometric median and keep the squared distance. What have you got?**
+# **3. You replace the class mean of five shots by the geometric median and keep the squared distance. What have you got?**
 #
 # <details><summary>A better ProtoNet, since the median is robust</summary>Robust it is, but for the squared distance it is not the best prototype: (2.9) says what it costs, S times its squared distance from the mean. It may still pay if support sets hold outliers; then measure it.</details>
 # <details><summary>A prototype that does not fit its distance</summary>Right. The median fits the plain distance, the mean the squared one.</details>
-# <details><summary>The same, with one shot</summary>Right as well: the mean and the median of one point are that point. With one shot the question does not arise.</details>
+# <details><summary>The same: both stand in the middle of the class</summary>Only with one shot, where the mean and the median of one point are that
+# point.</details>
 #
 # **4. A cosine ProtoNet with τ = 1 stays at a high loss, though its training accuracy is 100 %. Why?**
 #
@@ -911,9 +915,11 @@ print(f"cosine between the two:          {F.cosine_similarity(whole, part, dim=0
 #
 # **6. Which line hides a bug? (support [N·K, D], class by class)**
 #
-# <details><summary><code>support.view(N, K, D).mean(1)</code></summary>Right code, as long as the examples come class by class.</details>
-# <details><summary><code>support.view(K, N, D).mean(0)</code></summary>This one: it reads the examples as if they came shot by shot. The shape is [N, D] all the same, and the means mix people.</details>
-# <details><summary><code>F.one_hot(y).float().T @ support / K</code></summary>Right, with K examples in every class. With unequal numbers divide by each class's count.</details>
+# <details><summary><code>support.view(N, K, D).mean(1)</code></summary>No bug, as long as the examples come class by class.</details>
+# <details><summary><code>support.view(K, N, D).mean(0)</code></summary>Right, this one: it reads the examples as if they came shot by
+# shot. The shape is [N, D] all the same, and the means mix people.</details>
+# <details><summary><code>F.one_hot(y).float().T @ support / K</code></summary>No bug, with K examples in every class. With unequal numbers divide by
+# each class's count.</details>
 
 # %% [markdown]
 # ## Recap

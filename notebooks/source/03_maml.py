@@ -27,7 +27,7 @@
 
 # %% [markdown]
 # **You need** lesson 01 (the frame: inner and outer loop), the chain rule for functions of several variables, products of matrices, and `autograd`.
-# Lesson 02 is what we compare with. **Time** 100 minutes, with six exercises, worth 12 points. **Computing** less than three minutes on two CPU
+# Lesson 02 is what we compare with. **Time** 100 minutes, with six exercises, worth 12 points. **Computing** less than 180 seconds on two CPU
 # cores; a GPU is not needed. With the environment variable `METAFACE_BUDGET=full` the live trainings are longer.
 
 # %%
@@ -86,8 +86,9 @@ show(
 
 # %% [markdown]
 # Without a step the best θ sits near the minimum of the steep bowl, because mistakes are dear there. With five steps it moves to the *wide* one:
-# whoever starts far from the steep minimum gets there in a few steps anyway, for steep means large gradients. The wide bowl is where steps are short,
-# so it is there that the start should be good. **The best place to be is not the best place to start from.** Ordinary training looks for the former.
+# as long as no step overshoots, whoever starts far from the steep minimum gets there in a few steps anyway, for steep means large gradients. The
+# wide bowl is where steps are short, so it is there that the start should be good. **The best place to be is not the best place to start from.**
+# Ordinary training looks for the former.
 
 # %% [markdown]
 # Now in general. Let task t have a support set, which gives the loss $L_t^S(\theta)$, and a query set, with the loss $L_t^Q(\theta)$. The learner of
@@ -513,8 +514,10 @@ for name, graph in (("second order", True), ("first order", False)):
     )
 
 # %% [markdown]
-# A right gradient agrees to eight digits and more, the first-order one to one: there is nothing in between. So the tolerance belongs at 1e-6, not at
-# "looks alike". Keep this test: every graph that is cut somewhere fails it. What it cannot see is an F that is itself the wrong one, with the support
+# A right gradient agrees to eight digits and more, the first-order one to one: here there is nothing in between. But what first order leaves out,
+# (3.17), is proportional to α: at a tiny inner rate first order passes any tolerance. So test at a rate at which first order *fails*, with the
+# tolerance at 1e-6, not at "looks alike". Keep this test: every graph that is cut somewhere fails it. What it cannot see is an F that is itself the
+# wrong one, with the support
 # set for queries, say: of that, too, the gradient is right. (Lesson 05 has tests for it.)
 
 # %% [markdown]
@@ -577,8 +580,8 @@ check("maml.fixed_point", my_fixed_point)
 #
 # $$ w = \underbrace{a}_{\text{joint training}}, \qquad w = \underbrace{a\,r^2}_{\text{MAML}}, \qquad w = \underbrace{a\,r}_{\text{FOMAML}}, \qquad w = \underbrace{1 - r}_{\text{Reptile}} \tag{3.25} $$
 #
-# **Predict,** before you run the cell: for k = 1, which two methods come to rest in the same place? For k → ∞, where does each go? (For
-# both tasks $|1 - \alpha a| < 1$.)
+# **Predict,** before you run the cell: for k = 1, which two methods come to rest in the same place? For k → ∞, where does each go? (No
+# step overshoots: for both tasks $\alpha a < 1$.)
 
 # %%
 a, c = torch.tensor([1.0, 4.0]).double(), torch.tensor([0.0, 1.0]).double()
@@ -599,8 +602,11 @@ for k in (1, 2, 5, 50):
     print(f"{k:3d}  " + "  ".join(f"{v:6.4f}" for v in rest) + f"   {abs(starts[after.argmin()].item()):6.4f}")
 
 # %% [markdown]
-# Only MAML's is the θ that is best after k steps: the other three minimise something else. With k → ∞ MAML and FOMAML go to the minimum of the wide
-# bowl, for the steep one is reached from anywhere; Reptile goes to the middle, ½, since r vanishes for both. And with k = 1, $1 - r = \alpha a$ is
+# Only MAML's is the θ that is best after k steps: the other three minimise something else. With k → ∞ MAML and FOMAML go to the minimum of the task
+# whose r vanishes last, the one with the largest $|1 - \alpha a|$. If no step overshoots, $\alpha a < 1$ for both, that is the wide bowl: the steep
+# one is reached from anywhere. (It stays the wide one as long as $\alpha < 2/(a_1 + a_2)$, here 0.4. With α = 0.45 the steep bowl has
+# $|1 - \alpha a| = 0.8$ and the wide one 0.55, and the answer turns round.) Reptile goes to the middle, ½, since r vanishes for both. And with k = 1,
+# $1 - r = \alpha a$ is
 # proportional to a: **Reptile with one step is joint training**.
 
 # %% [markdown]
@@ -1009,7 +1015,7 @@ except MetaFaceError as error:
 # <details><summary>ReLU networks have no second derivatives</summary>No. Each ReLU is piecewise linear, but the loss of the network is not: layers multiply one another, and cross-entropy curves.</details>
 
 # %% [markdown]
-# **3. In the quadratics, why does MAML move to the minimum of the *wide* bowl as k grows?**
+# **3. In the quadratics, no inner step overshoots (αa < 1). Why does MAML move to the minimum of the *wide* bowl as k grows?**
 #
 # <details><summary>It weighs tasks by their curvature</summary>That is joint training: w = a, which favours the steep one.</details>
 # <details><summary>The steep one is reached by the inner loop from anywhere</summary>Right. Its r vanishes first, so its weight a·r² does, too: no need to start near.</details>
@@ -1060,6 +1066,6 @@ progress("03")
 #   transduction, with both numbers.
 # * A. Raghu, M. Raghu, S. Bengio, O. Vinyals. *Rapid Learning or Feature Reuse? Towards Understanding the Effectiveness of MAML.* ICLR 2020. ANIL.
 # * A. Antoniou, H. Edwards, A. Storkey. *How to Train Your MAML.* ICLR 2019. What makes the inner loop unstable, batch normalisation among it, and
-#   remedies: lesson 11 measures them.
+#   remedies.
 # * B. A. Pearlmutter. *Fast Exact Multiplication by the Hessian.* Neural Computation 6(1), 1994, 147-160. Products with Hessians at the cost of a few
 #   gradients.

@@ -358,8 +358,9 @@ for k in (1, 2, 5, 20, 400):
 # $$ \theta^* \to \frac1T \sum_t c_t = \arg\min_\theta \frac1T \sum_t \tfrac12\,\lVert \theta - c_t \rVert^2 \tag{4.14} $$
 #
 # Reptile ends *between* the minima, whatever their curvatures, at the point of least mean squared **distance**. It looks at the way that the inner
-# loop makes, and never at the loss. MAML looks at the loss afterwards, and nothing else: the steep task repairs itself in k steps wherever it
-# starts, so MAML gives the start to the flat one. Neither is wrong; they ask for different things: *near to all solutions*, or *good after k
+# loop makes, and never at the loss. MAML looks at the loss afterwards, and nothing else. As long as no step overshoots ($\alpha a_t < 1$), the steep
+# task repairs itself in k steps wherever it starts, so MAML gives the start to the flat one. Neither is wrong; they ask for different things: *near
+# to all solutions*, or *good after k
 # steps*.
 
 # %% [markdown]
@@ -831,7 +832,9 @@ show(
 
 # %% [markdown]
 # With k = 1 every step asks a network that knows nobody which of five strangers is number 3, and the answer cannot be better than (4.10), however
-# long one trains. With k = 8 the last minibatch is asked after seven steps on other images of the same people.
+# long one trains. With k = 8 the last minibatch is asked after seven steps on images of the same people. They are not all *other* images: 50 images
+# make
+# five minibatches of ten, and steps 6 to 8 take images that the first five have trained on. So part of what its curve shows is memory.
 #
 # **Predict** for the next figure, on people whom no training has seen: the accuracy on the queries before the first inner step; after one; after
 # ten. Is the start of joint training any better than an untrained one? Will ProtoNet, which takes no steps, be above or below?
@@ -952,21 +955,26 @@ net.transductive = False
 #
 # **1. You train Reptile with ε = 1 and one task a step. What is θ after 1000 steps?**
 #
-# <details><summary>The mean of the trained weights of 1000 tasks</summary>No. By (4.3) θ keeps the share 1 − ε = 0 of what it was.</details>
-# <details><summary>The weights of one network, trained for 1000k steps on one task after another</summary>Right: plain sequential training. Recent tasks have most say, and each inner loop begins where the last has ended.</details>
+# <details><summary>The mean of the weights with which 1000 separate trainings would end</summary>No. By (4.3) θ keeps the share 1 − ε = 0 of what it
+# was.</details>
+# <details><summary>The weights of one network, trained on one task after another</summary>Right: plain sequential training. Recent tasks have most
+# say, and each inner loop begins where the last has ended.</details>
 # <details><summary>The same as with ε = 0.1, only sooner</summary>No. The fixed point (4.17) of the batched step is the same, but with one task at a time θ is thrown to and fro, (4.19).</details>
 #
 # **2. Somebody's Reptile has the loop `for task in tasks: loss = mean loss at θ; loss.backward()`, then one step of SGD. The training loss stays at
 # 1.61 with five ways. Why?**
 #
-# <details><summary>The learning rate is too small</summary>No. 1.61 is ln 5, the least that a network can reach that adapts to nobody, (4.10).</details>
+# <details><summary>The learning rate is too small, or the training too short</summary>No. 1.61 is ln 5, the least that a network can reach that
+# adapts to nobody, (4.10).</details>
 # <details><summary>It is joint training: the inner loop is missing</summary>Right. It is (4.8): k = 1, whatever the comments say.</details>
 # <details><summary>Reptile needs Adam outside</summary>No. The outer optimiser changes how θ moves along the pseudo-gradient, not what the pseudo-gradient knows.</details>
 
 # %% [markdown]
 # **3. Every task has one single minibatch, the same in all k steps. Is what remains of Reptile with k > 1 still different from joint training?**
 #
-# <details><summary>No, since AvgGradInner needs different minibatches</summary>Not quite. The pairs are then $\bar H_i\,\bar g_i$ instead of $\bar H_i\,\bar g_j$: a second term remains, but it is the gradient of $\frac12\lVert \bar g_i \rVert^2$, and says nothing about <i>other</i> images.</details>
+# <details><summary>No, since AvgGradInner needs different minibatches, and AvgGrad alone is joint training</summary>Not quite. The pairs are then
+# $\bar H_i\,\bar g_i$ instead of $\bar H_i\,\bar g_j$: a second term remains, but it is the gradient of $\frac12\lVert \bar g_i \rVert^2$, and says
+# nothing about <i>other</i> images.</details>
 # <details><summary>Yes: it rests elsewhere, but the term that makes other images agree is gone</summary>Right. Section 3 has just that case: its fixed points move with k. What is lost is generalisation within the task, (4.28).</details>
 # <details><summary>Yes, and nothing is lost</summary>Half right: it differs. But between minibatches, there is nothing left to agree.</details>
 #
@@ -977,7 +985,7 @@ net.transductive = False
 # <details><summary>No, for Reptile's k is larger by one</summary>No: k counts minibatches for both. Reptile takes k inner steps on them, MAML k − 1.</details>
 
 # %% [markdown]
-# **5. Two tasks, one steep, one flat, many inner steps. Where are the fixed points?**
+# **5. Two tasks, one steep, one flat, many inner steps, none of which overshoots (αa < 1). Where are the fixed points?**
 #
 # <details><summary>Both near the minimum of the steep one</summary>No. That is where joint training rests, weighted by curvature.</details>
 # <details><summary>Reptile in the middle, MAML near the flat one</summary>Right, (4.13) and (4.14): all distances count alike for Reptile, and MAML leaves to the inner loop what that can mend.</details>

@@ -150,7 +150,7 @@ check("comparison.seeds", my_seeds)
 # | ANIL (03) | an embedding and the start of a head | gradient descent on the head |
 # | Reptile (04) | an initialisation, without query sets | gradient descent on all weights |
 #
-# The second row of learners is the one that papers liked to forget. Chen et al. (2019) put it beside the meta-learners of their day, with the same
+# *Pre-train, fine-tune* is the row that papers liked to forget. Chen et al. (2019) put it beside the meta-learners of their day, with the same
 # network, and it kept up or won. `pretraining.Pretraining` is theirs, but for embeddings of length 1: it sees the very images that ProtoNet sees, with the *person* as label, the
 # same in all episodes.
 #
@@ -546,7 +546,8 @@ if theirs:
 #
 # <details><summary>Report a tie</summary>No: overlapping intervals of two means are no test of their difference, and here it can be measured more sharply.</details>
 # <details><summary>Run both on the same episodes and look at (6.3)</summary>Right. What is hard for both cancels.</details>
-# <details><summary>Draw 60,000 episodes of the same people</summary>That narrows the interval over episodes alone. Whether the difference holds for other people it cannot say.</details>
+# <details><summary>Draw 60,000 episodes of the same people for each</summary>That narrows the interval over episodes alone. Whether the difference
+# holds for other people it cannot say.</details>
 #
 # **2. Three seeds give 84, 86 and 88%. A paper reports 86 ± 2.3. Where does that come from?**
 #
@@ -556,16 +557,16 @@ if theirs:
 #
 # **3. In the table of section 4 MAML's row has wider intervals over people than over episodes. Why?**
 #
-# <details><summary>MAML is unstable</summary>No: every method's row is like that.</details>
+# <details><summary>MAML is unstable, and only the interval over people shows it</summary>No: every method's row is like that.</details>
 # <details><summary>There are hundreds of episodes, but only dozens of people</summary>Right. And the people are what you want to speak about.</details>
-# <details><summary>A mistake in the code</summary>No. See lesson 01, (1.8) and after.</details>
+# <details><summary>A mistake in the code</summary>No. See lesson 01, (1.14) and after.</details>
 
 # %% [markdown]
 # **4. ANIL adapts only the head, and wins against MAML here. Does that refute MAML?**
 #
 # <details><summary>Yes</summary>Not in general: on the sinusoids of lesson 03 a fixed embedding does not do.</details>
 # <details><summary>No: it says that for these tasks a common embedding is enough</summary>Right, at this budget, with this recipe, and with twice as many steps in the time. Ask again with another.</details>
-# <details><summary>No, since ANIL was tuned better</summary>It has MAML's own recipe.</details>
+# <details><summary>No, since ANIL was tuned longer than MAML on the same people</summary>It has MAML's own recipe.</details>
 #
 # **5. Your comparison gave every method 2,000 training steps. Fair?**
 #
@@ -577,7 +578,7 @@ if theirs:
 #
 # <details><summary>Training time</summary>No: by (6.6) it disappears against n c.</details>
 # <details><summary>Accuracy and the cost of a task</summary>Right: the frontier of section 5.</details>
-# <details><summary>The number of parameters</summary>Only by way of the two.</details>
+# <details><summary>The number of parameters to be stored</summary>Only by way of accuracy and cost.</details>
 
 # %% [markdown]
 # ## Recap

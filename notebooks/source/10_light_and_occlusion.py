@@ -380,8 +380,9 @@ print(f"ProtoNet with nothing hidden: between {curve.min():.1f} and {curve.max()
 #
 # ## 7 · Real light: Extended Yale B
 #
-# 28 real people, each in up to 64 directions of one lamp (Georghiades et al. 2001; Lee et al. 2005), in the usual subsets by the lamp's angle to the camera: 1 up to 12°, 2 up to
-# 25°, 3 up to 50°, 4 up to 77°, 5 beyond. The protocol: the people are dealt into four groups of 7, and each group is held out once, so that every person is a
+# 28 of the set's 38 people (the stored result does not say which), each in up to 64 directions of one lamp (Georghiades et al. 2001; Lee et al.
+# 2005), in the usual subsets by the lamp's angle to the camera: 1 up to 12°, 2 up to 25°, 3 up to 50°, 4 up to 77°, 5 beyond. The protocol: the
+# people are dealt into four groups of 7, and each group is held out once, so that every person is a
 # stranger once. 5-way 1-shot, the support picture from subset 1, the query from subset 2, 3, 4 or 5; three seeds; all methods meet the same episodes of the same
 # 32×32 pictures.
 #
@@ -553,7 +554,8 @@ light_explorer.explore(nets[1500], people)
 #
 # <details><summary>A larger network</summary>It is people that are missing, not weights: section 7 shows what blends, which are people, brought.</details>
 # <details><summary>Normalise the pictures, and measure what is left for training</summary>Right: it costs nothing, and here it is worth more than a training without it. Then make more people.</details>
-# <details><summary>Random brightness and contrast in training</summary>Standardising has taken these away already, (10.3).</details>
+# <details><summary>Random brightness and contrast in training, as for other pictures</summary>Standardising has taken these away already,
+# (10.3).</details>
 #
 # **6. A paper reports the accuracy of 5-way 1-shot episodes over 600 drawn episodes of 75 people with one support and one query picture each. What does (10.9) add?**
 #
