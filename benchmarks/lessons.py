@@ -1,4 +1,4 @@
-"""Seconds that each lesson takes from top to bottom in a fresh kernel, against its budget on two CPU cores.
+"""Seconds that each lesson takes from top to bottom in a fresh kernel, against the budget that it states.
 
 python -m benchmarks lessons
 """
@@ -14,20 +14,7 @@ from nbclient import NotebookClient
 
 from metaface_lessons.faces import load_faces
 from metaface_lessons.paths import NOTEBOOKS
-
-BUDGET = {
-    "00": 20,
-    "01": 60,
-    "02": 120,
-    "03": 180,
-    "04": 90,
-    "05": 90,
-    "06": 180,
-    "07": 120,
-    "08": 120,
-    "09": 120,
-    "10": 60,
-}
+from metaface_lessons.sources import lesson_budget
 
 
 def main() -> None:
@@ -35,12 +22,13 @@ def main() -> None:
     os.environ["METAFACE_BUDGET"] = "quick"
     print("lesson                          seconds   budget")
     for file in sorted(NOTEBOOKS.glob("[0-9]*.ipynb")):
+        notebook = nbformat.read(file, as_version=4)
         with tempfile.TemporaryDirectory() as home:
             os.environ["METAFACE_HOME"] = home
             start = time.perf_counter()
-            NotebookClient(nbformat.read(file, as_version=4), timeout=600).execute(cwd=home)
+            NotebookClient(notebook, timeout=600).execute(cwd=home)
             seconds = time.perf_counter() - start
-        print(f"{file.stem:30s} {seconds:8.1f} {BUDGET[file.stem[:2]]:8.0f}", flush=True)
+        print(f"{file.stem:30s} {seconds:8.1f} {lesson_budget(notebook):8d}", flush=True)
 
 
 if __name__ == "__main__":

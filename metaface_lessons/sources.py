@@ -56,6 +56,11 @@ class Option:
     def right(self) -> bool:
         return self.explanation.startswith("Right")
 
+    @property
+    def length(self) -> int:
+        """The characters that a learner sees before the click."""
+        return len(re.sub(r"<[^>]*>", "", self.summary))
+
 
 @dataclass(frozen=True)
 class Question:
@@ -118,7 +123,7 @@ def quiz(notebook: NotebookNode) -> list[Question]:
     questions = []
     for cell in notebook.cells:
         for options in _OPTIONS.finditer(cell.source) if cell.cell_type == "markdown" else ():
-            text = cell.source[: options.start()].rstrip().rpartition("\n\n")[2]
+            text = cell.source[: options.start()].rstrip().rpartition("\n\n")[2].strip("*")
             questions.append(Question(text, tuple(map(_option, _elements(options[0])))))
     return questions
 

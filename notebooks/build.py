@@ -4,8 +4,9 @@
     python notebooks/build.py 02         # some
     python notebooks/build.py --check    # only compare: are the notebooks in step with their sources?
 
-`source/NN_name.py` (see `metaface_lessons/sources.py`) becomes `solutions/NN_name.ipynb`, solved, and `NN_name.ipynb`, which
-learners open: nbgrader's own `ClearSolutions` replaces what stands between `### BEGIN SOLUTION` and `### END SOLUTION`.
+`source/NN_name.py`, read by `metaface_lessons/sources.py`, becomes `solutions/NN_name.ipynb`, solved, and
+`NN_name.ipynb`, which learners open: nbgrader's own `ClearSolutions` replaces what stands between `### BEGIN SOLUTION`
+and `### END SOLUTION`.
 An answer that is a value, not a function, is asked for outside any function, after `answer = ...`; there the stub is a
 comment alone, so that the notebook runs from top to bottom before anything is solved.
 
@@ -45,7 +46,7 @@ REAL_FACES = "real-faces"  # this cell works with pictures of real people, so no
 _STUB = "# YOUR CODE HERE\nraise NotImplementedError()"  # as nbgrader writes it
 _CHECK = re.compile(r"""^check\(\s*["']([^"']+)["']""", re.MULTILINE)
 _BAR = re.compile(r"\d%\|")
-_NUMBERS = dict(enumerate("no one two three four five six seven eight nine ten".split()))
+_NUMBERS = dict(enumerate(["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]))
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -208,15 +209,14 @@ def _equation_faults(lesson: NotebookNode, number: str) -> Iterator[str]:
 def _quiz_faults(questions: list[Question]) -> Iterator[str]:
     if len(questions) < 3:
         yield f"The quiz has {len(questions)} questions: write three or more (metaface_lessons/sources.py says how)."
-    extremes: Counter[str] = Counter()
     for question in questions:
-        where, right = f"'{question.text[:60]}…'", [option for option in question.options if option.right]
+        where, right = f"'{question.text[:60]}…'", sum(option.right for option in question.options)
         if len(question.options) < 3:
             yield f"The question {where} has {len(question.options)} options: write three or more."
-        if len(right) != 1:
+        if right != 1:
             yield (
-                f"The question {where} has {len(right)} right options: begin the explanation of one, and of no other,"
-                " with 'Right'."
+                f"The question {where} has {right} right options: begin the explanation of one, and of no other, with"
+                " 'Right'."
             )
         for option in question.options:
             if not option.explanation:
@@ -224,19 +224,14 @@ def _quiz_faults(questions: list[Question]) -> Iterator[str]:
                     f"The option '{option.summary[:60]}' has no explanation: write"
                     " <details><summary>option</summary>why it is right, or is not</details>."
                 )
-        lengths = [len(re.sub(r"<[^>]*>", "", option.summary)) for option in question.options]
-        longest = {
-            option.right for option, length in zip(question.options, lengths, strict=True) if length == max(lengths)
-        }
-        shortest = {
-            option.right for option, length in zip(question.options, lengths, strict=True) if length == min(lengths)
-        }
-        extremes.update(longest=True in longest, shortest=True in shortest)
-    for extreme, change in {"longest": "lengthen", "shortest": "shorten"}.items():
-        if 2 * extremes[extreme] > len(questions):
+    for name, extreme in (("longest", max), ("shortest", min)):
+        ends = [extreme(option.length for option in question.options) for question in questions]
+        lengths = [[option.length for option in question.options if option.right] for question in questions]
+        count = sum(end in right for end, right in zip(ends, lengths, strict=True))
+        if 2 * count > len(questions):
             yield (
-                f"The right option is the {extreme} in {extremes[extreme]} of {len(questions)} questions, which gives it"
-                f" away: {change} wrong options until it is so in at most half."
+                f"The right option is the {name} in {count} of {len(questions)} questions, which gives it away: write"
+                " wrong options of another length until it is so in at most half."
             )
 
 

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -47,7 +49,8 @@ def test_notebooks_are_in_step_with_their_source(number: str) -> None:
 
 @each_lesson
 def test_the_source_has_no_fault(number: str) -> None:
-    """Exercises registered and checked once, equations numbered and existing, pictures with alt text."""
+    """Its head complete, exercises registered and checked once, equations numbered and existing, pictures with alt
+    text, and no option of the quiz given away by its length."""
     assert build.source_faults(build.read_source(SOURCES[number]), number) == []
 
 
@@ -63,6 +66,13 @@ def test_a_lesson_has_three_exercises(number: str) -> None:
     assert len(core.exercises(number)) >= 3
 
 
+@each_lesson
+def test_no_place_gives_the_right_option_away(number: str) -> None:
+    questions = build.quiz(build.read_source(SOURCES[number]))
+    places = Counter(place for q in questions for place, option in enumerate(q.options) if option.right)
+    assert 2 * max(places.values()) <= len(questions)
+
+
 def test_no_notebook_without_source() -> None:
     built = {target for source in SOURCES.values() for target in build.targets(source)}
     assert {*NOTEBOOKS.glob("*.ipynb"), *NOTEBOOKS.glob("solutions/*.ipynb")} == built
@@ -70,11 +80,15 @@ def test_no_notebook_without_source() -> None:
 
 # ---------------------------------------------------------------------------------------- the builder, on a tiny lesson
 
-SOLUTION = '"solution": true, "grade": false, "locked": false, "task": false, "schema_version": 3'
-TINY = f"""# %% [markdown]
+TINY = """# %% [markdown]
 # # Tiny lesson
+#
+# **After this lesson you can** take a mean. **You need** lesson 96. **Time** 5 minutes, with
+# two exercises, worth 3 points. **Computing** less than 20
+# seconds on two CPU cores.
+#
 # The mean of a row $x$ is
-# $$m = \\frac1n \\sum_i x_i \\tag{{97.1}}$$
+# $$m = \\frac1n \\sum_i x_i \\tag{97.1}$$
 
 # %%
 import torch
@@ -89,7 +103,7 @@ def _(answer):
 def _(answer):
     expect(answer, 42)
 
-# %% nbgrader={{"grade_id": "tiny-mean", {SOLUTION}}}
+# %% exercise="tiny-mean"
 def mean(x):
     \"\"\"The mean of x.\"\"\"
     ### BEGIN SOLUTION
@@ -98,7 +112,7 @@ def mean(x):
 
 check("tiny.mean", mean)
 
-# %% nbgrader={{"grade_id": "tiny-number", {SOLUTION}}}
+# %% exercise="tiny-number"
 number = ...
 ### BEGIN SOLUTION
 number = 42
@@ -127,13 +141,45 @@ print(time.time() > 0)
 
 # %%
 progress()
+
+# %% [markdown]
+# <details><summary>What you may have seen</summary>A mean.</details>
+#
+# ## Quiz
+#
+# **1. What is the mean of 1 and 3?**
+#
+# <details><summary>One</summary>No, that is the smaller one.</details>
+# <details><summary>Two</summary>Right,
+# by (97.1).</details>
+# <details><summary>Four</summary>No, that is the sum.</details>
+#
+# **2. And that of 2 and 2?**
+#
+# <details><summary>Two</summary>Right: both are.</details>
+# <details><summary>4</summary>No, that is the sum.</details>
+# <details><summary>It has none</summary>Each row has a mean.</details>
+#
+# **3. And that of one number?**
+#
+# <details><summary>It is zero</summary>Only if the number is.</details>
+# <details><summary>One</summary>Only if the number is.</details>
+# <details><summary>The number</summary>Right.</details>
+#
+# ## Recap
+#
+# Add, then divide.
+#
+# ## References
+#
+# None.
 """
 
 
 def register_tiny() -> None:
     """What the notebook's kernel registers in its cell, for the builder's process."""
-    for name, equation in (("tiny.mean", "(97.1)"), ("tiny.number", "")):
-        core.exercise(name, lesson="97", title="", equation=equation)(lambda answer: None)
+    for name, points, equation in (("tiny.mean", 2, "(97.1)"), ("tiny.number", 1, "")):
+        core.exercise(name, lesson="97", title="", points=points, equation=equation)(lambda answer: None)
 
 
 @pytest.fixture
@@ -160,6 +206,10 @@ def test_building_and_validating_a_lesson(course: Path, capsys: pytest.CaptureFi
     assert learners[2].source == "number = ...\n# YOUR CODE HERE"
     assert "SOLUTION" not in "".join(cell.source for cell in learners + solved)
     assert "return x.sum() / len(x)" in solved[1].source
+
+    orders = [build.quiz(nbformat.read(file, as_version=4)) for file in course.rglob("*.ipynb")]
+    assert len(orders[0]) == 3
+    assert orders[0] == orders[1]
 
     assert [output.data["text/plain"] for output in solved[1].outputs] == ["✓ tiny.mean: passed (2 points)."]
     assert [output.data["text/plain"] for output in learners[3].outputs] == ["○ tiny.number: Not attempted yet."]
@@ -194,6 +244,21 @@ def test_building_and_validating_a_lesson(course: Path, capsys: pytest.CaptureFi
 FAULTS: dict[str, tuple[Callable[[str], str], str]] = {
     "no check": (lambda s: s.replace('check("tiny.mean", mean)', ""), "followed by no check"),
     "last cell without check": (lambda s: s.replace('check("tiny.number", number)', "1"), "followed by no check"),
+    "no objectives": (lambda s: s.replace("**After this lesson", "After this lesson"), "no objectives: write"),
+    "no minutes": (lambda s: s.replace("5 minutes", "a moment"), "no minutes: write"),
+    "wrong points": (lambda s: s.replace("worth 3", "worth 4"), "write 'with two exercises, worth 3 points'"),
+    "no budget": (lambda s: s.replace("less than 20", "twenty"), "no budget: write"),
+    "no quiz": (lambda s: s.replace("## Quiz", "Quiz"), "no quiz: write"),
+    "no exercise": (lambda s: s.replace(' exercise="tiny-mean"', ""), "names no exercise: begin it with"),
+    "another exercise": (lambda s: s.replace('="tiny-mean"', '="tiny"'), 'begin it with # %% exercise="tiny-mean"'),
+    "no region": (lambda s: s.replace("    ### BEGIN SOLUTION\n", "", 1), "has no '### BEGIN SOLUTION'"),
+    "no explanation": (lambda s: s.replace("Only if the number is.", "", 1), "'It is zero' has no explanation: write"),
+    "no right option": (lambda s: s.replace(">Right: both", ">Both"), "'2. And that of 2 and 2.*has 0 right options"),
+    "two right options": (lambda s: s.replace("No, that is the sum", "Right", 1), "has 2 right options"),
+    "two options": (lambda s: re.sub(r"# <details><summary>4<.*\n", "", s), "has 2 options: write three"),
+    "two questions": (lambda s: re.sub(r"# \*\*3(.|\n)*?# ## Recap", "# ## Recap", s), "has 2 questions: write three"),
+    "right is longest": (lambda s: s.replace(">Two</summary>", ">It is two, or near</summary>"), "longest in 3 of 3"),
+    "right is shortest": (lambda s: s.replace(">Two</summary>", ">2</summary>"), "shortest in 2 of 3"),
     "no solution": (lambda s: s.replace(", solution", ""), "not import `solution`"),
     "not registered": (lambda s: s.replace('check("tiny.mean"', 'check("tiny.meen"'), "no exercise of that name"),
     "not checked": (lambda s: s.replace('check("tiny.mean", mean)', 'check("tiny.number", 1)'), "checked 0 times"),
@@ -202,7 +267,7 @@ FAULTS: dict[str, tuple[Callable[[str], str], str]] = {
     "number used twice": (lambda s: s + "\n# %% [markdown]\n# $$x \\tag{97.1}$$\n", "occurs 2 times"),
     "cited, but missing": (lambda s: s.replace("# (97.1)", "# (97.2)"), r"\(97\.2\), cited in"),
     "picture in text": (lambda s: s + "\n# %% [markdown]\n# ![](a.png)\n", "no alt text"),
-    "real faces": (lambda s: s + "\n# %%\nload_faces('lfw')\n", "tag 'real-faces'"),
+    "real faces": (lambda s: s + "\n# %%\nload_faces('lfw')\n", r'begin it with # %% tags=\["real-faces"\]'),
 }
 
 
@@ -236,8 +301,8 @@ PICTURE = '<img alt="{}" src="data:image/png;base64,AA/tmp/AA">'
         (display(text_plain="<Figure>", image_png="AAAA"), [], "without alt text"),
         (display(text_html=PICTURE.format(" ")), [], "without alt text"),
         (display(text_html=PICTURE.format("Faces.")), ["real-faces"], "store numbers only"),
-        (stream("UserWarning", "stderr"), [], "writes to stderr"),
-        (stream("50%|#####     | 1/2 [00:01]"), [], "from run to run"),
+        (stream("UserWarning", "stderr"), [], 'begin it with # %% tags=["nbval-ignore-output"]'),
+        (stream("50%|#####     | 1/2 [00:01]"), [], "from run to run: tag the cell: begin it with # %% tags="),
         (stream("<object at 0x7f62fdf3ba60>"), [], "from run to run"),
         (stream(f"{NOTEBOOKS}/x"), ["nbval-ignore-output"], "path of this machine"),
         (stream(""), ["nbval-ignore-output"], "nbval compares"),
@@ -283,8 +348,7 @@ def test_a_drift_is_noticed(course: Path) -> None:
 
 
 def test_a_cell_that_fails_is_named(course: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (course / "source" / "97_tiny.py").write_text(TINY.split("# %%\nimport torch")[0] + "# %%\n1 / 0\n")
-    core._registry.clear()
+    (course / "source" / "97_tiny.py").write_text(TINY.replace("import torch\n", "1 / 0\n", 1))
     assert build.main(["97"], course) == 1
     out = capsys.readouterr().out
     assert "refused" in out
