@@ -78,6 +78,15 @@ def test_no_notebook_without_source() -> None:
     assert {*NOTEBOOKS.glob("*.ipynb"), *NOTEBOOKS.glob("solutions/*.ipynb")} == built
 
 
+def test_the_glossary_is_in_alphabetical_order_an_entry_a_paragraph() -> None:
+    lines = (NOTEBOOKS / "GLOSSARY.md").read_text(encoding="utf-8").splitlines()
+    entries = {number: found[1] for number, line in enumerate(lines) if (found := re.match(r"\*\*(.+?)\*\*", line))}
+    words = [word.rstrip(".") for word in entries.values()]
+    assert len(words) > 50
+    assert words == sorted(words, key=str.casefold)
+    assert [word for number, word in entries.items() if lines[number - 1]] == []  # no blank line before it
+
+
 # ---------------------------------------------------------------------------------------- the builder, on a tiny lesson
 
 TINY = """# %% [markdown]
