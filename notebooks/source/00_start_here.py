@@ -245,7 +245,7 @@ show(figure, alt=f"Mean squared difference of pixels to the picture before the c
 # 2025 the EU AI Act (Art. 5(1)(e)) bans building recognition databases by untargeted scraping of images.
 #
 # Such systems err, and not equally for everyone: in 2018 the *Gender Shades* study found commercial gender classifiers that erred on up to 34.7%
-# of darker-skinned women and on at most 0.8% of lighter-skinned men. Lesson 16 measures such differences.
+# of darker-skinned women and on at most 0.8% of lighter-skinned men. Lesson 16 will measure such differences.
 #
 # So three rules hold in this course. **No picture of a real person is stored** in a notebook. **Every face set has a data card** in the course's folder `data/`:
 # where it comes from, who consented, what it must not be used for. **Ask before you use a photo of somebody**, and stop when they say no.
