@@ -188,11 +188,10 @@ print("from scratch and package agree:", bool(torch.isclose(ours, theirs, rtol=1
 #
 # $$ -\log p(y \mid x) = \underbrace{d(f_\theta(x), c_y)}_{\text{pull to the own prototype}} + \underbrace{\log \sum_{j=1}^{N} \exp\!\big(-d(f_\theta(x), c_j)\big)}_{\text{push from near prototypes}} \tag{2.5} $$
 #
-# The first term alone would draw all faces into one point. The second is a soft maximum of −d: it is large when *any* prototype is near. Its
-# gradient pushes away from prototype j with the strength $2\,p(j \mid x)\,\lVert f_\theta(x) - c_j \rVert$, which grows with the distance and with
-# the
-# probability that the softmax gives to j. Where the squared distances differ by much more than 1, the probability decides, and the nearest
-# prototype pushes hardest. (If you have met the contrastive loss: this is its relative, with prototypes for partners.)
+# The first term alone would draw all faces into one point. The second is a soft maximum of −d: it is large when *any* prototype is near. Its gradient
+# pushes away from prototype j with the strength $2\,p(j \mid x)\,\lVert f_\theta(x) - c_j \rVert$, which grows with the distance and with the
+# probability that the softmax gives to j. Where the squared distances differ by much more than 1, the probability decides, and the nearest prototype
+# pushes hardest. (If you have met the contrastive loss: this is its relative, with prototypes for partners.)
 
 # %% [markdown]
 # ## 3 · Why the mean?

@@ -517,8 +517,7 @@ for name, graph in (("second order", True), ("first order", False)):
 # A right gradient agrees to eight digits and more, the first-order one to one: here there is nothing in between. But what first order leaves out,
 # (3.17), is proportional to α: at a tiny inner rate first order passes any tolerance. So test at a rate at which first order *fails*, with the
 # tolerance at 1e-6, not at "looks alike". Keep this test: every graph that is cut somewhere fails it. What it cannot see is an F that is itself the
-# wrong one, with the support
-# set for queries, say: of that, too, the gradient is right. (Lesson 05 has tests for it.)
+# wrong one, with the support set for queries, say: of that, too, the gradient is right. (Lesson 05 has tests for it.)
 
 # %% [markdown]
 # ## 6 · The Hessian term made visible
@@ -606,8 +605,7 @@ for k in (1, 2, 5, 50):
 # whose r vanishes last, the one with the largest $|1 - \alpha a|$. If no step overshoots, $\alpha a < 1$ for both, that is the wide bowl: the steep
 # one is reached from anywhere. (It stays the wide one as long as $\alpha < 2/(a_1 + a_2)$, here 0.4. With α = 0.45 the steep bowl has
 # $|1 - \alpha a| = 0.8$ and the wide one 0.55, and the answer turns round.) Reptile goes to the middle, ½, since r vanishes for both. And with k = 1,
-# $1 - r = \alpha a$ is
-# proportional to a: **Reptile with one step is joint training**.
+# $1 - r = \alpha a$ is proportional to a: **Reptile with one step is joint training**.
 
 # %% [markdown]
 # ### Move it yourself

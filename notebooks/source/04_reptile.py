@@ -360,8 +360,7 @@ for k in (1, 2, 5, 20, 400):
 # Reptile ends *between* the minima, whatever their curvatures, at the point of least mean squared **distance**. It looks at the way that the inner
 # loop makes, and never at the loss. MAML looks at the loss afterwards, and nothing else. As long as no step overshoots ($\alpha a_t < 1$), the steep
 # task repairs itself in k steps wherever it starts, so MAML gives the start to the flat one. Neither is wrong; they ask for different things: *near
-# to all solutions*, or *good after k
-# steps*.
+# to all solutions*, or *good after k steps*.
 
 # %% [markdown]
 # In between, expand (1 − αa)ᵏ by the binomial theorem:
@@ -833,8 +832,7 @@ show(
 # %% [markdown]
 # With k = 1 every step asks a network that knows nobody which of five strangers is number 3, and the answer cannot be better than (4.10), however
 # long one trains. With k = 8 the last minibatch is asked after seven steps on images of the same people. They are not all *other* images: 50 images
-# make
-# five minibatches of ten, and steps 6 to 8 take images that the first five have trained on. So part of what its curve shows is memory.
+# make five minibatches of ten, and steps 6 to 8 take images that the first five have trained on. So part of what its curve shows is memory.
 #
 # **Predict** for the next figure, on people whom no training has seen: the accuracy on the queries before the first inner step; after one; after
 # ten. Is the start of joint training any better than an untrained one? Will ProtoNet, which takes no steps, be above or below?

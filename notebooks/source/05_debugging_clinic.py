@@ -1378,8 +1378,7 @@ show(fig, alt=f"Which tests find whom. {words}.")
 # 3. **Twins**: one task and the same images with other labels. Below ln 2, (5.6), only by use of the support set.
 # 4. **k = 0** against k: the difference is the meta-learner. **Wrong support labels** must ruin it.
 # 5. **Gradient** by finite differences, (5.17): float64, h = 1e-5, smooth network, 1e-6. A plateau is a wrong gradient. First order must *fail*: if
-# it
-#    passes, raise α.
+#    it passes, raise α.
 # 6. **Bits**: θ before and after; a task alone and after another, (5.18). Weights, buffers, momentum, `.grad`.
 # 7. **Control**: noise for faces is at chance; so is the background (lesson 01).
 # 8. **A toy with known and different answers**, (5.9), for every algorithm you claim to have.

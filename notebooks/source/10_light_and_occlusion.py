@@ -382,9 +382,8 @@ print(f"ProtoNet with nothing hidden: between {curve.min():.1f} and {curve.max()
 #
 # 28 of the set's 38 people (the stored result does not say which), each in up to 64 directions of one lamp (Georghiades et al. 2001; Lee et al.
 # 2005), in the usual subsets by the lamp's angle to the camera: 1 up to 12°, 2 up to 25°, 3 up to 50°, 4 up to 77°, 5 beyond. The protocol: the
-# people are dealt into four groups of 7, and each group is held out once, so that every person is a
-# stranger once. 5-way 1-shot, the support picture from subset 1, the query from subset 2, 3, 4 or 5; three seeds; all methods meet the same episodes of the same
-# 32×32 pictures.
+# people are dealt into four groups of 7, and each group is held out once, so that every person is a stranger once. 5-way 1-shot, the support picture
+# from subset 1, the query from subset 2, 3, 4 or 5; three seeds; all methods meet the same episodes of the same 32×32 pictures.
 #
 # That leaves 21 people to learn from: few for a network, and even LDA fits them too closely. But a picture is linear in the albedo, (10.1). Two people under the *same* lamp,
 # mixed pixel by pixel,
