@@ -1,0 +1,77 @@
+"""The documents: what docs/command.md shows is what the command understands, and what it quotes is what is stored."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from metaface_lessons.cli import parser
+from metaface_lessons.runs import LEARNERS
+
+FOLDERS = ("docs", "data", "deploy")  # beside the files at the top
+
+
+@pytest.fixture(scope="module")
+def text(repository: Path) -> str:
+    return (repository / "docs" / "command.md").read_text(encoding="utf-8")
+
+
+def options(of: argparse.ArgumentParser) -> Iterator[str]:
+    """Every option of a command and of its sub-commands."""
+    for action in of._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for sub in action.choices.values():
+                yield from options(sub)
+        else:
+            yield from (name for name in action.option_strings if name.startswith("--"))
+
+
+def test_every_example_is_understood(text: str) -> None:
+    examples = re.findall(r"^    (?:.*; do )?(metaface .*?)(?:; done)?$", text, re.MULTILINE)
+    assert len(examples) > 30
+    for example in examples:
+        example = re.sub(r"\$\w+", "0", example)  # the variable of a loop
+        try:
+            parser().parse_args(shlex.split(example, comments=True)[1:])
+        except SystemExit:
+            pytest.fail(f"{example} is not understood")
+
+
+def test_every_option_is_described(text: str) -> None:
+    described = set(re.findall(r"--[a-z]+(?:-[a-z]+)*", text))
+    assert described - {"--no-browser"} == set(options(parser())) - {"--version"}
+
+
+def test_every_learner_is_described(text: str) -> None:
+    table = text[text.index("| learner |") : text.index("| option |")]
+    assert set(re.findall(r"`(\w+)`", table)) == set(LEARNERS)
+
+
+def test_the_verification_quoted_is_stored(text: str, repository: Path) -> None:
+    stored = json.loads((repository / "data" / "results" / "verification-lfw.json").read_text())["methods"]
+    table = text[text.index("| on the novel people of LFW") : text.index("Means of three seeds")]
+    quoted = re.findall(r"^\| (\w+).* \| ([\d.]+ \([\d.]+ to [\d.]+\)) \|$", table, re.MULTILINE)
+    assert [name for name, _ in quoted] == ["ProtoNet", "ArcFace", "LDA"]
+    for name, figures in quoted:
+        row = stored[name.lower()]
+        low, high = (100 * end for end in row["accuracy95"])
+        assert figures == f"{100 * row['accuracy']:.1f} ({low:.1f} to {high:.1f})"
+
+
+def test_links_lead_somewhere(repository: Path) -> None:
+    for file in (*repository.glob("*.md"), *(file for part in FOLDERS for file in (repository / part).rglob("*.md"))):
+        content = file.read_text(encoding="utf-8")
+        for target in re.findall(r"\]\((?!https?:)([^)]+)\)", content):
+            path, _, heading = target.partition("#")
+            found = (file.parent / path) if path else file
+            assert found.exists(), f"{file.name}: {target}"
+            if heading:
+                titles = re.findall(r"^#+ (.*)$", found.read_text(encoding="utf-8"), re.MULTILINE)
+                anchors = {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+                assert heading in anchors, f"{file.name}: {target}"
