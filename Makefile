@@ -1,5 +1,5 @@
 # make lab    installs what is missing and opens the course
-# make test   installs what is missing and runs every test but the long trainings
+# make test   installs what is missing and runs every test except the long trainings
 
 PYTHON ?= python3
 VENV := .venv
@@ -7,9 +7,9 @@ BIN := $(VENV)/bin
 COURSE := $(VENV)/.course-installed
 TOOLS := $(VENV)/.tools-installed
 
-# Learner and solution notebooks run as they stand; their outputs are compared with the stored ones.
+# The notebooks of learners and the solved ones run as they are; their outputs are compared with the stored ones.
 NOTEBOOKS := $(wildcard notebooks/*.ipynb notebooks/solutions/*.ipynb)
-# As many processes as cores; the tests of one file, and the cells of one notebook, stay together. In order, the browser, which takes longest, first.
+# As many processes as cores. The tests of a file stay together, and so do the cells of a notebook. The browser takes longest and starts first.
 PYTEST := $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadscope --no-loadscope-reorder --nbval tests $(NOTEBOOKS)
 
 .PHONY: install lab test test-all lessons bench lint clean
@@ -27,7 +27,7 @@ $(COURSE): pyproject.toml | $(BIN)/pip
 	$(BIN)/python -m metaface_lessons.doctor --fix
 	@touch $@
 
-# What authors and tests need on top of what learners have.
+# What authors and tests need beyond what learners have.
 $(TOOLS): $(COURSE)
 	$(BIN)/python -m pip install --editable '.[test,authors,hub]'
 	@touch $@

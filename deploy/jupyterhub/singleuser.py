@@ -1,4 +1,4 @@
-"""What runs as the user when they log in: their lessons are brought up to date, then their server starts."""
+"""Runs as the user when they log in: it updates their lessons, then starts their server."""
 
 import os
 import sys
@@ -9,10 +9,10 @@ from jupyterhub.singleuser import main
 from metaface_lessons.errors import MetaFaceError
 from metaface_lessons.workspace import prepare
 
-os.environ["JUPYTER_RUNTIME_DIR"] = str(Path.home() / ".runtime")  # short: the name of a socket has 107 bytes at most
-Path.home().chmod(0o700)  # nobody else on this machine reads what a learner writes, nor an instructor's seed
+os.environ["JUPYTER_RUNTIME_DIR"] = str(Path.home() / ".runtime")  # short: a socket's name has at most 107 bytes
+Path.home().chmod(0o700)  # nobody else can read a learner's work or an instructor's seed
 try:
     prepare()
-except MetaFaceError as error:  # a full disk must not lock its owner out
+except MetaFaceError as error:  # a full disk must not keep its owner from logging in
     print(f"metaface: {error}", file=sys.stderr)
 main()

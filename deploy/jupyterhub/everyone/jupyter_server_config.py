@@ -1,6 +1,6 @@
-"""For every user's server: its kernels talk over sockets in the user's home.
+"""For every user's server: its kernels use sockets in the user's home.
 
-Over TCP, which is the default, any user of the machine could listen to what another's kernel prints.
+The default is TCP, over which any user of the machine could read what another user's kernel prints.
 """
 
 c = get_config()  # noqa: F821 (Jupyter defines it)

@@ -1,4 +1,4 @@
-"""nbgrader for everyone on the server: where the exchange is, and a collection that believes nobody."""
+"""nbgrader for everyone on the server: where the exchange is, and a collector that trusts nobody."""
 
 import os
 
