@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from metaface_lessons.cli import parser
-from metaface_lessons.runs import LEARNERS
+from metaface_lessons.runs.making import LEARNERS
 
 FOLDERS = ("docs", "data", "deploy")  # beside the files at the top
 
