@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..errors import MetaFaceError, unknown
 
@@ -182,6 +183,35 @@ class FaceSet:
         parts = (people[:first], people[first:last], people[last:])
         names = (f"{self.name}, {part} people" for part in Split._fields)
         return Split(*(replace(self.of(part), name=name) for part, name in zip(parts, names, strict=True)))
+
+    def resized(self, size: int | tuple[int, int]) -> FaceSet:
+        """The same faces with smaller or larger images.
+
+        Where neither side grows, a new pixel is the mean of the old ones that it covers, wholly or in part. Otherwise
+        it is interpolated between its neighbours (bilinear). Values are rounded, a half to the even number.
+
+        size: pixels on each side, or (height, width).
+
+        Raises `MetaFaceError` for a side below 1.
+        """
+        height, width = (size, size) if isinstance(size, int) else size
+        if min(height, width) < 1:
+            raise MetaFaceError(f"Images must be at least 1×1 pixel, but {height}×{width} was asked for.")
+        _, old_height, old_width = self.shape
+        if (height, width) == (old_height, old_width):
+            return self
+        images = self.images.float()
+        if height <= old_height and width <= old_width:
+            images = F.interpolate(images, (height, width), mode="area")
+        else:  # antialiasing matters where the other side shrinks
+            images = F.interpolate(images, (height, width), mode="bilinear", antialias=True, align_corners=False)
+        return replace(self, images=images.round().clamp(0, 255).byte())
+
+    def grey(self) -> FaceSet:
+        """The same faces in one channel, the rounded mean of red, green and blue; grey faces stay as they are."""
+        if self.shape[0] == 1:
+            return self
+        return replace(self, images=self.images.float().mean(dim=1, keepdim=True).round().byte())
 
     def to(self, device: torch.device | str) -> FaceSet:
         """The same faces on another device."""
