@@ -91,28 +91,28 @@ def _skin(p: Tensor, image: Tensor, who: Identity, how: Nuisance, footprint: flo
     u, v = x + 0.6 * z, y
     mottle = noise(u * 4 + offset[:, 0], v * 4 + offset[:, 1]) - 0.5
     fine = noise(u * 26 + offset[:, 1], v * 26 + offset[:, 0]) - 0.5
-    color = skin * (1 + 0.10 * mottle + (0.05 + 0.08 * age) * fine)[:, None]
+    colour = skin * (1 + 0.10 * mottle + (0.05 + 0.08 * age) * fine)[:, None]
 
     # Blood: cheeks, nose; melanin: around the eyes.
     blush = _spot(a, y, 0.52, -0.40, 0.20, 0.18)
     blush = blush + 0.7 * _spot(x, y, 0.0, -0.52, 0.14, 0.10)
     red = torch.tensor([0.03, -0.20, -0.16], device=p.device)
-    color = color * (1 + (blush * face * (0.35 + take(who.blush, image)))[:, None] * red)
+    colour = colour * (1 + (blush * face * (0.35 + take(who.blush, image)))[:, None] * red)
     socket = _spot(a, y, 0.40, 0.0, 0.22, 0.12) * face
     bag = torch.exp(-0.5 * (((a - 0.37) / 0.13) ** 2 + ((y + 0.145 + 0.25 * (a - 0.4) ** 2) / 0.030) ** 2)) * face
-    color = (
-        color
+    colour = (
+        colour
         * (1 - socket * 0.16 - bag * (0.05 + 0.22 * age))[:, None]
         * torch.tensor([1.0, 0.99, 1.0], device=p.device)
     )
 
-    color = color * (1 - _wrinkles(x, y, offset[:, 0], age, how, image) * face)[:, None]
+    colour = colour * (1 - _wrinkles(x, y, offset[:, 0], age, how, image) * face)[:, None]
 
-    color = color * _marks(x, y, offset, who, image, footprint, face)
+    colour = colour * _marks(x, y, offset, who, image, footprint, face)
     gloss = 0.5 + 0.5 * _spot(x, y, 0.0, 0.55, 0.25, 0.25) + 0.6 * _spot(x, y, 0.0, -0.40, 0.10, 0.2)
     soft = torch.ones_like(x)
 
-    result = _hairy(Paint(color, gloss, soft), p, image, who, how, footprint)
+    result = _hairy(Paint(colour, gloss, soft), p, image, who, how, footprint)
     front = z > 0.3
     _on(_nose, front & (y < -0.35) & (y > -1.25) & (a < 0.35), result, p, image, who, how, footprint)
     _on(_brows, front & (y > 0.05) & (y < 0.5) & (a < 0.85), result, p, image, who, how, footprint)
@@ -166,7 +166,7 @@ def _hairy(under: Paint, p: Tensor, image: Tensor, who: Identity, how: Nuisance,
     """Skin with stubble, beard and moustache, and the scalp above the hairline."""
     x, y, z = p.unbind(1)
     a, u, v, face = x.abs(), x + 0.6 * z, y, smooth(0.0, 0.4, z)
-    color, gloss, soft = under
+    colour, gloss, soft = under
     skin, offset = take(who.skin, image), take(who.texture, image) * _TILE
     strand = noise(u * 30 + offset[:, 0], v * 13)
     area = beard_area(x, y, z)
@@ -177,16 +177,16 @@ def _hairy(under: Paint, p: Tensor, image: Tensor, who: Identity, how: Nuisance,
         * face
     )
     beard = take(who.beard, image)
-    hair = take(who.hair_color, image)
+    hair = take(who.hair_colour, image)
     grown = (beard[:, 0] * 1.6).clamp(max=1) * area
     grown = torch.maximum(grown, beard[:, 1] * moustache)
     stubble = 0.50 * beard[:, 2] * torch.maximum(area, moustache)
-    color = _blend(
-        color,
+    colour = _blend(
+        colour,
         torch.minimum(hair * 0.8, skin * 0.5) + skin * 0.08,
         (stubble * (0.55 + 0.9 * (strand - 0.3))).clamp(0, 1),
     )
-    color = _blend(color, hair * (0.55 + 0.9 * strand)[:, None], (grown * (0.85 + 0.5 * strand)).clamp(0, 0.97))
+    colour = _blend(colour, hair * (0.55 + 0.9 * strand)[:, None], (grown * (0.85 + 0.5 * strand)).clamp(0, 0.97))
     gloss = gloss * (1 - 0.8 * grown)
 
     # Scalp: hair shines through above the hairline.
@@ -194,9 +194,9 @@ def _hairy(under: Paint, p: Tensor, image: Tensor, who: Identity, how: Nuisance,
     edge = hairline(torch.atan2(x, z + 0.1)[:, None], worn)[:, 0]
     ragged = 0.06 * (noise(u * 14, v * 5 + offset[:, 0]) - 0.5)
     scalp = smooth(-0.02, 0.07 + footprint, y - edge + ragged)
-    color = _blend(color, hair * (0.5 + 0.7 * strand)[:, None], scalp * 0.93)
+    colour = _blend(colour, hair * (0.5 + 0.7 * strand)[:, None], scalp * 0.93)
     gloss = gloss * (1 - 0.7 * scalp)
-    return Paint(color, gloss, soft)
+    return Paint(colour, gloss, soft)
 
 
 def _on(
@@ -251,10 +251,10 @@ def _brows(under: Paint, p: Tensor, image: Tensor, who: Identity, how: Nuisance,
     inside = inside * smooth(-0.04, 0.07, t) * smooth(1.05, 0.85, t)
     strand = noise(a * 34 - y * 22 + take(who.texture, image)[:, 0] * _TILE, y * 12 + a * 6)
     amount = (inside * density * (0.80 + 0.35 * strand)).clamp(0, 0.96)
-    color = take(who.hair_color, image)
-    grey = color.mean(1, keepdim=True)
-    color = torch.minimum(color, color * 0.16 / grey.clamp(min=0.16)) * 0.75
-    return Paint(_blend(under.albedo, color, amount), under.gloss * (1 - 0.7 * amount), under.soft)
+    colour = take(who.hair_colour, image)
+    grey = colour.mean(1, keepdim=True)
+    colour = torch.minimum(colour, colour * 0.16 / grey.clamp(min=0.16)) * 0.75
+    return Paint(_blend(under.albedo, colour, amount), under.gloss * (1 - 0.7 * amount), under.soft)
 
 
 def _eyes(under: Paint, p: Tensor, image: Tensor, who: Identity, how: Nuisance, footprint: float) -> Paint:
@@ -299,14 +299,14 @@ def _eyes(under: Paint, p: Tensor, image: Tensor, who: Identity, how: Nuisance, 
     crease = torch.exp(
         -0.5 * ((tilted - 0.058 - 0.096 * (1 - (e.abs() / 1.12).clamp(max=1) ** 2) ** 0.7) / 0.012) ** 2
     ) * smooth(1.15, 0.9, e.abs())
-    color = skin * (1 - 0.30 * crease)[:, None]
-    color = color * (1 - rim * (0.22 + 0.25 * lash))[:, None]
-    color = _blend(color, ball, opening)
+    colour = skin * (1 - 0.30 * crease)[:, None]
+    colour = colour * (1 - rim * (0.22 + 0.25 * lash))[:, None]
+    colour = _blend(colour, ball, opening)
     dark = torch.tensor([0.018, 0.013, 0.011], device=p.device)
-    color = _blend(color, dark.expand_as(color), (line * (0.62 + 0.36 * lash)).clamp(0, 0.95))
+    colour = _blend(colour, dark.expand_as(colour), (line * (0.62 + 0.36 * lash)).clamp(0, 0.95))
     corner = torch.exp(-0.5 * (((e + 0.97) / 0.09) ** 2 + (tilted / 0.022) ** 2))
-    color = _blend(color, skin * torch.tensor([0.95, 0.55, 0.5], device=p.device), 0.7 * corner)
-    return Paint(color, under.gloss * (1 - 0.5 * opening), under.soft * (1 - opening))
+    colour = _blend(colour, skin * torch.tensor([0.95, 0.55, 0.5], device=p.device), 0.7 * corner)
+    return Paint(colour, under.gloss * (1 - 0.5 * opening), under.soft * (1 - opening))
 
 
 def _lips(under: Paint, p: Tensor, image: Tensor, who: Identity, how: Nuisance, footprint: float) -> Paint:
@@ -317,12 +317,12 @@ def _lips(under: Paint, p: Tensor, image: Tensor, who: Identity, how: Nuisance, 
     low = MOUTH - 0.128 * (1 - m**2.2) ** 0.9
     width = 0.012 + 0.5 * footprint
     lips = smooth(-width, width, torch.minimum(top - y, y - low)) * smooth(1.0, 0.93, m)
-    color = take(who.lips, image)
+    colour = take(who.lips, image)
     grain = 0.88 + 0.24 * noise(x * 45, y * 6 + 7)
     roll = 1 - 0.16 * smooth(MOUTH - 0.02, MOUTH + 0.05, y)  # the upper lip looks down, and is darker
-    color = _blend(under.albedo, color * (grain * roll)[:, None], lips * 0.9)
+    colour = _blend(under.albedo, colour * (grain * roll)[:, None], lips * 0.9)
     border = torch.exp(-0.5 * ((y - low + 0.012) / 0.014) ** 2) * smooth(0.7, 0.3, m)
-    color = color * (1 - 0.14 * border)[:, None]
+    colour = colour * (1 - 0.14 * border)[:, None]
 
     # Between the lips: a line when closed, teeth and a dark mouth when open.
     strength, expression = take(how.strength, image), take(how.expression, image)
@@ -333,32 +333,32 @@ def _lips(under: Paint, p: Tensor, image: Tensor, who: Identity, how: Nuisance, 
         wide, teeth = wide + here * gape * smooth(0.0, 0.35, strength), teeth + here * bared
     t = (y - MOUTH + 0.012) / 0.024
     strip = smooth(0.5 + 0.2, 0.5 - 0.05, (t - 0.5).abs()) * smooth(1.0, 0.9, m)
-    cavity = torch.tensor([0.045, 0.012, 0.010], device=p.device).expand_as(color)
+    cavity = torch.tensor([0.045, 0.012, 0.010], device=p.device).expand_as(colour)
     tooth = torch.tensor([0.66, 0.62, 0.54], device=p.device) * (1 - 0.75 * m**2)[:, None]
     tooth = tooth * (1 - 0.25 * smooth(0.40, 0.5, ((x / 0.062) % 1 - 0.5).abs()))[:, None]
     inside = _blend(cavity, tooth, smooth(1 - teeth - 0.06, 1 - teeth + 0.06, t) * (teeth > 0))
-    closed = color * 0.34
+    closed = colour * 0.34
     inside = closed + (inside - closed) * wide[:, None]
-    color = _blend(color, inside, strip * (0.75 + 0.25 * wide))
+    colour = _blend(colour, inside, strip * (0.75 + 0.25 * wide))
     seam = torch.exp(-0.5 * ((y - MOUTH) / (0.018 + 0.25 * footprint)) ** 2) * smooth(1.05, 0.9, m) * (1 - strip)
-    color = color * (1 - 0.35 * seam)[:, None]
-    return Paint(color, under.gloss + 0.9 * lips * (1 - strip * wide), under.soft)
+    colour = colour * (1 - 0.35 * seam)[:, None]
+    return Paint(colour, under.gloss + 0.9 * lips * (1 - strip * wide), under.soft)
 
 
 def _ear(p: Tensor, image: Tensor, who: Identity, how: Nuisance, footprint: float) -> Paint:
     x, y, z = p.unbind(1)
-    color = take(who.skin, image) * torch.tensor([1.0, 0.86, 0.84], device=p.device)
+    colour = take(who.skin, image) * torch.tensor([1.0, 0.86, 0.84], device=p.device)
     inner = torch.exp(-0.5 * (((z + 0.10) / 0.075) ** 2 + ((y + 0.20) / 0.14) ** 2))
     groove = torch.exp(-0.5 * ((((z + 0.14) / 0.13) ** 2 + ((y + 0.15) / 0.25) ** 2).sqrt() - 0.85) ** 2 / 0.11**2)
-    return Paint(color * (1 - 0.45 * inner - 0.25 * groove)[:, None], torch.full_like(x, 0.4), torch.ones_like(x))
+    return Paint(colour * (1 - 0.45 * inner - 0.25 * groove)[:, None], torch.full_like(x, 0.4), torch.ones_like(x))
 
 
 def _neck(p: Tensor, image: Tensor, who: Identity, how: Nuisance, footprint: float) -> Paint:
     x, y, z = p.unbind(1)
     shade = 0.62 + 0.38 * smooth(-1.35, -1.95, y)
     tendon = torch.exp(-0.5 * ((x.abs() - 0.36 + 0.28 * smooth(-1.2, -2.0, y)) / 0.05) ** 2) * smooth(0, 0.2, z)
-    color = take(who.skin, image) * (shade * (1 + 0.06 * tendon))[:, None]
-    return Paint(color, torch.full_like(x, 0.3), torch.ones_like(x))
+    colour = take(who.skin, image) * (shade * (1 + 0.06 * tendon))[:, None]
+    return Paint(colour, torch.full_like(x, 0.3), torch.ones_like(x))
 
 
 def _hair(p: Tensor, image: Tensor, who: Identity, how: Nuisance, footprint: float) -> Paint:
@@ -371,19 +371,19 @@ def _hair(p: Tensor, image: Tensor, who: Identity, how: Nuisance, footprint: flo
     )
     lump = noise(x * 9 + 5, y * 9 + z * 9)
     pattern = strand + (lump - strand) * (0.75 * curl.clamp(0, 1))
-    color = take(who.hair_color, image) * (0.42 + 1.15 * pattern)[:, None]
-    return Paint(color, 0.9 * pattern, torch.zeros_like(x))
+    colour = take(who.hair_colour, image) * (0.42 + 1.15 * pattern)[:, None]
+    return Paint(colour, 0.9 * pattern, torch.zeros_like(x))
 
 
 def _cloth(p: Tensor, image: Tensor, who: Identity, how: Nuisance, footprint: float) -> Paint:
     x, y, z = p.unbind(1)
     look = take(how.cloth, image)
-    color = _muted(look[:, :3]) * (0.9 + 0.2 * noise(x * 12, y * 12))[:, None]
+    colour = _muted(look[:, :3]) * (0.9 + 0.2 * noise(x * 12, y * 12))[:, None]
     neckline = -1.86 - 0.42 * look[:, 3] + 0.55 * x.abs()
     bare = smooth(-0.5 * footprint, 0.5 * footprint, y - neckline) * smooth(0.0, 0.1, z + 0.2)
     hem = torch.exp(-0.5 * ((y - neckline + 0.04) / 0.03) ** 2)
-    color = _blend(color * (1 - 0.3 * hem)[:, None], take(who.skin, image) * 0.9, bare)
-    return Paint(color, 0.3 * bare, bare)
+    colour = _blend(colour * (1 - 0.3 * hem)[:, None], take(who.skin, image) * 0.9, bare)
+    return Paint(colour, 0.3 * bare, bare)
 
 
 def _glasses(p: Tensor, image: Tensor, who: Identity, how: Nuisance, footprint: float) -> Paint:
@@ -401,37 +401,37 @@ def _mask(p: Tensor, image: Tensor, who: Identity, how: Nuisance, footprint: flo
     x, y, _ = p.unbind(1)
     look = take(how.look, image)
     plain = torch.tensor([[0.30, 0.52, 0.66], [0.72, 0.72, 0.70], [0.03, 0.03, 0.035]], device=p.device)
-    color = plain[(look[:, 5] * 2.999).long()]
+    colour = plain[(look[:, 5] * 2.999).long()]
     own = _muted(0.05 + 0.6 * look[:, 5:8] ** 1.5)
-    color = _blend(color, own, (look[:, 2] > 0.6).to(x.dtype))
+    colour = _blend(colour, own, (look[:, 2] > 0.6).to(x.dtype))
     pleat = 0.5 + 0.5 * torch.cos(2 * math.pi * (y + 0.45) / 0.21)
-    color = color * (0.82 + 0.18 * smooth(0.0, 0.5, pleat))[:, None]
-    return Paint(color, torch.zeros_like(x), torch.zeros_like(x))
+    colour = colour * (0.82 + 0.18 * smooth(0.0, 0.5, pleat))[:, None]
+    return Paint(colour, torch.zeros_like(x), torch.zeros_like(x))
 
 
 def _scarf(p: Tensor, image: Tensor, who: Identity, how: Nuisance, footprint: float) -> Paint:
     x, y, z = p.unbind(1)
     look = take(how.look, image)
     angle = torch.atan2(x, z)
-    color, other = (_muted(0.03 + 0.6 * look[:, k : k + 3] ** 1.5) for k in (5, 2))
+    colour, other = (_muted(0.03 + 0.6 * look[:, k : k + 3] ** 1.5) for k in (5, 2))
     band = smooth(-0.2, 0.2, torch.sin(angle * 9 + 6 * y)) * (look[:, 1] > 0.5)
-    color = _blend(color, other, band)
+    colour = _blend(colour, other, band)
     fold = noise(angle * 2.2 + 40, y * 9 + angle * 1.5)
     knit = noise(angle * 30 + 100, y * 30)
-    return Paint(color * (0.55 + 0.55 * fold + 0.2 * knit)[:, None], torch.zeros_like(x), torch.zeros_like(x))
+    return Paint(colour * (0.55 + 0.55 * fold + 0.2 * knit)[:, None], torch.zeros_like(x), torch.zeros_like(x))
 
 
 def _block(p: Tensor, image: Tensor, who: Identity, how: Nuisance, footprint: float) -> Paint:
     x, y, _ = p.unbind(1)
     look = take(how.look, image)
-    color, other = (_muted(0.03 + 0.7 * look[:, k : k + 3] ** 1.5) for k in (5, 1))
+    colour, other = (_muted(0.03 + 0.7 * look[:, k : k + 3] ** 1.5) for k in (5, 1))
     stripe = smooth(-0.15, 0.15, torch.sin(x * (3 + 9 * look[:, 4]) + 2 * y)) * (look[:, 0] > 0.4)
-    return Paint(_blend(color, other, stripe), torch.full_like(x, 0.2), torch.zeros_like(x))
+    return Paint(_blend(colour, other, stripe), torch.full_like(x, 0.2), torch.zeros_like(x))
 
 
-def _muted(color: Tensor) -> Tensor:
+def _muted(colour: Tensor) -> Tensor:
     """A wall, a street or a scarf, not a paint box: half way to grey."""
-    return torch.lerp(color, color.mean(1, keepdim=True), 0.5)
+    return torch.lerp(colour, colour.mean(1, keepdim=True), 0.5)
 
 
 def background(how: Nuisance, height: int, width: int) -> Tensor:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,9 +25,7 @@ from torch.nn import functional as F
 from .appearance import noise
 from .geometry import smooth
 from .parameters import DOMAINS, Identity, Nuisance
-
-if TYPE_CHECKING:
-    from .rendering import Buffers
+from .zbuffer import Buffers
 
 LUMINANCE = (0.2126, 0.7152, 0.0722)
 
@@ -40,9 +38,9 @@ class Domain(NamedTuple):
     picture: Callable[[Tensor, Buffers | None, Nuisance], Tensor]
 
 
-def _grey(color: Tensor) -> Tensor:
+def _grey(colour: Tensor) -> Tensor:
     """`[…, 3]` → `[…, 1]`: how bright a colour is."""
-    return (color * torch.tensor(LUMINANCE, device=color.device)).sum(-1, keepdim=True)
+    return (colour * torch.tensor(LUMINANCE, device=colour.device)).sum(-1, keepdim=True)
 
 
 def uniform(seed: Tensor, count: int) -> Tensor:
@@ -66,15 +64,15 @@ def _lamp(how: Nuisance) -> Tensor:
 
 
 def _infrared_subject(who: Identity, how: Nuisance) -> tuple[Identity, Nuisance]:
-    def bright(color: Tensor, floor: float, share: float) -> Tensor:
-        return (floor + share * color.mean(1, keepdim=True)).expand(-1, 3)
+    def bright(colour: Tensor, floor: float, share: float) -> Tensor:
+        return (floor + share * colour.mean(1, keepdim=True)).expand(-1, 3)
 
     skin = bright(who.skin, 0.46, 0.16)
     who = replace(
         who,
         skin=skin,
         lips=skin * (0.90 + 0.05 * (who.lips.mean(1, keepdim=True) / who.skin.mean(1, keepdim=True))),
-        hair_color=bright(who.hair_color, 0.06, 0.80),
+        hair_colour=bright(who.hair_colour, 0.06, 0.80),
         iris=bright(who.iris, 0.22, 0.35),
         beard=torch.cat([who.beard[:, :2], 0.3 * who.beard[:, 2:]], 1),
         age=0.85 * who.age,
@@ -131,7 +129,7 @@ def _sketch_subject(who: Identity, how: Nuisance) -> tuple[Identity, Nuisance]:
         shape=who.shape * exaggerated + 0.4 * loose * error,
         skin=skin,
         lips=torch.lerp(who.lips, skin, 0.2),
-        hair_color=0.8 * who.hair_color + 0.01,
+        hair_colour=0.8 * who.hair_colour + 0.01,
         freckles=0.3 * who.freckles,
         blush=torch.zeros_like(who.blush),
     )

@@ -55,7 +55,7 @@ class Identity(_Rows):
     shape: Tensor
     skin: Tensor
     lips: Tensor
-    hair_color: Tensor
+    hair_colour: Tensor
     iris: Tensor
     hair: Tensor  # [M, len(HAIR)]: the style that the person mostly wears
     brow: Tensor  # [M, len(BROW)]
@@ -196,9 +196,9 @@ def sample_identities(people: int, seed: int = 0) -> Identity:
     hair_weights = (
         torch.tensor([0.05, 0.2, 0.25, 0.2, 0.2, 0.10]) * (1 - dark) + torch.tensor([0.7, 0.28, 0.02, 0, 0, 0]) * dark
     )
-    color = choose(_HAIRS, hair_weights) * torch.exp(0.25 * normal(1))
+    colour = choose(_HAIRS, hair_weights) * torch.exp(0.25 * normal(1))
     grey = ((age - 0.55 - 0.25 * (1 - man)) * 2.5 + 0.3 * normal()).clamp(0, 0.95)[:, None]
-    color = torch.lerp(color, torch.tensor([0.42, 0.41, 0.39]).expand(people, 3), grey)
+    colour = torch.lerp(colour, torch.tensor([0.42, 0.41, 0.39]).expand(people, 3), grey)
     iris_weights = (
         torch.tensor([0.15, 0.2, 0.15, 0.15, 0.22, 0.13]) * (1 - dark) ** 2
         + torch.tensor([0.8, 0.2, 0, 0, 0, 0]) * dark
@@ -236,7 +236,7 @@ def sample_identities(people: int, seed: int = 0) -> Identity:
         shape=shape,
         skin=skin,
         lips=lips,
-        hair_color=color,
+        hair_colour=colour,
         iris=iris,
         hair=styles,
         brow=brow,

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ...errors import MetaFaceError, unknown
 from .appearance import background, paint
 from .domains import DOMAIN
 from .geometry import Mesh, Template, mesh, on_device, smooth
 from .parameters import DOMAINS, Identity, Nuisance
-from .zbuffer import depth_map, take, zbuffer
+from .zbuffer import Buffers, depth_map, take, zbuffer
 
 _DISTANCE = 9.0  # of the camera from the head, in half heads
 _VIEW = 3.45  # height of the frame at the face, in half heads
@@ -23,26 +23,6 @@ _FACE = 0.6  # depth of the plane that fills the frame as `_VIEW` says
 _SMALLEST, _BATCH = 16, 16
 _SAMPLES = 3  # along two pixels
 _MIDDLE, _REACH = (0.0, -0.35, 0.0), 2.25  # the shadow map covers this ball
-
-
-class Buffers(NamedTuple):
-    """What the P surface samples of M pictures are, before any light: the input to every kind of shading.
-
-    pixels int64 `[P]`: flat index into `[M, H, W]`; image int64 `[P]`; canonical, position, normal `[P, 3]` in
-    template and in camera axes; material int64 `[P]`; corners int64 and weights `[P, 3]`: the vertices (of all heads in
-    a row) between which the sample lies; depth `[M, H, W]`: distance from the camera in half heads,
-    infinite for background.
-    """
-
-    pixels: Tensor
-    image: Tensor
-    canonical: Tensor
-    position: Tensor
-    normal: Tensor
-    material: Tensor
-    corners: Tensor
-    weights: Tensor
-    depth: Tensor
 
 
 def buffers(heads: Mesh, model: Template, nuisance: Nuisance, height: int, width: int) -> Buffers:
@@ -61,8 +41,8 @@ def buffers(heads: Mesh, model: Template, nuisance: Nuisance, height: int, width
     corners = image[:, None] * len(model.canonical) + seen.corners
     values = _interpolate(torch.cat([heads.points, heads.normals, canonical], 2), corners, seen.weights)
     position, normal, canonical = values[:, :3], values[:, 3:6], values[:, 6:]
-    view = torch.nn.functional.normalize(torch.tensor([0.0, 0.0, _DISTANCE], device=x.device) - position, dim=1)
-    normal = torch.nn.functional.normalize(normal, dim=1)
+    view = F.normalize(torch.tensor([0.0, 0.0, _DISTANCE], device=x.device) - position, dim=1)
+    normal = F.normalize(normal, dim=1)
     normal = torch.where((normal * view).sum(1, keepdim=True) < -0.15, -normal, normal)  # seen from behind
     material = take(model.material, take(seen.face.view(-1), seen.pixels))
     depth = torch.where(seen.depth < 1, near / (1 - seen.depth).clamp(min=1e-6), torch.inf)
@@ -72,7 +52,7 @@ def buffers(heads: Mesh, model: Template, nuisance: Nuisance, height: int, width
 def _interpolate(vertices: Tensor, corners: Tensor, weights: Tensor) -> Tensor:
     """Barycentric means `[P, C]` of what `vertices` `[M, V, C]` hold: weighted sums of rows, so an embedding bag."""
     table = vertices.reshape(-1, vertices.shape[2])
-    return torch.nn.functional.embedding_bag(corners, table, per_sample_weights=weights, mode="sum")
+    return F.embedding_bag(corners, table, per_sample_weights=weights, mode="sum")
 
 
 def light_direction(nuisance: Nuisance) -> Tensor:
@@ -84,7 +64,7 @@ def light_direction(nuisance: Nuisance) -> Tensor:
 def shadow(heads: Mesh, model: Template, light: Tensor, found: Buffers, size: int) -> Tensor:
     """How much of the directed light reaches each sample `[P]`, 0 to 1: what the light sees is lit (a shadow map)."""
     up = torch.tensor([0.0, 1.0, 0.0], device=light.device).expand_as(light)
-    right = torch.nn.functional.normalize(torch.linalg.cross(up, light, dim=1), dim=1)
+    right = F.normalize(torch.linalg.cross(up, light, dim=1), dim=1)
     up = torch.linalg.cross(light, right, dim=1)
     axes = torch.stack([right, -up, -light], 1)  # [M, 3, 3]: column, row, depth
     middle = torch.tensor(_MIDDLE, device=light.device)
@@ -120,10 +100,8 @@ def shade(found: Buffers, heads: Mesh, model: Template, identity: Identity, nuis
     bleed = look.soft[:, None] * torch.tensor([0.22, 0.09, 0.05], device=light.device)
     diffuse = ((cosine[:, None] + bleed) / (1 + bleed)).clamp(min=0)
     visible = lit[:, None] + (lit.sqrt() - lit)[:, None] * bleed * 2
-    view = torch.nn.functional.normalize(
-        torch.tensor([0.0, 0.0, _DISTANCE], device=light.device) - found.position, dim=1
-    )
-    half = torch.nn.functional.normalize(view + direction, dim=1)
+    view = F.normalize(torch.tensor([0.0, 0.0, _DISTANCE], device=light.device) - found.position, dim=1)
+    half = F.normalize(view + direction, dim=1)
     facing = (normal * view).sum(1).clamp(0, 1)
     shine = (normal * half).sum(1).clamp(0, 1)
     rim = (1 - facing) ** 2
@@ -161,9 +139,9 @@ def camera(linear: Tensor, nuisance: Nuisance) -> Tensor:
     kernel = torch.exp(-0.5 * (taps / spread[:, None]) ** 2)
     kernel = (kernel / kernel.sum(1, keepdim=True)).repeat_interleave(channels, 0)
     flat = light.reshape(1, count * channels, height, width)
-    flat = torch.nn.functional.pad(flat, (reach,) * 4, mode="replicate")
-    flat = torch.nn.functional.conv2d(flat, kernel[:, None, None, :], groups=count * channels)
-    flat = torch.nn.functional.conv2d(flat, kernel[:, None, :, None], groups=count * channels)
+    flat = F.pad(flat, (reach,) * 4, mode="replicate")
+    flat = F.conv2d(flat, kernel[:, None, None, :], groups=count * channels)
+    flat = F.conv2d(flat, kernel[:, None, :, None], groups=count * channels)
     light = flat.view_as(linear).clamp(0, 1)
     display = torch.where(light <= 0.0031308, 12.92 * light, 1.055 * light.clamp(min=1e-6) ** (1 / 2.4) - 0.055)
     grain = _hash(nuisance.seed, channels * height * width).view_as(linear)
@@ -262,13 +240,13 @@ def _expose(identity: Identity, nuisance: Nuisance, size: int, domain: str) -> t
     model = on_device(1.0 if size > 96 else 0.55, identity.shape.device)
     heads = mesh(identity, nuisance, model)
     found = buffers(heads, model, nuisance, fine, fine)
-    color = shade(found, heads, model, identity, nuisance, fine)
+    colour = shade(found, heads, model, identity, nuisance, fine)
     empty = background(nuisance, fine, fine)
     canvas = empty.permute(0, 2, 3, 1).reshape(-1, 3)
-    canvas[found.pixels] = color.clamp(0, 1.3)
+    canvas[found.pixels] = colour.clamp(0, 1.3)
     scene = canvas.view(len(identity), fine, fine, 3).permute(0, 3, 1, 2)
-    cover = torch.isfinite(found.depth).to(color.dtype)[:, None]
+    cover = torch.isfinite(found.depth).to(colour.dtype)[:, None]
     picture = DOMAIN[domain].picture
     scene, empty = picture(scene, found, nuisance), picture(empty, None, nuisance)
-    pool = torch.nn.functional.adaptive_avg_pool2d
+    pool = F.adaptive_avg_pool2d
     return pool(scene, size), pool(cover, size), pool(empty, size)

@@ -27,6 +27,26 @@ class Visible(NamedTuple):
     depth: Tensor
 
 
+class Buffers(NamedTuple):
+    """What the P surface samples of M pictures are, before any light: the input to every kind of shading.
+
+    pixels int64 `[P]`: flat index into `[M, H, W]`; image int64 `[P]`; canonical, position, normal `[P, 3]` in
+    template and in camera axes; material int64 `[P]`; corners int64 and weights `[P, 3]`: the vertices (of all heads in
+    a row) between which the sample lies; depth `[M, H, W]`: distance from the camera in half heads,
+    infinite for background.
+    """
+
+    pixels: Tensor
+    image: Tensor
+    canonical: Tensor
+    position: Tensor
+    normal: Tensor
+    material: Tensor
+    corners: Tensor
+    weights: Tensor
+    depth: Tensor
+
+
 def take(values: Tensor, rows: Tensor) -> Tensor:
     """`values[rows]`, several times faster on a CPU."""
     return values.index_select(0, rows)
