@@ -3,6 +3,7 @@
 import os
 import stat
 from dataclasses import fields, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from metaface_lessons.faces.procedural import (
     sample_nuisance,
 )
 from metaface_lessons.faces.procedural.geometry import MATERIALS, MOUTH, mesh, on_device
+from metaface_lessons.faces.procedural.hashing import nearly_normal, uniform
 from metaface_lessons.faces.procedural.rendering import buffers, light_direction, shadow
 from metaface_lessons.faces.procedural.zbuffer import depth_map, zbuffer
 
@@ -183,6 +185,25 @@ def test_a_larger_picture_is_the_same_picture():
 
 
 # --- what is random
+
+
+def test_hashed_numbers_follow_from_seed_and_position_and_are_spread_as_they_say():
+    seed = torch.arange(2000) * 7919 + 3
+    for numbers, mean, deviation, low, high in (
+        (uniform(seed, 50), 0.5, 12**-0.5, 0, 1),
+        (nearly_normal(seed, 50), 0.0, 0.5**0.5, -2, 2),
+    ):
+        assert low <= numbers.min()
+        assert numbers.max() <= high
+        assert numbers.mean().item() == pytest.approx(mean, abs=0.01)
+        assert numbers.std().item() == pytest.approx(deviation, rel=0.01)
+        for one, next_ in (
+            (numbers[:, 1:], numbers[:, :-1]),
+            (numbers[1:], numbers[:-1]),
+        ):  # neither positions nor seeds agree
+            assert abs(torch.corrcoef(torch.stack([one.flatten(), next_.flatten()]))[0, 1].item()) < 0.02
+    assert torch.equal(uniform(seed, 50)[:, :9], uniform(seed, 9))
+    assert torch.equal(nearly_normal(seed[7:9], 50), nearly_normal(seed, 50)[7:9])
 
 
 def test_same_seed_same_picture_and_the_callers_random_state_is_left_alone():
@@ -394,6 +415,14 @@ def test_a_damaged_cache_is_noticed_and_rebuilt(small_default, damage):
     assert torch.equal(first.images, again.images)
     assert small_default.read_bytes()[:200] == whole[:200]  # mended
     default_set()  # and read without a warning
+
+
+def test_the_version_is_of_every_module_that_makes_the_pictures(monkeypatch):
+    was, read = procedural._version(), Path.read_bytes
+    for source in ("blurring.py", "hashing.py", "rendering.py"):
+        with monkeypatch.context() as changed:
+            changed.setattr(Path, "read_bytes", lambda self, s=source: read(self) + b"#" * (self.name == s))
+            assert procedural._version() != was, source
 
 
 def test_a_cache_of_another_version_is_rebuilt(small_default, monkeypatch):

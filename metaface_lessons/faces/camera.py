@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ..errors import MetaFaceError
+from .blurring import blurred
 from .faceset import FaceSet
 
 
@@ -49,12 +49,9 @@ class Camera:
         x = x.clamp(0, 1) ** self.gamma
         if self.blur:
             sigma = self.blur * images.shape[-1]
-            reach = torch.arange(-int(3 * sigma + 1), int(3 * sigma + 1) + 1, device=x.device)
-            kernel = torch.exp(-(reach**2) / (2 * sigma**2))
-            kernel = (kernel / kernel.sum()).expand(images.shape[1], 1, 1, -1)
-            for k in (kernel, kernel.mT):
-                around = (k.shape[3] // 2,) * 2 + (k.shape[2] // 2,) * 2
-                x = F.conv2d(F.pad(x, around, mode="replicate"), k, groups=images.shape[1])
+            reach = int(3 * sigma + 1)
+            taps = torch.arange(-reach, reach + 1, device=x.device)
+            x = blurred(x, torch.exp(-(taps**2) / (2 * sigma**2)))  # as `gaussian`, but for the last bit
         noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(seed)).to(x.device)
         return (255 * x + self.noise * noise).round().clamp(0, 255).byte()
 

@@ -19,6 +19,7 @@ from tqdm.auto import tqdm
 
 from ...errors import MetaFaceError, unknown
 from ...paths import cache_dir
+from .. import blurring
 from ..faceset import FaceSet
 from . import cache as disk
 from .parameters import (
@@ -164,7 +165,7 @@ def _recipe(domain: str) -> dict[str, object]:
 
 def _version() -> str:
     """A fingerprint of the code that makes the pictures: any change of it makes older caches invalid."""
-    sources = sorted(Path(__file__).parent.glob("*.py"))
+    sources = [*sorted(Path(__file__).parent.glob("*.py")), Path(blurring.__file__)]
     return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:16]
 
 

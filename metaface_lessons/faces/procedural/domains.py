@@ -22,8 +22,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..blurring import blurred, gaussian
 from .appearance import noise
 from .geometry import smooth
+from .hashing import uniform
 from .parameters import DOMAINS, Identity, Nuisance
 from .zbuffer import Buffers
 
@@ -41,15 +43,6 @@ class Domain(NamedTuple):
 def _grey(colour: Tensor) -> Tensor:
     """`[…, 3]` → `[…, 1]`: how bright a colour is."""
     return (colour * torch.tensor(LUMINANCE, device=colour.device)).sum(-1, keepdim=True)
-
-
-def uniform(seed: Tensor, count: int) -> Tensor:
-    """Numbers in 0 to 1, `[M, count]`, that depend on nothing but (seed, position): int64 `[M]`."""
-    mask = 2**31 - 1
-    state = (seed[:, None] + (1 + torch.arange(count, device=seed.device)) * 2246822519) & mask
-    for shift in (15, 13, 16):
-        state = ((state ^ (state >> shift)) * 1274126177) & mask
-    return (state >> 8).float() / 2**23
 
 
 # ------------------------------------------------------------------------------------------------------- near-infrared
@@ -147,13 +140,9 @@ def _sketch_subject(who: Identity, how: Nuisance) -> tuple[Identity, Nuisance]:
     return who, how
 
 
-def _blurred(x: Tensor, spread: float) -> Tensor:
-    reach = max(1, math.ceil(2.5 * spread))
-    taps = torch.arange(-reach, reach + 1, device=x.device, dtype=x.dtype)
-    kernel = torch.exp(-0.5 * (taps / spread) ** 2)
-    kernel = (kernel / kernel.sum()).expand(x.shape[1], 1, 1, -1)
-    x = F.conv2d(F.pad(x, (reach, reach, 0, 0), mode="replicate"), kernel, groups=x.shape[1])
-    return F.conv2d(F.pad(x, (0, 0, reach, reach), mode="replicate"), kernel.transpose(2, 3), groups=x.shape[1])
+def _soft(x: Tensor, spread: float) -> Tensor:
+    """`[M, C, H, W]`, blurred; spread: in pixels."""
+    return blurred(x, gaussian(spread, max(1, math.ceil(2.5 * spread)), x.device))
 
 
 def _steps(x: Tensor) -> Tensor:
@@ -210,9 +199,9 @@ def _sketch_picture(scene: Tensor, found: Buffers | None, how: Nuisance) -> Tens
     tone = torch.where(nobody, 1.0, tone)
 
     weight = 0.5 + hand[:, _WEIGHT]  # 0.5 to 1.5
-    narrow, wide = _blurred(tone, 0.7 * unit), _blurred(tone, 1.7 * unit)
+    narrow, wide = _soft(tone, 0.7 * unit), _soft(tone, 1.7 * unit)
     dark_line = smooth(0.005, 0.05, (wide - narrow) * (0.6 + 0.6 * weight))
-    outline = _blurred(_outlines(found, height, width), 0.45 * unit)
+    outline = _soft(_outlines(found, height, width), 0.45 * unit)
     outline = (outline * (0.6 + 0.8 * weight)).clamp(max=0.9) * (0.65 + 0.7 * (rough(9, 9) - 0.3)).clamp(0, 1)
     lines = torch.maximum(0.85 * dark_line, outline)
 
@@ -229,7 +218,7 @@ def _sketch_picture(scene: Tensor, found: Buffers | None, how: Nuisance) -> Tens
         stroke = smooth(1 - 1.15 * cover**0.7, 1.25 - 1.15 * cover**0.7, profile) * (cover > 0)
         strokes = torch.maximum(strokes, stroke * (0.45 + 0.5 * cover))
     strokes = strokes * (0.35 + 0.65 * hand[:, _HATCH]) * (0.8 + 0.5 * grain)
-    smudge = _blurred(shade, 2.2 * unit) * (0.30 + 0.55 * hand[:, _SMUDGE])
+    smudge = _soft(shade, 2.2 * unit) * (0.30 + 0.55 * hand[:, _SMUDGE])
     pencil = 1 - (1 - lines) * (1 - strokes) * (1 - smudge.clamp(0, 0.9))
     pencil = pencil * (0.72 + 0.26 * hand[:, _DARK]) * (1 + 0.25 * grain)
     return _linear(paper * (1 - pencil.clamp(0, 0.96))).expand(-1, 3, -1, -1)

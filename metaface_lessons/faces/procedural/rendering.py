@@ -10,9 +10,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...errors import MetaFaceError, unknown
+from ..blurring import blurred, gaussian
 from .appearance import background, paint
 from .domains import DOMAIN
 from .geometry import Mesh, Template, mesh, on_device, smooth
+from .hashing import nearly_normal
 from .parameters import DOMAINS, Identity, Nuisance
 from .zbuffer import Buffers, depth_map, take, zbuffer
 
@@ -118,33 +120,16 @@ def shade(found: Buffers, heads: Mesh, model: Template, identity: Identity, nuis
     return look.albedo * (around * 1.25 + beam * diffuse * visible) + beam * highlight[:, None]
 
 
-def _hash(seed: Tensor, count: int) -> Tensor:
-    """Approximately normal numbers `[M, count]` that depend on nothing but (seed, position)."""
-    mask = 2**31 - 1
-    state = (seed[:, None] + torch.arange(count, device=seed.device) * 2654435761) & mask
-    for shift in (15, 13, 16):
-        state = ((state ^ (state >> shift)) * 1274126177) & mask
-    low, high = state & 1023, (state >> 10) & 1023
-    return (low + high + (state >> 20) - 2046).float() * (2 / 2048)  # a sum of three uniform numbers
-
-
 def camera(linear: Tensor, nuisance: Nuisance) -> Tensor:
     """Expose, blur, quantise: linear RGB or grey `[M, C, H, W]` to uint8 RGB, `[M, 3, H, W]`."""
-    count, channels, height, width = linear.shape
+    _, channels, height, width = linear.shape
     light = linear * (nuisance.exposure[:, None] * nuisance.white)[:, :, None, None]
     light = light / (1 + 0.12 * light)  # a soft shoulder instead of hard clipping
     spread = (nuisance.blur * height / 64).clamp(min=0.05)
-    reach = max(1, round(2 * height / 64))
-    taps = torch.arange(-reach, reach + 1, device=linear.device)
-    kernel = torch.exp(-0.5 * (taps / spread[:, None]) ** 2)
-    kernel = (kernel / kernel.sum(1, keepdim=True)).repeat_interleave(channels, 0)
-    flat = light.reshape(1, count * channels, height, width)
-    flat = F.pad(flat, (reach,) * 4, mode="replicate")
-    flat = F.conv2d(flat, kernel[:, None, None, :], groups=count * channels)
-    flat = F.conv2d(flat, kernel[:, None, :, None], groups=count * channels)
-    light = flat.view_as(linear).clamp(0, 1)
+    weights = gaussian(spread, max(1, round(2 * height / 64)), linear.device)
+    light = blurred(light, weights).clamp(0, 1)
     display = torch.where(light <= 0.0031308, 12.92 * light, 1.055 * light.clamp(min=1e-6) ** (1 / 2.4) - 0.055)
-    grain = _hash(nuisance.seed, channels * height * width).view_as(linear)
+    grain = nearly_normal(nuisance.seed, channels * height * width).view_as(linear)
     levels = (display * 255 + grain * nuisance.noise[:, None, None, None]).round().clamp(0, 255).to(torch.uint8)
     return levels.expand(-1, 3, -1, -1)
 
