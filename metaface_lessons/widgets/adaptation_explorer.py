@@ -18,7 +18,6 @@ from typing import NamedTuple
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
-from torch.nn import functional as F
 
 from .. import checkpoints
 from ..augmentation import Augment, Augmented
@@ -64,9 +63,7 @@ class State:
 @functools.cache
 def small_split(seed: int = 0) -> Split:
     """The default procedural faces at 32×32, divided by `seed`."""
-    faces = load_faces("procedural")
-    small = F.avg_pool2d(faces.images.float(), faces.shape[1] // SIZE).round().byte()
-    return replace(faces, images=small).split(FRACTIONS, seed=seed)
+    return load_faces("procedural").resized(SIZE).split(FRACTIONS, seed=seed)
 
 
 def make(learner: str, seed: int = 0) -> MetaLearner:

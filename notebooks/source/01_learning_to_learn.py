@@ -35,7 +35,6 @@
 # %%
 import math
 import os
-from dataclasses import replace
 
 import torch
 from matplotlib import pyplot as plt
@@ -59,13 +58,9 @@ FULL = os.environ.get("METAFACE_BUDGET") == "full"
 # %% tags=["nbval-ignore-output"]
 from metaface_lessons.faces import load_faces
 
-
-def shrunk(faces, size=64 if FULL else 32):
-    return replace(faces, images=F.adaptive_avg_pool2d(faces.images.float(), size).round().byte())
-
-
 faces, parts = load_faces("procedural"), (0.7, 0.05, 0.25)
-base, validation, novel = shrunk(faces).split(parts, seed=0)
+size = 64 if FULL else 32
+base, validation, novel = faces.resized(size).split(parts, seed=0)
 sharp = faces.split(parts, seed=0).novel  # the same images as `novel`, to look at
 print(*[f"{len(part.identities)} people, {len(part)} images" for part in (base, validation, novel)], sep="\n")
 
@@ -489,7 +484,7 @@ how = sample_nuisance(len(who), seed=1, kind="clean")
 everyone = sample_identities(300, seed=0)  # the people of the default set
 rows = torch.arange(len(who)).split(50)
 photos = torch.cat([render(everyone[who[r]], how[r]) for r in rows])
-clean = shrunk(FaceSet(photos, who, name="clean", synthetic=True))
+clean = FaceSet(photos, who, name="clean", synthetic=True).resized(size)
 show(
     face_grid(photos[::6][:8], columns=8),
     alt="Eight synthetic people, each frontal, in the same light, before a grey background.",
@@ -731,7 +726,7 @@ for name in ("olivetti", "lfw") if FULL else ():
     if CHECKS[name]().status != "ok":
         print(f"{name} is not here; nothing was downloaded")
         continue
-    split = shrunk(load_faces(name)).split((0.7, 0.05, 0.25), seed=0)
+    split = load_faces(name).resized(size).split((0.7, 0.05, 0.25), seed=0)
     live = {"pixels": pixels(), "LBP": lbp(), "LDA": lda(split.base)}
     for method, found in evaluate(live, EpisodeSampler(split.novel, 5, 1, 4, seed=0), 600).items():
         print(f"{name:10s} {method:8s} {found}")

@@ -419,17 +419,9 @@ for r in (0.1, 1.0, 10.0):
 # **Predict:** an untrained network knows nothing of 20 people. Guessing evenly costs ln 20 ≈ 3.0. What will its loss be at τ = 1?
 
 # %%
-from dataclasses import replace
-
 from metaface_lessons.networks import Conv4
 
-
-def halved(faces):
-    """The faces at 32×32, which a laptop can train on while you watch."""
-    return replace(faces, images=F.avg_pool2d(faces.images.float(), 2).round().byte())
-
-
-small = halved(base)
+small = base.resized(32)  # a laptop can train on these while you watch
 batch = EpisodeSampler(small, ways=20, shots=1, queries=4, seed=0).sample(tasks=5)
 for temperature in (1, 4, 16, 64):
     with torch.no_grad():
@@ -608,7 +600,7 @@ show(
 # %% tags=["nbval-ignore-output"]
 from metaface_lessons.evaluation import evaluate
 
-test = EpisodeSampler(halved(novel), ways=5, shots=1, queries=5, seed=1)
+test = EpisodeSampler(novel.resized(32), ways=5, shots=1, queries=5, seed=1)
 methods = {"untrained": ProtoNet(Conv4(3, 32, width=32)), "trained": trained.learner}
 for name, result in evaluate(methods, test, episodes=100).items():
     print(f"{name:10s} {result}   (5-way 1-shot, novel people, 100 episodes)")
@@ -622,7 +614,7 @@ for name, result in evaluate(methods, test, episodes=100).items():
 # beside every number.
 
 # %%
-task = EpisodeSampler(halved(novel), ways=5, shots=1, queries=5, seed=3).sample()
+task = EpisodeSampler(novel.resized(32), ways=5, shots=1, queries=5, seed=3).sample()
 for mode in ("training", "evaluation"):
     trained.learner.train(mode == "training")
     with torch.no_grad():
@@ -809,7 +801,7 @@ from metaface_lessons.doctor import check_olivetti
 from metaface_lessons.faces import load_faces
 
 if check_olivetti().status == "ok":
-    real = halved(load_faces("olivetti")).split(seed=0)
+    real = load_faces("olivetti").resized(32).split(seed=0)
     mine = ProtoNet(Conv4(1, 32, width=32), temperature=64)
     meta_train(mine, EpisodeSampler(real.base, 15, 1, 4, seed=0), steps=200, seconds=8, progress=False)
     sampler = EpisodeSampler(real.novel, ways=5, shots=1, queries=5, seed=1)

@@ -34,7 +34,6 @@ import copy
 import math
 import random
 import time
-from dataclasses import replace
 
 import torch
 from matplotlib import pyplot as plt
@@ -1038,10 +1037,6 @@ check("clinic.no_leak", my_prediction)
 
 
 # %%
-def shrunk(faces):
-    return replace(faces, images=F.adaptive_avg_pool2d(faces.images.float(), 16).round().byte())
-
-
 def adapted(network, support, steps=3, rate=0.2):
     phi = dict(network.named_parameters())
     for _ in range(steps):
@@ -1055,7 +1050,7 @@ def adapted(network, support, steps=3, rate=0.2):
 part = Conv4(3, 16, width=16, depth=3, norm="batch")
 recogniser = Classifier(part, part.features, WAYS)
 optimiser = torch.optim.Adam(recogniser.parameters(), lr=0.003)
-sampler = EpisodeSampler(shrunk(base), WAYS, 1, 3, seed=0)
+sampler = EpisodeSampler(base.resized(16), WAYS, 1, 3, seed=0)
 for _ in range(250):
     optimiser.zero_grad()
     for episode in sampler.sample(2).split(1):
@@ -1063,7 +1058,7 @@ for _ in range(250):
         (F.cross_entropy(logits, episode.query.y[0]) / 2).backward()
     optimiser.step()
 
-asked = EpisodeSampler(shrunk(novel), WAYS, 1, 3, seed=1).sample(60).split(1)
+asked = EpisodeSampler(novel.resized(16), WAYS, 1, 3, seed=1).sample(60).split(1)
 for name, inner, outer in (
     ("(a) training mode throughout", True, True),
     ("(b) queries in evaluation mode", True, False),

@@ -35,12 +35,10 @@ import inspect
 import math
 import os
 import time
-from dataclasses import replace
 
 import numpy as np
 import torch
 from matplotlib import pyplot as plt
-from torch.nn import functional as F
 
 from metaface_lessons.episodes import EpisodeSampler
 from metaface_lessons.evaluation import evaluate, frontier, interval
@@ -162,12 +160,7 @@ from metaface_lessons.experiments.snapshots import snapshot_split
 base, _, novel = snapshot_split()
 
 
-def halved(faces):
-    """The faces at 32×32, which a laptop can train on while you watch."""
-    return replace(faces, images=F.avg_pool2d(faces.images.float(), 2).round().byte())
-
-
-small, strangers = halved(base), halved(novel)
+small, strangers = base.resized(32), novel.resized(32)  # a laptop can train on these while you watch
 
 
 def embedding():

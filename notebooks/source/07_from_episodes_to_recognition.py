@@ -499,21 +499,13 @@ for m in (0.0, 0.2, 0.4):
 # **Predict:** a small network, ten seconds of training on the same images of the same people, once by episodes and once by a margin. Which verifies strangers better?
 
 # %% tags=["nbval-ignore-output"]
-from dataclasses import replace
-
 from metaface_lessons.learners.margin import Margin
 from metaface_lessons.learners.protonet import ProtoNet
 from metaface_lessons.networks import Conv4
 from metaface_lessons.runs.protocols import cross_verify
 from metaface_lessons.training import meta_train
 
-
-def halved(faces):
-    """The faces at 32×32, which a laptop can train on while you watch."""
-    return replace(faces, images=torch.nn.functional.avg_pool2d(faces.images.float(), 2).round().byte())
-
-
-small_base, small_novel = halved(base), halved(novel)
+small_base, small_novel = base.resized(32), novel.resized(32)  # a laptop can train on these while you watch
 conv = [Conv4(3, 32, width=16) for _ in range(2)]
 contestants = {
     "ProtoNet": (ProtoNet(conv[0], temperature=50, in_turn=True), 450, "squared"),

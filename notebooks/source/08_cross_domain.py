@@ -30,7 +30,6 @@
 
 # %%
 import os
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -82,8 +81,7 @@ show(
 
 # %%
 faces = procedural_domains(identities=120, images=8, size=32, progress=False)
-grey = replace(faces, images=faces.images.float().mean(dim=1, keepdim=True).round().byte())  # what all domains have
-base, _, novel = grey.split(seed=0)
+base, _, novel = faces.grey().split(seed=0)  # grey: what all domains have
 
 
 def accuracies(method, people=novel, episodes=100):
