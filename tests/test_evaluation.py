@@ -50,7 +50,13 @@ def test_accuracy_and_both_intervals_are_those_of_their_definition() -> None:
     assert abs(result.accuracy - np.mean(chance)) < 0.03
     assert result.ci95 == pytest.approx(1.96 * result.episodes.std(ddof=1) / np.sqrt(500))
     assert result.ci95_people == pytest.approx(1.96 * result.people.std(ddof=1) / np.sqrt(5))
-    assert str(Evaluation(np.array([0.5, 0.7]), np.array([0.6, 0.6]))) == "60.0 ± 19.6 %"
+    assert result.scores() == {
+        "accuracy": round(result.accuracy, 4),
+        "ci95": round(result.ci95, 4),
+        "ci95_people": round(result.ci95_people, 4),
+    }
+    counts = np.array([[5, 5], [8, 6]]), np.full((2, 2), 10), np.array([[0, 1], [1, 0]])
+    assert str(Evaluation(*counts, ("Ada", "Grace"))) == "60.0 ± 19.6 %"
 
 
 def test_all_methods_see_the_same_episodes() -> None:

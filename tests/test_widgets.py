@@ -495,7 +495,7 @@ def test_an_unknown_precision_is_refused() -> None:
 def test_costs_are_those_of_the_stored_comparison() -> None:
     """At the end of training and without a task, what was stored; with tasks, that many times the milliseconds more."""
     rows = cost_explorer.load_comparison("lfw")["learners"]
-    few, many = (cost_explorer.figures(cost_explorer.State(seconds=180, tasks=n)) for n in (1, 1001))
+    few, many = (cost_explorer.scores(cost_explorer.State(seconds=180, tasks=n)) for n in (1, 1001))
     for name, row in rows.items():
         if name in cost_explorer.NAMES:
             assert many[name][1] - few[name][1] == pytest.approx(row["adaptation_ms"])  # 1000 tasks, in seconds
@@ -508,7 +508,7 @@ def test_costs_of_faces_that_were_not_compared(tmp_path: Path) -> None:
     with pytest.raises(MetaFaceError, match="Measure it"):
         cost_explorer.load_comparison("lfw", tmp_path)
     with pytest.raises(MetaFaceError, match="above 0"):
-        cost_explorer.figures(cost_explorer.State(tasks=0))
+        cost_explorer.scores(cost_explorer.State(tasks=0))
 
 
 def test_adaptation_shows_what_the_adapted_learner_predicts(explorers: dict[ModuleType, Any]) -> None:

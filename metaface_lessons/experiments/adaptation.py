@@ -139,12 +139,8 @@ def accuracies(methods: Mapping[str, Adapts], faces: FaceSet, tasks: int = TASKS
     for shots in SHOTS:
         found = evaluate(methods, EpisodeSampler(faces, 5, shots, 5, seed=1000), tasks)
         for name, result in found.items():
-            table[name][f"{shots}-shot"] = _figures(result)
+            table[name][f"{shots}-shot"] = result.scores()
     return table
-
-
-def _figures(result: Any) -> dict[str, float]:
-    return {key: round(getattr(result, key), 4) for key in ("accuracy", "ci95", "ci95_people")}
 
 
 def _milliseconds(function: Any, *arguments: Any) -> tuple[Any, float]:
@@ -208,7 +204,7 @@ def gallery(net: ProtoNet, old: FaceSet, new: FaceSet, other: FaceSet) -> dict[s
         synthetic=True,
     )
     episodes = EpisodeSampler(both, 5, 1, 5, seed=1000, support_where={"camera": "old"}, query_where={"camera": "new"})
-    return {name: _figures(result) for name, result in evaluate(methods, episodes, TASKS).items()}
+    return {name: result.scores() for name, result in evaluate(methods, episodes, TASKS).items()}
 
 
 def _few(faces: FaceSet, people: int, each: int) -> FaceSet:

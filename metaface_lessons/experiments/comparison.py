@@ -38,7 +38,7 @@ from ..machine import peak_memory, resident_memory
 from ..paths import DATA, write_atomically
 from ..runs.making import make_learner
 from ..runs.recipes import FRACTIONS, settings_of
-from ..runs.run import figures, load_run, mean_figures, train
+from ..runs.run import load_run, mean_scores, train
 from ..training import meta_train
 from .stored import about
 
@@ -77,7 +77,7 @@ def sampler(novel: FaceSet, protocol: str, seed: int) -> EpisodeSampler:
 def accuracies(methods: Mapping[str, Adapts], novel: FaceSet, seed: int) -> dict[str, dict[str, dict[str, float]]]:
     """By method and protocol: accuracy and its intervals over episodes and over people."""
     found = {p: evaluate(methods, sampler(novel, p, seed), EPISODES, progress=True) for p in PROTOCOLS}
-    return {name: {p: figures(found[p][name]) for p in PROTOCOLS} for name in methods}
+    return {name: {p: found[p][name].scores() for p in PROTOCOLS} for name in methods}
 
 
 def adaptation(method: Adapts, novel: FaceSet, repeats: int = 30) -> float:
@@ -163,7 +163,7 @@ def measure(faces: str, learner: str, seed: int, out: Path) -> None:
 
 def _means(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The figures of a learner, as means over its seeds; accuracies with their deviation over seeds, too."""
-    found: dict[str, Any] = {p: mean_figures([run[p] for run in runs]) for p in PROTOCOLS}
+    found: dict[str, Any] = {p: mean_scores([run[p] for run in runs]) for p in PROTOCOLS}
     for key in ("seconds", "steps", "adaptation_ms"):
         if key in runs[0]:
             found[key] = round(statistics.mean(run[key] for run in runs), 2)

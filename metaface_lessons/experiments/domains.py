@@ -44,7 +44,7 @@ from ..learners.protonet import ProtoNet
 from ..networks import Conv4
 from ..paths import DATA, write_atomically
 from ..runs.recipes import FRACTIONS
-from ..runs.run import figures, mean_figures
+from ..runs.run import mean_scores
 from ..training import meta_train
 from .stored import about
 
@@ -109,7 +109,7 @@ def matrix(method: Adapts, novel: FaceSet, seed: int, episodes: int = EPISODES) 
     for one in DOMAINS:
         for other in DOMAINS:
             sampler = EpisodeSampler(novel, WAYS, SHOTS, QUERIES, seed, {"domain": one}, {"domain": other})
-            found[f"{one}, {other}"] = figures(evaluate({"it": method}, sampler, episodes)["it"])
+            found[f"{one}, {other}"] = evaluate({"it": method}, sampler, episodes)["it"].scores()
     return found
 
 
@@ -145,7 +145,7 @@ def on_cufs(method: ProtoNet, faces: FaceSet, seed: int) -> dict[str, Any]:
             pair = {"support_where": {"domain": name.split(", ")[0]}, "query_where": {"domain": name.split(", ")[1]}}
             sampler = EpisodeSampler(shown, WAYS, 1, 1, seed=seed, **pair)
             found.setdefault(name, {})[part] = {
-                **figures(evaluate({"it": method}, sampler, EPISODES)["it"]),
+                **evaluate({"it": method}, sampler, EPISODES)["it"].scores(),
                 "rank1": round(rank1(method, one.images, other.images), 4),
             }
     return found
@@ -154,7 +154,7 @@ def on_cufs(method: ProtoNet, faces: FaceSet, seed: int) -> dict[str, Any]:
 def on_lfw(method: Adapts, novel: FaceSet, seed: int) -> dict[str, float]:
     """LFW, 5-way 1-shot, people that no training of this seed has seen."""
     sampler = EpisodeSampler(novel, WAYS, SHOTS, QUERIES, seed=seed)
-    return figures(evaluate({"it": method}, sampler, EPISODES)["it"])
+    return evaluate({"it": method}, sampler, EPISODES)["it"].scores()
 
 
 def real_faces(cufs: str | None) -> dict[str, FaceSet]:
@@ -215,7 +215,7 @@ def controls(novel: FaceSet, seed: int) -> dict[str, dict[str, float]]:
         for name, faces in procedural_controls(images=SHOTS + QUERIES, domain=domain).items():
             strangers = small(faces.of(novel.identities))
             sampler = EpisodeSampler(strangers, WAYS, SHOTS, QUERIES, seed=seed)
-            found[f"{name}, {domain}"] = figures(evaluate({"it": pixels()}, sampler, EPISODES)["it"])
+            found[f"{name}, {domain}"] = evaluate({"it": pixels()}, sampler, EPISODES)["it"].scores()
     return found
 
 
@@ -225,7 +225,7 @@ def _means(runs: Sequence[Any]) -> Any:
     if not isinstance(first, dict):
         return round(statistics.mean(runs), 4)
     if "accuracy" in first:
-        found = mean_figures(runs)
+        found = mean_scores(runs)
         if "rank1" in first:
             found["rank1"] = round(statistics.mean(run["rank1"] for run in runs), 4)
         return found

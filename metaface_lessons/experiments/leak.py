@@ -100,10 +100,7 @@ def measure(faces: FaceSet, people: int = PEOPLE, episodes: int = EPISODES) -> d
     reported = leak_experiment(faces, people=people, episodes=episodes).reported
     return {
         "reported": {
-            kind: {
-                str(STEP * i): {key: round(getattr(e, key), 4) for key in ("accuracy", "ci95", "ci95_people")}
-                for i, e in enumerate(curve)
-            }
+            kind: {str(STEP * i): evaluation.scores() for i, evaluation in enumerate(curve)}
             for kind, curve in reported.items()
         }
     }

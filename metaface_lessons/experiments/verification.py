@@ -31,7 +31,7 @@ from ..learners.protonet import ProtoNet
 from ..paths import DATA, write_atomically
 from ..runs.protocols import FAR, cross_verify, mean_over_runs
 from ..runs.recipes import FRACTIONS, PAIRS, settings_of
-from ..runs.run import figures, load_run, mean_figures, train
+from ..runs.run import load_run, mean_scores, train
 from ..verification import Comparer, Verification
 from .stored import about
 
@@ -69,8 +69,8 @@ def measure(job: str, seed: int, runs: Path) -> dict[str, dict[str, Any]]:
         far, tar, _ = verified.pairs.roc()
         at = np.linspace(0, 1, 101) ** 2  # more points where FAR is small
         found[name] = {
-            **verified.figures(),
-            "1-shot": figures(episodes[name]),
+            **verified.scores(),
+            "1-shot": episodes[name].scores(),
             "roc": [[round(float(f), 4), round(float(np.interp(f, far, tar)), 4)] for f in at],
         }
         if job in STEPS:  # what a threshold is worth that comes from as many people who were trained on
@@ -91,7 +91,7 @@ def collect(seeds: dict[int, dict[str, dict[str, Any]]], people: int) -> dict[st
         methods[name] = {
             "seeds": len(own),
             **mean_over_runs(own),
-            "1-shot": mean_figures([result["1-shot"] for result in own]),
+            "1-shot": mean_scores([result["1-shot"] for result in own]),
             **{key: round(statistics.mean(r[key] for r in own), 4) for key in TRAINED if key in own[0]},
             "roc": np.mean([result["roc"] for result in own], axis=0).round(4).tolist(),
         }

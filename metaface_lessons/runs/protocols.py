@@ -54,7 +54,7 @@ class Verified:
     def accuracy(self) -> float:
         return statistics.mean(self.folds)
 
-    def figures(self) -> dict[str, Any]:
+    def scores(self) -> dict[str, Any]:
         """Accuracy, EER, AUC and TAR at `FAR`, each with its 95% interval over people, to store."""
         statistic: dict[str, tuple[Verification, Callable[[Verification], float]]] = {
             "accuracy": (self.margins, lambda pairs: pairs.accuracy(0.0)),
@@ -145,8 +145,8 @@ def verify_runs(
                 "category": _category([run]),
                 "identities": len(tested.people.unique()),
                 "pairs": len(tested),
-                **found.pop(run.settings.learner).figures(),
-                "baselines": {name: result.figures() for name, result in found.items()},
+                **found.pop(run.settings.learner).scores(),
+                "baselines": {name: result.scores() for name, result in found.items()},
             }
         )
     return {

@@ -19,7 +19,7 @@ from ..augmentation import Augment, Augmented
 from ..checkpoints import load_weights
 from ..episodes import EpisodeSampler, Sampler
 from ..errors import MetaFaceError, unknown
-from ..evaluation import Evaluation, evaluate
+from ..evaluation import evaluate
 from ..faces import FaceSet, Split, load_faces
 from ..learners.base import MetaLearner
 from ..learners.baselines import baselines
@@ -185,29 +185,24 @@ def evaluate_runs(
                 "steps": run.record["training"]["steps"],
                 "seconds": run.record["training"]["seconds"],
                 "identities": sampler.people,
-                **figures(found.pop(run.settings.learner)),
-                "baselines": {name: figures(result) for name, result in found.items()},
+                **found.pop(run.settings.learner).scores(),
+                "baselines": {name: result.scores() for name, result in found.items()},
             }
         )
     names = list(results[0]["baselines"])
     return {
-        **mean_figures(results),
+        **mean_scores(results),
         "ways": ways,
         "shots": shots,
         "queries": queries,
         "episodes": episodes,
         "identities": results[0]["identities"],
-        "baselines": {name: mean_figures([result["baselines"][name] for result in results]) for name in names},
+        "baselines": {name: mean_scores([result["baselines"][name] for result in results]) for name in names},
         "runs": results,
     }
 
 
-def figures(result: Evaluation) -> dict[str, float]:
-    """Accuracy and its intervals over episodes and over people, to store."""
-    return {key: round(getattr(result, key), 4) for key in ("accuracy", "ci95", "ci95_people")}
-
-
-def mean_figures(results: Sequence[dict[str, Any]]) -> dict[str, float]:
+def mean_scores(results: Sequence[dict[str, Any]]) -> dict[str, float]:
     """Mean accuracy and mean interval over the runs, and the deviation of the accuracy where there are several."""
     mean = {
         key: round(sum(result[key] for result in results) / len(results), 4)

@@ -65,7 +65,7 @@ def after(row: dict[str, Any], seconds: float) -> tuple[float, float]:
 
 
 @functools.lru_cache(maxsize=64)  # a picture and its alt text want the same
-def figures(state: State) -> dict[str, tuple[float, float]]:
+def scores(state: State) -> dict[str, tuple[float, float]]:
     """By learner: accuracy, and seconds of a core for training and all tasks together.
 
     Raises `MetaFaceError` for unknown faces, or no tasks or seconds.
@@ -85,7 +85,7 @@ def figures(state: State) -> dict[str, tuple[float, float]]:
 
 def draw(state: State) -> Figure:
     """Left: accuracy against training time. Right: accuracy against all seconds, those of the tasks included."""
-    rows, found = load_comparison(FACES[state.faces])["learners"], figures(state)
+    rows, found = load_comparison(FACES[state.faces])["learners"], scores(state)
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(9.6, 4.2))
         left, right = figure.subplots(1, 2, sharey=True)
@@ -106,7 +106,7 @@ def draw(state: State) -> Figure:
 
 def alt(state: State) -> str:
     """What `draw` shows, in words."""
-    ranked = sorted(figures(state).items(), key=lambda item: -item[1][0])
+    ranked = sorted(scores(state).items(), key=lambda item: -item[1][0])
     told = "; ".join(f"{NAMES[name]} {100 * accuracy:.0f}% for {total:.0f} s" for name, (accuracy, total) in ranked)
     return (
         f"Accuracy of ten learners on {state.faces} faces, against the seconds of at most {state.seconds} s of"
