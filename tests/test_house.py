@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import json
 import os
 import re
@@ -192,3 +193,60 @@ def test_the_readme_gives_a_lesson_the_minutes_and_seconds_that_it_says(reposito
         minutes = re.findall(r"\*\*Time\*\* (\d+) minutes", file.read_text(encoding="utf-8"))
         said.append((number, minutes[0], str(lesson_budget(read_source(file)))))
     assert listed == said
+
+
+# The floors of the package, from the ground up. A module imports from its own floor and from those below it.
+FLOORS = (
+    "errors paths",
+    "machine sources faces",
+    "episodes networks sinusoids figures checkpoints",
+    "augmentation learners",
+    "evaluation verification",
+    "training",
+    "deployment runs",
+    "enrolment experiments exercises",
+    "widgets grading workspace doctor",
+    "cli",
+)
+
+
+def arrows(repository: Path) -> dict[str, set[str]]:
+    """Which modules of the package each module imports, wherever in the file the import stands."""
+    package = repository / "metaface_lessons"
+    files = {".".join(file.relative_to(repository).with_suffix("").parts): file for file in package.rglob("*.py")}
+    found: dict[str, set[str]] = {name: set() for name in files}
+    for name, file in files.items():
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom):
+                within = name.split(".")[: -node.level] if node.level else []
+                origin = ".".join([*within, *filter(None, [node.module])])
+                for alias in node.names:
+                    modules = (f"{origin}.{alias.name}", origin, f"{origin}.__init__")
+                    found[name] |= {next((m for m in modules if m in files), "")} - {"", name}
+    return found
+
+
+def test_no_module_imports_itself_by_way_of_others(repository: Path) -> None:
+    graph = arrows(repository)
+    assert len(graph["metaface_lessons.cli"]) > 5, "the imports were not read"
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
+
+
+def test_imports_go_down(repository: Path) -> None:
+    floor = {room: number for number, rooms in enumerate(FLOORS) for room in rooms.split()}
+    graph = arrows(repository)
+    rooms = {name: name.split(".")[1] for name in graph}
+    assert {*rooms.values()} - {*floor} == {"__init__"}, "a room has no floor: name it in FLOORS"
+    up = [
+        f"{name} imports {other}"
+        for name, others in graph.items()
+        for other in others
+        if "__init__" not in (rooms[name], rooms[other]) and floor[rooms[name]] < floor[rooms[other]]
+    ]
+    assert up == []
+
+
+def test_what_runs_without_torch_imports_none(repository: Path) -> None:
+    code = "import sys; sys.modules['torch'] = None; from metaface_lessons import cli, doctor; cli.parser()"
+    run = subprocess.run([sys.executable, "-c", code], cwd=repository, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
