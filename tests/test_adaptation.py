@@ -11,8 +11,7 @@ from metaface_lessons.experiments import adaptation
 from metaface_lessons.faces.faceset import FaceSet, Split
 from metaface_lessons.paths import DATA
 from metaface_lessons.widgets import adaptation_explorer
-
-from .helpers import random_faces
+from tests.helpers import random_faces
 
 
 def small_split(seed: int = 0) -> Split:

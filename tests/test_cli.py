@@ -22,8 +22,7 @@ from metaface_lessons.runs import run as runs
 from metaface_lessons.runs.recipes import OPTIONS, RECIPES
 from metaface_lessons.runs.run import load_run
 from metaface_lessons.training import History, Trained, load_checkpoint
-
-from .helpers import random_faces
+from tests.helpers import random_faces
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,7 @@ import pytest
 from PIL import Image
 
 from metaface_lessons.experiments import comparison
-
-from .helpers import random_faces
+from tests.helpers import random_faces
 
 LEARNERS = ("protonet", "pretrain")
 

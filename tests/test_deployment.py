@@ -17,8 +17,7 @@ from metaface_lessons.faces.camera import CAMERAS, Camera
 from metaface_lessons.learners.protonet import ProtoNet
 from metaface_lessons.networks import Conv4, standardise
 from metaface_lessons.training import meta_train
-
-from .helpers import random_faces
+from tests.helpers import random_faces
 
 FACES = random_faces(people=10, each=8, channels=3)
 

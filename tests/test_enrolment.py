@@ -22,8 +22,7 @@ from metaface_lessons.faces.photos import find_face
 from metaface_lessons.faces.real import LFW_COLUMNS, LFW_ROWS
 from metaface_lessons.learners.baselines import FixedFeatures
 from metaface_lessons.verification import Comparer
-
-from .helpers import random_faces
+from tests.helpers import random_faces
 
 
 def pixels(shape: tuple[int, int, int]) -> Comparer:

@@ -6,8 +6,7 @@ import torch
 from metaface_lessons.episodes import EpisodeSampler, draw_without_replacement
 from metaface_lessons.errors import MetaFaceError
 from metaface_lessons.faces.faceset import FaceSet
-
-from .helpers import random_faces
+from tests.helpers import random_faces
 
 
 def numbered(counts: list[int]) -> FaceSet:

@@ -14,8 +14,7 @@ from metaface_lessons.faces import load_faces
 from metaface_lessons.learners.baselines import baselines, lbp, lda, pixels
 from metaface_lessons.learners.protonet import ProtoNet
 from metaface_lessons.networks import Conv4
-
-from .helpers import random_faces
+from tests.helpers import random_faces
 
 
 class Oracle:

@@ -16,8 +16,7 @@ from PIL import Image
 
 from metaface_lessons.errors import MetaFaceError
 from metaface_lessons.figures import COLOURS, DPI, FRAME, STYLE, _encode, face_grid, image_tag, png, show, style
-
-from .helpers import random_faces
+from tests.helpers import random_faces
 
 
 def pixels(figure: Figure) -> np.ndarray[Any, Any]:

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 import requests
 
-from . import hub
-from .hub import User, log_in_form, running_hub
+from tests import hub
+from tests.hub import User, log_in_form, running_hub
 
 COURSE, LESSON = "metaface", "00"
 pytestmark = [pytest.mark.jupyterhub, pytest.mark.skipif(bool(hub.missing()), reason=hub.missing())]

@@ -13,8 +13,7 @@ import torch
 from metaface_lessons.experiments import light
 from metaface_lessons.faces import load_faces
 from metaface_lessons.faces.faceset import FaceSet
-
-from .helpers import random_faces
+from tests.helpers import random_faces
 
 
 def lamps(people: int) -> FaceSet:

@@ -9,8 +9,7 @@ from torch import Tensor, nn
 from metaface_lessons.augmentation import Augment, Views
 from metaface_lessons.errors import MetaFaceError
 from metaface_lessons.networks import Classifier, Conv4, TaskNorm, standardise, statistics_of_first
-
-from .helpers import random_faces
+from tests.helpers import random_faces
 
 
 def test_standardised_images_do_not_know_brightness_and_contrast() -> None:

@@ -21,8 +21,7 @@ from metaface_lessons.learners.protonet import ProtoNet
 from metaface_lessons.learners.reptile import Reptile
 from metaface_lessons.networks import Classifier, Conv4
 from metaface_lessons.training import Trained, load_checkpoint, meta_train
-
-from .helpers import random_faces
+from tests.helpers import random_faces
 
 SPLIT = random_faces(people=30, each=6).split(seed=1)
 

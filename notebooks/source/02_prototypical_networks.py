@@ -864,7 +864,7 @@ print(f"cosine between the two:          {F.cosine_similarity(whole, part, dim=0
 
 # %% [markdown]
 # Another direction and another length, with no sign of it but these two numbers: only the queries learn to come to the prototypes, never
-# the prototypes to stand well. A check of the gradient by finite differences finds it at once; `tests/test_protonet.py` has one.
+# the prototypes to stand well. A check of the gradient by finite differences finds it at once; `tests/learners/test_protonet.py` has one.
 
 # %% [markdown]
 # ## Quiz

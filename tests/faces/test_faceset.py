@@ -6,8 +6,7 @@ from torch.nn import functional as F
 
 from metaface_lessons.errors import MetaFaceError
 from metaface_lessons.faces.faceset import FaceSet
-
-from .helpers import random_faces
+from tests.helpers import random_faces
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,7 @@ from metaface_lessons.learners.margin import MARGINS, Margin
 from metaface_lessons.learners.protonet import ProtoNet
 from metaface_lessons.networks import Conv4
 from metaface_lessons.training import meta_train
-
-from .helpers import random_faces
+from tests.helpers import random_faces
 
 PEOPLE = torch.tensor([3, 4, 8])
 

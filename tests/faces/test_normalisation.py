@@ -28,8 +28,7 @@ from metaface_lessons.faces.normalisation import (
     tan_triggs,
 )
 from metaface_lessons.learners.baselines import lbp, lda, pixels
-
-from .helpers import random_faces
+from tests.helpers import random_faces
 
 each_normalisation = pytest.mark.parametrize("normalise", NORMALISATIONS.values(), ids=NORMALISATIONS)
 

@@ -14,8 +14,7 @@ from metaface_lessons.episodes import Episodes, EpisodeSampler, Examples
 from metaface_lessons.errors import MetaFaceError
 from metaface_lessons.learners.protonet import DISTANCES, ProtoNet, cosine, euclidean, prototypes, squared_euclidean
 from metaface_lessons.networks import Conv4
-
-from .helpers import random_faces
+from tests.helpers import random_faces
 
 TASKS, WAYS, SHOTS, QUERIES, DIMENSIONS = 3, 4, 2, 5, 6
 

@@ -10,8 +10,7 @@ from metaface_lessons.learners.learn2learn_library import import_learn2learn
 from metaface_lessons.learners.learn2learn_maml import Learn2LearnMAML
 from metaface_lessons.learners.maml import MAML
 from metaface_lessons.networks import Classifier, Conv4
-
-from .helpers import random_faces
+from tests.helpers import random_faces
 
 
 @pytest.fixture(scope="module", autouse=True)

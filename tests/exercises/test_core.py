@@ -573,7 +573,7 @@ def test_two_notebooks_at_once_lose_nothing(rows: core.Exercise, home: Path) -> 
         "e = Exercise('rows.mean', '97', '', 1, '', (), False, print)\n"
         "for _ in range(20): assert record_outcome(e, Outcome(e.name, 'wrong', '')) == []\n"
     )
-    processes = [subprocess.Popen([sys.executable, "-c", script], cwd=Path(__file__).parent.parent) for _ in range(2)]
+    processes = [subprocess.Popen([sys.executable, "-c", script], cwd=Path(core.__file__).parents[2]) for _ in range(2)]
     assert [process.wait(timeout=120) for process in processes] == [0, 0]
     assert progress_rows()[0]["tries"] == 40
 

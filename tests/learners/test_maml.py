@@ -18,8 +18,7 @@ from metaface_lessons.learners.inner_loop import AllAtOnce, OneByOne
 from metaface_lessons.learners.maml import MAML, RATES
 from metaface_lessons.networks import Classifier, Conv4, TaskNorm
 from metaface_lessons.training import meta_train
-
-from .helpers import random_faces
+from tests.helpers import random_faces
 
 FACES = random_faces(people=12, each=8)
 

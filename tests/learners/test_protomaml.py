@@ -16,8 +16,7 @@ from metaface_lessons.learners.protomaml import ProtoMAML
 from metaface_lessons.learners.protonet import ProtoNet
 from metaface_lessons.networks import Conv4, TaskNorm
 from metaface_lessons.training import meta_train
-
-from .helpers import random_faces
+from tests.helpers import random_faces
 
 FACES = random_faces(people=12, each=8)
 

@@ -16,8 +16,7 @@ from metaface_lessons.experiments.snapshots import FILE, STEPS, load_snapshots, 
 from metaface_lessons.faces.faceset import FaceSet
 from metaface_lessons.faces.procedural import procedural_faces
 from metaface_lessons.runs.recipes import FRACTIONS
-
-from .helpers import random_faces
+from tests.helpers import random_faces
 
 FEW = (0, 1, 3)
 

@@ -17,8 +17,7 @@ from metaface_lessons.learners.inner_loop import AllAtOnce, HeadOnly, OneByOne, 
 from metaface_lessons.learners.maml import MAML
 from metaface_lessons.networks import Classifier, Conv4
 from metaface_lessons.sinusoids import SinusoidSampler, regressor
-
-from .helpers import random_faces
+from tests.helpers import random_faces
 
 FACES = random_faces(people=12, each=8)
 

@@ -21,8 +21,7 @@ from metaface_lessons.learners.baselines import FixedFeatures
 from metaface_lessons.runs import protocols
 from metaface_lessons.runs.protocols import cross_verify
 from metaface_lessons.verification import Comparer, fitted
-
-from .helpers import random_faces
+from tests.helpers import random_faces
 
 NAMES = [
     f"Person_{i:02d}" for i in range(48)

@@ -42,8 +42,7 @@ from metaface_lessons.widgets import (
     threshold_explorer,
 )
 from metaface_lessons.widgets.explorer import Explorer, control, controls, describe
-
-from .helpers import random_faces
+from tests.helpers import random_faces
 
 
 def conditioned_faces(people: int = 10) -> FaceSet:

@@ -32,8 +32,7 @@ from metaface_lessons.faces.procedural import (
 )
 from metaface_lessons.faces.procedural.domains import DOMAIN
 from metaface_lessons.learners.baselines import brightness
-
-from .helpers import random_faces
+from tests.helpers import random_faces
 
 OTHERS = DOMAINS[1:]
 

@@ -16,8 +16,7 @@ from metaface_lessons.evaluation import evaluate
 from metaface_lessons.learners.reptile import Reptile
 from metaface_lessons.networks import Classifier, Conv4
 from metaface_lessons.training import meta_train
-
-from .helpers import random_faces
+from tests.helpers import random_faces
 
 FACES = random_faces(people=30, each=6)
 

@@ -13,8 +13,7 @@ from metaface_lessons.evaluation import evaluate
 from metaface_lessons.learners.pretraining import Pretraining
 from metaface_lessons.networks import Conv4
 from metaface_lessons.training import meta_train
-
-from .helpers import random_faces
+from tests.helpers import random_faces
 
 PEOPLE = torch.tensor([2, 3, 5, 8, 13])
 
