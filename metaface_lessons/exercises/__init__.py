@@ -50,7 +50,8 @@ def verdict(exercise: Exercise, outcome: Outcome) -> str:
         return f"{head}: {outcome.message}"
     lines = [f"{head}: not yet.", outcome.message]
     if exercise.equation and outcome.kind == WRONG:
-        lines.append(f"Compare with equation {exercise.equation}.")
+        several = " and " in exercise.equation
+        lines.append(f"Compare with equation{'s' * several} {exercise.equation}.")
     if exercise.hints:
         lines.append(f'Stuck? `hint("{exercise.name}")`')
     return "\n".join(lines)

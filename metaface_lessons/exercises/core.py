@@ -1,12 +1,12 @@
 """How an exercise is written down, and how an answer is judged.
 
-An exercise is a check function with a name, a title, points, the equation that it practises and hints in steps. Beside
-it stand wrong answers that people typically give, each with the words by which the check must recognise it, and right
+An exercise is a check function with a name, a title, points, the equation that it practises and hints in steps. With
+it come wrong answers that people typically give, each with the words by which the check must recognise it, and right
 answers in different styles. A test runs them all.
 
     @exercise("means.of_rows", lesson="02", title="The mean of each row", points=1, equation="(2.1)",
               hints=("Which axis is a row?", "`x.mean(dim=…)` removes the axis that it is given."))
-    def _(answer):
+    def check_of_rows(answer):
         x = torch.tensor([[1.0, 3.0], [5.0, 5.0]])
         expect(answer(x), torch.tensor([2.0, 5.0]), case="For x = [[1, 3], [5, 5]]",
                slips={"That is the mean of each column.": x.mean(dim=0)})
@@ -19,9 +19,11 @@ answers in different styles. A test runs them all.
     def _(x):
         return x.mean(dim=0)
 
-The check gets a guarded answer: it works on copies of the arguments, and what it raises counts as the learner's error,
-whereas an error in the check itself never does. An answer is stopped after `SECONDS` seconds where the system has
-interval timers (Linux, macOS) and the check runs in the main thread; elsewhere it takes "Interrupt kernel".
+Right and wrong answers need no names of their own: a traceback shows the exercise and the hint instead.
+
+The check gets a guarded answer. It works on copies of the arguments, and what it raises counts as the learner's error;
+an error in the check itself never does. An answer is stopped after `SECONDS` seconds where the system has interval
+timers (Linux, macOS) and the check runs in the main thread. Elsewhere "Interrupt kernel" stops it.
 """
 
 from __future__ import annotations
@@ -51,7 +53,7 @@ from torch import Tensor
 from ..errors import MetaFaceError, unknown
 
 PASSED, WRONG, RAISED, NOT_ATTEMPTED = "passed", "wrong", "raised", "not attempted"
-BROKEN = "broken"  # the check itself failed: says nothing about the answer
+BROKEN = "broken"  # the check itself failed, which says nothing about the answer
 
 SECONDS = 10.0  # an answer is stopped after this time
 PRINTED = 4000  # characters that an answer may print while it is checked
@@ -62,19 +64,19 @@ Anything = TypeVar("Anything")
 
 
 class Wrong(Exception):
-    """Raised by a check: the answer is wrong, and the message says in the lesson's words what is."""
+    """Raised by a check: the answer is wrong, and the message says in the lesson's words what is wrong."""
 
 
 class AnswerError(Exception):
-    """The learner's code raised `error` when it was called with `arguments`."""
+    """The learner's code raised `error` when it was called with `arguments`. slip: the likely cause, if it is known."""
 
-    def __init__(self, error: BaseException, arguments: str) -> None:
+    def __init__(self, error: BaseException, arguments: str, slip: str = "") -> None:
         super().__init__(f"{type(error).__name__}: {error}")
-        self.error, self.arguments = error, arguments
+        self.error, self.arguments, self.slip = error, arguments, slip
 
 
 class TimeUp(BaseException):
-    """No `Exception`, so that an answer's `except Exception` does not swallow it."""
+    """Not an `Exception`, so that an answer's `except Exception` does not swallow it."""
 
 
 # ---------------------------------------------------------------------------------------------------- what checks draw
@@ -83,7 +85,7 @@ _secret: str | None = None
 
 
 def generator(seed: int) -> torch.Generator:
-    """What a check draws its data from: the same in every run, or fresh data while `fresh_data` holds."""
+    """What a check draws its data from: the same in every run, but fresh while `fresh_data` holds."""
     if _secret is not None:
         seed = int.from_bytes(hashlib.sha256(f"{_secret}:{seed}".encode()).digest()[:4])
     return torch.Generator().manual_seed(seed)
@@ -91,7 +93,7 @@ def generator(seed: int) -> torch.Generator:
 
 @contextlib.contextmanager
 def fresh_data(secret: str) -> Iterator[None]:
-    """Inside, checks draw other data than a learner sees, the same for the same secret: how an instructor marks."""
+    """Inside, checks draw other data than a learner sees; the same secret gives the same data. Marks rest on it."""
     global _secret
     before, _secret = _secret, secret
     try:
@@ -103,7 +105,7 @@ def fresh_data(secret: str) -> Iterator[None]:
 @dataclasses.dataclass(frozen=True)
 class WrongAnswer:
     answer: Any
-    hint: str  # must occur in the message with which the check refuses the answer
+    hint: str  # must be in the message with which the check refuses the answer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,7 +174,7 @@ def right_answer(name: str) -> Callable[[Anything], Anything]:
     """Register the decorated function as an answer that must pass. For a value: `right_answer(name)(value)`."""
 
     def register(answer: Anything) -> Anything:
-        _registered(name).right_answers.append(answer)
+        _registered(name).right_answers.append(_called(f"right answer to {name}", answer))
         return answer
 
     return register
@@ -185,7 +187,7 @@ def wrong_answer(name: str, *, hint: str) -> Callable[[Anything], Anything]:
     """
 
     def register(answer: Anything) -> Anything:
-        _registered(name).wrong_answers.append(WrongAnswer(answer, hint))
+        _registered(name).wrong_answers.append(WrongAnswer(_called(f"wrong answer to {name}, {hint!r}", answer), hint))
         return answer
 
     return register
@@ -202,6 +204,14 @@ def fresh_arguments(name: str) -> Callable[[FreshArguments], FreshArguments]:
         return draw
 
     return register
+
+
+def _called(name: str, function: Anything) -> Anything:
+    """The function itself. If it is called `_`, tracebacks show it under `name` from now on."""
+    if inspect.isfunction(function) and function.__name__ == "_":
+        function.__name__ = function.__qualname__ = name
+        function.__code__ = function.__code__.replace(co_name=name, co_qualname=name)
+    return function
 
 
 def _registered(name: str) -> Exercise:
@@ -248,10 +258,12 @@ def judge(exercise: Exercise, answer: Any, seconds: float = SECONDS) -> Outcome:
         if not exercise.value and not callable(answer):
             raise Wrong(
                 f"The answer is a function, but the check was given {describe(answer)}."
-                " Hand over the function itself, without calling it."
+                " Give it the function itself, without calling it."
             )
         if exercise.value and inspect.isroutine(answer):
-            raise Wrong("The answer is a value, but the check was given a function. Call it, and hand over the result.")
+            raise Wrong(
+                "The answer is a value, but the check was given a function. Call it, and give the check the result."
+            )
         with contextlib.redirect_stdout(_Limited(sys.stdout)), _time_limit(seconds):
             exercise.check(_copied(answer) if exercise.value else guarded(answer))
             if _secret is not None:
@@ -259,11 +271,12 @@ def judge(exercise: Exercise, answer: Any, seconds: float = SECONDS) -> Outcome:
     except Wrong as wrong:
         return outcome(WRONG, str(wrong))
     except TimeUp:
-        return outcome(RAISED, f"Stopped after {seconds:g} s: the check needs far less. Does it loop forever?")
+        return outcome(RAISED, f"Stopped after {seconds:g} s; a right answer needs far less. Does yours loop forever?")
     except AnswerError as raised:
         if isinstance(raised.error, NotImplementedError) and not raised.error.args:  # as nbgrader's stub raises it
             return outcome(
-                NOT_ATTEMPTED, "Not attempted yet. (If you have: delete the line `raise NotImplementedError()`.)"
+                NOT_ATTEMPTED,
+                "Not attempted yet. (Already written? Then delete the line `raise NotImplementedError()`.)",
             )
         return outcome(RAISED, _explain(raised))
     except Exception as error:
@@ -360,12 +373,23 @@ class _Limited:
         return getattr(self.stream, name)
 
 
+@contextlib.contextmanager
+def explained(words: str, slip: str) -> Iterator[None]:
+    """Inside, an error of the answer that has `words` in its message also says `slip`, the likely cause."""
+    try:
+        yield
+    except AnswerError as raised:
+        if words in str(raised):
+            raised.slip = slip
+        raise
+
+
 _PACKAGE = Path(__file__).resolve().parent.parent
 _LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 
 
 def _learners_frame(traceback: TracebackType | None, *not_in: str) -> tuple[str, int] | None:
-    """File and line of the innermost frame that is neither the course's, nor a library's, nor in these files."""
+    """File and line of the innermost frame outside of the course, of libraries and of these files."""
     found = None
     while traceback is not None:
         file = traceback.tb_frame.f_code.co_filename
@@ -382,6 +406,8 @@ def _explain(raised: AnswerError) -> str:
         lines.append(f"in line {frame[1]}:  {line}")
     if raised.arguments:
         lines.append(f"It was called with {raised.arguments}.")
+    if raised.slip:
+        lines.append(raised.slip)
     return "\n".join(lines)
 
 
@@ -389,8 +415,8 @@ def _apology(error: Exception) -> str:
     frames = inspect.getinnerframes(error.__traceback__) if error.__traceback__ else []
     where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
     return (
-        "This check itself failed, which is a fault of the course and says nothing about your answer;"
-        f" nothing was recorded. Please report it: {_named(error)}{where}"
+        "This check itself failed. That is a fault of the course and says nothing about your answer. Nothing was"
+        f" recorded. Please report it: {_named(error)}{where}"
     )
 
 
@@ -411,17 +437,56 @@ def expect(
 ) -> None:
     """Raise `Wrong` unless `got` is `wanted`: in type, then shape, kind of numbers, NaN, and value.
 
+    A number may come as a tensor or array without axes, and a tuple or list as the other of the two. Several numbers
+    may also come as a tensor or array `[n]`. Texts are compared without regard to case and to spaces around them.
+
+    got: what the answer gave.
     wanted: tensor, array, number, bool, text, None, or tuples, lists and dicts of these.
     case: what was asked, in words ("For two people with one image each"); use the smallest example that can fail.
-    slips: what the learner probably did → the value that this gives. The one that was got is named.
-    tolerance: numbers may differ by tolerance · (1 + |wanted|). A number may come as a tensor with one entry, a list
-        as a tuple; texts are compared without regard to case and to spaces around them.
+    slips: what the learner probably did → the value that this gives. The first one that fits is named.
+    tolerance: numbers may differ by tolerance · (1 + |wanted|). Right answers in float32 must pass: 1e-5 or more,
+        unless the lesson asks for float64.
     """
     problem = _difference(got, wanted, tolerance)
     if problem is None:
         return
     slip = next((text for text, value in (slips or {}).items() if _difference(got, value, tolerance) is None), None)
+    if slip:  # a general guess is of no use where the slip is known
+        for guess in (_NO_RETURN, _NO_GRADIENT, _INFINITE, _NAN):
+            problem = problem.replace(guess, "")
     raise Wrong("\n".join(part for part in (f"{case}:" if case else "", problem, slip) if part))
+
+
+def gradient(result: Any, of: Tensor, lost: str) -> Tensor:
+    """The gradient of the sum of `result` with respect to `of`.
+
+    result: a tensor, once its numbers have been found right.
+    of: what the gradient is taken with respect to.
+    lost: what a graph that is cut costs: "the network could not learn from this". Raises `Wrong` with these words.
+    """
+    found = None
+    if isinstance(result, Tensor) and result.requires_grad:
+        (found,) = torch.autograd.grad(result.sum(), of, allow_unused=True, retain_graph=True)
+    if found is None:
+        raise Wrong(
+            f"The numbers are right, but no gradient flows: {lost}.\nWhat cuts the graph: detach(), no_grad(), item(),"
+            " numpy(), .data, and torch.tensor(…) of computed values."
+        )
+    return found
+
+
+def as_tensor(value: Any) -> Any:
+    """A list or NumPy array of numbers as a tensor; everything else unchanged. For checks to which the type is one."""
+    with contextlib.suppress(TypeError, ValueError, RuntimeError):
+        return torch.as_tensor(value) if isinstance(value, list | np.ndarray) else value
+    return value
+
+
+# Guesses that end a message. Each begins a line of its own.
+_NO_RETURN = "\nIs a `return` missing?"
+_NO_GRADIENT = " Or is it a `.grad` that no `backward()` has reached?"
+_INFINITE = "\nSomewhere something is divided by zero, or overflows."
+_NAN = "\nNaN: 0 was divided by 0, or a root or log has no value."
 
 
 def _difference(got: Any, wanted: Any, tolerance: float) -> str | None:
@@ -435,10 +500,10 @@ def _difference(got: Any, wanted: Any, tolerance: float) -> str | None:
             return _array_difference(got, wanted, tolerance)
         case numbers.Real():
             plain = _plain(got)
-            if isinstance(plain, bool) or not isinstance(plain, numbers.Real):
+            if not _is_number(plain):
                 return _got_wanted(describe(got), "a number") + _forgotten_return(got)
             if not np.isfinite(float(plain)) and np.isfinite(float(wanted)):
-                return _got_wanted(plain, wanted) + "\nSomewhere something is divided by zero, or overflows."
+                return _got_wanted(plain, wanted) + _INFINITE
             near = _near(np.asarray(plain), np.asarray(wanted), tolerance)
             return None if near.all() else _got_wanted(plain, wanted)
         case str():
@@ -454,6 +519,8 @@ def _difference(got: Any, wanted: Any, tolerance: float) -> str | None:
             pairs = [(f"Under {key!r}", got[key], wanted[key]) for key in wanted]
         case list() | tuple():
             kind = f"a {type(wanted).__name__} of {len(wanted)}"
+            if isinstance(got, Tensor | np.ndarray) and got.ndim == 1 and all(map(_is_number, wanted)):
+                got = got.tolist()
             if not isinstance(got, list | tuple):
                 return _got_wanted(describe(got), kind) + _forgotten_return(got)
             if len(got) != len(wanted):
@@ -474,14 +541,15 @@ def _difference(got: Any, wanted: Any, tolerance: float) -> str | None:
 def _array_difference(got: Any, wanted: Tensor | np.ndarray, tolerance: float) -> str | None:
     if not isinstance(got, type(wanted)):
         kind = "a torch tensor" if isinstance(wanted, Tensor) else "a NumPy array"
-        return _got_wanted(describe(got), f"{kind} of shape {list(wanted.shape)}") + _forgotten_return(got)
+        forgotten = _NO_RETURN + _NO_GRADIENT if got is None else ""
+        return _got_wanted(describe(got), f"{kind} of shape {list(wanted.shape)}") + forgotten
     if got.shape != wanted.shape:
         return _got_wanted(f"shape {list(got.shape)}", f"shape {list(wanted.shape)}")
     g, w = _array(got), _array(wanted)
     if _kind(g) != _kind(w):
         return _got_wanted(f"{_kind(g)} ({got.dtype})", f"{_kind(w)} ({wanted.dtype})")
     if np.isnan(g).any() and not np.isnan(w).any():
-        return _got_wanted(g, w) + "\nNaN: 0 was divided by 0, or a root or log has no value."
+        return _got_wanted(g, w) + _NAN
     near = _near(g, w, tolerance)
     if near.all():
         return None
@@ -526,14 +594,25 @@ def _got_wanted(got: Any, wanted: Any) -> str:
 
 
 def _forgotten_return(got: Any) -> str:
-    return "\nIs a `return` missing? Or is it a `.grad` that no `backward()` has reached?" if got is None else ""
+    return _NO_RETURN if got is None else ""
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 def compact(value: Any, digits: int = 4) -> str:
-    """Tensors, arrays, numbers and lists on one line, with few digits: `[[1, 0.3333], [0, 2.5]]`."""
+    """Tensors, arrays, numbers and lists on one line, with few digits: `[[1, 0.3333], [0, 2.5]]`.
+
+    Rounding errors of a tensor or array, entries below 1e-12 times its largest, are shown as 0.
+    """
     match value:
         case Tensor() | np.ndarray():
-            return compact(_array(value).tolist(), digits)
+            array = _array(value)
+            if _kind(array) == "floats" and np.isfinite(array).any():
+                sizes = np.abs(array)
+                array = np.where(sizes < 1e-12 * sizes[np.isfinite(array)].max(), 0.0, array)
+            return compact(array.tolist(), digits)
         case list():
             return f"[{', '.join(compact(v, digits) for v in value)}]"
         case tuple():

@@ -27,7 +27,7 @@ from .core import compact, exercise, expect, fresh_arguments, right_answer, wron
         "Every one of the `ways` people is as likely as the next: one in `ways`.",
     ),
 )
-def _(answer: Callable[[int], float]) -> None:
+def check_chance(answer: Callable[[int], float]) -> None:
     for ways in (5, 2, 20):
         expect(
             answer(ways),
@@ -44,7 +44,7 @@ def _(answer: Callable[[int], float]) -> None:
 
 
 @fresh_arguments("start.chance")
-def _(draw):
+def draw_chance(draw):
     return (int(torch.randint(3, 1000, (), generator=draw)),)
 
 
@@ -98,7 +98,7 @@ def _(ways):
         "`x = image.float()`, then subtract the mean of x and divide by its standard deviation.",
     ),
 )
-def _(answer: Callable[[Tensor], Tensor]) -> None:
+def check_standardise(answer: Callable[[Tensor], Tensor]) -> None:
     image = torch.tensor([[[10, 30], [50, 30]]], dtype=torch.uint8)
     x = image.float()
     centred = x - x.mean()
@@ -136,7 +136,7 @@ def _(answer: Callable[[Tensor], Tensor]) -> None:
 
 
 @fresh_arguments("start.standardise")
-def _(draw):
+def draw_standardise(draw):
     return (torch.randint(256, (3, 4, 5), generator=draw, dtype=torch.uint8),)
 
 
@@ -219,7 +219,7 @@ def _faces() -> FaceSet:
         '`int(faces.where(yaw=(-15, 15), occluder="none").sum())`',
     ),
 )
-def _(answer: Callable[[FaceSet], int]) -> None:
+def check_frontal(answer: Callable[[FaceSet], int]) -> None:
     faces = _faces()
     yaw, bare = faces.conditions["yaw"], faces.conditions["occluder"] == 0
     frontal = yaw.abs() <= 15
@@ -242,7 +242,7 @@ def _(answer: Callable[[FaceSet], int]) -> None:
 
 
 @fresh_arguments("start.frontal")
-def _(draw):
+def draw_frontal(draw):
     count = int(torch.randint(30, 60, (), generator=draw))
     yaw, occluder = 40 * torch.rand(count, generator=draw) - 20, torch.randint(2, (count,), generator=draw)
     images = torch.zeros(count, 1, 2, 2, dtype=torch.uint8)

@@ -29,7 +29,7 @@ from .core import Wrong, compact, exercise, expect, fresh_arguments, generator, 
         "In which column the True is, `.int().argmax(dim=1)` says.",
     ),
 )
-def _(answer: Callable[[Tensor, Tensor], Tensor]) -> None:
+def check_relabel(answer: Callable[[Tensor, Tensor], Tensor]) -> None:
     people = torch.tensor([42, 7, 19])
     identity = torch.tensor([42, 42, 7, 19, 19])
     expect(
@@ -65,7 +65,7 @@ def _(answer: Callable[[Tensor, Tensor], Tensor]) -> None:
 
 
 @fresh_arguments("episodes.relabel")
-def _(draw):
+def draw_relabel(draw):
     people = torch.randperm(100, generator=draw)[:5]
     return people[torch.randint(5, (12,), generator=draw)], people
 
@@ -133,7 +133,7 @@ def _(identity, people):
         "`accuracies.std()` divides by E − 1 by default, as (1.13) wants; NumPy needs `ddof=1` for that.",
     ),
 )
-def _(answer: Callable[[Tensor], tuple[float, float]]) -> None:
+def check_interval(answer: Callable[[Tensor], tuple[float, float]]) -> None:
     accuracies = torch.tensor([0.2, 0.6, 0.4, 0.8, 0.5], dtype=torch.float64)
     mean, s, e = 0.5, float(accuracies.std()), 5
     biased = float(accuracies.std(unbiased=False))
@@ -251,7 +251,7 @@ def _two_classes() -> tuple[Tensor, Tensor, Tensor]:
         "`torch.cdist(query, means)` is [Q, N]. The nearest is the *smallest*: argmin over the means, `dim=1`.",
     ),
 )
-def _(answer: Callable[[Tensor, Tensor, Tensor, int], Tensor]) -> None:
+def check_nearest_mean(answer: Callable[[Tensor, Tensor, Tensor, int], Tensor]) -> None:
     support, labels, query = _two_classes()
     in_order = torch.cdist(query, support.unflatten(0, (2, -1)).mean(1))
     expect(
@@ -300,7 +300,7 @@ def _(answer: Callable[[Tensor, Tensor, Tensor, int], Tensor]) -> None:
 
 
 @fresh_arguments("baselines.nearest_mean")
-def _(draw):
+def draw_nearest_mean(draw):
     labels = torch.cat([torch.arange(4), torch.randint(4, (8,), generator=draw)])
     labels = labels[torch.randperm(12, generator=draw)]
     return torch.randn(12, 3, generator=draw), labels, torch.randn(20, 3, generator=draw), 4
@@ -380,7 +380,7 @@ def _(support, labels, query, ways):
         "The other mask is `~test`.",
     ),
 )
-def _(answer: Callable[[Tensor, float, int], tuple[Tensor, Tensor]]) -> None:
+def check_split_by_identity(answer: Callable[[Tensor, float, int], tuple[Tensor, Tensor]]) -> None:
     identity = torch.arange(3, 23).repeat(6)[: 20 * 6 - 15]  # some people have fewer images than others
     identity = identity[torch.randperm(len(identity), generator=generator(0))]
     case = f"With {len(identity)} images of 20 people, fraction = 0.3 and seed = 0"
@@ -536,7 +536,7 @@ def _set(identity: list[int]) -> FaceSet:
         "`torch.isin(a, b)` says for each entry of a whether it is in b: a mask to index a with.",
     ),
 )
-def _(answer: Callable[[FaceSet, FaceSet], Tensor]) -> None:
+def check_shared_people(answer: Callable[[FaceSet, FaceSet], Tensor]) -> None:
     train, test = _set([3, 3, 8, 8, 5, 1, 5]), _set([8, 9, 9, 5, 5, 8, 2])
     expect(
         answer(train, test),
@@ -562,7 +562,7 @@ def _(answer: Callable[[FaceSet, FaceSet], Tensor]) -> None:
 
 
 @fresh_arguments("faces.shared_people")
-def _(draw):
+def draw_shared_people(draw):
     return tuple(_set(torch.randint(40, (20,), generator=draw).tolist()) for _ in range(2))
 
 

@@ -46,7 +46,7 @@ def _gradient(result: Tensor, of: Tensor) -> Tensor:
         " class, and `member.sum(0)` counts it.",
     ),
 )
-def _(answer: Callable[[Tensor, Tensor, int], Tensor]) -> None:
+def check_prototypes(answer: Callable[[Tensor, Tensor, int], Tensor]) -> None:
     points = torch.tensor([[2.0, 4.0], [0.0, 0.0], [10.0, 6.0], [10.0, 0.0]])
     classes = torch.stack([points[:2].mean(0), points[2:].mean(0)])
     expect(
@@ -187,7 +187,7 @@ def _squared(a: Tensor, b: Tensor) -> Tensor:
         "Square the difference, then sum it over the last axis, the coordinates.",
     ),
 )
-def _(answer: Callable[[Tensor, Tensor], Tensor]) -> None:
+def check_squared_distances(answer: Callable[[Tensor, Tensor], Tensor]) -> None:
     a, b = torch.tensor([[0.0, 0.0], [1.0, 2.0], [3.0, 1.0]]), torch.tensor([[0.0, 1.0], [4.0, 4.0]])
     difference, product = a[:, None] - b[None], a @ b.T
     aa, bb = a.square().sum(1)[:, None], b.square().sum(1)[None]
@@ -324,7 +324,7 @@ def _(a: Tensor, b: Tensor) -> Tensor:
         "`F.cross_entropy(logits, labels)` does all of it, once you know what the logits are.",
     ),
 )
-def _(answer: Callable[[Tensor, Tensor], Tensor]) -> None:
+def check_loss(answer: Callable[[Tensor, Tensor], Tensor]) -> None:
     distances, labels = torch.tensor([[1.0, 2.0], [3.0, 1.0], [0.0, 4.0]]), torch.tensor([0, 1, 1])
     rows, each = torch.arange(3), (-distances).log_softmax(1)
     probability = each.exp()[rows, labels]
@@ -479,7 +479,7 @@ def _(distances: Tensor, labels: Tensor) -> float:
         "The bias of class k is minus the squared length of c_k: square, sum over axis 1, change the sign.",
     ),
 )
-def _(answer: Callable[[Tensor], Pair]) -> None:
+def check_linear_head(answer: Callable[[Tensor], Pair]) -> None:
     c = torch.tensor([[1.0, 2.0, 2.0], [0.0, 3.0, 4.0]])
     length2 = torch.tensor([9.0, 25.0])
     expect(
@@ -606,7 +606,7 @@ def _(prototypes: Tensor) -> Pair:
         "`F.normalize(x, dim=-1)` divides by the length along the last axis. You need it twice.",
     ),
 )
-def _(answer: Callable[[Tensor], Tensor]) -> None:
+def check_cosine_prototype(answer: Callable[[Tensor], Tensor]) -> None:
     points = torch.tensor([[10.0, 0.0], [0.0, 1.0]])
     expect(
         answer(points),

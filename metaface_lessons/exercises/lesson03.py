@@ -78,7 +78,7 @@ def _jacobian(phi: Tensor, theta: Tensor) -> Tensor:
         " with `create_graph=True`, autograd treats it as a constant.",
     ),
 )
-def _(answer: Callable[[Loss, Tensor, float], Tensor]) -> None:
+def check_inner_step(answer: Callable[[Loss, Tensor, float], Tensor]) -> None:
     theta, gradient = _start(), A * (START - C)
     result = answer(_bowl, theta, 0.1)
     _untouched(theta)
@@ -113,7 +113,7 @@ def _(answer: Callable[[Loss, Tensor, float], Tensor]) -> None:
 
 
 @fresh_arguments("maml.inner_step")
-def _(draw: torch.Generator) -> tuple[Loss, Tensor, float]:
+def draw_inner_step(draw: torch.Generator) -> tuple[Loss, Tensor, float]:
     return _fresh_bowl(draw), _fresh_start(draw), _fresh_rate(draw)
 
 
@@ -222,7 +222,7 @@ def _(loss: Loss, theta: Tensor, rate: float) -> None:
         "Keep the graph in every step (`create_graph=True`), and detach nothing between two steps.",
     ),
 )
-def _(answer: Callable[[Loss, Tensor, float, int], Any]) -> None:
+def check_adapt(answer: Callable[[Loss, Tensor, float, int], Any]) -> None:
     def after(steps: int, rate: float = 0.1) -> Tensor:
         return C + (1 - rate * A) ** steps * (START - C)
 
@@ -264,7 +264,7 @@ def _(answer: Callable[[Loss, Tensor, float, int], Any]) -> None:
 
 
 @fresh_arguments("maml.adapt")
-def _(draw: torch.Generator) -> tuple[Loss, Tensor, float, int]:
+def draw_adapt(draw: torch.Generator) -> tuple[Loss, Tensor, float, int]:
     return _fresh_bowl(draw), _fresh_start(draw), _fresh_rate(draw), 4
 
 
@@ -401,7 +401,7 @@ def _(loss: Loss, theta: Tensor, rate: float, steps: int) -> list[Tensor]:
         " it. (By θ it is the same, if no inner gradient carries a graph: then φ moves with θ one to one.)",
     ),
 )
-def _(answer: Callable[[Loss, Loss, Tensor, float, int], Tensor]) -> None:
+def check_first_order(answer: Callable[[Loss, Loss, Tensor, float, int], Tensor]) -> None:
     aim = torch.tensor([3.0, 0.0], dtype=torch.float64)
 
     query = Bowl(torch.ones(2, dtype=torch.float64), aim)
@@ -438,7 +438,7 @@ def _(answer: Callable[[Loss, Loss, Tensor, float, int], Tensor]) -> None:
 
 
 @fresh_arguments("maml.first_order")
-def _(draw: torch.Generator) -> tuple[Loss, Loss, Tensor, float, int]:
+def draw_first_order(draw: torch.Generator) -> tuple[Loss, Loss, Tensor, float, int]:
     return _fresh_bowl(draw), _fresh_bowl(draw), _fresh_start(draw), _fresh_rate(draw), 2
 
 
@@ -580,7 +580,7 @@ def _(support_loss: Loss, query_loss: Loss, theta: Tensor, rate: float, steps: i
         " `torch.tensor([…])` of Python floats has single precision.",
     ),
 )
-def _(answer: Callable[[Loss, Tensor, float], Tensor]) -> None:
+def check_finite_difference(answer: Callable[[Loss, Tensor, float], Tensor]) -> None:
     def difference(*at: tuple[float, float]) -> Tensor:
         """(f(a) − f(b)) / 0.2 for each two points a, b."""
         values = [cubic(torch.tensor(point, dtype=torch.float64)) for point in at]
@@ -632,7 +632,7 @@ def _(answer: Callable[[Loss, Tensor, float], Tensor]) -> None:
 
 
 @fresh_arguments("maml.finite_difference")
-def _(draw: torch.Generator) -> tuple[Loss, Tensor, float]:
+def draw_finite_difference(draw: torch.Generator) -> tuple[Loss, Tensor, float]:
     return waves, _fresh_start(draw).detach(), 0.1
 
 
@@ -740,7 +740,7 @@ QUADRATICS = "With a = [1, 4], c = [0, 1]"
         "The chain rule then brings one factor 1 − αa for each of the k steps: once more (1 − αa)^k.",
     ),
 )
-def _(answer: Callable[[Tensor, Tensor, float, float, int], Tensor]) -> None:
+def check_meta_gradient(answer: Callable[[Tensor, Tensor, float, float, int], Tensor]) -> None:
     a, c, theta, rate = A, C, 2.0, 0.1
     for steps in (3, 1):  # with one step alone some slips look alike
         r, once = _contraction(a, rate, steps), _contraction(a, rate, 1)
@@ -784,7 +784,7 @@ def _(answer: Callable[[Tensor, Tensor, float, float, int], Tensor]) -> None:
 
 
 @fresh_arguments("maml.meta_gradient")
-def _(draw: torch.Generator) -> tuple[Tensor, Tensor, float, float, int]:
+def draw_meta_gradient(draw: torch.Generator) -> tuple[Tensor, Tensor, float, float, int]:
     bowl = _fresh_bowl(draw)
     return bowl.a, bowl.c, float(torch.randn((), generator=draw)), _fresh_rate(draw), 3
 
@@ -886,7 +886,7 @@ def _(a: Tensor, c: Tensor, theta: float, rate: float, steps: int) -> Tensor:
         "`w = a * (1 - rate * a) ** (2 * steps)`, then `(w * c).sum() / w.sum()`.",
     ),
 )
-def _(answer: Callable[[Tensor, Tensor, float, int], Tensor]) -> None:
+def check_fixed_point(answer: Callable[[Tensor, Tensor, float, int], Tensor]) -> None:
     def mean_of(c: Tensor, w: Tensor) -> float:
         return float((w * c).sum() / w.sum())
 
@@ -922,7 +922,7 @@ def _(answer: Callable[[Tensor, Tensor, float, int], Tensor]) -> None:
 
 
 @fresh_arguments("maml.fixed_point")
-def _(draw: torch.Generator) -> tuple[Tensor, Tensor, float, int]:
+def draw_fixed_point(draw: torch.Generator) -> tuple[Tensor, Tensor, float, int]:
     bowl = _fresh_bowl(draw)
     return bowl.a, bowl.c, _fresh_rate(draw), 3
 

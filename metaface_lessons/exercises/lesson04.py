@@ -59,7 +59,7 @@ def _descend(theta: Tensor, gradients: Sequence[Map], rate: float) -> Tensor:
         "The whole loop body is `phi = phi - rate * gradient(phi)`. After the loop return φ.",
     ),
 )
-def _(answer: Callable[[Tensor, list[Map], float], Tensor]) -> None:
+def check_inner_loop(answer: Callable[[Tensor, list[Map], float], Tensor]) -> None:
     theta = torch.tensor([1.0, 2.0])
     gradients: list[Map] = [Towards(torch.tensor(c)) for c in ([0.0, 0.0], [4.0, 2.0])]
     first, second = (gradient(theta) for gradient in gradients)
@@ -240,7 +240,7 @@ def _(theta: Tensor, gradients: list[Map], rate: float) -> None:
         " `theta + rate * average`.",
     ),
 )
-def _(answer: Callable[[Tensor, list[Map], float], Tensor]) -> None:
+def check_update(answer: Callable[[Tensor, list[Map], float], Tensor]) -> None:
     theta, phi = torch.tensor([1.0, 2.0]), torch.tensor([3.0, 0.0])
     expect(
         answer(theta, [EndsAt(phi)], 0.25),
@@ -403,7 +403,7 @@ def _(theta: Tensor, inner_loops: list[Map], rate: float) -> Tensor:
         "`theta - outer_rate * inner_rate * gradients.mean(dim=0)`",
     ),
 )
-def _(answer: Callable[[Tensor, Tensor, float, float], Tensor]) -> None:
+def check_joint(answer: Callable[[Tensor, Tensor, float, float], Tensor]) -> None:
     theta, gradients = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([[4.0, 0.0, 2.0], [0.0, 8.0, -4.0]])
     mean = gradients.mean(0)
     expect(
@@ -524,7 +524,7 @@ def _weighted(weights: Tensor, minima: Tensor) -> Tensor:
         "A weighted mean divides by the sum of the weights, not by their number.",
     ),
 )
-def _(answer: Callable[[Tensor, Tensor, float, int], Tensor | float]) -> None:
+def check_fixed_point(answer: Callable[[Tensor, Tensor, float, int], Tensor | float]) -> None:
     a, c = torch.tensor([1.0, 4.0]), torch.tensor([0.0, 1.0])
     r = (1 - 0.1 * a) ** 5
     wanted = float(_weighted(1 - r, c))
@@ -561,7 +561,7 @@ def _(answer: Callable[[Tensor, Tensor, float, int], Tensor | float]) -> None:
 
 
 @fresh_arguments("reptile.fixed_point")
-def _(draw: torch.Generator) -> tuple[Tensor, Tensor, float, int]:
+def draw_fixed_point(draw: torch.Generator) -> tuple[Tensor, Tensor, float, int]:
     a, c = torch.rand(2, 4, generator=draw).add(0.5)
     return a, c, 0.2 + 0.2 * float(torch.rand((), generator=draw)), 3
 
@@ -661,7 +661,7 @@ def _pairs(gradients: Tensor, hessians: Tensor) -> Tensor:
         "There are B(B − 1) ordered pairs. Add up all terms, then divide by that.",
     ),
 )
-def _(answer: Callable[[Tensor, Tensor], Tensor]) -> None:
+def check_avg_grad_inner(answer: Callable[[Tensor, Tensor], Tensor]) -> None:
     g, h = torch.tensor([[1.0, 0.0], [2.0, 4.0]]), torch.tensor([[[2.0, 1.0], [1.0, 0.0]], [[4.0, 2.0], [2.0, 6.0]]])
     t = _pairs(g, h)
     expect(

@@ -52,7 +52,7 @@ ProtoNetLoss = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
         "Minus the squared distances are logits. What is left is `F.cross_entropy(logits, truth)`.",
     ),
 )
-def _(answer: ProtoNetLoss) -> None:
+def check_protonet_loss(answer: ProtoNetLoss) -> None:
     support = torch.tensor([[0.0, 0.0], [2.0, 0.0], [0.0, 3.0], [1.0, 3.0]], dtype=torch.float64)
     labels, truth = torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 0])
     query = torch.tensor([[1.0, 1.0], [0.0, 2.0], [1.0, 2.5]], dtype=torch.float64)
@@ -255,7 +255,7 @@ def _first_step(z: Tensor, y: Tensor, ways: int, rate: float) -> Tensor:
         " rate, subtract it from W.",
     ),
 )
-def _(answer: InnerStep) -> None:
+def check_inner_step(answer: InnerStep) -> None:
     z = torch.tensor([[1.0, 0.0], [0.0, 2.0], [1.0, 1.0]], dtype=torch.float64)
     y, rate = torch.tensor([0, 1, 2]), 0.5
     wanted = _first_step(z, y, 3, rate)
@@ -433,7 +433,7 @@ Drawn = tuple[Tensor, Tensor, Tensor, Tensor]
         "The label is the *place* of the person in the draw, 0 to N − 1, and the same in both sets.",
     ),
 )
-def _(answer: Callable[[Tensor, int, int, int, int], Drawn]) -> None:
+def check_episode(answer: Callable[[Tensor, int, int, int, int], Drawn]) -> None:
     counts = {4: 5, 11: 6, 12: 2, 20: 5, 31: 7, 33: 5}  # person → images; 12 has too few
     identity = torch.cat([torch.full((n,), person) for person, n in counts.items()])
     identity = identity[torch.randperm(len(identity), generator=generator(0))]
@@ -686,7 +686,7 @@ def _by_hand(
         " inner gradients, too.",
     ),
 )
-def _(answer: MetaGradient) -> None:
+def check_second_order(answer: MetaGradient) -> None:
     for size, steps, rate, seed in ((2, 1, 0.1, 0), (3, 2, 0.05, 4), (4, 0, 0.1, 8), (3, 4, 0.05, 12)):
         support, query = _bowls(size, seed)
         start = _normal(size, seed=seed + 2)
@@ -944,7 +944,7 @@ def _adapted(network: nn.Module, momentum: float, x: Tensor, y: Tensor, steps: i
         " parameters: `type(optimiser)(fast.parameters(), **optimiser.defaults)`.",
     ),
 )
-def _(answer: Predict) -> None:
+def check_no_leak(answer: Predict) -> None:
     y = torch.tensor([0, 1, 2, 1, 0])
     tasks = [(_normal(5, 3, seed=30 + i), y.roll(i), _normal(4, 3, seed=40 + i)) for i in (0, 1)]
     for norm in (False, True):
@@ -1238,7 +1238,7 @@ def _times(w: Weights, factor: float) -> Weights:
         " over axis 0.",
     ),
 )
-def _(answer: BatchedGradient) -> None:
+def check_batched_gradient(answer: BatchedGradient) -> None:
     head = {"head": _normal(3, seed=53)}
     x, y = _normal(4, 6, 3, seed=54), _normal(4, 6, seed=55)
     _batched(answer, plain_loss, head, x, y, "With a loss without batch norm, 4 tasks")

@@ -38,7 +38,7 @@ def _paired(a: Tensor, b: Tensor) -> Pair:
         "`d = a - b`, then `return d.mean(), 1.96 * d.std() / len(d) ** 0.5`.",
     ),
 )
-def _(answer: Callable[[Tensor, Tensor], Pair]) -> None:
+def check_paired(answer: Callable[[Tensor, Tensor], Pair]) -> None:
     def judge(a: Tensor, b: Tensor, case: str) -> None:
         d, n = a - b, len(a)
         difference, half = _paired(a, b)
@@ -175,7 +175,7 @@ def _seeds(accuracies: Tensor, quantiles: dict[int, float]) -> float:
         "`S = len(accuracies)`, then `return t[S - 1] * accuracies.std() / S ** 0.5`.",
     ),
 )
-def _(answer: Callable[[Tensor, dict[int, float]], float]) -> None:
+def check_seeds(answer: Callable[[Tensor, dict[int, float]], float]) -> None:
     for values in ([0.84, 0.86, 0.88], [0.7, 0.71, 0.75, 0.72, 0.77]):
         accuracies = torch.tensor(values, dtype=torch.float64)
         n, s = len(values), accuracies.std().item()
@@ -208,7 +208,7 @@ def _(answer: Callable[[Tensor, dict[int, float]], float]) -> None:
 
 
 @fresh_arguments("comparison.seeds")
-def _(draw: torch.Generator) -> tuple[Tensor, dict[int, float]]:
+def draw_seeds(draw: torch.Generator) -> tuple[Tensor, dict[int, float]]:
     return torch.rand(4, generator=draw, dtype=torch.float64), dict(T_QUANTILES)
 
 
@@ -293,7 +293,7 @@ def _frontier(cost: Tensor, accuracy: Tensor) -> Tensor:
         " dominated if any i has all three. Return the others.",
     ),
 )
-def _(answer: Callable[[Tensor, Tensor], Tensor]) -> None:
+def check_frontier(answer: Callable[[Tensor, Tensor], Tensor]) -> None:
     def judge(cost: list[float], accuracy: list[float], case: str) -> None:
         c, a = torch.tensor(cost), torch.tensor(accuracy)
         table = [[c[:, None] <= c, c[:, None] < c], [a[:, None] >= a, a[:, None] > a]]
@@ -327,7 +327,7 @@ def _(answer: Callable[[Tensor, Tensor], Tensor]) -> None:
 
 
 @fresh_arguments("comparison.frontier")
-def _(draw: torch.Generator) -> tuple[Tensor, Tensor]:
+def draw_frontier(draw: torch.Generator) -> tuple[Tensor, Tensor]:
     cost, accuracy = torch.randint(9, (2, 12), generator=draw)  # so few values that some are equal
     return cost.float(), accuracy / 10
 
@@ -409,7 +409,7 @@ def _break_even(train_a: float, adapt_a: float, train_b: float, adapt_b: float) 
         " saves nothing on a task (`adapt_a >= adapt_b`), it never pays: `math.inf`.",
     ),
 )
-def _(answer: Callable[[float, float, float, float], float]) -> None:
+def check_break_even(answer: Callable[[float, float, float, float], float]) -> None:
     wanted = _break_even(100.0, 0.01, 40.0, 0.04)
     expect(
         answer(100.0, 0.01, 40.0, 0.04),
@@ -450,7 +450,7 @@ def _(answer: Callable[[float, float, float, float], float]) -> None:
 
 
 @fresh_arguments("comparison.break_even")
-def _(draw: torch.Generator) -> tuple[float, ...]:
+def draw_break_even(draw: torch.Generator) -> tuple[float, ...]:
     dear, cheap = (100 + 50 * torch.rand(2, generator=draw)).tolist()
     saves, costs = torch.rand(2, generator=draw).tolist()
     return dear + cheap, saves, cheap, 1 + saves + costs

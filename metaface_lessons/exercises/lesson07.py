@@ -38,7 +38,7 @@ def _numbers(got: object) -> object:
         "The mean of booleans needs floats: `accepted[~same].float().mean()` is the FAR.",
     ),
 )
-def _(answer: Callable[[Tensor, Tensor, float], Rates]) -> None:
+def check_rates(answer: Callable[[Tensor, Tensor, float], Rates]) -> None:
     def judge(scores: Tensor, same: Tensor, threshold: float, case: str) -> None:
         far, tar = _rates(scores, same, threshold)
         accepted, pairs = (scores >= threshold).double(), len(scores)
@@ -146,7 +146,7 @@ def _tar_at_far(genuine: Tensor, impostor: Tensor, far: float) -> float:
         "`first = impostor.sort(descending=True).values[k]`, then `(genuine > first).float().mean()`.",
     ),
 )
-def _(answer: Callable[[Tensor, Tensor, float], float]) -> None:
+def check_tar_at_far(answer: Callable[[Tensor, Tensor, float], float]) -> None:
     def judge(genuine: Tensor, impostor: Tensor, far: float, case: str) -> None:
         k, high_first = int(far * len(impostor)), impostor.sort(descending=True).values
         low_first = impostor.sort().values
@@ -246,7 +246,7 @@ def _weights(people: Tensor, drawn: Tensor) -> Tensor:
         "`one, other = people.T`, then `torch.where(one == other, drawn[one], drawn[one] * drawn[other])`.",
     ),
 )
-def _(answer: Callable[[Tensor, Tensor], Tensor]) -> None:
+def check_weights(answer: Callable[[Tensor, Tensor], Tensor]) -> None:
     def judge(people: Tensor, drawn: Tensor, case: str) -> None:
         one, other = people.T
         product, same = drawn[one] * drawn[other], one == other
@@ -349,7 +349,7 @@ def _dir(scores: Tensor, probe: Tensor, gallery: Tensor, threshold: float) -> fl
         " probes: `right[torch.isin(probe, gallery)].float().mean()`.",
     ),
 )
-def _(answer: Callable[[Tensor, Tensor, Tensor, float], float]) -> None:
+def check_open_set(answer: Callable[[Tensor, Tensor, Tensor, float], float]) -> None:
     def judge(scores: Tensor, probe: Tensor, gallery: Tensor, threshold: float, case: str) -> None:
         best = scores.max(dim=1)
         right, found = gallery[best.indices] == probe, best.values >= threshold

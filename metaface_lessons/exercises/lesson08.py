@@ -33,7 +33,7 @@ def _outside(images: Tensor, inside: Tensor) -> Tensor:
         " `return torch.where(inside, mean[:, :, None, None], images)`.",
     ),
 )
-def _(answer: Callable[[Tensor, Tensor], Tensor]) -> None:
+def check_outside(answer: Callable[[Tensor, Tensor], Tensor]) -> None:
     def judge(images: Tensor, inside: Tensor, case: str) -> None:
         hole = torch.where(inside, 0.0, images)
         mean = images.mean(dim=(2, 3), keepdim=True)
@@ -156,7 +156,7 @@ def _sorted(splits: Splits) -> Splits:
         " `return [([d for d in training if d != out], out) for out in training]`.",
     ),
 )
-def _(answer: Callable[[list[str], str], Splits]) -> None:
+def check_splits(answer: Callable[[list[str], str], Splits]) -> None:
     draw = generator(4)
     for names in (["photo", "sketch", "infrared"], ["day", "night", "film", "print", "phone"]):
         domains = [names[i] for i in torch.randperm(len(names), generator=draw).tolist()]
@@ -262,7 +262,7 @@ def _mldg(loss_s: Loss, loss_v: Loss, theta: Tensor, alpha: float, beta: float) 
         " `torch.autograd.grad(here + beta * loss_v(theta - alpha * g), theta)[0]`.",
     ),
 )
-def _(answer: Callable[[Loss, Loss, Tensor, float, float], Tensor]) -> None:
+def check_mldg(answer: Callable[[Loss, Loss, Tensor, float, float], Tensor]) -> None:
     def judge(loss_s: Loss, loss_v: Loss, start: Tensor, alpha: float, beta: float, case: str) -> None:
         def slope(of: Loss, at: Tensor) -> Tensor:
             at = at.detach().requires_grad_()
@@ -305,7 +305,7 @@ def _(answer: Callable[[Loss, Loss, Tensor, float, float], Tensor]) -> None:
 
 
 @fresh_arguments("domains.mldg")
-def _(draw: torch.Generator) -> tuple[Loss, Loss, Tensor, float, float]:
+def draw_mldg(draw: torch.Generator) -> tuple[Loss, Loss, Tensor, float, float]:
     def bowl() -> Bowl:
         return Bowl(*torch.rand(2, 3, generator=draw, dtype=torch.float64).add(0.5))
 

@@ -41,7 +41,7 @@ def _head(points: Tensor, labels: Tensor, ways: int, temperature: float) -> Pair
         "`2 * c / temperature` and `-c.square().sum(1) / temperature`, with c `[N, D]`.",
     ),
 )
-def _(answer: Callable[[Tensor, Tensor, int, float], Pair]) -> None:
+def check_head(answer: Callable[[Tensor, Tensor, int, float], Pair]) -> None:
     def judge(points: Tensor, labels: Tensor, ways: int, temperature: float, case: str) -> None:
         c, t = _centres(points, labels, ways), temperature
         count = torch.bincount(labels, minlength=ways)[:, None]
@@ -193,7 +193,7 @@ def _rates(support: Tensor, query: Tensor) -> tuple[Tensor, float]:
         "A rate that several weights share moves all of them: add up. `-support * query`, and the sum of that.",
     ),
 )
-def _(answer: Callable[[Tensor, Tensor], tuple[Tensor, float]]) -> None:
+def check_rates(answer: Callable[[Tensor, Tensor], tuple[Tensor, float]]) -> None:
     def judge(support: Tensor, query: Tensor, case: str) -> None:
         each, shared = _rates(support, query)
         got: object = answer(support, query)
@@ -295,7 +295,7 @@ def _blend(x: Tensor, mean: Tensor, variance: Tensor, prior: float) -> Pair:
         " `x.var((0, 2, 3), correction=0)`.",
     ),
 )
-def _(answer: Callable[[Tensor, Tensor, Tensor, float], Pair]) -> None:
+def check_statistics(answer: Callable[[Tensor, Tensor, Tensor, float], Pair]) -> None:
     def judge(x: Tensor, mean: Tensor, variance: Tensor, prior: float, case: str) -> None:
         n, values = len(x), x[:, 0].numel()
         new_variance, new_mean = torch.var_mean(x, dim=(0, 2, 3), correction=0)
@@ -417,7 +417,7 @@ def _entropy(logits: Tensor) -> Tensor:
         "`-(logits.softmax(-1) * logits.log_softmax(-1)).sum(-1)`.",
     ),
 )
-def _(answer: Callable[[Tensor], Tensor]) -> None:
+def check_entropy(answer: Callable[[Tensor], Tensor]) -> None:
     def judge(logits: Tensor, case: str) -> None:
         h, p = _entropy(logits), logits.softmax(-1)
         expect(
@@ -453,7 +453,7 @@ def _(answer: Callable[[Tensor], Tensor]) -> None:
 
 
 @fresh_arguments("adaptation.entropy")
-def _(draw: torch.Generator) -> tuple[Tensor]:
+def draw_entropy(draw: torch.Generator) -> tuple[Tensor]:
     return (3 * torch.randn(4, 6, generator=draw),)
 
 

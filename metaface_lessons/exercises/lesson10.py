@@ -47,7 +47,7 @@ def _shade(albedo: Tensor, normals: Tensor, light: Tensor, ambient: float) -> Te
         "`albedo * (ambient + (1 - ambient) * (normals @ light).clamp(min=0))`.",
     ),
 )
-def _(answer: Callable[[Tensor, Tensor, Tensor, float], Tensor]) -> None:
+def check_shade(answer: Callable[[Tensor, Tensor, Tensor, float], Tensor]) -> None:
     def judge(albedo: Tensor, normals: Tensor, light: Tensor, ambient: float, case: str) -> None:
         cosine = normals @ light
         lit = cosine.clamp(min=0)
@@ -81,7 +81,7 @@ def _(answer: Callable[[Tensor, Tensor, Tensor, float], Tensor]) -> None:
 
 
 @fresh_arguments("light.shade")
-def _(draw: torch.Generator) -> Surface:
+def draw_shade(draw: torch.Generator) -> Surface:
     return _surface(draw=draw)
 
 
@@ -167,7 +167,7 @@ def _band(picture: Tensor, fine: Tensor, coarse: Tensor) -> Tensor:
         "`x = torch.log(picture + 1)`, then `return x @ fine.T - x @ coarse.T`.",
     ),
 )
-def _(answer: Callable[[Tensor, Tensor, Tensor], Tensor]) -> None:
+def check_band(answer: Callable[[Tensor, Tensor, Tensor], Tensor]) -> None:
     def judge(picture: Tensor, fine: Tensor, coarse: Tensor, case: str) -> None:
         x = torch.log(picture + 1)
         expect(
@@ -207,7 +207,7 @@ def _(answer: Callable[[Tensor, Tensor, Tensor], Tensor]) -> None:
 
 
 @fresh_arguments("light.band")
-def _(draw: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+def draw_band(draw: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
     picture = torch.randint(0, 255, (4, 9), generator=draw).double()
     fine, coarse = 0.6 + 0.4 * _uniform(2, draw=draw) * torch.tensor([1.0, 4.0])
     return picture, _blur(9, float(fine)), _blur(9, float(coarse))
@@ -303,7 +303,7 @@ def _gap(people: Tensor, shift: Tensor, y: int) -> Tensor:
         " the query `people[y] + shift` to each person, minus that to person y.",
     ),
 )
-def _(answer: Callable[[Tensor, Tensor, int], Tensor]) -> None:
+def check_gap(answer: Callable[[Tensor, Tensor, int], Tensor]) -> None:
     def judge(people: Tensor, shift: Tensor, y: int, case: str) -> None:
         apart = people[y] - people
         squares = apart.square().sum(1)
@@ -338,7 +338,7 @@ def _(answer: Callable[[Tensor, Tensor, int], Tensor]) -> None:
 
 
 @fresh_arguments("light.gap")
-def _(draw: torch.Generator) -> People:
+def draw_gap(draw: torch.Generator) -> People:
     return _normal(6, 4, draw=draw), _normal(4, draw=draw), int(torch.randint(6, (), generator=draw))
 
 
@@ -423,7 +423,7 @@ def _expected(nearer: Tensor, others: int, ways: int) -> float:
         " their mean.",
     ),
 )
-def _(answer: Callable[[Tensor, int, int], float]) -> None:
+def check_expected(answer: Callable[[Tensor, int, int], float]) -> None:
     def judge(nearer: Tensor, others: int, ways: int, case: str) -> None:
         right = (others - nearer).double()
         count = [int(n) for n in nearer]
@@ -474,7 +474,7 @@ def _(answer: Callable[[Tensor, int, int], float]) -> None:
 
 
 @fresh_arguments("light.expected")
-def _(draw: torch.Generator) -> Ranks:
+def draw_expected(draw: torch.Generator) -> Ranks:
     return torch.randint(12, (9,), generator=draw), 20, 5
 
 
