@@ -311,7 +311,7 @@ def guarded(answer: Callable[..., Any]) -> Callable[..., Any]:
             result = answer(*_copied(args), **_copied(kwargs))
         except (TimeUp, KeyboardInterrupt, AnswerError):
             raise
-        except BaseException as error:  # SystemExit, too: an answer must not end the learner's session
+        except BaseException as error:  # SystemExit too: an answer must not end the learner's session
             raise AnswerError(error, arguments) from error
         return guarded(result) if inspect.isroutine(result) else result
 

@@ -36,9 +36,11 @@ def check_chance(answer: Callable[[int], float]) -> None:
             slips={
                 "That is percent; give the share, between 0 and 1.": 100 / ways,
                 "That is how often a guess is wrong.": 1 - 1 / ways,
+                "That claims to be right every time. Most guesses among `ways` names are wrong.": 1.0,
+                "`//` rounds down to a whole number, and a share below 1 becomes 0. Write `1 / ways`.": 1 // ways,
                 "You divided the wrong way round: one in `ways`, not `ways` in one.": float(ways),
-                "That is a coin's chance, whatever the number of people.": 0.5,
-                "Guessing the right one of `ways` does not leave one of them out: it is one in `ways`.": 1 / (ways - 1),
+                "That is a coin's chance. More people make guessing harder.": 0.5,
+                "You leave one of the people out, but the right one is among all `ways` of them.": 1 / (ways - 1),
             },
         )
 
@@ -68,6 +70,16 @@ def _(ways):
     return 1 - 1 / ways
 
 
+@wrong_answer("start.chance", hint="right every time")
+def _(ways):
+    return 1.0
+
+
+@wrong_answer("start.chance", hint="rounds down")
+def _(ways):
+    return 1 // ways
+
+
 @wrong_answer("start.chance", hint="wrong way round")
 def _(ways):
     return float(ways)
@@ -78,7 +90,7 @@ def _(ways):
     return 0.5
 
 
-@wrong_answer("start.chance", hint="does not leave one of them out")
+@wrong_answer("start.chance", hint="leave one of the people out")
 def _(ways):
     return 1 / (ways - 1)
 
@@ -110,10 +122,10 @@ def check_standardise(answer: Callable[[Tensor], Tensor]) -> None:
         slips={
             "The mean is gone, but the contrast is still there: divide by the standard deviation.": centred,
             "Divide after subtracting the mean.": x / x.std(unbiased=False),
-            "You divided by the variance; its square root is the standard deviation.": centred / x.var(unbiased=False),
+            "You divide by the variance. Its square root is the standard deviation.": centred / x.var(unbiased=False),
             "That standard deviation divides by n − 1. Equation (0.2) divides by n: unbiased=False.": centred / x.std(),
             "That scales to 0 … 1, which keeps the brightness.": (x - x.min()) / (x.max() - x.min()),
-            "That standardises each row by itself; the image has one mean and one deviation.": (
+            "That standardises each row by itself. The image has one mean and one standard deviation.": (
                 x - x.mean(-1, keepdim=True)
             )
             / x.std(-1, keepdim=True, unbiased=False),
@@ -127,7 +139,7 @@ def check_standardise(answer: Callable[[Tensor], Tensor]) -> None:
         case="For a colour image [3, 2, 2]",
         tolerance=1e-4,
         slips={
-            "You standardise each colour by itself, which takes away the colour of the skin. One mean for all.": (
+            "You standardise each colour by itself, which takes away the colour of the skin. Use one mean for all.": (
                 x - x.mean(dim=(1, 2), keepdim=True)
             )
             / x.std(dim=(1, 2), keepdim=True, unbiased=False)
@@ -165,7 +177,7 @@ def _(image):
     return x / x.std(unbiased=False)
 
 
-@wrong_answer("start.standardise", hint="divided by the variance")
+@wrong_answer("start.standardise", hint="divide by the variance")
 def _(image):
     x = image.float()
     return (x - x.mean()) / x.var(unbiased=False)
@@ -192,14 +204,14 @@ def _(image):
 # ------------------------------------------------------------------------------------------------------------- select
 
 
-YAW = [-10.0, -5.0, 8.0, 12.0, 0.0, 14.0, -30.0, 20.0, 40.0, 25.0, -40.0, 35.0]
+YAW = [-10.0, -5.0, 8.0, 15.0, 0.0, 14.0, -30.0, 20.0, 40.0, 25.0, -40.0, 35.0]
 MASKED = [0, 0, 0, 0, 1, 1, 0, 0, 0, 1, 1, 1]
 
 
 def _faces() -> FaceSet:
     return FaceSet(
         torch.arange(len(YAW), dtype=torch.uint8)[:, None, None, None].repeat(1, 1, 2, 2),
-        torch.arange(len(YAW)) % 3,
+        torch.arange(len(YAW)) % 5,
         conditions={"yaw": torch.tensor(YAW), "occluder": torch.tensor(MASKED)},
         levels={"occluder": ("none", "mask")},
         name="twelve small images",
@@ -214,7 +226,7 @@ def _faces() -> FaceSet:
     points=1,
     equation="",
     hints=(
-        "`faces.where(…)` gives a mask with one True or False per image, and a mask can be summed.",
+        "`faces.where(…)` gives a mask with one True or False per image. The sum of a mask counts the True ones.",
         'A range is a pair: `faces.where(yaw=(-15, 15))`. A word is a word: `occluder="none"`. Give both.',
         '`int(faces.where(yaw=(-15, 15), occluder="none").sum())`',
     ),
@@ -229,12 +241,13 @@ def check_frontal(answer: Callable[[FaceSet], int]) -> None:
         case=f"For yaw {[int(y) for y in YAW]} and masks {MASKED}",
         slips={
             "That is the mask, with one True or False per image. How many are True?": frontal & bare,
-            "That counts the masked ones, too: nothing may cover the face.": int(frontal.sum()),
-            "That counts every bare face, however it is turned.": int(bare.sum()),
+            "That counts the masked ones too: nothing may cover the face.": int(frontal.sum()),
+            "That counts every bare face, also those that look to the side.": int(bare.sum()),
+            "−15° and 15° still count: the range includes its ends.": int(((yaw.abs() < 15) & bare).sum()),
             "That counts all images. `where` chooses; it does not change `faces`.": len(faces),
             "That is the number of people, not of images.": len(faces.identities),
             "That counts the images that are frontal or bare. Both must hold.": int((frontal | bare).sum()),
-            "That counts only faces turned to one side; a negative yaw is the other side: (-15, 15).": int(
+            "That counts only faces turned to one side. A negative yaw is the other side: (-15, 15).": int(
                 ((yaw >= 0) & frontal & bare).sum()
             ),
         },
@@ -284,6 +297,11 @@ def _(faces):
 def _(faces):
     faces.select(faces.where(yaw=(-15, 15), occluder="none"))
     return len(faces)
+
+
+@wrong_answer("start.frontal", hint="includes its ends")
+def _(faces):
+    return int(((faces.conditions["yaw"].abs() < 15) & faces.where(occluder="none")).sum())
 
 
 @wrong_answer("start.frontal", hint="number of people")

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..faces.faceset import FaceSet
-from .core import Wrong, compact, exercise, expect, fresh_arguments, generator, right_answer, wrong_answer
+from .core import Wrong, compact, describe, exercise, expect, fresh_arguments, generator, right_answer, wrong_answer
 
 # ------------------------------------------------------------------------------------------------------------ relabel
 
@@ -24,9 +24,9 @@ from .core import Wrong, compact, exercise, expect, fresh_arguments, generator, 
     points=2,
     equation="(1.4)",
     hints=(
-        "For one image: at which place of `people` does its identity stand? Counting starts at 0.",
+        "For one image: at which place of `people` is its identity? Counting starts at 0.",
         "`identity[:, None] == people` compares each image with each of the people: bool [S, N], one True in each row.",
-        "In which column the True is, `.int().argmax(dim=1)` says.",
+        "`.int().argmax(dim=1)` says in which column the True is.",
     ),
 )
 def check_relabel(answer: Callable[[Tensor, Tensor], Tensor]) -> None:
@@ -40,12 +40,18 @@ def check_relabel(answer: Callable[[Tensor, Tensor], Tensor]) -> None:
             "You number the people by size. Label n is the person at place n of `people`.": torch.tensor(
                 [2, 2, 0, 1, 1]
             ),
-            "Those are the people's own numbers still. A label says at which place of `people` they stand.": identity,
+            "Those are still the people's own numbers. A label says at which place of `people` a person is.": identity,
             "Labels start at 0, not at 1.": torch.tensor([1, 1, 2, 3, 3]),
             "That is one column per person; return the number of the column.": torch.tensor(
                 [[1, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0, 1]]
             ),
             "You number the images, so two images of one person get different labels.": torch.arange(5),
+            "`searchsorted` needs a sorted list, but `people` is in the order of the labels.": torch.searchsorted(
+                people, identity
+            ),
+            "`argmax` over the images, axis 0, gives one number per person. Take it over the people, axis 1.": (
+                torch.tensor([0, 2, 3])
+            ),
         },
     )
     identity = torch.tensor([19, 7, 42, 7])
@@ -92,7 +98,17 @@ def _(identity, people):
     return identity.unique(return_inverse=True)[1]
 
 
-@wrong_answer("episodes.relabel", hint="own numbers still")
+@wrong_answer("episodes.relabel", hint="needs a sorted list")
+def _(identity, people):
+    return torch.searchsorted(people, identity)
+
+
+@wrong_answer("episodes.relabel", hint="over the images, axis 0")
+def _(identity, people):
+    return (identity[:, None] == people).int().argmax(dim=0)
+
+
+@wrong_answer("episodes.relabel", hint="still the people's own numbers")
 def _(identity, people):
     return identity
 
@@ -128,14 +144,14 @@ def _(identity, people):
     points=2,
     equation="(1.14)",
     hints=(
-        "Two numbers: the mean of the accuracies, and 1.96 standard errors.",
+        "Return two numbers: the mean of the accuracies, and 1.96 standard errors.",
         "The standard error is the standard deviation s of the accuracies divided by the root of their number E.",
-        "`accuracies.std()` divides by E − 1 by default, as (1.13) wants; NumPy needs `ddof=1` for that.",
+        "`accuracies.std()` divides by E − 1 by default, as (1.13) does. NumPy needs `ddof=1` for that.",
     ),
 )
 def check_interval(answer: Callable[[Tensor], tuple[float, float]]) -> None:
-    accuracies = torch.tensor([0.2, 0.6, 0.4, 0.8, 0.5], dtype=torch.float64)
-    mean, s, e = 0.5, float(accuracies.std()), 5
+    accuracies = torch.tensor([0.2, 0.6, 0.4, 0.8, 0.7], dtype=torch.float64)
+    mean, s, e = 0.54, float(accuracies.std()), 5
     biased = float(accuracies.std(unbiased=False))
     right = 1.96 * s / math.sqrt(e)
     expect(
@@ -144,6 +160,11 @@ def check_interval(answer: Callable[[Tensor], tuple[float, float]]) -> None:
         case=f"With accuracies {compact(accuracies)}",
         slips={
             "That is the spread of single episodes. The mean of E of them varies less: divide by √E.": (mean, 1.96 * s),
+            "That is the formula for single answers, right or wrong. The accuracy of an episode is a mean of several"
+            " answers: take the spread of the accuracies themselves, (1.13).": (
+                mean,
+                1.96 * math.sqrt(mean * (1 - mean) / e),
+            ),
             "That is the standard error; the 95% interval is 1.96 of them.": (mean, s / math.sqrt(e)),
             "Divide by the *root* of E, not by E.": (mean, 1.96 * s / e),
             "You took 2 standard errors; (1.14) takes 1.96.": (mean, 2 * s / math.sqrt(e)),
@@ -151,10 +172,10 @@ def check_interval(answer: Callable[[Tensor], tuple[float, float]]) -> None:
                 mean,
                 1.96 * biased / math.sqrt(e),
             ),
-            "You took the variance s² in place of the standard deviation s.": (mean, 1.96 * s**2 / math.sqrt(e)),
-            "Give half the width, the number behind ±, rather than the whole.": (mean, 2 * right),
-            "Give the mean and the number behind ±, rather than the two ends.": (mean - right, mean + right),
-            "The mean comes first, then the number behind ±.": (right, mean),
+            "You took the variance s² instead of the standard deviation s.": (mean, 1.96 * s**2 / math.sqrt(e)),
+            "That is the whole width. Return half of it, the number after ±.": (mean, 2 * right),
+            "Those are the two ends. Return the mean and the number after ±.": (mean - right, mean + right),
+            "The mean comes first, then the number after ±.": (right, mean),
         },
     )
     accuracies = torch.rand(50, dtype=torch.float64, generator=generator(0))
@@ -163,7 +184,7 @@ def check_interval(answer: Callable[[Tensor], tuple[float, float]]) -> None:
         (float(accuracies.mean()), 1.96 * float(accuracies.std()) / math.sqrt(50)),
         case="With 50 random accuracies",
         slips={
-            "The number of episodes is `len(accuracies)`; yours does not follow it.": (
+            "You divide by √5 again, but now there are 50 episodes: E is `len(accuracies)`.": (
                 float(accuracies.mean()),
                 1.96 * float(accuracies.std()) / math.sqrt(e),
             )
@@ -185,6 +206,11 @@ def _(accuracies):
 
 @right_answer("evaluation.interval")
 def _(accuracies):
+    return torch.stack([accuracies.mean(), 1.96 * accuracies.std() / len(accuracies) ** 0.5])
+
+
+@right_answer("evaluation.interval")
+def _(accuracies):
     a = accuracies.numpy()
     return float(a.mean()), float(1.96 * a.std(ddof=1) / a.size**0.5)
 
@@ -192,6 +218,17 @@ def _(accuracies):
 @wrong_answer("evaluation.interval", hint="spread of single episodes")
 def _(accuracies):
     return accuracies.mean(), 1.96 * accuracies.std()
+
+
+@wrong_answer("evaluation.interval", hint="single answers, right or wrong")
+def _(accuracies):
+    mean = accuracies.mean()
+    return mean, 1.96 * (mean * (1 - mean) / len(accuracies)) ** 0.5
+
+
+@wrong_answer("evaluation.interval", hint="You divide by √5")
+def _(accuracies):
+    return accuracies.mean(), 1.96 * accuracies.std() / 5**0.5
 
 
 @wrong_answer("evaluation.interval", hint="1.96 of them")
@@ -225,7 +262,7 @@ def _(accuracies):
     return accuracies.mean() - half, accuracies.mean() + half
 
 
-@wrong_answer("evaluation.interval", hint="half the width")
+@wrong_answer("evaluation.interval", hint="whole width")
 def _(accuracies):
     return accuracies.mean(), 2 * 1.96 * accuracies.std() / len(accuracies) ** 0.5
 
@@ -246,8 +283,8 @@ def _two_classes() -> tuple[Tensor, Tensor, Tensor]:
     points=2,
     equation="(1.16)",
     hints=(
-        "Two steps: the mean of the support rows of each label, then for each query the label of the nearest mean.",
-        "`torch.stack([support[labels == n].mean(dim=0) for n in range(ways)])` are the means, [N, D].",
+        "First take the mean of the support rows of each label, then for each query the label of the nearest mean.",
+        "`torch.stack([support[labels == n].mean(dim=0) for n in range(ways)])` gives the means, [N, D].",
         "`torch.cdist(query, means)` is [Q, N]. The nearest is the *smallest*: argmin over the means, `dim=1`.",
     ),
 )
@@ -259,15 +296,22 @@ def check_nearest_mean(answer: Callable[[Tensor, Tensor, Tensor, int], Tensor]) 
         torch.tensor([1, 0, 1, 0]),
         case=f"With support {compact(support)}, labels {compact(labels)}, query {compact(query)}",
         slips={
-            "You take the support images in their order. Let `labels` say whose each is.": in_order.argmin(1),
-            "That is the *farthest* mean: the distance is to be small, so argmin.": torch.tensor([0, 1, 0, 1]),
-            "Those are the distances; return the label of the smallest, one per query.": torch.cdist(
+            "You take the support images in their order, but `labels` says which person each one shows.": (
+                in_order.argmin(1)
+            ),
+            "That is the *farthest* mean. The nearest has the smallest distance: argmin.": torch.tensor([0, 1, 0, 1]),
+            "You take the mean with the largest inner product or cosine. (1.16) takes the one with the smallest"
+            " distance.": torch.tensor([0, 0, 0, 0]),
+            "Those are the distances. Return the label of the smallest, one per query.": torch.cdist(
                 query, torch.stack([support[labels == n].mean(0) for n in range(2)])
             ),
             "That is the number of the nearest support image, not the label of the nearest mean.": torch.cdist(
                 query, support
             ).argmin(1),
-            "You found the nearest query of each mean: argmin over the wrong axis.": torch.tensor([1, 0]),
+            "You compare with the sums of the classes. Divide each by its number of images.": torch.tensor(
+                [1, 1, 1, 1]
+            ),
+            "You found the nearest query of each mean. Take argmin over the means, axis 1.": torch.tensor([1, 0]),
         },
     )
     support = torch.tensor([[0.0], [10.0], [6.0], [7.0]])
@@ -278,10 +322,10 @@ def check_nearest_mean(answer: Callable[[Tensor, Tensor, Tensor, int], Tensor]) 
         torch.tensor([1, 1, 0]),
         case=f"With support {compact(support)}, labels {compact(labels)}, query {compact(query)}",
         slips={
-            "That is the nearest single support image's label. (1.15) averages each class first.": torch.tensor(
+            "That is the label of the nearest single support image. (1.15) averages each class first.": torch.tensor(
                 [0, 1, 0]
             ),
-            "The means must run over the images of one class, not over all.": torch.tensor([0, 0, 0]),
+            "You average over all images. Each mean runs over the images of one class.": torch.tensor([0, 0, 0]),
         },
     )
     support, labels = torch.tensor([[0.0, 0.0], [0.0, 2.0], [0.0, 4.0], [6.0, 0.0]]), torch.tensor([0, 0, 0, 1])
@@ -291,10 +335,7 @@ def check_nearest_mean(answer: Callable[[Tensor, Tensor, Tensor, int], Tensor]) 
         torch.tensor([0, 1]),
         case="With three images of one person and one of another",
         slips={
-            "You divide every class by the same number, or not at all; each has its own count.": torch.tensor([1, 1]),
-            "You compare with the sums of the classes; divide each by how many images it has.": torch.cdist(
-                query, torch.stack([support[labels == n].sum(0) for n in range(2)])
-            ).argmin(1),
+            "You divide every class by the same number, but each has its own count.": torch.tensor([1, 1]),
         },
     )
 
@@ -331,6 +372,23 @@ def _(support, labels, query, ways):
     return torch.cdist(query, means).argmax(dim=1)
 
 
+@wrong_answer("baselines.nearest_mean", hint="largest inner product or cosine")
+def _(support, labels, query, ways):
+    means = torch.stack([support[labels == n].mean(dim=0) for n in range(ways)])
+    return (query @ means.T).argmax(dim=1)
+
+
+@wrong_answer("baselines.nearest_mean", hint="largest inner product or cosine")
+def _(support, labels, query, ways):
+    means = torch.stack([support[labels == n].mean(dim=0) for n in range(ways)])
+    return torch.cosine_similarity(query[:, None], means, dim=-1).argmax(dim=1)
+
+
+@wrong_answer("baselines.nearest_mean", hint="sums of the classes")
+def _(support, labels, query, ways):
+    return torch.cdist(query, torch.stack([support[labels == n].sum(dim=0) for n in range(ways)])).argmin(dim=1)
+
+
 @wrong_answer("baselines.nearest_mean", hint="Those are the distances")
 def _(support, labels, query, ways):
     means = torch.stack([support[labels == n].mean(dim=0) for n in range(ways)])
@@ -347,7 +405,7 @@ def _(support, labels, query, ways):
     return labels[torch.cdist(query, support).argmin(dim=1)]
 
 
-@wrong_answer("baselines.nearest_mean", hint="over the wrong axis")
+@wrong_answer("baselines.nearest_mean", hint="over the means, axis 1")
 def _(support, labels, query, ways):
     means = torch.stack([support[labels == n].mean(dim=0) for n in range(ways)])
     return torch.cdist(query, means).argmin(dim=0)
@@ -374,8 +432,9 @@ def _(support, labels, query, ways):
     points=2,
     equation="",
     hints=(
-        "Divide the list of people, `identity.unique()`, and only then ask for each image in which part its person is.",
-        "`people[torch.randperm(len(people), generator=torch.Generator().manual_seed(seed))]` is a reproducible order.",
+        "Divide the list of people, `identity.unique()`. Only then ask for each image in which part its person is.",
+        "`people[torch.randperm(len(people), generator=torch.Generator().manual_seed(seed))]` is an order of them that"
+        " depends on the seed alone.",
         "The first `round(fraction * len(people))` of them are for the test: `test = torch.isin(identity, chosen)`.",
         "The other mask is `~test`.",
     ),
@@ -390,26 +449,19 @@ def check_split_by_identity(answer: Callable[[Tensor, float, int], tuple[Tensor,
         raise Wrong(f"{case}:\n{int((train & test).sum())} images are in the training set and in the test set.")
     if shared:
         raise Wrong(
-            f"{case}:\n{len(shared)} of the 20 people are on both sides: a leak. You divide the images; divide the"
+            f"{case}:\n{len(shared)} of the 20 people are on both sides: a leak. You divide the images. Divide the"
             " people, and let each image follow its person."
         )
     if not bool((train | test).all()):
-        raise Wrong(f"{case}:\n{int((~(train | test)).sum())} images are in neither set. Nobody may be lost.")
-    people = len(set(identity[test].tolist()))
-    if people != 6:
-        swapped = " Is it the other way round? The training mask comes first." if people == 14 else ""
-        raise Wrong(f"{case}:\n  got     {people} people in the test set\n  wanted  6, that is 0.3 · 20.{swapped}")
+        raise Wrong(f"{case}:\n{int((~(train | test)).sum())} images are in neither set. Put every image into one.")
     few = torch.arange(12).repeat(2)
-    _, some = _masks(answer(few, 0.3, 0), few, "With 24 images of 12 people, fraction = 0.3 and seed = 0")
-    if (people := len(set(few[some].tolist()))) != 4:
-        raise Wrong(
-            f"With 12 people and fraction = 0.3:\n  got     {people} people in the test set\n  wanted  4, that is 3.6,"
-            " *rounded*: `int` cuts off."
-        )
+    for images, fraction, wanted in ((identity, 0.3, 6), (few, 0.3, 4), (few, 0.2, 2)):
+        for seed in range(10):
+            _count(answer, images, fraction, seed, wanted)
     again = _masks(answer(identity, 0.3, 0), identity, case)
     if not bool((again[1] == test).all()):
         raise Wrong(
-            "Twice the same seed gives two different splits. Give `torch.randperm` a generator of its own:"
+            "The same seed gives two different splits. Give `torch.randperm` a generator of its own:"
             " `generator=torch.Generator().manual_seed(seed)`."
         )
     others = [_masks(answer(identity, 0.3, seed), identity, case)[1] for seed in (1, 2, 3)]
@@ -417,10 +469,43 @@ def check_split_by_identity(answer: Callable[[Tensor, float, int], tuple[Tensor,
         raise Wrong("Seeds 0, 1, 2 and 3 all give the same split. Shuffle the people by `seed` before you divide them.")
 
 
+def _count(
+    answer: Callable[[Tensor, float, int], tuple[Tensor, Tensor]],
+    identity: Tensor,
+    fraction: float,
+    seed: int,
+    wanted: int,
+) -> None:
+    """Raise `Wrong` unless so many people are in the test set."""
+    all_people = len(identity.unique())
+    case = f"With {len(identity)} images of {all_people} people, fraction = {fraction} and seed = {seed}"
+    _, test = _masks(answer(identity, fraction, seed), identity, case)
+    people, share = len(identity[test].unique()), fraction * all_people
+    if people == wanted:
+        return
+    if people == all_people - wanted:
+        slip = "Is it the other way round? The training mask comes first."
+    elif people == math.floor(share + 1e-9):
+        slip = "*Rounded*, that is one more: `int` and `//` cut off."
+    elif people == math.ceil(share):
+        slip = "*Rounded*, that is one less: `ceil` always goes up."
+    else:
+        slip = (
+            "Draw from the list of people, `identity.unique()`, each person once. Among the first few shuffled images"
+            " one person may come twice; and the people's numbers may have gaps."
+        )
+    raise Wrong(
+        f"{case}:\n  got     {people} people in the test set\n  wanted  {wanted}: {fraction} · {all_people} ="
+        f" {share:.1f}\n{slip}"
+    )
+
+
 def _masks(result: object, identity: Tensor, case: str) -> tuple[Tensor, Tensor]:
     """The two masks, if they are masks. Raises `Wrong` otherwise."""
+    if isinstance(result, Tensor) and result.ndim == 2:
+        result = list(result)
     if not isinstance(result, tuple | list) or len(result) != 2:
-        raise Wrong(f"{case}:\nReturn two masks, `train, test`. Is a `return` missing?")
+        raise Wrong(f"{case}:\n  got     {describe(result)}\n  wanted  two masks, `train, test`")
     for mask in result:
         if not isinstance(mask, Tensor) or mask.dtype != torch.bool or mask.shape != identity.shape:
             raise Wrong(f"{case}:\nBoth must be bool tensors of shape [{len(identity)}], one True or False per image.")
@@ -456,7 +541,35 @@ def _(identity, fraction, seed):
     return ~test, test
 
 
-@wrong_answer("faces.split_by_identity", hint="*rounded*")
+@right_answer("faces.split_by_identity")
+def _(identity, fraction, seed):
+    people = identity.unique()
+    test = torch.isin(identity, people[_order(len(people), seed)][: round(fraction * len(people))])
+    return torch.stack([~test, test])
+
+
+@wrong_answer("faces.split_by_identity", hint="`ceil` always goes up")
+def _(identity, fraction, seed):
+    people = identity.unique()
+    test = torch.isin(identity, people[_order(len(people), seed)][: math.ceil(fraction * len(people))])
+    return ~test, test
+
+
+@wrong_answer("faces.split_by_identity", hint="one person may come twice")
+def _(identity, fraction, seed):
+    shuffled = identity[_order(len(identity), seed)]
+    test = torch.isin(identity, shuffled[: round(fraction * len(identity.unique()))])
+    return ~test, test
+
+
+@wrong_answer("faces.split_by_identity", hint="may have gaps")
+def _(identity, fraction, seed):
+    people = int(identity.max()) + 1
+    test = torch.isin(identity, _order(people, seed)[: round(fraction * people)])
+    return ~test, test
+
+
+@wrong_answer("faces.split_by_identity", hint="`int` and `//` cut off")
 def _(identity, fraction, seed):
     people = identity.unique()
     test = torch.isin(identity, people[_order(len(people), seed)][: int(fraction * len(people) + 1e-9)])
@@ -531,27 +644,34 @@ def _set(identity: list[int]) -> FaceSet:
     points=2,
     equation="",
     hints=(
-        "People keep their numbers in every `FaceSet`: a leak is a number that occurs in both.",
-        "`train.identities` and `test.identities` list each person once. Which of the ones are among the others?",
-        "`torch.isin(a, b)` says for each entry of a whether it is in b: a mask to index a with.",
+        "People keep their numbers in every `FaceSet`: a leak is a number that is in both.",
+        "`train.identities` and `test.identities` list each person once. Which numbers are in both lists?",
+        "`torch.isin(a, b)` says for each entry of a whether it is in b. That is a mask to index a with.",
     ),
 )
 def check_shared_people(answer: Callable[[FaceSet, FaceSet], Tensor]) -> None:
     train, test = _set([3, 3, 8, 8, 5, 1, 5]), _set([8, 9, 9, 5, 5, 8, 2])
+    case = f"With train.identity {compact(train.identity)} and test.identity {compact(test.identity)}"
+    got = answer(train, test)
+    if isinstance(got, Tensor) and got.shape == (0,):
+        raise Wrong(
+            f"{case}:\n  got     nobody\n  wanted  [5, 8]\nDid you make a `set` of a tensor? Its entries are tensors,"
+            " and two tensors are never the same member of a set. Use `.tolist()` first."
+        )
     expect(
-        answer(train, test),
+        got,
         torch.tensor([5, 8]),
-        case=f"With train.identity {compact(train.identity)} and test.identity {compact(test.identity)}",
+        case=case,
         slips={
             "That lists a person once per image. Name each once: `identities` does.": torch.tensor([8, 5, 5, 8]),
-            "That lists the training images of the shared people; name each person once.": torch.tensor([8, 8, 5, 5]),
+            "That lists the training images of the shared people. Name each person once.": torch.tensor([8, 8, 5, 5]),
             "Those are all people of both sets. A leak is a person who is in both.": torch.tensor([1, 2, 3, 5, 8, 9]),
-            "Those are the people who are in the test set only: the good ones.": torch.tensor([2, 9]),
+            "Those are the people who are in the test set only. They are no leak.": torch.tensor([2, 9]),
             "Those are the people who are in the training set only.": torch.tensor([1, 3]),
             "Sort them, so that two runs can be compared.": torch.tensor([8, 5]),
-            "You compare the sets place by place, but the same person may stand anywhere.": torch.tensor([5]),
+            "You compare the sets place by place, but the same person may be anywhere in them.": torch.tensor([5]),
             "That is a mask. Return the numbers of the people.": torch.tensor([False, False, True, True]),
-            "That is how many. Name them: a leak is mended person by person.": 2,
+            "That is how many people are shared. Return their numbers.": 2,
         },
     )
     expect(
@@ -587,12 +707,17 @@ def _(train, test):
     return test.identity[torch.isin(test.identity, train.identity)]
 
 
+@wrong_answer("faces.shared_people", hint="`set` of a tensor")
+def _(train, test):
+    return torch.tensor(sorted(set(train.identity) & set(test.identity)))
+
+
 @wrong_answer("faces.shared_people", hint="all people of both sets")
 def _(train, test):
     return torch.cat([train.identity, test.identity]).unique()
 
 
-@wrong_answer("faces.shared_people", hint="the good ones")
+@wrong_answer("faces.shared_people", hint="They are no leak")
 def _(train, test):
     return test.identities[~torch.isin(test.identities, train.identities)]
 
@@ -602,7 +727,7 @@ def _(train, test):
     return train.identity[train.identity == test.identity]
 
 
-@wrong_answer("faces.shared_people", hint="That is how many")
+@wrong_answer("faces.shared_people", hint="how many people are shared")
 def _(train, test):
     return int(torch.isin(train.identities, test.identities).sum())
 

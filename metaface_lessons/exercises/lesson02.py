@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .core import Wrong, compact, exercise, expect, generator, right_answer, wrong_answer
+from .core import Wrong, compact, exercise, expect, generator, gradient, right_answer, wrong_answer
 
 Pair = tuple[Tensor, Tensor]
 
@@ -18,15 +18,7 @@ def _normal(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=generator(seed))
 
 
-def _gradient(result: Tensor, of: Tensor) -> Tensor:
-    """The gradient of the sum of `result`. Raises `Wrong` if the graph is cut between the two."""
-    gradient = torch.autograd.grad(result.sum(), of, allow_unused=True)[0] if result.requires_grad else None
-    if gradient is None:
-        raise Wrong(
-            "The numbers are right, but no gradient flows back to the embeddings, so the network could not learn from"
-            " this.\nWhat cuts the graph: detach(), no_grad(), item(), numpy(), and torch.tensor(…) of computed values."
-        )
-    return gradient
+LOST = "the network that makes the embeddings could not learn from this"
 
 
 # ---------------------------------------------------------------------------------------------------------- prototypes
@@ -40,9 +32,9 @@ def _gradient(result: Tensor, of: Tensor) -> Tensor:
     equation="(2.1)",
     hints=(
         "Do it for one class first: which rows of `points` have the label k? A comparison, `labels == k`, picks them.",
-        "Average the picked rows over axis 0: that axis counts examples, axis 1 counts coordinates.",
+        "Average these rows over axis 0. That axis counts examples; axis 1 counts coordinates.",
         "`torch.stack` puts the N means into one tensor, row k for class k: loop k over `range(ways)`.",
-        "Without a loop: `member = F.one_hot(labels, ways).float()` is [S, N]; then `member.T @ points` sums each"
+        "Without a loop: `member = F.one_hot(labels, ways).float()` is [S, N]. Then `member.T @ points` sums each"
         " class, and `member.sum(0)` counts it.",
     ),
 )
@@ -55,11 +47,17 @@ def check_prototypes(answer: Callable[[Tensor, Tensor, int], Tensor]) -> None:
         case=f"With points {compact(points)} and labels [0, 0, 1, 1]",
         slips={
             "That is the sum of each class. Divide it by the number of its examples.": 2 * classes,
-            "You divide by the size of the whole support set; each class is divided by its own count.": classes / 2,
-            "That averages over the classes instead of within each: the mean runs over the wrong axis. With as many"
-            " ways as shots, the shape does not give it away.": points.view(2, 2, 2).mean(0),
+            "You divide by the size of the whole support set. Divide each class by its own count.": classes / 2,
+            "That averages over the classes, not within each: the mean runs over the wrong axis. With as many ways as"
+            " shots, the shape does not show it.": points.view(2, 2, 2).mean(0),
+            "That averages over the coordinates, axis 1. Average over the examples, axis 0.": (
+                points.view(2, 2, 2).mean(2)
+            ),
+            "A mean without an axis gives one number per class. Average over the examples alone: `mean(dim=0)`.": (
+                points.view(2, 2, 2).mean((1, 2))
+            ),
             "That is the first example of each class, not the mean of all.": points[::2],
-            "That is the median; equation (2.1) asks for the mean.": points.view(2, 2, 2).median(1).values,
+            "That is the median. Equation (2.1) asks for the mean.": points.view(2, 2, 2).median(1).values,
             "That is the mean of all points, whatever their label.": points.mean(0),
         },
     )
@@ -70,8 +68,8 @@ def check_prototypes(answer: Callable[[Tensor, Tensor, int], Tensor]) -> None:
         torch.stack([inner, outer]),
         case=f"With the same points, but labels {compact(labels)}",
         slips={
-            "You take the points in order, as if the classes came one after the other. Let `labels` decide.": classes,
-            "Right means in the wrong rows: row k is of the label k, not of the k-th label that turns up.": torch.stack(
+            "You take the points in order, as if the classes came one after the other. Use `labels`.": classes,
+            "The means are right, but row k belongs to label k, not to the k-th label in the list.": torch.stack(
                 [outer, inner]
             ),
         },
@@ -90,7 +88,7 @@ def check_prototypes(answer: Callable[[Tensor, Tensor, int], Tensor]) -> None:
             )
         },
     )
-    _gradient(result, points)
+    gradient(result, points, LOST)
 
 
 @right_answer("protonet.prototypes")
@@ -132,6 +130,16 @@ def _(points: Tensor, labels: Tensor, ways: int) -> Tensor:
     return points.view(ways, -1, points.shape[1]).mean(dim=0)
 
 
+@wrong_answer("protonet.prototypes", hint="over the coordinates, axis 1")
+def _(points: Tensor, labels: Tensor, ways: int) -> Tensor:
+    return torch.stack([points[labels == k].mean(dim=1) for k in range(ways)])
+
+
+@wrong_answer("protonet.prototypes", hint="without an axis")
+def _(points: Tensor, labels: Tensor, ways: int) -> Tensor:
+    return torch.stack([points[labels == k].mean() for k in range(ways)])
+
+
 @wrong_answer("protonet.prototypes", hint="first example")
 def _(points: Tensor, labels: Tensor, ways: int) -> Tensor:
     return torch.stack([points[labels == k][0] for k in range(ways)])
@@ -142,12 +150,12 @@ def _(points: Tensor, labels: Tensor, ways: int) -> Tensor:
     return torch.stack([points[labels == k].median(dim=0).values for k in range(ways)])
 
 
-@wrong_answer("protonet.prototypes", hint="take the points in order")
+@wrong_answer("protonet.prototypes", hint="You take the points in order")
 def _(points: Tensor, labels: Tensor, ways: int) -> Tensor:
     return points.view(ways, -1, points.shape[1]).mean(dim=1)
 
 
-@wrong_answer("protonet.prototypes", hint="wrong rows")
+@wrong_answer("protonet.prototypes", hint="row k belongs to label k")
 def _(points: Tensor, labels: Tensor, ways: int) -> Tensor:
     return torch.stack([points[labels == k].mean(dim=0) for k in dict.fromkeys(labels.tolist())])
 
@@ -196,18 +204,18 @@ def check_squared_distances(answer: Callable[[Tensor, Tensor], Tensor]) -> None:
         torch.tensor([[1.0, 32.0], [2.0, 13.0], [9.0, 10.0]]),
         case=f"With a = {compact(a)} and b = {compact(b)}",
         slips={
-            "That is the distance; its square is asked for: leave out the square root.": _squared(a, b).sqrt(),
+            "That is the distance. Its square is asked for: leave out the square root.": _squared(a, b).sqrt(),
             "That adds absolute differences, the city-block distance. Square them.": difference.abs().sum(-1),
-            "That is the mean over the coordinates. Sum them: a mean is D times too small.": _squared(a, b) / 2,
-            "That is [N, Q]: transposed. Queries are rows, prototypes columns.": _squared(b, a),
+            "That is the mean over the coordinates, D times too small. Sum over them.": _squared(a, b) / 2,
+            "That is transposed, [N, Q]. Queries are rows, prototypes are columns.": _squared(b, a),
             "That is minus the squared distance. The minus belongs to the softmax of equation (2.2).": -_squared(a, b),
-            "You sum over the wrong axis. The last axis, of the coordinates, is the one to go; with as many"
-            " coordinates as prototypes, the shape does not give it away.": difference.square().sum(1),
-            "You square the sum of the differences; sum their squares.": difference.sum(-1).square(),
+            "You sum over the wrong axis. Sum over the last one, the coordinates. With as many coordinates as"
+            " prototypes, the shape does not show it.": difference.square().sum(1),
+            "You square the sum of the differences. Sum their squares.": difference.sum(-1).square(),
             "‖a − b‖² = ‖a‖² − 2a·b + ‖b‖²: the sign of the middle term is wrong.": aa + 2 * product + bb,
-            "‖a − b‖² = ‖a‖² − 2a·b + ‖b‖²: the middle term counts twice.": aa - product + bb,
-            "‖a − b‖² = ‖a‖² − 2a·b + ‖b‖²: the first term is missing. (The softmax would not notice, but a distance"
-            " is asked for.)": bb - 2 * product,
+            "‖a − b‖² = ‖a‖² − 2a·b + ‖b‖²: the factor 2 of the middle term is missing.": aa - product + bb,
+            "‖a − b‖² = ‖a‖² − 2a·b + ‖b‖²: the first term is missing. The softmax would not notice, but a distance is"
+            " asked for.": bb - 2 * product,
             "That is the inner product.": product,
         },
     )
@@ -217,21 +225,21 @@ def check_squared_distances(answer: Callable[[Tensor, Tensor], Tensor]) -> None:
         _squared(a, b),
         case="With two tasks at once, a [2, 4, 3] and b [2, 4, 3]",
         slips={
-            "That pairs the tasks with each other. Count the axes from the end, so that whatever stands in front, the T"
-            " tasks, is left alone: `a[..., :, None, :]`.": (a[:, None] - b[None]).square().sum(-1),
-            "That compares query number i with prototype number i alone. Each is to meet each.": (a - b)
+            "That pairs the tasks with each other. Count the axes from the end, so that the T tasks in front stay as"
+            " they are: `a[..., :, None, :]`.": (a[:, None] - b[None]).square().sum(-1),
+            "That compares query i with prototype i alone. Compare each query with each prototype.": (a - b)
             .square()
             .sum(-1),
         },
     )
     a = b[:, :1].clone().requires_grad_()  # the first distance is 0
-    gradient = _gradient(answer(a, b), a)
-    if torch.isnan(gradient).any():
+    slope = gradient(answer(a, b), a, LOST)
+    if torch.isnan(slope).any():
         raise Wrong(
-            "The gradient is NaN where a query lies on a prototype: the slope of a square root at 0 is infinite. Do not"
-            " take the root at all."
+            "The gradient is NaN where a query lies on a prototype: the slope of a square root at 0 is infinite. Leave"
+            " out the root."
         )
-    expect(gradient, 2 * (a - b).sum(1, keepdim=True), case="The gradient of the sum of distances to b, by a")
+    expect(slope, 2 * (a - b).sum(1, keepdim=True), case="The gradient of the sum of distances to b, with respect to a")
 
 
 @right_answer("protonet.squared_distances")
@@ -256,7 +264,7 @@ def _(a: Tensor, b: Tensor) -> Tensor:
     return torch.einsum("...d,...d->...", difference, difference)
 
 
-@wrong_answer("protonet.squared_distances", hint="leave out the square root")
+@wrong_answer("protonet.squared_distances", hint="That is the distance. Its square")
 def _(a: Tensor, b: Tensor) -> Tensor:
     return torch.cdist(a, b)
 
@@ -317,15 +325,15 @@ def _(a: Tensor, b: Tensor) -> Tensor:
     points=2,
     equation="(2.3)",
     hints=(
-        "What enters the softmax is *minus* the distance, so that the nearest prototype gets the largest probability.",
-        "Probabilities of one query sum to 1 over the prototypes: the softmax runs over axis 1, the columns.",
+        "The softmax gets *minus* the distance, so that the nearest prototype has the largest probability.",
+        "The probabilities of one query sum to 1 over the prototypes: the softmax runs over axis 1, the columns.",
         "`log_softmax` does not round exp(−2000) to 0 as `softmax(…).log()` does. Then pick, in row q, the column"
         " `labels[q]`, and average with a minus sign.",
         "`F.cross_entropy(logits, labels)` does all of it, once you know what the logits are.",
     ),
 )
 def check_loss(answer: Callable[[Tensor, Tensor], Tensor]) -> None:
-    distances, labels = torch.tensor([[1.0, 2.0], [3.0, 1.0], [0.0, 4.0]]), torch.tensor([0, 1, 1])
+    distances, labels = torch.tensor([[1.0, 2.0], [3.0, 2.0], [0.0, 4.0]]), torch.tensor([0, 1, 1])
     rows, each = torch.arange(3), (-distances).log_softmax(1)
     probability = each.exp()[rows, labels]
     wanted = -each[rows, labels].mean()
@@ -334,40 +342,49 @@ def check_loss(answer: Callable[[Tensor, Tensor], Tensor]) -> None:
         float(wanted),
         case=f"With distances {compact(distances)} and labels {compact(labels)}",
         slips={
-            "The sign is lost: the logits are minus the distances. This rewards a far prototype.": float(
+            "The sign is lost: the logits are minus the distances. Yours reward a far prototype.": float(
                 F.cross_entropy(distances, labels)
             ),
             "That is the mean log-probability. The loss is minus that, so that less is better.": -float(wanted),
-            "That is the sum over the queries; take the mean.": 3 * float(wanted),
-            "That is the loss of each query; take their mean.": -each[rows, labels],
-            "Your softmax runs over the queries (axis 0). Over the prototypes do probabilities sum to 1.": float(
+            "That is the sum over the queries. Take the mean.": 3 * float(wanted),
+            "That is the loss of each query. Take their mean.": -each[rows, labels],
+            "`[:, labels]` takes every label for every query. Take one entry per row: `[torch.arange(Q), labels]`.": (
+                float(-each[:, labels].mean())
+            ),
+            "Your softmax runs over the queries, axis 0. Probabilities sum to 1 over the prototypes, axis 1.": float(
                 -(-distances).log_softmax(0)[rows, labels].mean()
             ),
-            "Your softmax is over all entries at once. Each query has a softmax of its own, over its row.": float(
+            "Your softmax runs over all entries at once. Each query has its own softmax, over its row.": float(
                 -(-distances).flatten().log_softmax(0).view(3, 2)[rows, labels].mean()
             ),
-            "The softmax is taken twice: `cross_entropy` has one inside. Give it the logits.": float(
+            "You take the softmax twice: `cross_entropy` has one inside. Give it the logits.": float(
                 F.cross_entropy((-distances).softmax(1), labels)
             ),
-            "`nll_loss` wants log-probabilities, but got probabilities.": float(-probability.mean()),
-            "That is the mean probability; average the logarithms.": float(probability.mean()),
-            "First the logarithm, then the mean: the other way round is another number.": -math.log(
+            "`nll_loss` needs log-probabilities, but got probabilities.": float(-probability.mean()),
+            "That is the mean probability. Average the logarithms.": float(probability.mean()),
+            "You take the mean first, then the logarithm. First the logarithm, then the mean.": -math.log(
                 float(probability.mean())
             ),
-            "That pulls each query to its own prototype, but pushes it away from none: the sum in the denominator of"
-            " equation (2.2) is missing.": float(distances[rows, labels].mean()),
-            "That is the accuracy. It has no slope to learn by.": 2 / 3,
+            "That pulls each query to its own prototype, but pushes it away from no other: the sum in the denominator"
+            " of equation (2.2) is missing.": float(distances[rows, labels].mean()),
+            "That is the accuracy. It has no slope that a network could follow.": 2 / 3,
         },
     )
-    far = torch.tensor([[2000.0, 2100.0], [1000.0, 1000.0]])
+    far = torch.tensor([[2000.0, 3000.0], [1000.0, 1000.0]])  # float64 rounds exp(−1000) to 0 too
     result = answer(far, torch.tensor([1, 0]))
+    case, right = f"With large distances, {compact(far)}, and labels [1, 0]", 500 + math.log(2) / 2
+    lost = f"{case}:\n  got     {compact(float(result))}\n  wanted  {compact(right)}\n"
     if not math.isfinite(float(result)):
         raise Wrong(
-            f"With distances {compact(far)} and labels [1, 0]:\n  got     {compact(float(result))}\n  wanted  50.35\n"
-            "exp(−2000) is rounded to 0, and 0 has no logarithm. Use `log_softmax`, or subtract the smallest distance"
-            " of each row first."
+            f"{lost}exp(−2000) is rounded to 0, and 0 has no logarithm. `softmax(…).log()` has the same trouble. Use"
+            " `log_softmax`."
         )
-    expect(result, 50 + math.log(2) / 2, case=f"With large distances, {compact(far)}, and labels [1, 0]")
+    if float(result) < right - 1:
+        raise Wrong(
+            f"{lost}A floor under the probability (`p + 1e-8`, `clamp`) caps the loss: a query that is far off costs"
+            " no more than one that is a little off, and its gradient is lost. Use `log_softmax`."
+        )
+    expect(result, right, case=case)
 
     distances = _normal(4, 3).square().requires_grad_()
     labels = torch.tensor([2, 0, 1, 0])
@@ -380,9 +397,9 @@ def check_loss(answer: Callable[[Tensor, Tensor], Tensor]) -> None:
     )
     if not isinstance(result, Tensor):
         raise Wrong(
-            "The number is right, but it is no tensor any more, so no gradient flows. Return it without item()."
+            "The number is right, but it is not a tensor any more, so no gradient flows. Return it without item()."
         )
-    expect(_gradient(result, distances), wanted_gradient, case="The gradient by the distances")
+    expect(gradient(result, distances, LOST), wanted_gradient, case="The gradient with respect to the distances")
 
 
 @right_answer("protonet.loss")
@@ -428,22 +445,42 @@ def _(distances: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(-distances, labels, reduction="sum")
 
 
+@wrong_answer("protonet.loss", hint="takes every label for every query")
+def _(distances: Tensor, labels: Tensor) -> Tensor:
+    return -(-distances).log_softmax(dim=1)[:, labels].mean()
+
+
+@wrong_answer("protonet.loss", hint="`softmax(…).log()` has the same trouble")
+def _(distances: Tensor, labels: Tensor) -> Tensor:
+    return F.nll_loss((-distances).softmax(dim=1).log(), labels)
+
+
+@wrong_answer("protonet.loss", hint="A floor under the probability")
+def _(distances: Tensor, labels: Tensor) -> Tensor:
+    return F.nll_loss(((-distances).softmax(dim=1) + 1e-8).log(), labels)
+
+
+@wrong_answer("protonet.loss", hint="A floor under the probability")
+def _(distances: Tensor, labels: Tensor) -> Tensor:
+    return F.nll_loss((-distances).softmax(dim=1).clamp(min=1e-12).log(), labels)
+
+
 @wrong_answer("protonet.loss", hint="axis 0")
 def _(distances: Tensor, labels: Tensor) -> Tensor:
     return F.nll_loss((-distances).log_softmax(dim=0), labels)
 
 
-@wrong_answer("protonet.loss", hint="taken twice")
+@wrong_answer("protonet.loss", hint="softmax twice")
 def _(distances: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy((-distances).softmax(dim=1), labels)
 
 
-@wrong_answer("protonet.loss", hint="wants log-probabilities")
+@wrong_answer("protonet.loss", hint="needs log-probabilities")
 def _(distances: Tensor, labels: Tensor) -> Tensor:
     return F.nll_loss((-distances).softmax(dim=1), labels)
 
 
-@wrong_answer("protonet.loss", hint="pushes it away from none")
+@wrong_answer("protonet.loss", hint="pushes it away from no other")
 def _(distances: Tensor, labels: Tensor) -> Tensor:
     return distances.gather(1, labels[:, None]).mean()
 
@@ -459,7 +496,7 @@ def _(distances: Tensor, labels: Tensor) -> Tensor:
     return -p[torch.arange(len(labels)), labels].log().mean()
 
 
-@wrong_answer("protonet.loss", hint="no tensor any more")
+@wrong_answer("protonet.loss", hint="not a tensor any more")
 def _(distances: Tensor, labels: Tensor) -> float:
     return F.cross_entropy(-distances, labels).item()
 
@@ -475,7 +512,7 @@ def _(distances: Tensor, labels: Tensor) -> float:
     equation="(2.20)",
     hints=(
         "Multiply out −‖f − c‖². Which of the three terms is the same for all classes, so that the softmax drops it?",
-        "What multiplies f is the weight; what stands alone is the bias.",
+        "The factor of f is the weight. The term without f is the bias.",
         "The bias of class k is minus the squared length of c_k: square, sum over axis 1, change the sign.",
     ),
 )
@@ -488,32 +525,33 @@ def check_linear_head(answer: Callable[[Tensor], Pair]) -> None:
         case=f"With prototypes {compact(c)}",
         slips={
             "The weight is 2c, not c: the middle term of −‖f − c‖² is +2c·f.": (c, -length2),
-            "This decides alike, but its logits are half as large, so its probabilities are less sure. The logits are"
-            " to be minus the squared distances, but for what the softmax drops.": (c, -length2 / 2),
-            "The sign of the bias: −‖f − c‖² holds −‖c‖².": (2 * c, length2),
-            "The sign of the weight: −‖f − c‖² holds +2c·f.": (-2 * c, -length2),
+            "This decides in the same way, but its logits are half as large, so its probabilities are less sure. The"
+            " logits are minus the squared distances, without the term that the softmax drops.": (c, -length2 / 2),
+            "The sign of the bias: −‖f − c‖² has the term −‖c‖².": (2 * c, length2),
+            "The sign of the weight: −‖f − c‖² has the term +2c·f.": (-2 * c, -length2),
+            "Both signs are wrong: that is +‖f − c‖², but a logit is minus the squared distance.": (-2 * c, length2),
             "The bias is minus the *squared* length of the prototype.": (2 * c, -length2.sqrt()),
-            "The weight is [N, D], one row per class, as `F.linear` wants it. Yours is transposed.": (
+            "The weight is [N, D], one row per class, as `F.linear` takes it. Yours is transposed.": (
                 2 * c.T,
                 -length2,
             ),
             "The bias is one number per class: sum the squares over axis 1 alone.": (2 * c, -length2.sum()),
-            "You sum over the classes, and get one number per coordinate. Sum over axis 1.": (
+            "You sum over the classes and get one number per coordinate. Sum over axis 1.": (
                 2 * c,
                 -c.square().sum(0),
             ),
             "The bias is minus the squared length of c itself, not of 2c.": (2 * c, -4 * length2),
             "Return the weight first, then the bias.": (-length2, 2 * c),
-            "That is the weight alone; return the bias, too.": 2 * c,
-            "That is the bias alone; return the weight, too.": -length2,
-            "Half of that: the weight is 2c, the bias −‖c‖².": (4 * c, -2 * length2),
+            "That is the weight alone; return the bias too.": 2 * c,
+            "That is the bias alone; return the weight too.": -length2,
+            "That is twice too large: the weight is 2c, the bias −‖c‖².": (4 * c, -2 * length2),
         },
     )
     c = _normal(4, 4).requires_grad_()
     weight, bias = answer(c)
     expect((weight, bias), (2 * c, -c.square().sum(1)), case="With 4 random prototypes in 4 dimensions")
-    _gradient(weight, c)
-    _gradient(bias, c)
+    gradient(weight, c, LOST)
+    gradient(bias, c, LOST)
 
 
 @right_answer("protonet.linear_head")
@@ -561,6 +599,11 @@ def _(prototypes: Tensor) -> Pair:
     return -2 * prototypes, -prototypes.square().sum(dim=1)
 
 
+@wrong_answer("protonet.linear_head", hint="Both signs are wrong")
+def _(prototypes: Tensor) -> Pair:
+    return -2 * prototypes, prototypes.square().sum(dim=1)
+
+
 @wrong_answer("protonet.linear_head", hint="*squared* length")
 def _(prototypes: Tensor) -> Pair:
     return 2 * prototypes, -prototypes.norm(dim=1)
@@ -601,50 +644,44 @@ def _(prototypes: Tensor) -> Pair:
     points=2,
     equation="(2.23)",
     hints=(
-        "The cosine sees directions alone: scale every point to length 1 before anything else.",
-        "Their mean points the right way, but lies inside the unit sphere. Scale it to length 1 again.",
+        "The cosine depends on directions alone: scale every point to length 1 before anything else.",
+        "The mean of these has the right direction, but is inside the unit sphere. Scale it to length 1 again.",
         "`F.normalize(x, dim=-1)` divides by the length along the last axis. You need it twice.",
     ),
 )
 def check_cosine_prototype(answer: Callable[[Tensor], Tensor]) -> None:
-    points = torch.tensor([[10.0, 0.0], [0.0, 1.0]])
-    expect(
-        answer(points),
-        torch.full((2,), 0.5**0.5),
-        case=f"With points {compact(points)}",
+    def judge(points: Tensor, slips: dict[str, Tensor]) -> None:
+        columns = F.normalize(points, dim=0)
+        squared = points / points.square().sum(1, keepdim=True)
+        also = {
+            "You scale the columns to length 1. The points are the rows.": F.normalize(columns.mean(0), dim=0),
+            "You divide the points by their *squared* length.": F.normalize(squared.mean(0), dim=0),
+        }
+        wanted = F.normalize(F.normalize(points, dim=1).mean(0), dim=0)
+        expect(answer(points), wanted, case=f"With points {compact(points)}", slips=slips | also)
+
+    points = torch.tensor([[10.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
+    mean = torch.tensor([1.0, 2.0]) / 3  # of the directions
+    judge(
+        points,
         slips={
-            "The point [10, 0] counts ten times as much as [0, 1], though the cosine sees directions alone: scale the"
-            " points to length 1 before you average.": F.normalize(points.mean(0), dim=0),
-            "The right direction, but not of length 1: scale the mean, too.": torch.tensor([0.5, 0.5]),
-            "The right direction, but that is the sum of the directions, and not of length 1.": torch.ones(2),
-            "That is the plain mean: best for the squared distance, not for the cosine.": points.mean(0),
-            "You scale the columns to length 1; it is the rows that are points.": F.normalize(points, dim=0).mean(0)
-            * 3,
-            "The right direction, but keep its shape: [D], without the axis of the points.": torch.full(
-                (1, 2), 0.5**0.5
+            "The point [10, 0] counts ten times as much as [0, 1], but the cosine depends on directions alone: scale"
+            " the points to length 1 before you average.": F.normalize(points.mean(0), dim=0),
+            "The direction is right, but the length is not 1: scale the mean too.": mean,
+            "The direction is right, but that is the sum of the directions, and its length is not 1.": 3 * mean,
+            "You divide the mean by its *squared* length. Divide by the length.": mean / mean.square().sum(),
+            "That is the plain mean. It is the best for the squared distance, not for the cosine.": points.mean(0),
+            "The direction is right, but the shape is not: [D], without the axis of the points.": (
+                mean[None] / mean.norm()
             ),
-            "That is the median of the directions; equation (2.23) asks for their mean.": torch.zeros(2),
+            "That is the median of the directions. Equation (2.23) asks for their mean.": torch.tensor([0.0, 1.0]),
         },
     )
-    points = torch.tensor([[3.0, 4.0, 0.0], [0.0, 0.0, 2.0], [1.0, 0.0, 0.0], [0.0, 5.0, 12.0]])
-    unit = points / points.norm(dim=1, keepdim=True)
-    expect(
-        answer(points),
-        unit.sum(0) / unit.sum(0).norm(),
-        case=f"With points {compact(points)}",
-        slips={
-            "You scale the columns to length 1; it is the rows that are points.": F.normalize(
-                F.normalize(points, dim=0).mean(0), dim=0
-            ),
-            "That divides the points by their *squared* length.": F.normalize(
-                (points / points.square().sum(1, keepdim=True)).mean(0), dim=0
-            ),
-        },
-    )
+    judge(torch.tensor([[3.0, 4.0, 0.0], [0.0, 0.0, 2.0], [1.0, 0.0, 0.0], [0.0, 5.0, 12.0]]), {})
     points = _normal(5, 4).requires_grad_()
     result = answer(points)
     expect(result, F.normalize(F.normalize(points, dim=1).mean(0), dim=0), case="With 5 random points in 4 dimensions")
-    _gradient(result[:1], points)
+    gradient(result[:1], points, LOST)
 
 
 @right_answer("protonet.cosine_prototype")
@@ -670,7 +707,7 @@ def _(points: Tensor) -> Tensor:
     return F.normalize(points.mean(dim=0), dim=-1)
 
 
-@wrong_answer("protonet.cosine_prototype", hint="scale the mean, too")
+@wrong_answer("protonet.cosine_prototype", hint="scale the mean too")
 def _(points: Tensor) -> Tensor:
     return F.normalize(points, dim=-1).mean(dim=0)
 
@@ -678,6 +715,17 @@ def _(points: Tensor) -> Tensor:
 @wrong_answer("protonet.cosine_prototype", hint="sum of the directions")
 def _(points: Tensor) -> Tensor:
     return F.normalize(points, dim=-1).sum(dim=0)
+
+
+@wrong_answer("protonet.cosine_prototype", hint="divide the mean by its *squared* length")
+def _(points: Tensor) -> Tensor:
+    mean = F.normalize(points, dim=-1).mean(dim=0)
+    return mean / mean.square().sum()
+
+
+@wrong_answer("protonet.cosine_prototype", hint="divide the points by their *squared* length")
+def _(points: Tensor) -> Tensor:
+    return F.normalize((points / points.square().sum(dim=-1, keepdim=True)).mean(dim=0), dim=-1)
 
 
 @wrong_answer("protonet.cosine_prototype", hint="plain mean")

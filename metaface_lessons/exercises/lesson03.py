@@ -74,7 +74,7 @@ def _jacobian(phi: Tensor, theta: Tensor) -> Tensor:
     hints=(
         "`torch.autograd.grad(loss(theta), theta)` gives the gradient in a tuple of one.",
         "New weights, not changed ones: `theta - rate * gradient`.",
-        "The outer loop will differentiate φ by θ, and the gradient is a function of θ, too. Unless you ask for it"
+        "The outer loop will differentiate φ by θ, and the gradient is a function of θ too. Unless you ask for it"
         " with `create_graph=True`, autograd treats it as a constant.",
     ),
 )

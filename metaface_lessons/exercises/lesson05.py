@@ -677,13 +677,13 @@ def _by_hand(
     points=2,
     equation="(5.16)",
     hints=(
-        "The gradient of an inner step is a function of φ, too. Without `create_graph=True` autograd hands it over as a"
+        "The gradient of an inner step is a function of φ too. Without `create_graph=True` autograd hands it over as a"
         " constant, and the factor I − αH is I.",
         "By which weights does the listing differentiate at the end: by those where the inner loop ends, or by θ?",
         "The graph has to begin at a leaf, θ, and lead through every step to φ_k: a `detach()` or a new leaf in between"
         " cuts it. `retain_graph=True` keeps a graph alive for a second pass, and adds nothing to it.",
         "`torch.func.grad` of the function θ ↦ loss after the inner steps does it all, with `torch.func.grad` for the"
-        " inner gradients, too.",
+        " inner gradients too.",
     ),
 )
 def check_second_order(answer: MetaGradient) -> None:

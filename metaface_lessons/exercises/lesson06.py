@@ -302,7 +302,7 @@ def check_frontier(answer: Callable[[Tensor, Tensor], Tensor]) -> None:
             _frontier(c, a),
             case=f"For cost = {cost} and accuracy = {accuracy}{case}",
             slips={
-                "That is the most accurate method alone. Cheaper ones that lose a little may be worth a look, too.": a
+                "That is the most accurate method alone. Cheaper ones that lose a little may be worth a look too.": a
                 == a.max(),
                 "That is the cheapest method alone.": c == c.min(),
                 "That marks the methods that dominate nobody. Asked is who is dominated *by* nobody: in a table"
@@ -405,7 +405,7 @@ def _break_even(train_a: float, adapt_a: float, train_b: float, adapt_b: float) 
     hints=(
         "Set the two total costs of (6.6) equal, and solve for n.",
         "train_a + n · adapt_a = train_b + n · adapt_b gives n = (train_a − train_b) / (adapt_b − adapt_a).",
-        "Two cases remain. If A's training is the cheaper one, too, it pays from the first task on: `max(0.0, n)`. If A"
+        "Two cases remain. If A's training is the cheaper one too, it pays from the first task on: `max(0.0, n)`. If A"
         " saves nothing on a task (`adapt_a >= adapt_b`), it never pays: `math.inf`.",
     ),
 )
@@ -420,7 +420,7 @@ def check_break_even(answer: Callable[[float, float, float, float], float]) -> N
             "That divides the savings by the extra training: it is 1/n.": 1 / wanted,
             "The tasks are added up here, not compared: what counts is the *difference* of the costs of a task.": 60
             / 0.05,
-            "That is A's whole training over what a task saves. B has to be trained, too.": 100 / 0.03,
+            "That is A's whole training over what a task saves. B has to be trained too.": 100 / 0.03,
             "That divides by A's cost of a task, not by what it saves against B's.": 60 / 0.01,
             "That divides by B's cost of a task, not by what A saves.": 60 / 0.04,
             "That adds the two trainings.": 140 / 0.03,
@@ -492,7 +492,7 @@ def _(train_a: float, adapt_a: float, train_b: float, adapt_b: float) -> float:
     return (train_a - train_b) / (adapt_b + adapt_a)
 
 
-@wrong_answer("comparison.break_even", hint="B has to be trained, too")
+@wrong_answer("comparison.break_even", hint="B has to be trained too")
 def _(train_a: float, adapt_a: float, train_b: float, adapt_b: float) -> float:
     return train_a / (adapt_b - adapt_a)
 

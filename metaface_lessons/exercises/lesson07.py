@@ -155,7 +155,7 @@ def check_tar_at_far(answer: Callable[[Tensor, Tensor, float], float]) -> None:
             return (genuine > score).double().mean().item()
 
         slips = {
-            "Impostor number k (from 0) must be refused, too: a threshold *at* its score accepts k + 1 of them. Ask for"
+            "Impostor number k (from 0) must be refused too: a threshold *at* its score accepts k + 1 of them. Ask for"
             " genuine scores *above* it.": (genuine >= high_first[k]).double().mean().item(),
             "One impostor pair too few is accepted: of k allowed, number k (from 0) is the first to refuse.": above(
                 high_first[max(k - 1, 0)]
@@ -200,7 +200,7 @@ def _(genuine: Tensor, impostor: Tensor, far: float) -> Tensor:
     return (genuine > first_refused).double().mean()
 
 
-@wrong_answer("recognition.tar_at_far", hint="must be refused, too")
+@wrong_answer("recognition.tar_at_far", hint="must be refused too")
 def _(genuine: Tensor, impostor: Tensor, far: float) -> Tensor:
     return (genuine >= impostor.sort(descending=True).values[int(far * len(impostor))]).double().mean()
 

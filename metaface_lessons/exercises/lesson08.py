@@ -282,7 +282,7 @@ def check_mldg(answer: Callable[[Loss, Loss, Tensor, float, float], Tensor]) -> 
             slips={
                 "That is first order: to autograd your gradient of L_S is a constant, so the Hessian is lost. Did you"
                 " pass `create_graph=True`?": here + beta * there,
-                "L_S itself is missing: (8.4) has it, too.": wanted - here,
+                "L_S itself is missing: (8.4) has it too.": wanted - here,
                 "L_V is taken at θ. It belongs to θ′, after the step: that is plain training on both.": here
                 + beta * slope(loss_v, start),
                 "The step goes *up* L_S: θ′ = θ − α∇L_S.": _mldg(

@@ -60,8 +60,8 @@ def check_head(answer: Callable[[Tensor, Tensor, int, float], Pair]) -> None:
                 ),
                 "That is ‖c‖ in the bias, without the square.": (w, -c.norm(dim=1) / t),
                 "The temperature is missing: it divides weights and biases alike.": (w * t, b * t),
-                "The temperature divides the biases, too.": (w, b * t),
-                "The temperature divides the weights, too.": (w * t, b),
+                "The temperature divides the biases too.": (w, b * t),
+                "The temperature divides the weights too.": (w * t, b),
                 "Those weights come from the sum of each class. The prototype is its mean.": (
                     2 * c * count / t,
                     -(c * count).square().sum(1) / t,
@@ -146,7 +146,7 @@ def _(points: Tensor, labels: Tensor, ways: int, temperature: float) -> Pair:
     return _head(points, labels, ways, 1.0)
 
 
-@wrong_answer("adaptation.head", hint="divides the biases, too")
+@wrong_answer("adaptation.head", hint="divides the biases too")
 def _(points: Tensor, labels: Tensor, ways: int, temperature: float) -> Pair:
     return _head(points, labels, ways, temperature)[0], _head(points, labels, ways, 1.0)[1]
 

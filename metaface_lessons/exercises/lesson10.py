@@ -59,12 +59,12 @@ def check_shade(answer: Callable[[Tensor, Tensor, Tensor, float], Tensor]) -> No
                 "n · l is below 0 where the surface looks away. A lamp takes no light away: use 0 there.": (
                     albedo * (ambient + (1 - ambient) * cosine)
                 ),
-                "That takes |n · l|: it lights the side that looks away from the lamp, too.": (
+                "That takes |n · l|: it lights the side that looks away from the lamp too.": (
                     albedo * (ambient + (1 - ambient) * cosine.abs())
                 ),
                 "The light from all around, a, is missing.": albedo * lit,
                 "The albedo is missing: how much of the light the surface gives back.": ambient + (1 - ambient) * lit,
-                "The albedo must multiply all the light, that from all around, too.": ambient
+                "The albedo must multiply all the light, that from all around too.": ambient
                 + (1 - ambient) * albedo * lit,
                 "The lamp's share is 1 − a, so that the shares sum to 1.": albedo * (ambient + lit),
                 "The two shares are exchanged: a is that of the light from all around.": albedo
