@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .core import Wrong, exercise, expect, fresh_arguments, right_answer, wrong_answer
+from .core import Wrong, exercise, expect, explained, fresh_arguments, gradient, right_answer, wrong_answer
 from .problems import Bowl, cubic, quartic, waves
 
 Loss = Callable[[Tensor], Tensor]  # weights [D] → a number
@@ -38,28 +39,35 @@ def _start() -> Tensor:
 
 
 def _untouched(theta: Tensor) -> None:
-    """Raise `Wrong` if the slow weights, or their `.grad`, are no longer what they were."""
+    """Raise `Wrong` if the slow weights or their `.grad` have changed."""
     if not torch.equal(theta.detach(), START):
         raise Wrong(
             f"θ itself has changed, from {START.tolist()} to {[round(v, 4) for v in theta.tolist()]}. Every task of"
-            " every episode starts from the same θ, so make new weights: no `-=`, no `.data`, no optimiser step on θ."
+            " every episode starts from the same θ. Make new weights: no `-=`, no `.data`, no optimiser step on θ."
         )
     if theta.grad is not None:
         raise Wrong(
-            "You leave a gradient in `theta.grad`, where the outer loop collects the meta-gradient: the two would be"
-            " added up. `torch.autograd.grad(…)` gives the gradient back and stores nothing."
+            "You leave a gradient in `theta.grad`. The outer loop collects the meta-gradient there, and would add the"
+            " two up. `torch.autograd.grad(…)` returns the gradient and stores nothing."
         )
 
 
-def _jacobian(phi: Tensor, theta: Tensor) -> Tensor:
-    """∂(Σφ)/∂θ. Raises `Wrong` if no graph leads from φ back to θ."""
-    gradient = torch.autograd.grad(phi.sum(), theta, allow_unused=True)[0] if phi.requires_grad else None
-    if gradient is None:
-        raise Wrong(
-            "The numbers are right, but φ is cut off from θ, so no meta-gradient can flow from it.\nWhat cuts the"
-            " graph: detach(), no_grad(), item(), and torch.tensor(…) of computed values."
-        )
-    return gradient
+CUT = "φ is cut off from θ, so there would be no meta-gradient"
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    """Inside, the usual errors in taking a gradient are said in words."""
+    tuples = "`torch.autograd.grad` returns a tuple, one gradient for each input. Take the first: `[0]`."
+    with (
+        explained("multiply sequence", tuples),
+        explained("'Tensor' and 'tuple'", tuples),
+        explained(
+            "is not iterable", "Give `torch.autograd.grad` the loss at the weights, `loss(theta)`, not the function."
+        ),
+        explained("does not require grad", "The graph is cut: by `no_grad()`, `detach()` or `.data`?"),
+    ):
+        yield
 
 
 # ----------------------------------------------------------------------------------------------------------- inner step
@@ -72,41 +80,42 @@ def _jacobian(phi: Tensor, theta: Tensor) -> Tensor:
     points=2,
     equation="(3.1)",
     hints=(
-        "`torch.autograd.grad(loss(theta), theta)` gives the gradient in a tuple of one.",
-        "New weights, not changed ones: `theta - rate * gradient`.",
-        "The outer loop will differentiate φ by θ, and the gradient is a function of θ too. Unless you ask for it"
-        " with `create_graph=True`, autograd treats it as a constant.",
+        "`torch.autograd.grad(loss(theta), theta)` returns the gradient in a tuple of one.",
+        "Make new weights and leave θ as it is: `theta - rate * gradient`.",
+        "The outer loop will differentiate φ with respect to θ, and the gradient depends on θ too. With"
+        " `create_graph=True` autograd builds the graph of the gradient; without it the gradient is a constant.",
     ),
 )
 def check_inner_step(answer: Callable[[Loss, Tensor, float], Tensor]) -> None:
-    theta, gradient = _start(), A * (START - C)
-    result = answer(_bowl, theta, 0.1)
+    theta, slope = _start(), A * (START - C)
+    with _explained():
+        result = answer(_bowl, theta, 0.1)
     _untouched(theta)
     expect(
         result,
-        START - 0.1 * gradient,
+        START - 0.1 * slope,
         case=BOWL,
         slips={
-            "The sign: a step *down* the loss subtracts the gradient.": START + 0.1 * gradient,
-            "The gradient is not multiplied by the inner rate.": START - gradient,
-            "That is the gradient. Take the step.": gradient,
-            "That is the step alone. The new weights are θ and the step together.": -0.1 * gradient,
+            "The sign: a step *down* the loss subtracts the gradient.": START + 0.1 * slope,
+            "The gradient is not multiplied by the inner rate.": START - slope,
+            "That is the gradient. Take the step.": slope,
+            "That is the step alone. The new weights are θ and the step together.": -0.1 * slope,
             "Those are the old weights: nothing was learned.": START,
-            "That scales the gradient to length 1; plain gradient descent takes it as it is.": START
-            - 0.1 * gradient / gradient.norm(),
-            "That follows the signs of the gradient, not the gradient.": START - 0.1 * gradient.sign(),
+            "That scales the gradient to length 1. Plain gradient descent takes it as it is.": START
+            - 0.1 * slope / slope.norm(),
+            "That follows the signs of the gradient. Use the gradient itself.": START - 0.1 * slope.sign(),
         },
     )
     theta = _start()
     result = answer(quartic, theta, 0.1)
     expect(result, START - 0.1 * START**3, case="With L(θ) = ¼Σθ⁴, θ = [1, 2] and α = 0.1")
     expect(
-        _jacobian(result, theta),
+        gradient(result, theta, CUT),
         1 - 0.3 * START**2,
-        case="The derivative of φ₀ + φ₁ by θ, for L(θ) = ¼Σθ⁴, whose Hessian is diag(3θ²)",
+        case="The derivative of φ₀ + φ₁ with respect to θ, for L(θ) = ¼Σθ⁴, whose Hessian is diag(3θ²)",
         slips={
-            "To autograd your gradient is a constant, so φ moves with θ one to one, and the Hessian is lost: that is"
-            " first order. Did you pass `create_graph=True`?": torch.ones(2, dtype=torch.float64),
+            "To autograd your gradient is a constant, so the Hessian is lost: that is first order. Did you pass"
+            " `create_graph=True`?": torch.ones(2, dtype=torch.float64),
             "The graph leads through the gradient alone. θ itself was detached.": -0.3 * START**2,
         },
     )
@@ -133,6 +142,23 @@ def _(loss: Loss, theta: Tensor, rate: float) -> Tensor:
     value = loss(theta)
     gradient = torch.autograd.grad([value], [theta], grad_outputs=[torch.ones_like(value)], create_graph=True)[0]
     return torch.add(theta, gradient, alpha=-rate)
+
+
+@wrong_answer("maml.inner_step", hint="returns a tuple")
+def _(loss: Loss, theta: Tensor, rate: float) -> Tensor:
+    slope: Any = torch.autograd.grad(loss(theta), theta, create_graph=True)
+    return theta - rate * slope
+
+
+@wrong_answer("maml.inner_step", hint="not the function")
+def _(loss: Any, theta: Tensor, rate: float) -> Tensor:
+    return theta - rate * torch.autograd.grad(loss, theta, create_graph=True)[0]
+
+
+@wrong_answer("maml.inner_step", hint="The graph is cut: by")
+def _(loss: Loss, theta: Tensor, rate: float) -> Tensor:
+    with torch.no_grad():
+        return theta - rate * torch.autograd.grad(loss(theta), theta)[0]
 
 
 @wrong_answer("maml.inner_step", hint="The sign")
@@ -217,9 +243,9 @@ def _(loss: Loss, theta: Tensor, rate: float) -> None:
     points=2,
     equation="(3.2)",
     hints=(
-        "Begin with `phi = theta`, and let each turn of a loop over `range(steps)` make the next φ from the last.",
-        "The gradient of step j is taken at φ of step j − 1: by `phi`, not by `theta`.",
-        "Keep the graph in every step (`create_graph=True`), and detach nothing between two steps.",
+        "Begin with `phi = theta`. Each turn of a loop over `range(steps)` makes the next φ from the last one.",
+        "Step j takes the gradient at φ of step j − 1: with respect to `phi`, not to `theta`.",
+        "Build the graph of the gradient in every step (`create_graph=True`), and detach nothing between two steps.",
     ),
 )
 def check_adapt(answer: Callable[[Loss, Tensor, float, int], Any]) -> None:
@@ -227,23 +253,25 @@ def check_adapt(answer: Callable[[Loss, Tensor, float, int], Any]) -> None:
         return C + (1 - rate * A) ** steps * (START - C)
 
     theta = _start()
-    result = answer(_bowl, theta, 0.1, 3)
+    with _explained():
+        result = answer(_bowl, theta, 0.1, 3)
     _untouched(theta)
     if isinstance(result, list | tuple):
-        raise Wrong(f"Return the last weights, φ_k, alone; you return {len(result)} of them.")
+        raise Wrong(f"Return the last weights, φ_k, alone. You return {len(result)} tensors.")
     expect(
         result,
         after(3),
         case=f"{BOWL}, after 3 steps",
         slips={
-            "That is one step, whatever `steps` says.": after(1),
-            "That is two steps; three were asked for.": after(2),
-            "That is four steps; three were asked for.": after(4),
-            "You take every gradient at θ: three times the same step. Step j starts from φ of step j − 1, and so does"
-            " its gradient.": START - 0.3 * A * (START - C),
-            "You divide the inner rate by the number of steps; every step has the full rate.": after(3, 0.1 / 3),
+            "That is one step. Take as many as `steps` says.": after(1),
+            "That is two steps, but `steps` is 3.": after(2),
+            "That is four steps, but `steps` is 3.": after(4),
+            "You take every gradient at θ: three times the same step. Step j takes its gradient at φ of step j − 1.": (
+                START - 0.3 * A * (START - C)
+            ),
+            "You divide the inner rate by the number of steps, but every step has the full rate.": after(3, 0.1 / 3),
             "The sign: a step *down* the loss subtracts the gradient.": after(3, -0.1),
-            "Those are the weights of before: nothing was learned.": START,
+            "Those are the old weights: nothing was learned.": START,
         },
     )
     expect(answer(_bowl, _start(), 0.1, 0), START, case="With no step at all φ_0 = θ, so")
@@ -251,14 +279,14 @@ def check_adapt(answer: Callable[[Loss, Tensor, float, int], Any]) -> None:
     result = answer(quartic, theta, 0.1, 2)
     first, second = 1 - 0.3 * START**2, 1 - 0.3 * (START - 0.1 * START**3) ** 2
     expect(
-        _jacobian(result, theta),
+        gradient(result, theta, CUT),
         first * second,
-        case="The derivative of φ₀ + φ₁ by θ, after 2 steps on L(θ) = ¼Σθ⁴, whose Hessian is diag(3φ²)",
+        case="The derivative of φ₀ + φ₁ with respect to θ, after 2 steps on L(θ) = ¼Σθ⁴, whose Hessian is diag(3φ²)",
         slips={
             "To autograd your gradients are constants, so the Hessians are lost: that is first order. Did you pass"
             " `create_graph=True`?": torch.ones(2, dtype=torch.float64),
-            "Only the Hessian of the first step is in it. Keep the graph in every step, the last one too.": first,
-            "Only the Hessian of the last step is in it. Keep the graph in every step, the first one too.": second,
+            "Only the Hessian of the first step is in it. Pass `create_graph=True` in every step.": first,
+            "Only the Hessian of the last step is in it. Pass `create_graph=True` in every step.": second,
         },
     )
 
@@ -312,7 +340,7 @@ def _(loss: Loss, theta: Tensor, rate: float, steps: int) -> Tensor:
     return phi
 
 
-@wrong_answer("maml.adapt", hint="one step, whatever")
+@wrong_answer("maml.adapt", hint="That is one step")
 def _(loss: Loss, theta: Tensor, rate: float, steps: int) -> Tensor:
     for _ in range(steps):
         phi = theta - rate * torch.autograd.grad(loss(theta), theta, create_graph=True)[0]
@@ -395,10 +423,10 @@ def _(loss: Loss, theta: Tensor, rate: float, steps: int) -> list[Tensor]:
     points=2,
     equation="(3.16)",
     hints=(
-        "First adapt on the support loss, k steps, as before. No `create_graph` this time: that is the whole saving.",
-        "Then take the gradient of the *query* loss where the steps have led, at φ_k.",
-        "`torch.autograd.grad(query_loss(phi), phi)`: the gradient by φ is the answer, with nothing multiplied onto"
-        " it. (By θ it is the same, if no inner gradient carries a graph: then φ moves with θ one to one.)",
+        "First adapt on the support loss, k steps, as before. Leave out `create_graph`: that is the whole saving.",
+        "Then take the gradient of the *query* loss at the end of these steps, at φ_k.",
+        "`torch.autograd.grad(query_loss(phi), phi)` has the answer: the gradient with respect to φ, multiplied by"
+        " nothing.",
     ),
 )
 def check_first_order(answer: Callable[[Loss, Loss, Tensor, float, int], Tensor]) -> None:
@@ -409,9 +437,10 @@ def check_first_order(answer: Callable[[Loss, Loss, Tensor, float, int], Tensor]
     def phi(steps: int) -> Tensor:
         return C + (1 - 0.1 * A) ** steps * (START - C)
 
-    for steps in (1, 3):
+    for steps in (3, 1):  # with one step alone some slips look alike
         theta = _start()
-        result = answer(_bowl, query, theta, 0.1, steps)
+        with _explained():
+            result = answer(_bowl, query, theta, 0.1, steps)
         _untouched(theta)
         expect(
             result,
@@ -421,18 +450,18 @@ def check_first_order(answer: Callable[[Loss, Loss, Tensor, float, int], Tensor]
                 "That is the full meta-gradient, with its Hessians, equation (3.13). First order leaves them out: no"
                 " `create_graph`.": (1 - 0.1 * A) ** steps * (phi(steps) - aim),
                 "That is the gradient at θ, as if there had been no inner loop. Take it at φ_k.": START - aim,
-                "That is the gradient of the *support* loss at φ_k. The meta-objective scores the queries.": A
-                * (phi(steps) - C),
-                "Those are the adapted weights φ_k. The gradient of the query loss *at* them is asked for.": phi(steps),
-                "The sign: the gradient itself, not the step against it.": aim - phi(steps),
-                "That is the path of the inner loop, θ − φ_k. (Lesson 04 makes an algorithm of it.)": START
-                - phi(steps),
-                "That is the gradient after one inner step, whatever `steps` says.": phi(1) - aim,
-                "You adapt on the query set, and score on what was learned from. The inner loop sees the support loss"
-                " alone.": 0.9**steps * (START - aim),
+                "That is the gradient of the *support* loss at φ_k. Take that of the query loss.": A * (phi(steps) - C),
+                "Those are the adapted weights φ_k. Return the gradient of the query loss *at* them.": phi(steps),
+                "The sign: return the gradient itself, not the step against it.": aim - phi(steps),
+                "That is the path of the inner loop, θ − φ_k. Lesson 04 makes an algorithm of it; here the gradient of"
+                " the query loss is asked for.": START - phi(steps),
+                "That is the gradient after one inner step. Take as many as `steps` says.": phi(1) - aim,
+                "That is the gradient after one inner step too few.": phi(steps - 1) - aim,
+                "That is the gradient after one inner step too many.": phi(steps + 1) - aim,
+                "You adapt on the query loss. The inner loop sees the support loss alone.": 0.9**steps * (START - aim),
                 "Support and query have changed places: adapt on the support loss, score on the query loss.": A
                 * (aim + 0.9**steps * (START - aim) - C),
-                "That is θ after an outer step. The gradient alone is asked for.": START - 0.1 * (phi(steps) - aim),
+                "That is θ after an outer step. Return the gradient alone.": START - 0.1 * (phi(steps) - aim),
             },
         )
 
@@ -520,7 +549,23 @@ def _(support_loss: Loss, query_loss: Loss, theta: Tensor, rate: float, steps: i
     return torch.autograd.grad(query_loss(phi), phi)[0]
 
 
-@wrong_answer("maml.first_order", hint="adapt on the query set")
+@wrong_answer("maml.first_order", hint="one inner step too few")
+def _(support_loss: Loss, query_loss: Loss, theta: Tensor, rate: float, steps: int) -> Tensor:
+    phi = theta
+    for _ in range(1, steps):
+        phi = phi - rate * torch.autograd.grad(support_loss(phi), phi)[0]
+    return torch.autograd.grad(query_loss(phi), phi)[0]
+
+
+@wrong_answer("maml.first_order", hint="one inner step too many")
+def _(support_loss: Loss, query_loss: Loss, theta: Tensor, rate: float, steps: int) -> Tensor:
+    phi = theta
+    for _ in range(steps + 1):
+        phi = phi - rate * torch.autograd.grad(support_loss(phi), phi)[0]
+    return torch.autograd.grad(query_loss(phi), phi)[0]
+
+
+@wrong_answer("maml.first_order", hint="adapt on the query loss")
 def _(support_loss: Loss, query_loss: Loss, theta: Tensor, rate: float, steps: int) -> Tensor:
     phi = theta
     for _ in range(steps):
@@ -571,11 +616,11 @@ def _(support_loss: Loss, query_loss: Loss, theta: Tensor, rate: float, steps: i
     points=2,
     equation="(3.20)",
     hints=(
-        "One coordinate at a time: a copy of θ with h added to entry i, another with h taken off, all others as they"
-        " are.",
-        "The two points lie 2h apart, so the difference of their values is divided by 2h.",
-        "`step = torch.zeros_like(theta); step[i] = h`, and then `theta + step` and `theta - step`: nothing is to be"
-        " restored.",
+        "Move one coordinate at a time. Make two copies of θ: add h to entry i of one, and subtract h from entry i of"
+        " the other.",
+        "The distance of the two points is 2h, so divide the difference of their values by 2h.",
+        "With `step = torch.zeros_like(theta); step[i] = h` the two points are `theta + step` and `theta - step`, and θ"
+        " stays as it is.",
         "Collect the results in a tensor of θ's own type: `torch.empty_like(theta)`, or `torch.stack` of tensors."
         " `torch.tensor([…])` of Python floats has single precision.",
     ),
@@ -601,11 +646,15 @@ def check_finite_difference(answer: Callable[[Loss, Tensor, float], Tensor]) -> 
             "Twice too large: from θ − h to θ + h it is 2h.": 2 * wanted,
             "You do not divide by the distance of the two points, 2h.": 0.2 * wanted,
             "You divide by 2, but not by h.": 0.1 * wanted,
+            "`/ 2 * h` divides by 2 and *multiplies* by h. Write `/ (2 * h)`.": 0.01 * wanted,
+            "Only the second value is divided. Put a bracket around the difference: `(… - …) / (2 * h)`.": (
+                torch.stack([cubic(START + s) - cubic(START - s) / 0.2 for s in 0.1 * torch.eye(2).to(START)])
+            ),
             "The sign: f(θ + h) − f(θ − h), in this order.": -wanted,
-            "That is the exact derivative. A test must not use what it tests: take differences of values.": (
+            "That is the exact derivative, from autograd. But autograd is what we test: take differences of values.": (
                 torch.tensor([4.0, 13.0], dtype=torch.float64)
             ),
-            "The first entry is right. For the second, θ₀ is not where it was: restore it, or work on a copy.": (
+            "The first entry is right. For the second, θ₀ is still moved: restore it, or work on a copy.": (
                 difference((1.1, 2), (0.9, 2), (0.9, 2.1), (0.9, 1.9))
             ),
             "All coordinates move at once. Move one at a time: entry i of the result belongs to θᵢ.": together[0],
@@ -614,8 +663,8 @@ def check_finite_difference(answer: Callable[[Loss, Tensor, float], Tensor]) -> 
     )
     if result.dtype != torch.float64:
         raise Wrong(
-            f"θ is torch.float64, your result {result.dtype}: seven digits are all it has, and the test needs more."
-            " `torch.tensor([…])` of Python floats has single precision; give it `dtype=theta.dtype`."
+            f"θ is torch.float64, your result is {result.dtype} and has seven digits. The test needs more."
+            " `torch.tensor([…])` of Python floats has single precision: give it `dtype=theta.dtype`."
         )
     point = torch.linspace(-1, 1, 5, dtype=torch.float64)
     single = (1e-5 * torch.eye(5)).double()
@@ -624,7 +673,7 @@ def check_finite_difference(answer: Callable[[Loss, Tensor, float], Tensor]) -> 
         torch.func.grad(waves)(point),
         case="With 5 coordinates and h = 10⁻⁵, against the exact gradient",
         slips={
-            "The step was made in single precision, which rounds h: give `torch.eye` or `torch.zeros`"
+            "Your step has single precision, which rounds h: give `torch.eye` or `torch.zeros`"
             " `dtype=theta.dtype`.": torch.stack([(waves(point + s) - waves(point - s)) / 2e-5 for s in single]),
         },
         tolerance=1e-8,
@@ -679,12 +728,22 @@ def _(f: Loss, theta: Tensor, h: float) -> Tensor:
     return torch.stack([(f(theta + step) - f(theta - step)) / 2 for step in h * torch.eye(len(theta)).double()])
 
 
+@wrong_answer("maml.finite_difference", hint="*multiplies* by h")
+def _(f: Loss, theta: Tensor, h: float) -> Tensor:
+    return torch.stack([(f(theta + step) - f(theta - step)) / 2 * h for step in h * torch.eye(len(theta)).double()])
+
+
+@wrong_answer("maml.finite_difference", hint="Only the second value is divided")
+def _(f: Loss, theta: Tensor, h: float) -> Tensor:
+    return torch.stack([f(theta + step) - f(theta - step) / (2 * h) for step in h * torch.eye(len(theta)).double()])
+
+
 @wrong_answer("maml.finite_difference", hint="The sign")
 def _(f: Loss, theta: Tensor, h: float) -> Tensor:
     return torch.stack([(f(theta - step) - f(theta + step)) / (2 * h) for step in h * torch.eye(len(theta)).double()])
 
 
-@wrong_answer("maml.finite_difference", hint="what it tests")
+@wrong_answer("maml.finite_difference", hint="autograd is what we test")
 def _(f: Loss, theta: Tensor, h: float) -> Tensor:
     return torch.func.grad(f)(theta)
 
@@ -733,11 +792,11 @@ QUADRATICS = "With a = [1, 4], c = [0, 1]"
     points=2,
     equation="(3.23)",
     hints=(
-        "Everything happens for each task by itself until the last line, the mean: `a` and `c` are tensors [T], and"
-        " arithmetic on them goes task by task.",
+        "Compute one number for each task, and take the mean at the end. `a` and `c` are tensors [T], so arithmetic on"
+        " them goes task by task.",
         "k inner steps multiply the distance to the minimum by (1 − αa)^k. So the query gradient at φ_k is"
         " a · (1 − αa)^k · (θ − c).",
-        "The chain rule then brings one factor 1 − αa for each of the k steps: once more (1 − αa)^k.",
+        "The chain rule then adds one factor 1 − αa for each of the k steps: (1 − αa)^k again.",
     ),
 )
 def check_meta_gradient(answer: Callable[[Tensor, Tensor, float, float, int], Tensor]) -> None:
@@ -752,21 +811,21 @@ def check_meta_gradient(answer: Callable[[Tensor, Tensor, float, float, int], Te
             slips={
                 "That is the sum over the tasks. F is their mean.": float(each.sum()),
                 "That is one number for each task. F is their mean.": each,
-                "One (1 − αa)^k is missing: you have the query gradient at φ_k, which is first order. The chain rule"
-                " brings the second one.": float((a * r * (theta - c)).mean()),
-                "That is the gradient at θ, of joint training: no inner step is in it.": float(
+                "One (1 − αa)^k is missing: that is the query gradient at φ_k, or first order. The chain rule adds the"
+                " second one.": float((a * r * (theta - c)).mean()),
+                "That is the gradient at θ, as in joint training. No inner step is in it.": float(
                     (a * (theta - c)).mean()
                 ),
                 "The factor a is missing: it comes from the gradient of the query loss.": float(
                     (r**2 * (theta - c)).mean()
                 ),
                 "The sign: θ − c, not c − θ.": -float(each.mean()),
-                "That is F itself. Its derivative is asked for.": float((a * r**2 * (theta - c) ** 2 / 2).mean()),
-                "You count one inner step, whatever `steps` says.": float((a * once**2 * (theta - c)).mean()),
+                "That is F itself. Return its derivative.": float((a * r**2 * (theta - c) ** 2 / 2).mean()),
+                "You count one inner step. Take as many as `steps` says.": float((a * once**2 * (theta - c)).mean()),
                 "`r ** steps ** 2` is r ** (steps ** 2). Write `r ** (2 * steps)`.": float(
                     (a * once ** (steps**2) * (theta - c)).mean()
                 ),
-                "The chain rule brings a factor for *each* step; you have one in all.": float(
+                "The chain rule adds a factor for *each* step. You have one factor in all.": float(
                     (a * r * once * (theta - c)).mean()
                 ),
                 "k steps of rate α are not one step of rate kα: the factor is (1 − αa)^k, not 1 − kαa.": float(
@@ -851,7 +910,7 @@ def _(a: Tensor, c: Tensor, theta: float, rate: float, steps: int) -> Tensor:
     return (a * (1 - rate * a) ** (2 * steps) * (c - theta)).mean()
 
 
-@wrong_answer("maml.meta_gradient", hint="one inner step, whatever")
+@wrong_answer("maml.meta_gradient", hint="You count one inner step")
 def _(a: Tensor, c: Tensor, theta: float, rate: float, steps: int) -> Tensor:
     return (a * (1 - rate * a) ** 2 * (theta - c)).mean()
 
@@ -882,7 +941,7 @@ def _(a: Tensor, c: Tensor, theta: float, rate: float, steps: int) -> Tensor:
     equation="(3.24)",
     hints=(
         "Set the meta-gradient (3.23) to zero: a weighted sum of θ − c vanishes. Which factor is the weight of a task?",
-        "Solve for θ: it is the weighted mean of the c, so divide by the sum of the *weights*.",
+        "Solve for θ: it is the weighted mean of the c. So divide by the sum of the *weights*.",
         "`w = a * (1 - rate * a) ** (2 * steps)`, then `(w * c).sum() / w.sum()`.",
     ),
 )
@@ -902,11 +961,11 @@ def check_fixed_point(answer: Callable[[Tensor, Tensor, float, int], Tensor]) ->
             " gradient, one from the chain rule.": mean_of(c, a * r),
             "That is where joint training comes to rest, with the weights a.": mean_of(c, a),
             "That is where Reptile comes to rest, with the weights 1 − r.": mean_of(c, 1 - r),
-            "That is the plain mean of the c. The tasks weigh differently.": float(c.mean()),
+            "That is the plain mean of the c. The tasks have different weights.": float(c.mean()),
             "The factor a is missing in the weights: w = a·r².": mean_of(c, r**2),
-            "Divide by the sum of the weights: a weighted mean has weights that sum to 1.": float((w * c).sum()),
-            "You divide by the number of tasks; divide by the sum of the weights.": float((w * c).mean()),
-            "You count one inner step, whatever `steps` says: r = (1 − αa)^k.": mean_of(c, a * once**2),
+            "Divide by the sum of the weights.": float((w * c).sum()),
+            "You divide by the number of tasks. Divide by the sum of the weights.": float((w * c).mean()),
+            "You count one inner step, but r = (1 − αa)^k.": mean_of(c, a * once**2),
             "k steps of rate α are not one step of rate kα: r = (1 − αa)^k, not 1 − kαa.": mean_of(
                 c, a * (1 - steps * rate * a) ** 2
             ),
@@ -984,7 +1043,7 @@ def _(a: Tensor, c: Tensor, rate: float, steps: int) -> Tensor:
     return (a * (1 - rate * a) ** (2 * steps) * c).mean()
 
 
-@wrong_answer("maml.fixed_point", hint="whatever `steps` says")
+@wrong_answer("maml.fixed_point", hint="You count one inner step")
 def _(a: Tensor, c: Tensor, rate: float, steps: int) -> Tensor:
     w = a * (1 - rate * a) ** 2
     return (w * c).sum() / w.sum()
