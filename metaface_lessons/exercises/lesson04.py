@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from .core import AnswerError, Wrong, exercise, expect, fresh_arguments, generator, right_answer, wrong_answer
+from .core import Wrong, compact, exercise, expect, explained, fresh_arguments, generator, right_answer, wrong_answer
 from .problems import EndsAt, HalfWay, QuarticGradient, Towards
 
 Map = Callable[[Tensor], Tensor]  # weights `[D]` → `[D]`: a gradient, or what an inner loop makes of them
@@ -18,20 +18,14 @@ def _normal(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=generator(seed))
 
 
-def _keeps_theta(call: Map, theta: Tensor) -> Tensor:
-    """The result of `call` for weights that need a gradient. Raises `Wrong` if it writes into them."""
+def _keeps_theta(call: Map, theta: Tensor, written: str) -> Tensor:
+    """The result of `call` for weights that need a gradient. Raises `Wrong(written)` if it writes into them."""
     slow = theta.clone().requires_grad_()
-    written = (
-        "Your code writes into θ itself. `phi = theta` makes no copy, it gives the same tensor a second name, and `-=`"
-        " changes what both names stand for. The slow weights must still be there when the inner loop ends: make a new"
-        " tensor in every step, `phi = phi - …`, or begin with `theta.clone()`."
-    )
-    try:
+    with (
+        explained("in-place", written),
+        explained("Can't call numpy()", "θ needs a gradient, as a network's weights do: `theta.detach().numpy()`."),
+    ):
         result = call(slow)
-    except AnswerError as raised:
-        if "in-place" in str(raised):
-            raise Wrong(written) from raised
-        raise
     if not torch.equal(slow.detach(), theta):
         raise Wrong(written)
     return result
@@ -54,8 +48,8 @@ def _descend(theta: Tensor, gradients: Sequence[Map], rate: float) -> Tensor:
     equation="(4.1)",
     hints=(
         "Begin with φ = θ. Each minibatch then makes one step of gradient descent.",
-        "`for gradient in gradients:` gives the minibatches in order. The gradient is taken at φ, where you stand now,"
-        " not at θ: `gradient(phi)`.",
+        "`for gradient in gradients:` gives the minibatches in order. Take the gradient at φ, where you are now, not at"
+        " θ: `gradient(phi)`.",
         "The whole loop body is `phi = phi - rate * gradient(phi)`. After the loop return φ.",
     ),
 )
@@ -69,42 +63,48 @@ def check_inner_loop(answer: Callable[[Tensor, list[Map], float], Tensor]) -> No
         wanted,
         case="From θ = [1, 2], with the gradients of ½‖φ‖² and ½‖φ − [4, 2]‖² and a rate of 0.5",
         slips={
-            "Both gradients are taken at θ. The second belongs at φ_1, where the first step has led: that the steps"
-            " see different places is what Reptile lives on.": theta - 0.5 * (first + second),
-            "That is the mean of the gradients at θ, in one step. Equation (4.1) makes two steps, one after the"
+            "You take both gradients at θ. Take the second at φ_1, the end of the first step: Reptile learns from the"
+            " steps' different places.": theta - 0.5 * (first + second),
+            "That is one step along the mean of the gradients at θ. Equation (4.1) makes two steps, one after the"
             " other.": theta - 0.5 * (first + second) / 2,
             "The sign: gradient descent *subtracts* the gradient.": _descend(theta, gradients, -0.5),
             "That is the step on the last minibatch alone: φ is set back to θ before every step.": theta - 0.5 * second,
+            "The second gradient is taken at φ_1, but its step starts at θ. Start it at φ_1: `phi = phi - …`.": theta
+            - 0.5 * gradients[1](theta - 0.5 * first),
             "That is φ_1: the loop ends after the first step. Is the `return` inside it?": theta - 0.5 * first,
             "The inner rate α is missing.": _descend(theta, gradients, 1.0),
-            "You divide the inner rate by the number of steps; every step has the full rate.": _descend(
+            "You divide the inner rate by the number of steps, but every step has the full rate.": _descend(
                 theta, gradients, 0.25
             ),
-            "That is φ_k − θ, what the inner loop has changed. Return where it ends, φ_k.": wanted - theta,
-            "That is θ − φ_k. Return where the inner loop ends, φ_k.": theta - wanted,
-            "The right steps in the wrong order: the first minibatch comes first.": _descend(
+            "That is φ_k − θ, the way of the inner loop. Return its end, φ_k.": wanted - theta,
+            "That is θ − φ_k. Return the end of the inner loop, φ_k.": theta - wanted,
+            "The steps are right, but in the wrong order: the first minibatch comes first.": _descend(
                 theta, gradients[::-1], 0.5
             ),
-            "That is the sum of the gradients along the way. Return the weights at its end.": (theta - wanted) / 0.5,
+            "That is the sum of the gradients on the way. Return the weights at its end.": (theta - wanted) / 0.5,
         },
     )
     theta = _normal(3)
     gradients = [QuarticGradient(centre) for centre in _normal(4, 3, seed=1)]
     wanted = _descend(theta, gradients, 0.01)
-    case = "With four random minibatches of losses that are no parabolas, and a rate of 0.01"
+    case = "With four random minibatches of losses that are not quadratic, and a rate of 0.01"
     expect(
         answer(theta, gradients, 0.01),
         wanted,
         case=case,
         slips={
-            "You make two steps, whatever the number of minibatches.": _descend(theta, gradients[:2], 0.01),
-            "The rate is fixed in your code; use the argument.": _descend(theta, gradients, 0.5),
+            "You make two steps, but there are four minibatches.": _descend(theta, gradients[:2], 0.01),
+            "The rate is fixed in your code. Use the argument.": _descend(theta, gradients, 0.5),
         },
         tolerance=1e-5,
     )
-    expect(
-        _keeps_theta(lambda slow: answer(slow, gradients, 0.01), theta), wanted, case="With a θ that needs a gradient"
+    written = (
+        "Your code writes into θ itself. `phi = theta` makes no copy: both are names of one tensor, and `-=` changes"
+        " it. Other tasks start from θ, so make a new tensor in every step, `phi = phi - …`, or begin with"
+        " `theta.clone()`."
     )
+    got = _keeps_theta(lambda slow: answer(slow, gradients, 0.01), theta, written)
+    expect(got, wanted, case="With a θ that needs a gradient")
 
 
 @right_answer("reptile.inner_loop")
@@ -137,7 +137,7 @@ def _(theta: Tensor, gradients: list[Map], rate: float) -> Tensor:
     return path[-1]
 
 
-@wrong_answer("reptile.inner_loop", hint="taken at θ")
+@wrong_answer("reptile.inner_loop", hint="You take both gradients at θ")
 def _(theta: Tensor, gradients: list[Map], rate: float) -> Tensor:
     phi = theta
     for gradient in gradients:
@@ -166,6 +166,14 @@ def _(theta: Tensor, gradients: list[Map], rate: float) -> Tensor:
     return phi
 
 
+@wrong_answer("reptile.inner_loop", hint="its step starts at θ")
+def _(theta: Tensor, gradients: list[Map], rate: float) -> Tensor:
+    phi = theta
+    for gradient in gradients:
+        phi = theta - rate * gradient(phi)
+    return phi
+
+
 @wrong_answer("reptile.inner_loop", hint="after the first step")
 def _(theta: Tensor, gradients: list[Map], rate: float) -> Tensor:
     phi = theta
@@ -191,7 +199,7 @@ def _(theta: Tensor, gradients: list[Map], rate: float) -> Tensor:
     return phi
 
 
-@wrong_answer("reptile.inner_loop", hint="what the inner loop has changed")
+@wrong_answer("reptile.inner_loop", hint="the way of the inner loop")
 def _(theta: Tensor, gradients: list[Map], rate: float) -> Tensor:
     return _descend(theta, gradients, rate) - theta
 
@@ -235,53 +243,55 @@ def _(theta: Tensor, gradients: list[Map], rate: float) -> None:
     equation="(4.4)",
     hints=(
         "First let every inner loop begin at the same θ: `[adapt(theta) for adapt in inner_loops]` has the T results.",
-        "What counts is the difference: φ − θ points from where we are to where the task would like us to be.",
+        "Then take the differences: φ − θ points from θ to the weights that are good for the task.",
         "Average the T differences (`torch.stack(…).mean(dim=0)`), and go the share ε of the way:"
         " `theta + rate * average`.",
     ),
 )
 def check_update(answer: Callable[[Tensor, list[Map], float], Tensor]) -> None:
-    theta, phi = torch.tensor([1.0, 2.0]), torch.tensor([3.0, 0.0])
+    theta, phi = torch.tensor([1.0, 2.0]), torch.tensor([5.0, 0.0])
     expect(
         answer(theta, [EndsAt(phi)], 0.25),
         theta + 0.25 * (phi - theta),
-        case="From θ = [1, 2], with one task, whose inner loop ends at [3, 0], and ε = 0.25",
+        case="From θ = [1, 2], with one task, whose inner loop ends at [5, 0], and ε = 0.25",
         slips={
             "ε is missing: θ jumps all the way to φ, and forgets every other task.": phi,
             "The sign: θ moves *towards* φ, along φ − θ.": theta - 0.25 * (phi - theta),
             "That is ε times φ: θ itself is lost. Equation (4.3) keeps (1 − ε)θ.": 0.25 * phi,
-            "φ is a place, not a gradient. What θ moves along is the difference φ − θ.": theta - 0.25 * phi,
-            "You add φ itself; add the difference, φ − θ.": theta + 0.25 * phi,
+            "φ is a place, not a gradient. θ moves along the difference φ − θ.": theta - 0.25 * phi,
+            "You add φ itself. Add the difference, φ − θ.": theta + 0.25 * phi,
+            "That averages over the coordinates too: a mean without an axis is one number. Average over the tasks:"
+            " `mean(dim=0)`.": theta + 0.25 * (phi - theta).mean(),
             "That is the step, ε(φ − θ). Return θ after the step.": 0.25 * (phi - theta),
             "That is the pseudo-gradient, θ − φ. Return θ after the step.": theta - phi,
             "That is φ − θ. Return θ after the step.": phi - theta,
             "ε and 1 − ε are exchanged: that goes three quarters of the way.": theta + 0.75 * (phi - theta),
         },
     )
-    goals = (torch.tensor([5.0, 0.0]), torch.tensor([-1.0, 6.0]))
+    goals = (torch.tensor([5.0, 4.0]), torch.tensor([-1.0, 6.0]))
     loops: list[Map] = [HalfWay(goal) for goal in goals]
     one, two = (loop(theta) for loop in loops)
     serial = theta + 0.25 * (one - theta)
     expect(
         answer(theta, loops, 0.25),
         theta + 0.25 * ((one + two) / 2 - theta),
-        case="From θ = [1, 2], with two tasks, whose inner loops go half way to [5, 0] and to [−1, 6], and ε = 0.25",
+        case="From θ = [1, 2], with two tasks, whose inner loops go half way to [5, 4] and to [−1, 6], and ε = 0.25",
         slips={
             "That is the sum over the tasks. Take the mean, or the step grows with the number of tasks.": theta
             + 0.25 * (one + two - 2 * theta),
-            "θ has moved before the second task began. That is the serial version, one task a step; equation (4.4) lets"
+            "θ moves before the second task begins. That is the serial version, one task per step. In equation (4.4)"
             " all T tasks begin at the same θ.": serial + 0.25 * (loops[1](serial) - serial),
-            "The inner loop of the second task begins where that of the first ended. Each begins at θ.": theta
+            "The second inner loop begins at the end of the first one. Each begins at θ.": theta
             + 0.25 * ((one + loops[1](one)) / 2 - theta),
-            "The second inner loop begins where the first ended, and the first does not count in the end.": theta
-            + 0.25 * (loops[1](one) - theta),
-            "Only the last task counts: the loop overwrites what the others have found.": theta + 0.25 * (two - theta),
+            "The second inner loop begins at the end of the first one, and the first task is lost. Each begins at θ,"
+            " and all count.": theta + 0.25 * (loops[1](one) - theta),
+            "Only the last task counts: the loop overwrites the results of the others.": theta + 0.25 * (two - theta),
             "Only the first task counts.": theta + 0.25 * (one - theta),
-            "θ is subtracted once from the *sum* of the φ, and the rest divided by T. Each φ has its own θ to be"
-            " subtracted: average first, or subtract in every task.": theta + 0.25 * (one + two - theta) / 2,
-            "θ is subtracted once from the *sum* of the φ. Each φ has its own θ to be subtracted.": theta
+            "You subtract θ once from the *sum* of the φ, and then divide by T. Average first, or subtract θ from"
+            " every φ.": theta + 0.25 * (one + two - theta) / 2,
+            "You subtract θ once from the *sum* of the φ. Subtract it from every φ.": theta
             + 0.25 * (one + two - theta),
-            "That averages over the coordinates. Average over the tasks, axis 0.": theta
+            "That averages over the coordinates, axis 1. Average over the tasks, axis 0.": theta
             + 0.25 * (torch.stack([one, two]) - theta).mean(1),
         },
     )
@@ -289,7 +299,12 @@ def check_update(answer: Callable[[Tensor, list[Map], float], Tensor]) -> None:
     loops = [HalfWay(goal) for goal in random_goals]
     wanted = theta + 0.1 * (random_goals.mean(0) - theta) / 2
     expect(answer(theta, loops, 0.1), wanted, case="With three tasks in four dimensions, and ε = 0.1", tolerance=1e-5)
-    expect(_keeps_theta(lambda slow: answer(slow, loops, 0.1), theta), wanted, case="With a θ that needs a gradient")
+    written = (
+        "Your code changes θ itself (`+=`, `add_`, `.data`). The exercise asks to leave it as it is: return a new"
+        " tensor, `theta + …`."
+    )
+    got = _keeps_theta(lambda slow: answer(slow, loops, 0.1), theta, written)
+    expect(got, wanted, case="With a θ that needs a gradient")
 
 
 @right_answer("reptile.update")
@@ -347,6 +362,23 @@ def _(theta: Tensor, inner_loops: list[Map], rate: float) -> Tensor:
     return theta + rate * sum(adapt(theta) - theta for adapt in inner_loops)
 
 
+@wrong_answer("reptile.update", hint="a mean without an axis")
+def _(theta: Tensor, inner_loops: list[Map], rate: float) -> Tensor:
+    return theta + rate * torch.stack([adapt(theta) - theta for adapt in inner_loops]).mean()
+
+
+@wrong_answer("reptile.update", hint="over the coordinates, axis 1")
+def _(theta: Tensor, inner_loops: list[Map], rate: float) -> Tensor:
+    differences = torch.stack([adapt(theta) - theta for adapt in inner_loops])
+    return theta + rate * differences.mean(1 if len(inner_loops) == len(theta) else 0)
+
+
+@wrong_answer("reptile.update", hint="`theta.detach().numpy()`")
+def _(theta: Tensor, inner_loops: list[Map], rate: float) -> Tensor:
+    ends = [adapt(theta).detach().numpy() for adapt in inner_loops]
+    return torch.as_tensor((1 - rate) * theta.numpy() + rate * sum(ends) / len(ends))
+
+
 @wrong_answer("reptile.update", hint="serial version")
 def _(theta: Tensor, inner_loops: list[Map], rate: float) -> Tensor:
     for adapt in inner_loops:
@@ -354,7 +386,7 @@ def _(theta: Tensor, inner_loops: list[Map], rate: float) -> Tensor:
     return theta
 
 
-@wrong_answer("reptile.update", hint="where that of the first ended")
+@wrong_answer("reptile.update", hint="at the end of the first one. Each begins at θ")
 def _(theta: Tensor, inner_loops: list[Map], rate: float) -> Tensor:
     phi, total = theta, torch.zeros_like(theta)
     for adapt in inner_loops:
@@ -370,19 +402,19 @@ def _(theta: Tensor, inner_loops: list[Map], rate: float) -> Tensor:
     return theta + rate * (phi - theta)
 
 
-@wrong_answer("reptile.update", hint="subtracted once")
+@wrong_answer("reptile.update", hint="You subtract θ once")
 def _(theta: Tensor, inner_loops: list[Map], rate: float) -> Tensor:
     return theta + rate * (sum(adapt(theta) for adapt in inner_loops) - theta) / len(inner_loops)
 
 
-@wrong_answer("reptile.update", hint="writes into θ itself")
+@wrong_answer("reptile.update", hint="changes θ itself")
 def _(theta: Tensor, inner_loops: list[Map], rate: float) -> Tensor:
     step = torch.stack([adapt(theta) - theta for adapt in inner_loops]).mean(0)
     theta += rate * step
     return theta
 
 
-@wrong_answer("reptile.update", hint="writes into θ itself")
+@wrong_answer("reptile.update", hint="changes θ itself")
 def _(theta: Tensor, inner_loops: list[Map], rate: float) -> Tensor:
     step = torch.stack([adapt(theta) - theta for adapt in inner_loops]).mean(0)
     return theta.data.add_(rate * step.detach())
@@ -411,16 +443,16 @@ def check_joint(answer: Callable[[Tensor, Tensor, float, float], Tensor]) -> Non
         theta - 0.03 * mean,
         case="From θ = [1, 2, 3], with gradients [4, 0, 2] and [0, 8, −4], α = 0.3 and ε = 0.1",
         slips={
-            "ε is missing: θ would take the inner step as a whole.": theta - 0.3 * mean,
-            "α is missing: the inner step was α times the gradient, and ε only a share of that.": theta - 0.1 * mean,
-            "The two rates multiply; they do not add up.": theta - 0.4 * mean,
-            "The sign: −α times the gradient, and θ moves that way.": theta + 0.03 * mean,
-            "That is the sum over the tasks; the outer step takes their mean.": theta - 0.06 * mean,
+            "ε is missing: θ goes a share ε of the inner step, not all of it.": theta - 0.3 * mean,
+            "α is missing: the inner step is α times the gradient, and θ goes a share ε of it.": theta - 0.1 * mean,
+            "You add the two rates. Multiply them.": theta - 0.4 * mean,
+            "The sign: θ moves by −εα times the gradient.": theta + 0.03 * mean,
+            "That is the sum over the tasks. The outer step takes their mean.": theta - 0.06 * mean,
             "That is the step alone. Return θ after it.": -0.03 * mean,
             "That is ε times the adapted weights: (1 − ε)θ is missing.": 0.1 * (theta - 0.3 * mean),
             "That averages over the coordinates as well. Average over the tasks, axis 0.": theta - 0.03 * mean.mean(),
             "Only the last task counts.": theta - 0.03 * gradients[-1],
-            "Neither rate is there.": theta - mean,
+            "Both rates are missing.": theta - mean,
         },
     )
     theta, gradients = _normal(4), _normal(5, 4, seed=1)
@@ -429,7 +461,7 @@ def check_joint(answer: Callable[[Tensor, Tensor, float, float], Tensor]) -> Non
         theta - 0.06 * gradients.mean(0),
         case="With five random gradients in four dimensions, α = 0.3 and ε = 0.2",
         slips={
-            "That is the sum over the tasks; the outer step takes their mean.": theta - 0.06 * gradients.sum(0),
+            "That is the sum over the tasks. The outer step takes their mean.": theta - 0.06 * gradients.sum(0),
         },
     )
 
@@ -468,7 +500,7 @@ def _(theta: Tensor, gradients: Tensor, inner_rate: float, outer_rate: float) ->
     return theta - outer_rate * gradients.mean(0)
 
 
-@wrong_answer("reptile.joint", hint="do not add up")
+@wrong_answer("reptile.joint", hint="You add the two rates")
 def _(theta: Tensor, gradients: Tensor, inner_rate: float, outer_rate: float) -> Tensor:
     return theta - (outer_rate + inner_rate) * gradients.mean(0)
 
@@ -533,21 +565,21 @@ def check_fixed_point(answer: Callable[[Tensor, Tensor, float, int], Tensor | fl
         wanted,
         case="With curvatures [1, 4], minima [0, 1], α = 0.1 and k = 5",
         slips={
-            "That is what joint training gives, and Reptile with k = 1: is 1 − αa raised to the power k?": float(
+            "That is the result of joint training, and of Reptile with k = 1: is 1 − αa raised to the power k?": float(
                 _weighted(a, c)
             ),
-            "Those weights are r, what the inner loop *leaves* of the way. Reptile weighs by what it covers, 1 − r:"
-            " equation (4.12).": float(_weighted(r, c)),
+            "Those weights are r, the share of the way that the inner loop *leaves*. Reptile's are the share that it"
+            " covers, 1 − r: equation (4.12).": float(_weighted(r, c)),
             "That is MAML's fixed point, with weights a·r². Reptile's are 1 − r.": float(_weighted(a * r**2, c)),
             "That is the first-order MAML's fixed point, with weights a·r. Reptile's are 1 − r.": float(
                 _weighted(a * r, c)
             ),
-            "That is the plain mean of the minima, Reptile's answer for k → ∞. For finite k the weights differ.": 0.5,
+            "That is the plain mean of the minima, the result for k → ∞. For finite k the weights differ.": 0.5,
             "Divide by the sum of the weights, not by their number.": float(((1 - r) * c).mean()),
             "Divide by the sum of the weights.": float(((1 - r) * c).sum()),
             "The weights are 1 − (1 − αa)^k; yours are (αa)^k.": float(_weighted((0.1 * a) ** 5, c)),
-            "Those weights are a(1 − r). The curvature is in r already, and in nothing else: Reptile never looks at the"
-            " loss.": float(_weighted(a * (1 - r), c)),
+            "Those weights are a(1 − r). Leave out the a: Reptile never looks at the loss, so the curvature is in r"
+            " alone.": float(_weighted(a * (1 - r), c)),
             "The inner rate α is missing from 1 − αa.": float(_weighted(1 - (1 - a) ** 5, c)),
         },
     )
@@ -595,7 +627,7 @@ def _(curvatures: Tensor, minima: Tensor, inner_rate: float, steps: int) -> Tens
     return theta
 
 
-@wrong_answer("reptile.fixed_point", hint="what joint training gives")
+@wrong_answer("reptile.fixed_point", hint="result of joint training")
 def _(curvatures: Tensor, minima: Tensor, inner_rate: float, steps: int) -> Tensor:
     return _weighted(curvatures, minima)
 
@@ -605,7 +637,7 @@ def _(curvatures: Tensor, minima: Tensor, inner_rate: float, steps: int) -> Tens
     return _weighted(1 - (1 - inner_rate * curvatures), minima)
 
 
-@wrong_answer("reptile.fixed_point", hint="*leaves* of the way")
+@wrong_answer("reptile.fixed_point", hint="the inner loop *leaves*")
 def _(curvatures: Tensor, minima: Tensor, inner_rate: float, steps: int) -> Tensor:
     return _weighted((1 - inner_rate * curvatures) ** steps, minima)
 
@@ -655,55 +687,60 @@ def _pairs(gradients: Tensor, hessians: Tensor) -> Tensor:
     points=2,
     equation="(4.24)",
     hints=(
-        "Take two loops, over i and over j, and leave out i = j: the gradient and the Hessian are of *different*"
+        "Take two loops, over i and over j, and leave out i = j: the gradient and the Hessian belong to *different*"
         " minibatches.",
         "`hessians[i] @ gradients[j]` is one term, a vector [D].",
         "There are B(B − 1) ordered pairs. Add up all terms, then divide by that.",
     ),
 )
 def check_avg_grad_inner(answer: Callable[[Tensor, Tensor], Tensor]) -> None:
-    g, h = torch.tensor([[1.0, 0.0], [2.0, 4.0]]), torch.tensor([[[2.0, 1.0], [1.0, 0.0]], [[4.0, 2.0], [2.0, 6.0]]])
-    t = _pairs(g, h)
+    g = torch.tensor([[1.0, 0.0], [2.0, 4.0], [0.0, 1.0]])
+    h = torch.tensor([[[2.0, 1.0], [1.0, 0.0]], [[4.0, 2.0], [2.0, 6.0]], [[1.0, 0.0], [0.0, 3.0]]])
+    t, different = _pairs(g, h), ~torch.eye(3, dtype=torch.bool)
+    wanted, products = t[different].mean(0), g @ g.T
+    diagonal = h.diagonal(dim1=1, dim2=2)
     expect(
         answer(g, h),
-        (t[0, 1] + t[1, 0]) / 2,
-        case="With gradients [1, 0] and [2, 4] and Hessians [[2, 1], [1, 0]] and [[4, 2], [2, 6]]",
+        wanted,
+        case=f"With gradients {compact(g)} and Hessians {compact(h)}",
         slips={
             "The pairs with i = j are in your mean. A minibatch with itself says nothing about any other: leave them"
-            " out.": t.mean((0, 1)),
-            "Those are the pairs with i = j, and no others: each Hessian has met the gradient of its own minibatch."
-            " Pair *different* minibatches.": (t[0, 0] + t[1, 1]) / 2,
-            "That is twice as much: the sum of both orders, which is the gradient of g_1 · g_2. AvgGradInner is their"
-            " mean, half of that.": t[0, 1] + t[1, 0],
-            "Divide by the number of pairs with i ≠ j, B(B − 1), not by B².": (t[0, 1] + t[1, 0]) / 4,
-            "That is H_i g_j with j < i alone. Which minibatch comes first is chance: both orders belong into the"
-            " mean.": t[1, 0],
-            "That is H_i g_j with i < j alone. Which minibatch comes first is chance: both orders belong into the"
-            " mean.": t[0, 1],
-            "The sign: (4.24) has no minus. The minus comes with α, in (4.22).": -(t[0, 1] + t[1, 0]) / 2,
-            "That multiplies number by number. `hessians[i] @ gradients[j]` is a matrix times a vector.": (
-                h[0].diagonal() * g[1] + h[1].diagonal() * g[0]
-            )
-            / 2,
-            "That is the mean of the inner products g_i · g_j, a number. AvgGradInner is half its gradient.": g[0]
-            @ g[1],
+            " out. (`hessians.mean(0) @ gradients.mean(0)` has them too.)": t.mean((0, 1)),
+            "Those are the pairs with i = j alone: each Hessian meets the gradient of its own minibatch. Pair"
+            " *different* minibatches.": t[~different].mean(0),
+            "That is the sum. Divide it by the number of pairs with i ≠ j, B(B − 1) = 6.": 6 * wanted,
+            "That is the mean of H_i g_j + H_j g_i, the gradient of g_i · g_j. AvgGradInner is half of it.": 2 * wanted,
+            "Divide by the number of pairs with i ≠ j, B(B − 1), not by B².": 6 * wanted / 9,
+            "That is H_i g_j with j < i alone. Chance decides which minibatch comes first: take both orders.": (
+                t[torch.tril(different)].mean(0)
+            ),
+            "That is H_i g_j with i < j alone. Chance decides which minibatch comes first: take both orders.": (
+                t[torch.triu(different)].mean(0)
+            ),
+            "The sign: (4.24) has no minus. The minus comes with α, in (4.22).": -wanted,
+            "You take the mean over the coordinates. A matrix times a vector sums: `hessians[i] @ gradients[j]`.": (
+                wanted / 2
+            ),
+            "That multiplies entry by entry. `hessians[i] @ gradients[j]` is a matrix times a vector.": (
+                (diagonal[:, None] * g)[different].mean(0)
+            ),
+            "That is the mean of the inner products g_i · g_j, a number. AvgGradInner is half its gradient.": (
+                products[different].mean()
+            ),
         },
     )
     root = _normal(4, 3, 3, seed=1)
     g, h = _normal(4, 3), root + root.transpose(1, 2)
     t, different = _pairs(g, h), ~torch.eye(4, dtype=torch.bool)
-    later = torch.tril(torch.ones(4, 4), -1).bool()
     wanted = t[different].mean(0)
     expect(
         answer(g, h),
         wanted,
         case="With four random minibatches in three dimensions",
         slips={
-            "You use neighbours alone, each minibatch with the one before it. All pairs belong into the mean.": t[
+            "You use neighbours alone, each minibatch with the one before it. The mean is over all pairs.": t[
                 [1, 2, 3], [0, 1, 2]
             ].mean(0),
-            "That is H_i g_j with j < i alone. Which minibatch comes first is chance: both orders belong into the"
-            " mean.": t[later].mean(0),
         },
     )
 
@@ -742,12 +779,12 @@ def _(gradients: Tensor, hessians: Tensor) -> Tensor:
     return hessians.mean(0) @ gradients.mean(0)
 
 
-@wrong_answer("reptile.avg_grad_inner", hint="and no others")
+@wrong_answer("reptile.avg_grad_inner", hint="pairs with i = j alone")
 def _(gradients: Tensor, hessians: Tensor) -> Tensor:
     return torch.einsum("ide,ie->id", hessians, gradients).mean(0)
 
 
-@wrong_answer("reptile.avg_grad_inner", hint="twice as much")
+@wrong_answer("reptile.avg_grad_inner", hint="That is the sum. Divide it")
 def _(gradients: Tensor, hessians: Tensor) -> Tensor:
     batches = range(len(gradients))
     return torch.stack([hessians[i] @ gradients[j] for i in batches for j in batches if i != j]).sum(0)
@@ -760,7 +797,14 @@ def _(gradients: Tensor, hessians: Tensor) -> Tensor:
     return torch.stack(terms).sum(0) / len(gradients) ** 2
 
 
-@wrong_answer("reptile.avg_grad_inner", hint="both orders")
+@wrong_answer("reptile.avg_grad_inner", hint="the mean over the coordinates")
+def _(gradients: Tensor, hessians: Tensor) -> Tensor:
+    batches = range(len(gradients))
+    terms = [(hessians[i] * gradients[j]).mean(-1) for i in batches for j in batches if i != j]
+    return torch.stack(terms).mean(0)
+
+
+@wrong_answer("reptile.avg_grad_inner", hint="j < i alone")
 def _(gradients: Tensor, hessians: Tensor) -> Tensor:
     terms = [hessians[i] @ gradients[j] for i in range(len(gradients)) for j in range(i)]
     return torch.stack(terms).mean(0)
@@ -772,13 +816,13 @@ def _(gradients: Tensor, hessians: Tensor) -> Tensor:
     return -torch.stack([hessians[i] @ gradients[j] for i in batches for j in batches if i != j]).mean(0)
 
 
-@wrong_answer("reptile.avg_grad_inner", hint="number by number")
+@wrong_answer("reptile.avg_grad_inner", hint="entry by entry")
 def _(gradients: Tensor, hessians: Tensor) -> Tensor:
     batches, diagonal = range(len(gradients)), hessians.diagonal(dim1=1, dim2=2)
     return torch.stack([diagonal[i] * gradients[j] for i in batches for j in batches if i != j]).mean(0)
 
 
-@wrong_answer("reptile.avg_grad_inner", hint="twice as much")
+@wrong_answer("reptile.avg_grad_inner", hint="half of it")
 def _(gradients: Tensor, hessians: Tensor) -> Tensor:
     batches = range(len(gradients))
     pairs = [(i, j) for i in batches for j in batches if i < j]
