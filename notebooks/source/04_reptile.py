@@ -99,7 +99,7 @@ check("reptile.inner_loop", my_inner_loop)
 # ### Exercise 2: the outer step
 #
 # *2 points, 6 minutes.* Equation (4.4). `inner_loops` is a list of T functions, $U_t^k$: each takes a start `[D]` and returns where the inner loop
-# of its task ends, `[D]`. `rate` is ε. Return the new θ.
+# of its task ends, `[D]`. `rate` is ε. Return the new θ, and leave `theta` itself unchanged.
 
 
 # %% exercise="reptile-update"
