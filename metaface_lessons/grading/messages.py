@@ -118,6 +118,8 @@ class Encoder:
                 return self(value.item())
             case int() | float() | str():
                 return _scalar(value)
+            case Tensor() if self.records and value.is_leaf and value.grad is not None:
+                return {"leaf": [self._tensor(value), self._tensor(value.grad)]}
             case Tensor():
                 return {"tensor": self._tensor(value)}
             case np.ndarray() if value.dtype.name in _ARRAYS:
@@ -214,6 +216,10 @@ class Decoder:
                         raise Violation("a key that is no number and no text")
                     found[key] = self(value, depth + 1)
                 return found
+            case "leaf" if self.records:
+                leaf = self._tensor(*content[0])
+                leaf.grad = self._tensor(*content[1])
+                return leaf
             case "given" | "record" | "network" | "sgd" if self.records:
                 return self._record(kind, content, depth + 1)
         raise Violation("an unknown kind of value")
