@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from .core import exercise, expect, fresh_arguments, generator, right_answer, wrong_answer
+from .core import as_tensor, exercise, expect, fresh_arguments, generator, right_answer, wrong_answer
 
 
 def _draw(*shape: int, seed: int = 0) -> Tensor:
@@ -33,8 +34,8 @@ def _paired(a: Tensor, b: Tensor) -> Pair:
     equation="(6.3)",
     hints=(
         "Both methods saw the same episodes: subtract first, episode by episode, `d = a - b`.",
-        "The interval is that of a mean, as in lesson 01, of the differences: 1.96 times their standard deviation"
-        " (n − 1 in the denominator) over √n.",
+        "The interval is that of a mean, as in lesson 01, but of the differences: 1.96 times their standard deviation"
+        " (with n − 1 in the denominator) divided by √n.",
         "`d = a - b`, then `return d.mean(), 1.96 * d.std() / len(d) ** 0.5`.",
     ),
 )
@@ -44,18 +45,26 @@ def check_paired(answer: Callable[[Tensor, Tensor], Pair]) -> None:
         difference, half = _paired(a, b)
         unpaired = 1.96 * math.sqrt((a.var() + b.var()).item() / n)
         expect(
-            _numbers(answer(a, b)),
+            answer(a, b),
             (difference, half),
             case=case,
             slips={
                 "That interval adds the variances of a and b, as if the methods had met different episodes. They met"
                 " the same ones: take the standard deviation of a − b.": (difference, unpaired),
+                "That adds the two intervals. Take the standard deviation of a − b.": (
+                    difference,
+                    1.96 * (a.std() + b.std()).item() / math.sqrt(n),
+                ),
+                "That has the variance. Take the standard deviation.": (
+                    difference,
+                    1.96 * d.var().item() / math.sqrt(n),
+                ),
                 "The sign: the difference is a − b.": (-difference, half),
                 "That is the spread of the differences, not of their mean: √n is missing.": (
                     difference,
                     1.96 * d.std().item(),
                 ),
-                "That is the whole width of the interval. Return half of it, what stands after ±.": (
+                "That is the whole width of the interval. Return half of it, the number after ±.": (
                     difference,
                     2 * half,
                 ),
@@ -63,33 +72,30 @@ def check_paired(answer: Callable[[Tensor, Tensor], Pair]) -> None:
                     difference - half,
                     difference + half,
                 ),
-                "Divided by n where √n belongs.": (difference, 1.96 * d.std().item() / n),
+                "You divide by n. Divide by √n.": (difference, 1.96 * d.std().item() / n),
                 "The 1.96 is missing: that is one standard error.": (difference, d.std().item() / math.sqrt(n)),
-                "That standard deviation has n in its denominator; n − 1 belongs there, since the mean was estimated"
-                " from the same numbers.": (difference, 1.96 * d.std(correction=0).item() / math.sqrt(n)),
-                "That is the mean of the absolute differences: which of the two was better is lost.": (
+                "That standard deviation has n in its denominator. Use n − 1, since the mean comes from the same"
+                " numbers.": (difference, 1.96 * d.std(correction=0).item() / math.sqrt(n)),
+                "That is the mean of the absolute differences. It does not say which of the two was better.": (
                     d.abs().mean().item(),
                     half,
+                ),
+                "You take absolute differences. They do not say which of the two was better.": (
+                    d.abs().mean().item(),
+                    1.96 * d.abs().std().item() / math.sqrt(n),
                 ),
                 "That is the difference of the two intervals.": (
                     difference,
                     1.96 * (a.std() - b.std()).item() / math.sqrt(n),
                 ),
             },
-            tolerance=1e-6,
+            tolerance=1e-5,
         )
 
     a, b = (torch.tensor(v, dtype=torch.float64) for v in ([0.8, 0.4, 1.0, 0.6, 0.6], [0.6, 0.4, 0.6, 0.6, 0.7]))
     judge(a, b, "For a = [0.8, 0.4, 1, 0.6, 0.6] and b = [0.6, 0.4, 0.6, 0.6, 0.7]")
     difficulty = _draw(50)
     judge(difficulty + 0.1 * _draw(50, seed=1), difficulty + 0.1 * _draw(50, seed=2), "For 50 episodes, easy and hard")
-
-
-def _numbers(got: object) -> object:
-    """A pair of numbers, also where they came as tensors or as a list."""
-    if isinstance(got, tuple | list) and len(got) == 2:
-        return tuple(float(v) if isinstance(v, Tensor) and v.ndim == 0 else v for v in got)
-    return got
 
 
 @right_answer("comparison.paired")
@@ -113,6 +119,26 @@ def _(a: Tensor, b: Tensor) -> list[Tensor]:
     return [a.mean() - b.mean(), 1.96 * (variance / len(a)).sqrt()]
 
 
+@right_answer("comparison.paired")
+def _(a: Tensor, b: Tensor) -> Tensor:
+    return torch.stack([(a - b).mean(), 1.96 * (a - b).std() / len(a) ** 0.5])
+
+
+@wrong_answer("comparison.paired", hint="adds the two intervals")
+def _(a: Tensor, b: Tensor) -> Pair:
+    return (a - b).mean().item(), 1.96 * (a.std() + b.std()).item() / math.sqrt(len(a))
+
+
+@wrong_answer("comparison.paired", hint="has the variance")
+def _(a: Tensor, b: Tensor) -> Pair:
+    return (a - b).mean().item(), 1.96 * (a - b).var().item() / math.sqrt(len(a))
+
+
+@wrong_answer("comparison.paired", hint="You take absolute differences")
+def _(a: Tensor, b: Tensor) -> Pair:
+    return _paired((a - b).abs(), torch.zeros_like(a))
+
+
 @wrong_answer("comparison.paired", hint="adds the variances")
 def _(a: Tensor, b: Tensor) -> Pair:
     return (a.mean() - b.mean()).item(), 1.96 * math.sqrt((a.var() + b.var()).item() / len(a))
@@ -128,7 +154,7 @@ def _(a: Tensor, b: Tensor) -> Pair:
     return (a - b).mean().item(), 1.96 * (a - b).std().item()
 
 
-@wrong_answer("comparison.paired", hint="Divided by n")
+@wrong_answer("comparison.paired", hint="You divide by n")
 def _(a: Tensor, b: Tensor) -> Pair:
     return (a - b).mean().item(), 1.96 * (a - b).std().item() / len(a)
 
@@ -138,12 +164,23 @@ def _(a: Tensor, b: Tensor) -> Pair:
     return (a - b).mean().item(), (a - b).std().item() / math.sqrt(len(a))
 
 
-@wrong_answer("comparison.paired", hint="n − 1 belongs")
+@wrong_answer("comparison.paired", hint="Use n − 1")
 def _(a: Tensor, b: Tensor) -> Pair:
     return (a - b).mean().item(), 1.96 * (a - b).std(correction=0).item() / math.sqrt(len(a))
 
 
-@wrong_answer("comparison.paired", hint="absolute differences")
+@wrong_answer("comparison.paired", hint="whole width")
+def _(a: Tensor, b: Tensor) -> Pair:
+    return _paired(a, b)[0], 2 * _paired(a, b)[1]
+
+
+@wrong_answer("comparison.paired", hint="ends of the interval")
+def _(a: Tensor, b: Tensor) -> Pair:
+    middle, half = _paired(a, b)
+    return middle - half, middle + half
+
+
+@wrong_answer("comparison.paired", hint="mean of the absolute differences")
 def _(a: Tensor, b: Tensor) -> Pair:
     return (a - b).abs().mean().item(), _paired(a, b)[1]
 
@@ -170,40 +207,45 @@ def _seeds(accuracies: Tensor, quantiles: dict[int, float]) -> float:
     points=2,
     equation="(6.4)",
     hints=(
-        "It has the form of the interval over episodes: a factor, times the standard deviation, over √S.",
+        "It has the form of the interval over episodes: a factor times the standard deviation, divided by √S.",
         "With a handful of seeds the factor is not 1.96 but Student's t with S − 1 degrees of freedom: `t[S - 1]`.",
         "`S = len(accuracies)`, then `return t[S - 1] * accuracies.std() / S ** 0.5`.",
     ),
 )
 def check_seeds(answer: Callable[[Tensor, dict[int, float]], float]) -> None:
-    for values in ([0.84, 0.86, 0.88], [0.7, 0.71, 0.75, 0.72, 0.77]):
+    for values in ([0.84, 0.86, 0.91], [0.7, 0.71, 0.75, 0.72, 0.77]):
         accuracies = torch.tensor(values, dtype=torch.float64)
         n, s = len(values), accuracies.std().item()
         wanted = _seeds(accuracies, T_QUANTILES)
-        got = answer(accuracies, dict(T_QUANTILES))
         expect(
-            got,
+            answer(accuracies, dict(T_QUANTILES)),
             wanted,
             case=f"For the accuracies {values}",
             slips={
-                "1.96 is for many. So few seeds do not tell their own spread well; Student's t pays for that.": 1.96
-                * s
-                / math.sqrt(n),
-                "That is t with S degrees of freedom. One was spent on the mean: it is S − 1.": {
+                "1.96 is for many numbers. So few estimate their own spread badly, and Student's t allows for that.": (
+                    1.96 * s / math.sqrt(n)
+                ),
+                "t is missing: that is one standard error.": s / math.sqrt(n),
+                "That has both factors. Student's t replaces 1.96.": 1.96 * wanted,
+                "That is the whole width of the interval. Return half of it, the number after ±.": 2 * wanted,
+                "That has the variance. Take the standard deviation.": wanted * s,
+                "That is t for three seeds. It depends on their number: `t[S - 1]`.": T_QUANTILES[2] * s / math.sqrt(n),
+                "That is t with S degrees of freedom. The mean has used one of them: S − 1.": {
                     **T_QUANTILES,
                     5: 2.571,
                 }[n]
                 * s
                 / math.sqrt(n),
-                "That standard deviation has S in its denominator; it is S − 1 here, and with three seeds that"
-                " matters.": wanted * math.sqrt((n - 1) / n),
-                "√S is missing: that is where another *single* seed would fall, not their mean.": wanted * math.sqrt(n),
-                "Divided by S where √S belongs.": wanted / math.sqrt(n),
-                "Divided by √(S − 1). The mean is of S seeds.": wanted * math.sqrt(n / (n - 1)),
+                "That standard deviation has S in its denominator. Use S − 1: with so few seeds it matters.": (
+                    wanted * math.sqrt((n - 1) / n)
+                ),
+                "√S is missing: that interval is for another *single* seed, not for the mean.": wanted * math.sqrt(n),
+                "You divide by S. Divide by √S.": wanted / math.sqrt(n),
+                "You divide by √(S − 1). The mean is of S seeds.": wanted * math.sqrt(n / (n - 1)),
                 "That is half of the range of the values.": (max(values) - min(values)) / 2,
                 "That is the standard deviation alone.": s,
             },
-            tolerance=1e-6,
+            tolerance=5e-5,  # the quantiles of `t` are rounded to three digits: one's own are as good
         )
 
 
@@ -231,6 +273,37 @@ def _(accuracies: Tensor, t: dict[int, float]) -> float:
     return float(t[accuracies.numel() - 1] * (accuracies.var() / accuracies.numel()) ** 0.5)
 
 
+@right_answer("comparison.seeds")
+def _(accuracies: Tensor, t: dict[int, float]) -> float:
+    exact = t | {2: 4.302652729911275, 4: 2.7764451051977987}  # from a table of one's own
+    return exact[len(accuracies) - 1] * accuracies.std().item() / math.sqrt(len(accuracies))
+
+
+@wrong_answer("comparison.seeds", hint="t is missing")
+def _(accuracies: Tensor, t: dict[int, float]) -> float:
+    return accuracies.std().item() / math.sqrt(len(accuracies))
+
+
+@wrong_answer("comparison.seeds", hint="has both factors")
+def _(accuracies: Tensor, t: dict[int, float]) -> float:
+    return 1.96 * _seeds(accuracies, t)
+
+
+@wrong_answer("comparison.seeds", hint="whole width")
+def _(accuracies: Tensor, t: dict[int, float]) -> float:
+    return 2 * _seeds(accuracies, t)
+
+
+@wrong_answer("comparison.seeds", hint="has the variance")
+def _(accuracies: Tensor, t: dict[int, float]) -> float:
+    return t[len(accuracies) - 1] * accuracies.var().item() / math.sqrt(len(accuracies))
+
+
+@wrong_answer("comparison.seeds", hint="t for three seeds")
+def _(accuracies: Tensor, t: dict[int, float]) -> float:
+    return t[2] * accuracies.std().item() / math.sqrt(len(accuracies))
+
+
 @wrong_answer("comparison.seeds", hint="1.96 is for many")
 def _(accuracies: Tensor, t: dict[int, float]) -> float:
     return 1.96 * accuracies.std().item() / math.sqrt(len(accuracies))
@@ -253,7 +326,7 @@ def _(accuracies: Tensor, t: dict[int, float]) -> float:
     return t[len(accuracies) - 1] * accuracies.std().item()
 
 
-@wrong_answer("comparison.seeds", hint="where √S belongs")
+@wrong_answer("comparison.seeds", hint="Divide by √S")
 def _(accuracies: Tensor, t: dict[int, float]) -> float:
     return t[len(accuracies) - 1] * accuracies.std().item() / len(accuracies)
 
@@ -287,8 +360,8 @@ def _frontier(cost: Tensor, accuracy: Tensor) -> Tensor:
     equation="(6.5)",
     hints=(
         "Compare every method i with every method j: does i cost no more, and is it no less accurate? `cost[:, None] <="
-        " cost` gives a table `[i, j]`.",
-        "A method does not dominate itself, nor its equal: at least one of the two must be strictly better.",
+        " cost` is a table `[i, j]`.",
+        "A method does not dominate itself or its equal: at least one of cost and accuracy must be strictly better.",
         "With `cheaper`, `better` and `strictly = (cost[:, None] < cost) | (accuracy[:, None] > accuracy)`: j is"
         " dominated if any i has all three. Return the others.",
     ),
@@ -296,34 +369,57 @@ def _frontier(cost: Tensor, accuracy: Tensor) -> Tensor:
 def check_frontier(answer: Callable[[Tensor, Tensor], Tensor]) -> None:
     def judge(cost: list[float], accuracy: list[float], case: str) -> None:
         c, a = torch.tensor(cost), torch.tensor(accuracy)
-        table = [[c[:, None] <= c, c[:, None] < c], [a[:, None] >= a, a[:, None] > a]]
+        cheaper, strictly_cheaper = c[:, None] <= c, c[:, None] < c
+        better, strictly_better = a[:, None] >= a, a[:, None] > a
+        others = ~torch.eye(len(c), dtype=torch.bool)
+        wanted = _frontier(c, a)
         expect(
-            answer(c, a),
-            _frontier(c, a),
+            as_tensor(answer(c, a)),
+            wanted,
             case=f"For cost = {cost} and accuracy = {accuracy}{case}",
             slips={
+                "In order of cost you keep each method that is better than all before it. But of methods of the *same*"
+                " cost the best one dominates, and equals stay together.": _scan(c, a),
+                "Two equal methods beat each other here. At least one of cost and accuracy must be strictly better.": ~(
+                    cheaper & better & others
+                ).any(dim=0),
                 "That is the most accurate method alone. Cheaper ones that lose a little may be worth a look too.": a
                 == a.max(),
                 "That is the cheapest method alone.": c == c.min(),
-                "That marks the methods that dominate nobody. Asked is who is dominated *by* nobody: in a table"
-                " `[i, j]` of who dominates whom, look down the columns, `any(dim=0)`.": ~(
-                    table[0][0] & table[1][0] & (table[0][1] | table[1][1])
+                "Those are the cheapest and the most accurate method. Others may be dominated by nobody too.": (
+                    (c == c.min()) | (a == a.max())
+                ),
+                "That marks the methods that dominate nobody. Which are dominated *by* nobody? In a table `[i, j]` of i"
+                " dominates j, look down the columns, `any(dim=0)`.": ~(
+                    cheaper & better & (strictly_cheaper | strictly_better)
                 ).any(dim=1),
-                "That marks the dominated methods. Asked is for the others: turn it round.": ~_frontier(c, a),
-                "Nobody is left, since every method counts as dominated by itself. Ask that at least one of the two"
-                " is strictly better.": ~(table[0][0] & table[1][0]).any(dim=0),
+                "That marks the dominated methods. Mark the others.": ~wanted,
+                "Those are the numbers of the methods. Return M booleans, a mask.": wanted.nonzero().flatten(),
+                "A method dominates here as soon as it is better in *either* respect. It must be no worse in both.": ~(
+                    strictly_cheaper | strictly_better
+                ).any(dim=0),
+                "Nobody is left, since every method dominates itself here. At least one of cost and accuracy must be"
+                " strictly better.": ~(cheaper & better).any(dim=0),
                 "A method must be strictly cheaper *and* strictly better here to dominate. One of the two is enough, if"
-                " the other is no worse.": ~(table[0][1] & table[1][1]).any(dim=0),
-                "Higher cost counts as better here. Cost is what one wants little of.": _frontier(-c, a),
-                "Lower accuracy counts as better here.": _frontier(c, -a),
-                "A method counts as dominated here as soon as another one is better in *either* respect. It must be"
-                " no worse in both.": ~(table[0][1] | table[1][1]).any(dim=0),
+                " the other is no worse.": ~(strictly_cheaper & strictly_better).any(dim=0),
+                "Higher cost counts as better here. Lower cost is better.": _frontier(-c, a),
+                "Lower accuracy counts as better here. Higher accuracy is better.": _frontier(c, -a),
             },
         )
 
+    judge([1.0, 2.0, 3.0], [0.9, 0.6, 0.6], " (0 beats both others)")
     judge([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], [0.5, 0.8, 0.4, 0.9, 0.7, 0.6], "")
-    judge([1.0, 1.0, 2.0], [0.5, 0.6, 0.6], " (1 beats 0 at equal cost, and 2 at equal accuracy)")
-    judge([2.0, 2.0, 1.0], [0.7, 0.7, 0.4], " (the first two are equal: none beats the other)")
+    judge([1.0, 1.0, 2.0, 3.0], [0.5, 0.6, 0.6, 0.9], " (1 beats 0 at equal cost, and 2 at equal accuracy)")
+    judge([2.0, 2.0, 1.0, 3.0], [0.7, 0.7, 0.4, 0.9], " (the first two are equal: neither beats the other)")
+
+
+def _scan(cost: Tensor, accuracy: Tensor) -> Tensor:
+    """In the order of cost, each method that is more accurate than all before it."""
+    keep, best = torch.zeros(len(cost), dtype=torch.bool), -math.inf
+    for i in cost.argsort(stable=True).tolist():
+        if accuracy[i] > best:
+            keep[i], best = True, float(accuracy[i])
+    return keep
 
 
 @fresh_arguments("comparison.frontier")
@@ -354,12 +450,50 @@ def _(cost: Tensor, accuracy: Tensor) -> Tensor:
     return keep
 
 
-@wrong_answer("comparison.frontier", hint="turn it round")
+@right_answer("comparison.frontier")
+def _(cost: Tensor, accuracy: Tensor) -> object:
+    c, a = cost.numpy(), accuracy.numpy()
+    beaten = [((c <= d) & (a >= b) & ((c < d) | (a > b))).any() for d, b in zip(c, a, strict=True)]
+    return ~np.array(beaten)
+
+
+@right_answer("comparison.frontier")
+def _(cost: Tensor, accuracy: Tensor) -> list[bool]:
+    return _frontier(cost, accuracy).tolist()
+
+
+@wrong_answer("comparison.frontier", hint="of the *same* cost")
+def _(cost: Tensor, accuracy: Tensor) -> Tensor:
+    return _scan(cost, accuracy)
+
+
+@wrong_answer("comparison.frontier", hint="beat each other here")
+def _(cost: Tensor, accuracy: Tensor) -> Tensor:
+    dominates = (cost[:, None] <= cost) & (accuracy[:, None] >= accuracy)
+    return ~dominates.fill_diagonal_(False).any(dim=0)
+
+
+@wrong_answer("comparison.frontier", hint="the cheapest and the most accurate")
+def _(cost: Tensor, accuracy: Tensor) -> Tensor:
+    return (cost == cost.min()) | (accuracy == accuracy.max())
+
+
+@wrong_answer("comparison.frontier", hint="numbers of the methods")
+def _(cost: Tensor, accuracy: Tensor) -> Tensor:
+    return _frontier(cost, accuracy).nonzero().flatten()
+
+
+@wrong_answer("comparison.frontier", hint="better in *either* respect")
+def _(cost: Tensor, accuracy: Tensor) -> Tensor:
+    return ~((cost[:, None] < cost) | (accuracy[:, None] > accuracy)).any(dim=0)
+
+
+@wrong_answer("comparison.frontier", hint="Mark the others")
 def _(cost: Tensor, accuracy: Tensor) -> Tensor:
     return ~_frontier(cost, accuracy)
 
 
-@wrong_answer("comparison.frontier", hint="dominated by itself")
+@wrong_answer("comparison.frontier", hint="every method dominates itself")
 def _(cost: Tensor, accuracy: Tensor) -> Tensor:
     return ~((cost[:, None] <= cost) & (accuracy[:, None] >= accuracy)).any(dim=0)
 
@@ -377,6 +511,12 @@ def _(cost: Tensor, accuracy: Tensor) -> Tensor:
 @wrong_answer("comparison.frontier", hint="Lower accuracy counts as better")
 def _(cost: Tensor, accuracy: Tensor) -> Tensor:
     return _frontier(cost, -accuracy)
+
+
+@wrong_answer("comparison.frontier", hint="dominate nobody")
+def _(cost: Tensor, accuracy: Tensor) -> Tensor:
+    strictly = (cost[:, None] < cost) | (accuracy[:, None] > accuracy)
+    return ~((cost[:, None] <= cost) & (accuracy[:, None] >= accuracy) & strictly).any(dim=1)
 
 
 @wrong_answer("comparison.frontier", hint="most accurate method alone")
@@ -399,33 +539,42 @@ def _break_even(train_a: float, adapt_a: float, train_b: float, adapt_b: float) 
 @exercise(
     "comparison.break_even",
     lesson="06",
-    title="From how many tasks on the dearer training pays",
+    title="From how many tasks on the more expensive training pays",
     points=2,
     equation="(6.7)",
     hints=(
         "Set the two total costs of (6.6) equal, and solve for n.",
         "train_a + n · adapt_a = train_b + n · adapt_b gives n = (train_a − train_b) / (adapt_b − adapt_a).",
-        "Two cases remain. If A's training is the cheaper one too, it pays from the first task on: `max(0.0, n)`. If A"
-        " saves nothing on a task (`adapt_a >= adapt_b`), it never pays: `math.inf`.",
+        "Two cases come before that. If A saves nothing on a task (`adapt_a >= adapt_b`), return `math.inf`. Else, if"
+        " its training is no more expensive, it pays from the first task on: `max(0.0, n)`.",
     ),
 )
 def check_break_even(answer: Callable[[float, float, float, float], float]) -> None:
-    wanted = _break_even(100.0, 0.01, 40.0, 0.04)
+    wanted = _break_even(50.0, 0.01, 40.0, 0.04)
     expect(
-        answer(100.0, 0.01, 40.0, 0.04),
+        answer(50.0, 0.01, 40.0, 0.04),
         wanted,
-        case="For A with 100 s of training and 0.01 s a task, and B with 40 s and 0.04 s",
+        case="For A with 50 s of training and 0.01 s per task, and B with 40 s and 0.04 s",
         slips={
-            "The sign: A's training is dearer by 60 s, and every task saves 0.03 s.": -wanted,
+            "(6.7) is not rounded: n is where both cost the same, and need not be a whole number.": 333.0,
+            "(6.7) is not rounded up: n is where both cost the same, and need not be a whole number.": 334.0,
+            "A and B are exchanged: A, the first two arguments, is the one that saves time on every task.": math.inf,
+            "A saves 0.03 s on every task, so it pays from some task on. Compare its training with B's.": 0.0,
+            "The sign: A's training costs 10 s more, and every task saves 0.03 s.": -wanted,
             "That divides the savings by the extra training: it is 1/n.": 1 / wanted,
-            "The tasks are added up here, not compared: what counts is the *difference* of the costs of a task.": 60
-            / 0.05,
-            "That is A's whole training over what a task saves. B has to be trained too.": 100 / 0.03,
-            "That divides by A's cost of a task, not by what it saves against B's.": 60 / 0.01,
-            "That divides by B's cost of a task, not by what A saves.": 60 / 0.04,
-            "That adds the two trainings.": 140 / 0.03,
+            "You add the costs of a task. Take their *difference*: what A saves.": 10 / 0.05,
+            "That divides A's whole training by what a task saves. B has to be trained too.": 50 / 0.03,
+            "That divides by A's cost of a task. Divide by what A saves, compared with B.": 10 / 0.01,
+            "That divides by B's cost of a task. Divide by what A saves.": 10 / 0.04,
+            "You add the two trainings. Take their difference.": 90 / 0.03,
         },
-        tolerance=1e-6,
+        tolerance=1e-5,
+    )
+    expect(
+        answer(100.0, 0.01, 40.0, 0.05),
+        1500.0,
+        case="For A with 100 s and 0.01 s, B with 40 s and 0.05 s",
+        tolerance=1e-5,
     )
     expect(
         answer(40.0, 0.01, 100.0, 0.04),
@@ -433,27 +582,35 @@ def check_break_even(answer: Callable[[float, float, float, float], float]) -> N
         case="For A with 40 s and 0.01 s, B with 100 s and 0.04 s",
         slips={
             "A is cheaper in both, so it pays from the first task on: n is 0, not negative.": -2000.0,
-            "A is cheaper in both, so it pays from the first task on, and not at infinity.": math.inf,
+            "A is cheaper in both. The absolute value hides that: n is 0.": 2000.0,
+            "A is cheaper in both, so it pays from the first task on: n is 0, not infinite.": math.inf,
         },
-        tolerance=1e-6,
+        tolerance=1e-5,
     )
-    for adapt in (0.04, 0.05):
+    for train_a, adapt_a, train_b in (
+        (100.0, 0.05, 40.0),
+        (100.0, 0.04, 40.0),
+        (40.0, 0.05, 100.0),
+        (40.0, 0.04, 100.0),
+    ):
         expect(
-            answer(100.0, adapt, 40.0, 0.04),
+            answer(train_a, adapt_a, train_b, 0.04),
             math.inf,
-            case=f"For A with 100 s and {adapt} s a task, B with 40 s and 0.04 s: A never makes up for its training",
+            case=f"For A with {train_a:g} s and {adapt_a} s, B with {train_b:g} s and 0.04 s",
             slips={
-                "A costs more in both: no number of tasks makes up for it. Return `math.inf`.": -60 / 0.01,
-                "A costs more in both: it never pays, and 0 would say that it always does.": 0.0,
+                "A saves nothing on a task, and that comes first, whatever the trainings cost: return `math.inf`.": 0.0,
+                "A saves nothing on a task: dividing by what it saves means nothing. Return `math.inf`.": 6000.0
+                if train_a < train_b
+                else -6000.0,
             },
         )
 
 
 @fresh_arguments("comparison.break_even")
 def draw_break_even(draw: torch.Generator) -> tuple[float, ...]:
-    dear, cheap = (100 + 50 * torch.rand(2, generator=draw)).tolist()
-    saves, costs = torch.rand(2, generator=draw).tolist()
-    return dear + cheap, saves, cheap, 1 + saves + costs
+    more, train_b = (100 + 50 * torch.rand(2, generator=draw)).tolist()
+    adapt_a, saves = torch.rand(2, generator=draw).tolist()
+    return train_b + more, adapt_a, train_b, 1 + adapt_a + saves
 
 
 @right_answer("comparison.break_even")
@@ -487,7 +644,43 @@ def _(train_a: float, adapt_a: float, train_b: float, adapt_b: float) -> float:
     return (adapt_b - adapt_a) / (train_a - train_b)
 
 
-@wrong_answer("comparison.break_even", hint="*difference* of the costs of a task")
+@wrong_answer("comparison.break_even", hint="not rounded up")
+def _(train_a: float, adapt_a: float, train_b: float, adapt_b: float) -> float:
+    n = _break_even(train_a, adapt_a, train_b, adapt_b)
+    return math.ceil(n) if math.isfinite(n) else n
+
+
+@wrong_answer("comparison.break_even", hint="is not rounded:")
+def _(train_a: float, adapt_a: float, train_b: float, adapt_b: float) -> float:
+    n = _break_even(train_a, adapt_a, train_b, adapt_b)
+    return int(n) if math.isfinite(n) else n
+
+
+@wrong_answer("comparison.break_even", hint="A and B are exchanged")
+def _(train_a: float, adapt_a: float, train_b: float, adapt_b: float) -> float:
+    return _break_even(train_b, adapt_b, train_a, adapt_a)
+
+
+@wrong_answer("comparison.break_even", hint="The absolute value hides that")
+def _(train_a: float, adapt_a: float, train_b: float, adapt_b: float) -> float:
+    return math.inf if adapt_a >= adapt_b else abs(train_a - train_b) / (adapt_b - adapt_a)
+
+
+@wrong_answer("comparison.break_even", hint="that comes first")
+def _(train_a: float, adapt_a: float, train_b: float, adapt_b: float) -> float:
+    if train_a <= train_b:
+        return 0.0
+    return _break_even(train_a, adapt_a, train_b, adapt_b)
+
+
+@wrong_answer("comparison.break_even", hint="dividing by what it saves means nothing")
+def _(train_a: float, adapt_a: float, train_b: float, adapt_b: float) -> float:
+    if train_a <= train_b and adapt_a < adapt_b:
+        return 0.0
+    return (train_a - train_b) / (adapt_b - adapt_a) if adapt_a != adapt_b else math.inf
+
+
+@wrong_answer("comparison.break_even", hint="You add the costs of a task")
 def _(train_a: float, adapt_a: float, train_b: float, adapt_b: float) -> float:
     return (train_a - train_b) / (adapt_b + adapt_a)
 
@@ -502,23 +695,6 @@ def _(train_a: float, adapt_a: float, train_b: float, adapt_b: float) -> float:
     return (train_a - train_b) / (adapt_b - adapt_a) if adapt_a < adapt_b else math.inf
 
 
-@wrong_answer("comparison.break_even", hint="0 would say that it always does")
+@wrong_answer("comparison.break_even", hint="that comes first")
 def _(train_a: float, adapt_a: float, train_b: float, adapt_b: float) -> float:
     return max(0.0, (train_a - train_b) / (adapt_b - adapt_a)) if adapt_a != adapt_b else 0.0
-
-
-@wrong_answer("comparison.frontier", hint="dominate nobody")
-def _(cost: Tensor, accuracy: Tensor) -> Tensor:
-    strictly = (cost[:, None] < cost) | (accuracy[:, None] > accuracy)
-    return ~((cost[:, None] <= cost) & (accuracy[:, None] >= accuracy) & strictly).any(dim=1)
-
-
-@wrong_answer("comparison.paired", hint="whole width")
-def _(a: Tensor, b: Tensor) -> Pair:
-    return _paired(a, b)[0], 2 * _paired(a, b)[1]
-
-
-@wrong_answer("comparison.paired", hint="ends of the interval")
-def _(a: Tensor, b: Tensor) -> Pair:
-    middle, half = _paired(a, b)
-    return middle - half, middle + half
