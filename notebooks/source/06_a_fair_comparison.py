@@ -376,8 +376,8 @@ check("comparison.frontier", my_frontier)
 #
 # ### Exercise 4: from how many tasks on?
 #
-# *2 points, 6 minutes.* Equation (6.7). Return n for A against B: `math.inf` if A saves nothing on a task ($c_A \ge c_B$), for then no number of tasks
-# makes up for anything; else 0 if A's training is no dearer, and it is the cheaper one from the beginning on.
+# *2 points, 6 minutes.* Equation (6.7). Return n for A against B. There are three cases, in this order: `math.inf` if A saves nothing on a task
+# ($c_A \ge c_B$); else 0 if A's training is no more expensive ($C_A \le C_B$); else (6.7), not rounded.
 
 
 # %% exercise="comparison-break-even"
