@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from .core import exercise, expect, generator, right_answer, wrong_answer
+from .core import as_tensor, exercise, expect, generator, right_answer, wrong_answer
 
 # --------------------------------------------------------------------------------------------------------- FAR and TAR
 
@@ -19,13 +20,6 @@ def _rates(scores: Tensor, same: Tensor, threshold: float) -> Rates:
     return accepted[~same].mean().item(), accepted[same].mean().item()
 
 
-def _numbers(got: object) -> object:
-    """A pair of numbers, also where they came as tensors or as a list."""
-    if isinstance(got, tuple | list) and len(got) == 2:
-        return tuple(float(v) if isinstance(v, Tensor) and v.ndim == 0 else v for v in got)
-    return got
-
-
 @exercise(
     "recognition.rates",
     lesson="07",
@@ -33,8 +27,8 @@ def _numbers(got: object) -> object:
     points=2,
     equation="(7.2)",
     hints=(
-        "Both are shares of *accepted* pairs: one of the impostor pairs, one of the genuine pairs.",
-        "`accepted = scores >= threshold` has an entry for each pair; `accepted[same]` are those of one person.",
+        "Both are shares that are *accepted*: one of the impostor pairs, one of the genuine pairs.",
+        "`accepted = scores >= threshold` has an entry for each pair. `accepted[same]` has those of the genuine pairs.",
         "The mean of booleans needs floats: `accepted[~same].float().mean()` is the FAR.",
     ),
 )
@@ -47,7 +41,12 @@ def check_rates(answer: Callable[[Tensor, Tensor, float], Rates]) -> None:
         slips = {
             "The order: FAR first, then TAR.": (tar, far),
             "Those are the shares of *refused* pairs.": (1 - far, 1 - tar),
+            "The first is the share of impostor pairs that are refused, 1 − FAR.": (1 - far, tar),
             "The second is the share of genuine pairs that are refused, 1 − TAR.": (far, 1 - tar),
+            "You accept the scores *below* the threshold. These scores say how alike two photos are: `>=`.": (
+                (scores <= threshold)[~same].double().mean().item(),
+                (scores <= threshold)[same].double().mean().item(),
+            ),
             "Those are shares of all pairs. FAR is a share of the impostor pairs, TAR of the genuine ones.": (
                 false / pairs,
                 true / pairs,
@@ -64,7 +63,7 @@ def check_rates(answer: Callable[[Tensor, Tensor, float], Rates]) -> None:
                 false / (false + true),
                 true / (false + true),
             )
-        expect(_numbers(answer(scores, same, threshold)), (far, tar), case=case, slips=slips, tolerance=1e-5)
+        expect(answer(scores, same, threshold), (far, tar), case=case, slips=slips, tolerance=1e-5)
 
     scores = torch.tensor([-1.0, -2.0, -3.0, -4.0, -2.0, -3.5, -5.0, -6.0, -7.0], dtype=torch.float64)
     same = torch.tensor([True] * 4 + [False] * 5)
@@ -87,6 +86,24 @@ def _(scores: Tensor, same: Tensor, threshold: float) -> list[float]:
         chosen = [s for s, truth in zip(scores.tolist(), same.tolist(), strict=True) if truth == kind]
         found.append(sum(s >= threshold for s in chosen) / len(chosen))
     return found
+
+
+@right_answer("recognition.rates")
+def _(scores: Tensor, same: Tensor, threshold: float) -> Tensor:
+    accepted = (scores >= threshold).double()
+    return torch.stack([accepted[~same].mean(), accepted[same].mean()])
+
+
+@wrong_answer("recognition.rates", hint="1 − FAR")
+def _(scores: Tensor, same: Tensor, threshold: float) -> Rates:
+    far, tar = _rates(scores, same, threshold)
+    return 1 - far, tar
+
+
+@wrong_answer("recognition.rates", hint="*below* the threshold")
+def _(scores: Tensor, same: Tensor, threshold: float) -> Rates:
+    accepted = (scores <= threshold).double()
+    return accepted[~same].mean().item(), accepted[same].mean().item()
 
 
 @wrong_answer("recognition.rates", hint="The order")
@@ -140,9 +157,9 @@ def _tar_at_far(genuine: Tensor, impostor: Tensor, far: float) -> float:
     points=2,
     equation="(7.5)",
     hints=(
-        "How many of the n impostor pairs may be accepted? `int(far * len(impostor))`, call it k.",
-        "Sort the impostor scores, highest first. The first k may be accepted; number k (counted from 0) must be"
-        " refused, so the threshold lies just above its score.",
+        "How many of the n impostor pairs may be accepted? `int(far * len(impostor))`. Call it k.",
+        "Sort the impostor scores, highest first. The first k may be accepted. The next one, number k counted from 0,"
+        " must be refused, so the threshold lies just above its score.",
         "`first = impostor.sort(descending=True).values[k]`, then `(genuine > first).float().mean()`.",
     ),
 )
@@ -154,25 +171,35 @@ def check_tar_at_far(answer: Callable[[Tensor, Tensor, float], float]) -> None:
         def above(score: Tensor) -> float:
             return (genuine > score).double().mean().item()
 
+        between = torch.quantile(impostor, 1 - far)
         slips = {
-            "Impostor number k (from 0) must be refused too: a threshold *at* its score accepts k + 1 of them. Ask for"
-            " genuine scores *above* it.": (genuine >= high_first[k]).double().mean().item(),
-            "One impostor pair too few is accepted: of k allowed, number k (from 0) is the first to refuse.": above(
+            "A threshold *at* the score of impostor k (from 0) accepts k + 1 of them. Take genuine scores *above* it.": (
+                (genuine >= high_first[k]).double().mean().item()
+            ),
+            "That accepts one impostor pair too few. k are allowed, and number k (from 0) is refused.": above(
                 high_first[max(k - 1, 0)]
             ),
+            "`quantile` puts the threshold somewhere between two impostor scores. By (7.5) it lies just above the score"
+            " of the first impostor that must be refused: sort, and take number k (from 0).": above(between),
             "The impostor scores are sorted the wrong way: that threshold accepts nearly all of them.": above(
                 low_first[k]
             ),
             "That threshold refuses the share `far` of the *genuine* pairs. FAR is about impostors.": 1 - far,
             "That is the share of genuine pairs that are refused.": 1 - _tar_at_far(genuine, impostor, far),
         }
+        if round(far * len(impostor)) > k:
+            slips["You round k up, and accept a share of impostors that is more than `far`. `int` cuts off."] = above(
+                high_first[k + 1]
+            )
         expect(
             answer(genuine, impostor, far), _tar_at_far(genuine, impostor, far), case=case, slips=slips, tolerance=1e-5
         )
 
-    genuine = torch.tensor([8.0, 7.0, 5.0, 3.8, 3.5, 3.0], dtype=torch.float64)
+    genuine = torch.tensor([8.0, 7.0, 5.0, 3.8, 3.6, 3.5, 3.0], dtype=torch.float64)
     impostor = torch.tensor([1.0, 6.0, 2.0, 4.0, 0.0, 7.5, 3.5, 2.5, 0.5, 1.5], dtype=torch.float64)
-    judge(genuine, impostor, 0.3, "For genuine 8, 7, 5, 3.8, 3.5, 3, impostors 7.5, 6, 4, 3.5 and lower, FAR 0.3")
+    case = "For genuine 8, 7, 5, 3.8, 3.6, 3.5, 3 and ten impostors 7.5, 6, 4, 3.5, 2.5 and lower"
+    judge(genuine, impostor, 0.3, f"{case}, FAR 0.3")
+    judge(genuine, impostor, 0.28, f"{case}, FAR 0.28, which allows two of them")
     draw = generator(1)
     genuine, impostor = (torch.randn(n, generator=draw, dtype=torch.float64) for n in (150, 400))
     judge(genuine + 1.5, impostor, 0.05, "For 150 genuine and 400 impostor pairs, FAR 0.05")
@@ -200,12 +227,28 @@ def _(genuine: Tensor, impostor: Tensor, far: float) -> Tensor:
     return (genuine > first_refused).double().mean()
 
 
-@wrong_answer("recognition.tar_at_far", hint="must be refused too")
+@wrong_answer("recognition.tar_at_far", hint="`quantile` puts the threshold")
+def _(genuine: Tensor, impostor: Tensor, far: float) -> Tensor:
+    return (genuine >= torch.quantile(impostor, 1 - far)).double().mean()
+
+
+@wrong_answer("recognition.tar_at_far", hint="You round k up")
+def _(genuine: Tensor, impostor: Tensor, far: float) -> Tensor:
+    return (genuine > impostor.sort(descending=True).values[round(far * len(impostor))]).double().mean()
+
+
+@wrong_answer("recognition.tar_at_far", hint="You round k up")
+def _(genuine: Tensor, impostor: Tensor, far: float) -> Tensor:
+    k = math.ceil(far * len(impostor))
+    return (genuine > impostor.sort(descending=True).values[k]).double().mean()
+
+
+@wrong_answer("recognition.tar_at_far", hint="accepts k + 1 of them")
 def _(genuine: Tensor, impostor: Tensor, far: float) -> Tensor:
     return (genuine >= impostor.sort(descending=True).values[int(far * len(impostor))]).double().mean()
 
 
-@wrong_answer("recognition.tar_at_far", hint="too few is accepted")
+@wrong_answer("recognition.tar_at_far", hint="one impostor pair too few")
 def _(genuine: Tensor, impostor: Tensor, far: float) -> Tensor:
     return (genuine > impostor.sort(descending=True).values[max(int(far * len(impostor)) - 1, 0)]).double().mean()
 
@@ -240,9 +283,9 @@ def _weights(people: Tensor, drawn: Tensor) -> Tensor:
     points=2,
     equation="(7.7)",
     hints=(
-        "A person who was drawn twice is there twice, each time with all their genuine pairs. And with whom does each"
-        " of the two make an impostor pair?",
-        "Each copy of a with each copy of b: that is a product. A genuine pair belongs to one person alone.",
+        "A person who is drawn twice is there twice, each time with all their genuine pairs. With whom does each of the"
+        " two copies make an impostor pair?",
+        "Each copy of a makes a pair with each copy of b: that is a product. A genuine pair belongs to one person.",
         "`one, other = people.T`, then `torch.where(one == other, drawn[one], drawn[one] * drawn[other])`.",
     ),
 )
@@ -250,25 +293,37 @@ def check_weights(answer: Callable[[Tensor, Tensor], Tensor]) -> None:
     def judge(people: Tensor, drawn: Tensor, case: str) -> None:
         one, other = people.T
         product, same = drawn[one] * drawn[other], one == other
+        wanted = _weights(people, drawn).double()
+        got: object = as_tensor(answer(people, drawn))
+        slips = {
+            "A genuine pair belongs to one person: it counts d times if the person was drawn d times, not d² times.": (
+                product
+            ),
+            "An impostor pair is there once for each copy of the one *and* each copy of the other: multiply.": (
+                torch.where(same, drawn[one], drawn[one] + drawn[other])
+            ),
+            "The two kinds of pairs are exchanged: the product belongs to two *different* people.": torch.where(
+                same, product, drawn[one]
+            ),
+            "You pair the copies of one person with each other, d(d − 1)/2. But a genuine pair is two *photos* of the"
+            " person, and each copy brings it once.": torch.where(same, drawn[one] * (drawn[one] - 1) / 2, product),
+            "You count how often each number is in `drawn`, but `drawn[i]` already says how often person i was drawn.": (
+                _weights(people, torch.bincount(drawn, minlength=len(drawn)))
+            ),
+            "Those are shares, which sum to 1. Return how often each pair counts.": wanted / wanted.sum(),
+            "A person who was drawn twice counts twice. You only ask whether the people of a pair were drawn.": (
+                product > 0
+            ),
+            "The second person of an impostor pair is missing.": drawn[one],
+            "You take the smaller of the two numbers. Two copies of each make four pairs, not two.": (
+                torch.minimum(drawn[one], drawn[other])
+            ),
+        }
         expect(
-            answer(people, drawn),
-            _weights(people, drawn),
+            got.double() if isinstance(got, Tensor) else got,
+            wanted,
             case=case,
-            slips={
-                "A genuine pair belongs to one person, who was drawn so many times: their number, not its square.": (
-                    product
-                ),
-                "An impostor pair is there once for each copy of the one *and* each copy of the other: multiply.": (
-                    torch.where(same, drawn[one], drawn[one] + drawn[other])
-                ),
-                "A person who was drawn twice counts twice. That is only whether the people of a pair were drawn.": (
-                    (product > 0).to(drawn.dtype)
-                ),
-                "The second person of an impostor pair is forgotten.": drawn[one],
-                "The smaller of the two numbers: two copies of each would make two pairs, but there are four.": (
-                    torch.minimum(drawn[one], drawn[other])
-                ),
-            },
+            slips={text: value.double() for text, value in slips.items()},
         )
 
     judge(
@@ -300,7 +355,41 @@ def _(people: Tensor, drawn: Tensor) -> Tensor:
     return weights
 
 
-@wrong_answer("recognition.weights", hint="not its square")
+@right_answer("recognition.weights")
+def _(people: Tensor, drawn: Tensor) -> Tensor:
+    one, other = people.T
+    return torch.where(one == other, drawn[one], drawn[one] * drawn[other]).float()
+
+
+@right_answer("recognition.weights")
+def _(people: Tensor, drawn: Tensor) -> list[int]:
+    often = drawn.tolist()
+    return [often[a] if a == b else often[a] * often[b] for a, b in people.tolist()]
+
+
+@wrong_answer("recognition.weights", hint="kinds of pairs are exchanged")
+def _(people: Tensor, drawn: Tensor) -> Tensor:
+    one, other = people.T
+    return torch.where(one == other, drawn[one] * drawn[other], drawn[one])
+
+
+@wrong_answer("recognition.weights", hint="copies of one person with each other")
+def _(people: Tensor, drawn: Tensor) -> Tensor:
+    one, other = people.T
+    return torch.where(one == other, drawn[one] * (drawn[one] - 1) // 2, drawn[one] * drawn[other])
+
+
+@wrong_answer("recognition.weights", hint="already says how often")
+def _(people: Tensor, drawn: Tensor) -> Tensor:
+    return _weights(people, torch.bincount(drawn, minlength=len(drawn)))
+
+
+@wrong_answer("recognition.weights", hint="Those are shares")
+def _(people: Tensor, drawn: Tensor) -> Tensor:
+    return _weights(people, drawn) / _weights(people, drawn).sum()
+
+
+@wrong_answer("recognition.weights", hint="not d² times")
 def _(people: Tensor, drawn: Tensor) -> Tensor:
     return drawn[people].prod(dim=1)
 
@@ -316,12 +405,12 @@ def _(people: Tensor, drawn: Tensor) -> Tensor:
     return (drawn[people] > 0).all(dim=1).to(drawn.dtype)
 
 
-@wrong_answer("recognition.weights", hint="is forgotten")
+@wrong_answer("recognition.weights", hint="is missing")
 def _(people: Tensor, drawn: Tensor) -> Tensor:
     return drawn[people[:, 0]]
 
 
-@wrong_answer("recognition.weights", hint="there are four")
+@wrong_answer("recognition.weights", hint="make four pairs")
 def _(people: Tensor, drawn: Tensor) -> Tensor:
     return drawn[people].amin(dim=1)
 
@@ -342,10 +431,10 @@ def _dir(scores: Tensor, probe: Tensor, gallery: Tensor, threshold: float) -> fl
     points=3,
     equation="(7.9)",
     hints=(
-        "Three questions: which probes are of enrolled people (`torch.isin`)? Is the best of the gallery the right"
-        " person? Does it score at least the threshold?",
-        "`best = scores.max(dim=1)` has `values` and `indices`; `gallery[best.indices]` are the people that are named.",
-        "`right = (gallery[best.indices] == probe) & (best.values >= threshold)`, and of it the mean over the enrolled"
+        "Ask three questions. Which probes show enrolled people (`torch.isin`)? Is the best of the gallery the right"
+        " person? Is its score at least the threshold?",
+        "`best = scores.max(dim=1)` has `values` and `indices`. `gallery[best.indices]` are the people that are named.",
+        "With `right = (gallery[best.indices] == probe) & (best.values >= threshold)`, take the mean over the enrolled"
         " probes: `right[torch.isin(probe, gallery)].float().mean()`.",
     ),
 )
@@ -360,21 +449,29 @@ def check_open_set(answer: Callable[[Tensor, Tensor, Tensor, float], float]) -> 
             _dir(scores, probe, gallery, threshold),
             case=case,
             slips={
-                "That divides by all probes. Those of strangers cannot be identified; they only set the threshold.": (
+                "That divides by all probes. Divide by those of enrolled people: strangers cannot be identified.": (
                     right & found
                 )
                 .double()
                 .mean()
                 .item(),
-                "The threshold is forgotten: that is the closed-set rank-1 rate.": right[known].double().mean().item(),
+                "The threshold is missing: that is the closed-set rank-1 rate.": right[known].double().mean().item(),
+                "A best score equal to the threshold reaches it: `>=`.": (
+                    (right & (best.values > threshold))[known].double().mean().item()
+                ),
+                "That divides by the enrolled probes whose best score reaches the threshold. Divide by all enrolled"
+                " probes.": (right & found)[known].sum().item() / found[known].sum().item(),
+                "That multiplies two rates. Count the probes for which both hold.": (
+                    right[known].double().mean() * found[known].double().mean()
+                ).item(),
                 "That counts everybody who is taken for *somebody*. It must be the right person.": found[known]
                 .double()
                 .mean()
                 .item(),
-                "Whether the right person's score reaches the threshold is not enough: nobody may score higher.": (
+                "You only ask whether the right person's score reaches the threshold. It must also be the highest.": (
                     (own >= threshold)[known].double().mean().item()
                 ),
-                "That compares the *column* with the person. Which person a column is, the gallery says.": (
+                "That compares the *column* with the person. `gallery` says which person a column belongs to.": (
                     ((best.indices == probe) & found)[known].double().mean().item()
                 ),
                 "That is the share of strangers who are taken for somebody: the FAR.": found[~known]
@@ -390,20 +487,22 @@ def check_open_set(answer: Callable[[Tensor, Tensor, Tensor, float], float]) -> 
         [
             [0.9, 0.1, 0.2],  # 7, and sure
             [0.1, 0.2, 0.8],  # 9, and sure
-            [0.3, 0.7, 0.2],  # 3, and sure
+            [0.3, 0.5, 0.2],  # 3, at the threshold
             [0.1, 0.4, 0.2],  # 3, below the threshold
             [0.4, 0.1, 0.3],  # 7, below the threshold
             [0.6, 0.7, 0.1],  # 7, taken for 3
             [0.8, 0.2, 0.3],  # 9, taken for 7
             [0.2, 0.3, 0.9],  # 3, taken for 9
+            [0.7, 0.4, 0.1],  # 9, taken for 7
             [0.8, 0.1, 0.3],  # strangers
             [0.3, 0.2, 0.1],
             [0.1, 0.2, 0.4],
+            [0.2, 0.2, 0.1],
         ],
         dtype=torch.float64,
     )
-    probe = torch.tensor([7, 9, 3, 3, 7, 7, 9, 3, 1, 2, 4])
-    judge(scores, probe, gallery, 0.5, "For 8 probes of the enrolled people 7, 3, 9, and 3 of strangers, threshold 0.5")
+    probe = torch.tensor([7, 9, 3, 3, 7, 7, 9, 3, 9, 1, 2, 4, 5])
+    judge(scores, probe, gallery, 0.5, "For 9 probes of the enrolled people 7, 3, 9, and 4 of strangers, threshold 0.5")
     draw = generator(3)
     gallery = torch.randperm(30, generator=draw)[:12]
     probe = torch.randint(30, (300,), generator=draw)
@@ -434,7 +533,28 @@ def _(scores: Tensor, probe: Tensor, gallery: Tensor, threshold: float) -> Tenso
     return ((gallery[best.indices] == probe) & (best.values >= threshold)).double().mean()
 
 
-@wrong_answer("recognition.open_set", hint="threshold is forgotten")
+@wrong_answer("recognition.open_set", hint="reaches it: `>=`")
+def _(scores: Tensor, probe: Tensor, gallery: Tensor, threshold: float) -> Tensor:
+    best = scores.max(dim=1)
+    right = (gallery[best.indices] == probe) & (best.values > threshold)
+    return right[torch.isin(probe, gallery)].double().mean()
+
+
+@wrong_answer("recognition.open_set", hint="Divide by all enrolled probes")
+def _(scores: Tensor, probe: Tensor, gallery: Tensor, threshold: float) -> Tensor:
+    best = scores.max(dim=1)
+    detected = (best.values >= threshold) & torch.isin(probe, gallery)
+    return (gallery[best.indices] == probe)[detected].double().mean()
+
+
+@wrong_answer("recognition.open_set", hint="multiplies two rates")
+def _(scores: Tensor, probe: Tensor, gallery: Tensor, threshold: float) -> Tensor:
+    known, best = torch.isin(probe, gallery), scores.max(dim=1)
+    rank_1 = (gallery[best.indices] == probe)[known].double().mean()
+    return rank_1 * (best.values >= threshold)[known].double().mean()
+
+
+@wrong_answer("recognition.open_set", hint="threshold is missing")
 def _(scores: Tensor, probe: Tensor, gallery: Tensor, threshold: float) -> Tensor:
     return (gallery[scores.argmax(dim=1)] == probe)[torch.isin(probe, gallery)].double().mean()
 
@@ -444,7 +564,7 @@ def _(scores: Tensor, probe: Tensor, gallery: Tensor, threshold: float) -> Tenso
     return (scores.amax(dim=1) >= threshold)[torch.isin(probe, gallery)].double().mean()
 
 
-@wrong_answer("recognition.open_set", hint="nobody may score higher")
+@wrong_answer("recognition.open_set", hint="It must also be the highest")
 def _(scores: Tensor, probe: Tensor, gallery: Tensor, threshold: float) -> Tensor:
     known = torch.isin(probe, gallery)
     own = scores[known][probe[known, None] == gallery]
