@@ -173,7 +173,7 @@ def check_tar_at_far(answer: Callable[[Tensor, Tensor, float], float]) -> None:
 
         between = torch.quantile(impostor, 1 - far)
         slips = {
-            "A threshold *at* the score of impostor k (from 0) accepts k + 1 of them. Take genuine scores *above* it.": (
+            "A threshold *at* the score of impostor k (from 0) accepts k + 1 of them. Take the scores *above* it.": (
                 (genuine >= high_first[k]).double().mean().item()
             ),
             "That accepts one impostor pair too few. k are allowed, and number k (from 0) is refused.": above(
@@ -307,7 +307,7 @@ def check_weights(answer: Callable[[Tensor, Tensor], Tensor]) -> None:
             ),
             "You pair the copies of one person with each other, d(d − 1)/2. But a genuine pair is two *photos* of the"
             " person, and each copy brings it once.": torch.where(same, drawn[one] * (drawn[one] - 1) / 2, product),
-            "You count how often each number is in `drawn`, but `drawn[i]` already says how often person i was drawn.": (
+            "You count how often each number is in `drawn`. `drawn[i]` already says how often person i was drawn.": (
                 _weights(people, torch.bincount(drawn, minlength=len(drawn)))
             ),
             "Those are shares, which sum to 1. Return how often each pair counts.": wanted / wanted.sum(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,7 +28,7 @@ def _outside(images: Tensor, inside: Tensor) -> Tensor:
     hints=(
         "`images[:, :, ~inside]` has the pixels that may be seen, `[M, C, pixels]`. Which axis does their mean run"
         " over?",
-        "`torch.where(inside, filling, images)` puts `filling` where `inside` is true; the mean needs the shape"
+        "`torch.where(inside, filling, images)` puts `filling` where `inside` is true. The mean needs the shape"
         " `[M, C, 1, 1]` to fit.",
         "`mean = images[:, :, ~inside].mean(dim=2)`, then"
         " `return torch.where(inside, mean[:, :, None, None], images)`.",
@@ -45,21 +46,23 @@ def check_outside(answer: Callable[[Tensor, Tensor], Tensor]) -> None:
             _outside(images, inside),
             case=case,
             slips={
-                "The wrong way round: the inner face is left, and hair and outline are gone.": torch.where(
+                "Inside and outside are exchanged: the inner face is left, and hair and outline are gone.": torch.where(
                     inside, images, inner
                 ),
-                "The filling is the mean of *all* pixels, so the inner face has a say in it: the control sees how"
-                " bright it is. Take the mean of the pixels outside.": torch.where(inside, mean, images),
-                "The filling is the mean of the inner face: the control sees how bright it is.": torch.where(
-                    inside, inner, images
+                "The filling is the mean of *all* pixels, so the control sees how bright the inner face is. Take the"
+                " mean of the pixels outside.": torch.where(inside, mean, images),
+                "The filling is the mean of the inner face, so the control sees how bright that is. Take the mean of"
+                " the pixels outside.": torch.where(inside, inner, images),
+                "The filling is the sum of the pixels outside divided by *all* pixels. Divide by their number.": (
+                    torch.where(inside, hole.mean(dim=(2, 3), keepdim=True), images)
                 ),
-                "Black is no part of the picture: the mask would be the sharpest edge in it. (8.2) fills with a"
+                "You fill with black, and the mask becomes the sharpest edge in the picture. (8.2) fills with a"
                 " mean.": hole,
-                "One mean for all channels. Each has its own: `mean(dim=2)` of `[M, C, pixels]`.": torch.where(
+                "You take one mean for all channels. Each has its own: `mean(dim=2)` of `[M, C, pixels]`.": torch.where(
                     inside, shared, images
                 ),
-                "One mean for all images: what one picture shows must not depend on the others.": torch.where(
-                    inside, everybody, images
+                "You take one mean for all images, but a picture must not depend on the others. Each has its own.": (
+                    torch.where(inside, everybody, images)
                 ),
                 "Nothing was hidden.": images,
             },
@@ -92,6 +95,11 @@ def _(images: Tensor, inside: Tensor) -> Tensor:
     return images * seen + mean * (1 - seen)
 
 
+@wrong_answer("domains.outside", hint="divided by *all* pixels")
+def _(images: Tensor, inside: Tensor) -> Tensor:
+    return torch.where(inside, (images * ~inside).mean(dim=(2, 3), keepdim=True), images)
+
+
 @wrong_answer("domains.outside", hint="inner face is left")
 def _(images: Tensor, inside: Tensor) -> Tensor:
     inner = images[:, :, inside].mean(dim=2)[:, :, None, None]
@@ -108,17 +116,17 @@ def _(images: Tensor, inside: Tensor) -> Tensor:
     return torch.where(inside, images[:, :, inside].mean(dim=2)[:, :, None, None], images)
 
 
-@wrong_answer("domains.outside", hint="Black is no part")
+@wrong_answer("domains.outside", hint="You fill with black")
 def _(images: Tensor, inside: Tensor) -> Tensor:
     return images * ~inside
 
 
-@wrong_answer("domains.outside", hint="One mean for all channels")
+@wrong_answer("domains.outside", hint="one mean for all channels")
 def _(images: Tensor, inside: Tensor) -> Tensor:
     return torch.where(inside, images[:, :, ~inside].mean(dim=(1, 2))[:, None, None, None], images)
 
 
-@wrong_answer("domains.outside", hint="One mean for all images")
+@wrong_answer("domains.outside", hint="one mean for all images")
 def _(images: Tensor, inside: Tensor) -> Tensor:
     return torch.where(inside, images[:, :, ~inside].mean(dim=(0, 2))[None, :, None, None], images)
 
@@ -149,9 +157,9 @@ def _sorted(splits: Splits) -> Splits:
     points=2,
     equation="(8.5)",
     hints=(
-        "Two things are left out: the domain of the test, for good; and, of the others, one in turn.",
-        "First make the list of training domains, without `test`. Then, for each of them: it is held out, and the rest"
-        " of the training domains trains.",
+        "The domain of the test is always left out. Of the others, each is held out once.",
+        "First make the list of training domains, without `test`. Then hold out each of them once; the rest of the"
+        " training domains is for training.",
         "`training = [d for d in domains if d != test]`, then"
         " `return [([d for d in training if d != out], out) for out in training]`.",
     ),
@@ -162,7 +170,15 @@ def check_splits(answer: Callable[[list[str], str], Splits]) -> None:
         domains = [names[i] for i in torch.randperm(len(names), generator=draw).tolist()]
         test = domains[int(torch.randint(len(domains), (), generator=draw))]
         case = f"For the domains {domains}, tested on {test!r}"
-        got = answer(list(domains), test)
+        got: Any = answer(list(domains), test)
+        if isinstance(got, list | tuple) and any(
+            isinstance(row, list | tuple)
+            and len(row) == 2
+            and isinstance(row[0], str)
+            and isinstance(row[1], list | tuple | set)
+            for row in got
+        ):
+            raise Wrong(f"{case}:\nThe pairs are the wrong way round: first S, a list of domains, then V, one domain.")
         if not isinstance(got, list | tuple) or not all(
             isinstance(row, list | tuple) and len(row) == 2 and isinstance(row[1], str) for row in got
         ):
@@ -171,22 +187,22 @@ def check_splits(answer: Callable[[list[str], str], Splits]) -> None:
         for train, out in found:
             if test in train or test == out:
                 raise Wrong(
-                    f"{case}:\n{(train, out)} has the domain of the test in it. That is a leak: nothing may learn from"
-                    " it, not even as the domain that is held out while training."
+                    f"{case}:\n{(train, out)} has the domain of the test in it. That is a leak: training must not see"
+                    " it, not even as the domain that is held out."
                 )
             if out in train:
                 raise Wrong(f"{case}:\n{(train, out)} trains on the domain that it holds out, so nothing is held out.")
             if not train:
-                raise Wrong(f"{case}:\n{(train, out)} trains on nothing.")
+                raise Wrong(f"{case}:\n{(train, out)} has no domain to train on.")
         expect(
             _sorted(found),
             _sorted(_splits(domains, test)),
             case=case,
             slips={
-                "Those train on one domain each. All of the others do: leave *one* out.": _sorted(
+                "Each of those trains on one domain. Train on all others: leave *one* out.": _sorted(
                     [([d], out) for d in domains for out in domains if d != out and test not in (d, out)]
                 ),
-                "Only one of the training domains is ever held out. Each of them is, in turn.": _sorted(
+                "You hold out only one of the training domains. Hold out each of them once.": _sorted(
                     _splits(domains, test)[:1]
                 ),
             },
@@ -218,6 +234,11 @@ def _(domains: list[str], test: str) -> Splits:
     return [([d for d in domains if d != test], test)]
 
 
+@wrong_answer("domains.splits", hint="the wrong way round")
+def _(domains: list[str], test: str) -> list[tuple[str, list[str]]]:
+    return [(out, train) for train, out in _splits(domains, test)]
+
+
 @wrong_answer("domains.splits", hint="nothing is held out")
 def _(domains: list[str], test: str) -> Splits:
     training = [d for d in domains if d != test]
@@ -232,7 +253,7 @@ def _(domains: list[str], test: str) -> Splits:
     return [([d], out) for d in training for out in training if d != out]
 
 
-@wrong_answer("domains.splits", hint="Each of them is, in turn")
+@wrong_answer("domains.splits", hint="Hold out each of them once")
 def _(domains: list[str], test: str) -> Splits:
     return _splits(domains, test)[:1]
 
@@ -255,8 +276,9 @@ def _mldg(loss_s: Loss, loss_v: Loss, theta: Tensor, alpha: float, beta: float) 
     points=3,
     equation="(8.6)",
     hints=(
-        "Three lines: the gradient of `loss_s` at θ; θ′, one step from θ; the gradient *by θ* of the whole of (8.4).",
-        "θ′ depends on θ twice, by itself and through the gradient. For the second way autograd needs a graph of the"
+        "You need three lines: the gradient of `loss_s` at θ; θ′, one step from θ; the gradient of all of (8.4) *with"
+        " respect to θ*.",
+        "θ′ depends on θ twice: directly, and through the gradient. For the second way autograd needs a graph of the"
         " gradient: `create_graph=True`.",
         "`here = loss_s(theta)`, `(g,) = torch.autograd.grad(here, theta, create_graph=True)`, and the answer is"
         " `torch.autograd.grad(here + beta * loss_v(theta - alpha * g), theta)[0]`.",
@@ -268,13 +290,19 @@ def check_mldg(answer: Callable[[Loss, Loss, Tensor, float, float], Tensor]) -> 
             at = at.detach().requires_grad_()
             return torch.autograd.grad(of(at), at)[0]
 
+        def through_step(gradient: Tensor) -> Tensor:
+            """(I − αH_S) times it: from θ′ back to θ."""
+            at = start.clone().requires_grad_()
+            (back,) = torch.autograd.grad(loss_s(at), at, create_graph=True)
+            return torch.autograd.grad(at - alpha * back, at, grad_outputs=gradient)[0]
+
         here = slope(loss_s, start)
         there = slope(loss_v, start - alpha * here)
         wanted = _mldg(loss_s, loss_v, start.clone().requires_grad_(), alpha, beta)
         theta = start.clone().requires_grad_()
         got = answer(loss_s, loss_v, theta, alpha, beta)
         if not torch.equal(theta.detach(), start):
-            raise Wrong(f"{case}:\nθ itself has changed. θ′ is made anew: `theta - alpha * gradient`.")
+            raise Wrong(f"{case}:\nθ itself has changed. Make a new tensor for θ′: `theta - alpha * gradient`.")
         expect(
             got.detach() if isinstance(got, Tensor) else got,
             wanted,
@@ -283,17 +311,25 @@ def check_mldg(answer: Callable[[Loss, Loss, Tensor, float, float], Tensor]) -> 
                 "That is first order: to autograd your gradient of L_S is a constant, so the Hessian is lost. Did you"
                 " pass `create_graph=True`?": here + beta * there,
                 "L_S itself is missing: (8.4) has it too.": wanted - here,
-                "L_V is taken at θ. It belongs to θ′, after the step: that is plain training on both.": here
+                "You take L_V at θ, so that is plain training on both. Take L_V at θ′, after the step.": here
                 + beta * slope(loss_v, start),
+                "You take both losses at θ′. In (8.4) L_S is at θ.": through_step(
+                    slope(loss_s, start - alpha * here) + beta * there
+                ),
+                "The Hessian is right, but the gradient of L_V is taken at θ. Take it at θ′.": here
+                + beta * through_step(slope(loss_v, start)),
+                "α and β are exchanged: α is the rate of the step, β the weight of L_V.": _mldg(
+                    loss_s, loss_v, start.clone().requires_grad_(), beta, alpha
+                ),
                 "The step goes *up* L_S: θ′ = θ − α∇L_S.": _mldg(
                     loss_s, loss_v, start.clone().requires_grad_(), -alpha, beta
                 ),
                 "β is missing.": _mldg(loss_s, loss_v, start.clone().requires_grad_(), alpha, 1.0),
                 "S and V have changed places.": _mldg(loss_v, loss_s, start.clone().requires_grad_(), alpha, beta),
                 "That is the gradient of L_S alone.": here,
-                "That is the gradient of L_V at θ′, by θ′. And L_S?": there,
+                "That is the gradient of L_V at θ′, with respect to θ′. L_S and the Hessian are missing.": there,
             },
-            tolerance=1e-6,
+            tolerance=1e-5,
         )
 
     one = Bowl(torch.tensor([1.0, 4.0]).double(), torch.tensor([0.0, 1.0]).double())
@@ -348,9 +384,35 @@ def _(loss_s: Loss, loss_v: Loss, theta: Tensor, alpha: float, beta: float) -> T
     return torch.autograd.grad(beta * loss_v(theta - alpha * gradient), theta)[0]
 
 
-@wrong_answer("domains.mldg", hint="L_V is taken at θ")
+@wrong_answer("domains.mldg", hint="You take L_V at θ")
 def _(loss_s: Loss, loss_v: Loss, theta: Tensor, alpha: float, beta: float) -> Tensor:
     return torch.autograd.grad(loss_s(theta) + beta * loss_v(theta), theta)[0]
+
+
+@wrong_answer("domains.mldg", hint="both losses at θ′")
+def _(loss_s: Loss, loss_v: Loss, theta: Tensor, alpha: float, beta: float) -> Tensor:
+    (gradient,) = torch.autograd.grad(loss_s(theta), theta, create_graph=True)
+    moved = theta - alpha * gradient
+    return torch.autograd.grad(loss_s(moved) + beta * loss_v(moved), theta)[0]
+
+
+@wrong_answer("domains.mldg", hint="The Hessian is right")
+def _(loss_s: Loss, loss_v: Loss, theta: Tensor, alpha: float, beta: float) -> Tensor:
+    (here,) = torch.autograd.grad(loss_s(theta), theta, create_graph=True)
+    (there,) = torch.autograd.grad(loss_v(theta), theta)
+    (back,) = torch.autograd.grad(theta - alpha * here, theta, grad_outputs=there)
+    return here.detach() + beta * back
+
+
+@wrong_answer("domains.mldg", hint="α and β are exchanged")
+def _(loss_s: Loss, loss_v: Loss, theta: Tensor, alpha: float, beta: float) -> Tensor:
+    return _mldg(loss_s, loss_v, theta, beta, alpha)
+
+
+@wrong_answer("domains.mldg", hint="L_S and the Hessian are missing")
+def _(loss_s: Loss, loss_v: Loss, theta: Tensor, alpha: float, beta: float) -> Tensor:
+    moved = (theta - alpha * torch.autograd.grad(loss_s(theta), theta)[0]).detach().requires_grad_()
+    return torch.autograd.grad(loss_v(moved), moved)[0]
 
 
 @wrong_answer("domains.mldg", hint="The step goes *up*")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .core import Wrong, exercise, expect, fresh_arguments, generator, right_answer, wrong_answer
+from .core import Wrong, exercise, expect, fresh_arguments, generator, gradient, right_answer, wrong_answer
 
 Pair = tuple[Tensor, Tensor]
 
@@ -35,9 +35,9 @@ def _head(points: Tensor, labels: Tensor, ways: int, temperature: float) -> Pair
     points=2,
     equation="(9.2)",
     hints=(
-        "First the prototypes, the mean embedding of each class: `points[labels == k].mean(0)`, stacked over k.",
-        "Multiply −‖f − c‖²/τ out, and drop what does not depend on k. What multiplies f is the weight, what is left is"
-        " the bias.",
+        "Begin with the prototypes, the mean embedding of each class: `points[labels == k].mean(0)`, stacked over k.",
+        "Multiply −‖f − c‖²/τ out, and drop the term that does not depend on k. The factor of f is the weight, the term"
+        " without f is the bias.",
         "`2 * c / temperature` and `-c.square().sum(1) / temperature`, with c `[N, D]`.",
     ),
 )
@@ -46,52 +46,59 @@ def check_head(answer: Callable[[Tensor, Tensor, int, float], Pair]) -> None:
         c, t = _centres(points, labels, ways), temperature
         count = torch.bincount(labels, minlength=ways)[:, None]
         w, b = _head(points, labels, ways, t)
-        got: object = answer(points, labels, ways, t)
         expect(
-            tuple(got) if isinstance(got, list) else got,
+            answer(points, labels, ways, t),
             (w, b),
             case=case,
             slips={
                 "The factor 2 is missing: the cross term of ‖f − c‖² is −2·f·c.": (w / 2, b),
-                "The sign of the bias: −‖c‖² stands in −‖f − c‖².": (w, -b),
+                "The sign of the bias: −‖f − c‖² has the term −‖c‖².": (w, -b),
                 "The sign of the weights: the distance is subtracted, so its cross term −2·f·c becomes +2·f·c.": (
                     -w,
                     b,
                 ),
                 "That is ‖c‖ in the bias, without the square.": (w, -c.norm(dim=1) / t),
-                "The temperature is missing: it divides weights and biases alike.": (w * t, b * t),
+                "The temperature is missing: it divides both the weights and the biases.": (w * t, b * t),
                 "The temperature divides the biases too.": (w, b * t),
                 "The temperature divides the weights too.": (w * t, b),
-                "Those weights come from the sum of each class. The prototype is its mean.": (
+                "You multiply by the temperature. Divide by it.": (w * t * t, b * t * t),
+                "You divide the prototypes by τ and square them then, so the bias has τ². Divide after you square.": (
+                    w,
+                    b / t,
+                ),
+                "Your weights come from the sum of each class. The prototype is its mean.": (
                     2 * c * count / t,
                     -(c * count).square().sum(1) / t,
                 ),
-                "The bias sums over the classes instead of over the coordinates.": (w, -c.square().sum(0) / t),
-                "The bias is the mean over the coordinates; ‖c‖² is their sum.": (w, -c.square().mean(1) / t),
+                "Your bias sums over the classes. Sum over the coordinates.": (w, -c.square().sum(0) / t),
+                "Your bias is the mean over the coordinates. ‖c‖² is the sum over them.": (w, -c.square().mean(1) / t),
+                "Your bias is the mean of ‖f‖² over the examples. Average first: it is ‖c‖² of the prototype c.": (
+                    w,
+                    -_centres(points.square().sum(1), labels, ways) / t,
+                ),
             },
         )
 
     points = torch.tensor([[1.0, 0.0], [3.0, 2.0], [0.0, 4.0], [5.0, 1.0]])
-    judge(points, torch.tensor([0, 0, 1, 2]), 3, 2.0, "For four points of three people, the first of whom has two")
+    judge(
+        points,
+        torch.tensor([0, 0, 1, 2]),
+        3,
+        4.0,
+        "For four points of three people, two of them of the first, and τ = 4",
+    )
     labels = torch.arange(4).repeat(3)
     judge(_normal(12, 4, seed=1), labels, 4, 10.0, "For four people with three images each, label after label")
 
     moving = _normal(6, 5, seed=2).requires_grad_()
     weight, bias = answer(moving, torch.arange(3).repeat(2), 3, 5.0)
-    through = weight.sum() + bias.sum() if isinstance(weight, Tensor) and isinstance(bias, Tensor) else None
-    if through is None or not through.requires_grad:
+    lost = "the outer loop could not learn through the head, which is the second way in (9.3)"
+    ours = gradient(weight.sum() + bias.sum(), moving, lost)
+    w, b = _head(moving, torch.arange(3).repeat(2), 3, 5.0)
+    if not torch.allclose(ours, gradient(w.sum() + b.sum(), moving, lost).to(ours), rtol=1e-3, atol=1e-5):
         raise Wrong(
-            "The numbers are right, but no gradient flows from the head back to the embeddings: that is the second"
-            " way in (9.3).\nWhat cuts the graph: detach(), no_grad(), item(), numpy(), .data, torch.tensor(…) of"
-            " results."
-        )
-    ours = torch.autograd.grad(through, moving)[0]
-    same = moving.detach().requires_grad_()
-    w, b = _head(same, torch.arange(3).repeat(2), 3, 5.0)
-    if not torch.allclose(ours, torch.autograd.grad(w.sum() + b.sum(), same)[0], rtol=1e-3, atol=1e-5):
-        raise Wrong(
-            "The numbers are right, but part of the gradient is lost on its way back from the head: weights and biases"
-            " both depend on the prototypes. Is one of them detached?"
+            "The numbers are right, but part of the gradient is lost: weights and biases both depend on the prototypes."
+            " Is one of them detached?"
         )
 
 
@@ -115,6 +122,24 @@ def _(points: Tensor, labels: Tensor, ways: int, temperature: float) -> list[Ten
         rows.append(torch.stack(mine).sum(0) / len(mine))
     c = torch.stack(rows)
     return [c.mul(2).div(temperature), -torch.einsum("nd,nd->n", c, c) / temperature]
+
+
+@wrong_answer("adaptation.head", hint="so the bias has τ²")
+def _(points: Tensor, labels: Tensor, ways: int, temperature: float) -> Pair:
+    c = _centres(points, labels, ways) / temperature
+    return 2 * c, -c.square().sum(1)
+
+
+@wrong_answer("adaptation.head", hint="You multiply by the temperature")
+def _(points: Tensor, labels: Tensor, ways: int, temperature: float) -> Pair:
+    c = _centres(points, labels, ways)
+    return 2 * c * temperature, -c.square().sum(1) * temperature
+
+
+@wrong_answer("adaptation.head", hint="mean of ‖f‖²")
+def _(points: Tensor, labels: Tensor, ways: int, temperature: float) -> Pair:
+    length2 = torch.stack([points[labels == k].square().sum(1).mean() for k in range(ways)])
+    return _head(points, labels, ways, temperature)[0], -length2 / temperature
 
 
 @wrong_answer("adaptation.head", hint="factor 2 is missing")
@@ -189,35 +214,33 @@ def _rates(support: Tensor, query: Tensor) -> tuple[Tensor, float]:
     equation="(9.7) and (9.8)",
     hints=(
         "φ_i = θ_i − a_i g_i. How does φ_i change if a_i does? And does any other weight?",
-        "By the chain rule the derivative by a_i is (∂L/∂φ_i)·(∂φ_i/∂a_i), with −g_i for the second factor.",
-        "A rate that several weights share moves all of them: add up. `-support * query`, and the sum of that.",
+        "By the chain rule the derivative with respect to a_i is (∂L/∂φ_i)·(∂φ_i/∂a_i). The second factor is −g_i.",
+        "A shared rate moves all of its weights, so add up: `-support * query`, and the sum of that.",
     ),
 )
 def check_rates(answer: Callable[[Tensor, Tensor], tuple[Tensor, float]]) -> None:
     def judge(support: Tensor, query: Tensor, case: str) -> None:
         each, shared = _rates(support, query)
-        got: object = answer(support, query)
-        if isinstance(got, list | tuple) and len(got) == 2 and isinstance(got[1], Tensor) and got[1].ndim == 0:
-            got = got[0], got[1].item()
         expect(
-            tuple(got) if isinstance(got, list) else got,
+            answer(support, query),
             (each, shared),
             case=case,
             slips={
                 "The sign: a step goes *against* the gradient, φ = θ − a∘g, and so ∂φ/∂a is −g.": (-each, -shared),
-                "That is the mean over the layer. A shared rate moves all of its weights: their sum.": (
+                "The sign of the second: it is the sum of the first, with its minus.": (each, -shared),
+                "That is the mean over the layer. A shared rate moves all of its weights: take the sum.": (
                     each,
                     shared / len(each),
                 ),
-                "The support gradient stands there twice: what the *queries* say of the step is missing.": (
+                "You use the support gradient twice. One factor is the gradient of the *queries*.": (
                     -(support**2),
                     -(support**2).sum().item(),
                 ),
-                "That is the query gradient alone. How far a rate moves its weight depends on the support gradient.": (
+                "That is the query gradient alone. A rate moves its weight along the support gradient: multiply.": (
                     -query,
                     -query.sum().item(),
                 ),
-                "The second must be the sum of the first: of the products, not the product of two sums.": (
+                "The second is the product of two sums. It is the sum of the products, of the first.": (
                     each,
                     -(support.sum() * query.sum()).item(),
                 ),
@@ -247,6 +270,11 @@ def _(support: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
     return each, each.sum()
 
 
+@wrong_answer("adaptation.rates", hint="The sign of the second")
+def _(support: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
+    return -support * query, (support * query).sum()
+
+
 @wrong_answer("adaptation.rates", hint="The sign")
 def _(support: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
     return support * query, (support * query).sum()
@@ -257,7 +285,7 @@ def _(support: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
     return -support * query, -(support * query).mean()
 
 
-@wrong_answer("adaptation.rates", hint="stands there twice")
+@wrong_answer("adaptation.rates", hint="the support gradient twice")
 def _(support: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
     return -(support**2), -(support**2).sum()
 
@@ -267,7 +295,7 @@ def _(support: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
     return -query, -query.sum()
 
 
-@wrong_answer("adaptation.rates", hint="not the product of two sums")
+@wrong_answer("adaptation.rates", hint="is the product of two sums")
 def _(support: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
     return -support * query, -support.sum() * query.sum()
 
@@ -288,10 +316,9 @@ def _blend(x: Tensor, mean: Tensor, variance: Tensor, prior: float) -> Pair:
     points=2,
     equation="(9.11)",
     hints=(
-        "A channel has one mean and one variance: over images, height and width, that is over the axes 0, 2 and 3.",
-        "n counts images, `len(x)`. The old statistics count for n₀ images, the new ones for n, and the weights sum to"
-        " one.",
-        "`new = x.mean((0, 2, 3))`, then `(prior * mean + n * new) / (prior + n)`; the variance likewise, with"
+        "A channel has one mean and one variance, over images, height and width: over the axes 0, 2 and 3.",
+        "n is the number of images, `len(x)`. The old statistics count as n₀ images, the new ones as n.",
+        "`new = x.mean((0, 2, 3))`, then `(prior * mean + n * new) / (prior + n)`. Do the same with the variance,"
         " `x.var((0, 2, 3), correction=0)`.",
     ),
 )
@@ -304,31 +331,43 @@ def check_statistics(answer: Callable[[Tensor, Tensor, Tensor, float], Pair]) ->
             return torch.lerp(mean, new_mean, share), torch.lerp(variance, new_variance, share)
 
         blended, spread = _blend(x, mean, variance, prior)
-        unbiased = x.var((0, 2, 3))
-        got: object = answer(x, mean, variance, prior)
+
+        def with_variance(new: Tensor) -> Pair:
+            return blended, (prior * variance + n * new) / (prior + n)
+
         expect(
-            tuple(got) if isinstance(got, list) else got,
+            answer(x, mean, variance, prior),
             (blended, spread),
             case=case,
             slips={
-                "The weights are the wrong way round: n₀ belongs to the old statistics, n to the new ones.": mixed(
+                "The weights are exchanged: n₀ belongs to the old statistics, n to the new ones.": mixed(
                     prior / (prior + n)
                 ),
-                "That counts pixels. n is the number of images: the pixels of one are far from independent.": mixed(
+                "You count pixels. n is the number of images: the pixels of one image are far from independent.": mixed(
                     values / (prior + values)
                 ),
-                "Those are the new statistics alone: the prior n₀ has no say in them.": mixed(1.0),
-                "Those are the old statistics: the images have no say in them.": mixed(0.0),
-                "That is a standard deviation where the variance is asked for.": (blended, spread.sqrt()),
-                "That variance has one less in its denominator (PyTorch's default): a normalisation divides by their"
-                " number. `correction=0`.": (blended, (prior * variance + n * unbiased) / (prior + n)),
-                "That weighs both alike, whatever n and n₀ are.": mixed(0.5),
-                "That blends standard deviations, and squares them. Blend the variances.": (
+                "Those are the new statistics alone. The old ones are missing.": mixed(1.0),
+                "Those are the old statistics alone. The new images are missing.": mixed(0.0),
+                "You return a standard deviation. The variance is asked for.": (blended, spread.sqrt()),
+                "Your variance divides by one less than the number (PyTorch's default). A normalisation divides by the"
+                " number: `correction=0`.": with_variance(x.var((0, 2, 3))),
+                "You blend the new standard deviation. Blend the new variance.": with_variance(new_variance.sqrt()),
+                "You average the variances of the single images. Take one variance over all images.": with_variance(
+                    x.var((2, 3), correction=0).mean(0)
+                ),
+                "Your variance is about the *old* mean. Take the variance of the new images about their own mean.": (
+                    with_variance((x - mean[:, None, None]).square().mean((0, 2, 3)))
+                ),
+                "You add the spread between the two means, as for two pooled groups. (9.11) leaves it out.": (
+                    blended,
+                    spread + prior * n / (prior + n) ** 2 * (mean - new_mean).square(),
+                ),
+                "You give both the same weight. The weights are n₀ and n.": mixed(0.5),
+                "You blend standard deviations and square them. Blend the variances.": (
                     blended,
                     ((prior * variance.sqrt() + n * new_variance.sqrt()) / (prior + n)).square(),
                 ),
             },
-            tolerance=1e-5,
         )
 
     x = torch.tensor([[[[1.0, 3.0]]], [[[5.0, 7.0]]]])  # two images of one channel, 1×2
@@ -362,14 +401,42 @@ def _(x: Tensor, mean: Tensor, variance: Tensor, prior: float) -> Pair:
     )
 
 
-@wrong_answer("adaptation.statistics", hint="the wrong way round")
+@wrong_answer("adaptation.statistics", hint="new standard deviation")
+def _(x: Tensor, mean: Tensor, variance: Tensor, prior: float) -> Pair:
+    n = len(x)
+    new = x.std((0, 2, 3), correction=0)
+    return _blend(x, mean, variance, prior)[0], (prior * variance + n * new) / (prior + n)
+
+
+@wrong_answer("adaptation.statistics", hint="variances of the single images")
+def _(x: Tensor, mean: Tensor, variance: Tensor, prior: float) -> Pair:
+    n = len(x)
+    new = x.var((2, 3), correction=0).mean(0)
+    return _blend(x, mean, variance, prior)[0], (prior * variance + n * new) / (prior + n)
+
+
+@wrong_answer("adaptation.statistics", hint="about the *old* mean")
+def _(x: Tensor, mean: Tensor, variance: Tensor, prior: float) -> Pair:
+    n = len(x)
+    new = (x - mean[:, None, None]).square().mean((0, 2, 3))
+    return _blend(x, mean, variance, prior)[0], (prior * variance + n * new) / (prior + n)
+
+
+@wrong_answer("adaptation.statistics", hint="as for two pooled groups")
+def _(x: Tensor, mean: Tensor, variance: Tensor, prior: float) -> Pair:
+    blended, spread = _blend(x, mean, variance, prior)
+    share = len(x) / (prior + len(x))
+    return blended, spread + share * (1 - share) * (mean - x.mean((0, 2, 3))).square()
+
+
+@wrong_answer("adaptation.statistics", hint="The weights are exchanged")
 def _(x: Tensor, mean: Tensor, variance: Tensor, prior: float) -> Pair:
     new_variance, new_mean = torch.var_mean(x, dim=(0, 2, 3), correction=0)
     n = len(x)
     return (n * mean + prior * new_mean) / (prior + n), (n * variance + prior * new_variance) / (prior + n)
 
 
-@wrong_answer("adaptation.statistics", hint="That counts pixels")
+@wrong_answer("adaptation.statistics", hint="You count pixels")
 def _(x: Tensor, mean: Tensor, variance: Tensor, prior: float) -> Pair:
     new_variance, new_mean = torch.var_mean(x, dim=(0, 2, 3), correction=0)
     n = x[:, 0].numel()
@@ -381,19 +448,19 @@ def _(x: Tensor, mean: Tensor, variance: Tensor, prior: float) -> Pair:
     return _blend(x, mean, variance, 0.0)
 
 
-@wrong_answer("adaptation.statistics", hint="standard deviation where the variance")
+@wrong_answer("adaptation.statistics", hint="You return a standard deviation")
 def _(x: Tensor, mean: Tensor, variance: Tensor, prior: float) -> Pair:
     blended, spread = _blend(x, mean, variance, prior)
     return blended, spread.sqrt()
 
 
-@wrong_answer("adaptation.statistics", hint="one less in its denominator")
+@wrong_answer("adaptation.statistics", hint="one less than the number")
 def _(x: Tensor, mean: Tensor, variance: Tensor, prior: float) -> Pair:
     n = len(x)
     return _blend(x, mean, variance, prior)[0], (prior * variance + n * x.var((0, 2, 3))) / (prior + n)
 
 
-@wrong_answer("adaptation.statistics", hint="weighs both alike")
+@wrong_answer("adaptation.statistics", hint="You give both the same weight")
 def _(x: Tensor, mean: Tensor, variance: Tensor, prior: float) -> Pair:
     return _blend(x, mean, variance, float(len(x)))
 
@@ -412,8 +479,8 @@ def _entropy(logits: Tensor) -> Tensor:
     points=2,
     equation="(9.12)",
     hints=(
-        "`logits.softmax(-1)` gives p, one row per query; the sum of (9.12) runs over the people, the last axis.",
-        "Where p is 0, log p is −∞, and 0 · −∞ is NaN. `log_softmax` computes log p without ever forming p.",
+        "`logits.softmax(-1)` gives p, one row per query. The sum of (9.12) runs over the people, the last axis.",
+        "Where p is 0, log p is −∞, and 0 · −∞ is NaN. `log_softmax` computes log p without p.",
         "`-(logits.softmax(-1) * logits.log_softmax(-1)).sum(-1)`.",
     ),
 )
@@ -426,17 +493,20 @@ def check_entropy(answer: Callable[[Tensor], Tensor]) -> None:
             case=case,
             slips={
                 "The sign: log p is negative, and an entropy is not.": -h,
-                "That is the mean over the people; (9.12) sums over them.": h / logits.shape[-1],
-                "That is in bits, by the logarithm of base 2. (9.12) has the natural one.": h
+                "That is the mean over the people. (9.12) sums over them.": h / logits.shape[-1],
+                "That is in bits, with the logarithm of base 2. (9.12) has the natural one.": h
                 / torch.log(torch.tensor(2.0)),
-                "That is −log of the largest p: how surprising the prediction itself would be.": -p.amax(-1).log(),
-                "The sum runs over the queries. Each query has an entropy of its own: sum over the last axis.": -(
-                    p * p.log()
-                ).sum(0),
-                "One number for each query is asked for; that is their mean.": h.mean(),
-                "The weights p are missing: log p is averaged over the people, not over the prediction.": -p.log().sum(
-                    -1
+                "That is in units of log N. (9.12) divides by nothing.": h
+                / torch.log(torch.tensor(float(logits.shape[-1]))),
+                "That is −log of the largest p alone. (9.12) sums over all people.": -p.amax(-1).log(),
+                "You sum over the queries. Each query has its own entropy: sum over the last axis.": -(p * p.log()).sum(
+                    0
                 ),
+                "Your softmax runs over the queries, axis 0. It runs over the people, the last axis.": -(
+                    logits.softmax(0) * logits.log_softmax(0)
+                ).sum(-1),
+                "That is the mean over the queries. Return one number for each.": h.mean(),
+                "The weights p are missing: each log p is multiplied by its p.": -p.log().sum(-1),
             },
         )
 
@@ -446,10 +516,20 @@ def check_entropy(answer: Callable[[Tensor], Tensor]) -> None:
     got: object = answer(sure)
     if isinstance(got, Tensor) and got.isnan().any():
         raise Wrong(
-            "For the logits [1000, 0, −1000] your entropy is NaN: p underflows to 0, and 0 · log 0 has no value. The"
+            "For the logits [1000, 0, −1000] your entropy is NaN: p is rounded to 0, and 0 · log 0 has no value. The"
             " limit is 0. Take log p from `log_softmax`."
         )
     expect(got, _entropy(sure), case="For the logits [1000, 0, −1000], a sure prediction, and [0, 0, 0]")
+
+    lost = "section 6 descends the entropy, and could not"
+    sure = torch.cat([sure, _normal(3, 3, seed=9)]).requires_grad_()
+    slope = gradient(answer(sure), sure, lost)
+    if slope.isnan().any():
+        raise Wrong(
+            "For the logits [1000, 0, −1000] your entropy is right, but its *gradient* is NaN, and section 6 descends"
+            " it. Where p is 0, log p has no slope, even if you replace its value. Take log p from `log_softmax`."
+        )
+    expect(slope, gradient(_entropy(sure), sure, lost), case="The gradient with respect to the logits, (9.13)")
 
 
 @fresh_arguments("adaptation.entropy")
@@ -464,7 +544,8 @@ def _(logits: Tensor) -> Tensor:
 
 @right_answer("adaptation.entropy")
 def _(logits: Tensor) -> Tensor:
-    return torch.special.entr(logits.softmax(-1)).sum(-1)
+    p = logits.softmax(-1)
+    return -(p * (p + 1e-8).log()).sum(-1)
 
 
 @right_answer("adaptation.entropy")
@@ -475,6 +556,32 @@ def _(logits: Tensor) -> Tensor:
 @right_answer("adaptation.entropy")
 def _(logits: Tensor) -> Tensor:
     return torch.distributions.Categorical(logits=logits).entropy()
+
+
+@wrong_answer("adaptation.entropy", hint="its *gradient* is NaN")
+def _(logits: Tensor) -> Tensor:
+    return torch.special.entr(logits.softmax(-1)).sum(-1)
+
+
+@wrong_answer("adaptation.entropy", hint="its *gradient* is NaN")
+def _(logits: Tensor) -> Tensor:
+    p = logits.softmax(-1)
+    return -(p * p.log()).nan_to_num(0).sum(-1)
+
+
+@wrong_answer("adaptation.entropy", hint="no gradient flows")
+def _(logits: Tensor) -> Tensor:
+    return _entropy(logits.detach())
+
+
+@wrong_answer("adaptation.entropy", hint="in units of log N")
+def _(logits: Tensor) -> Tensor:
+    return _entropy(logits) / torch.tensor(float(logits.shape[-1])).log()
+
+
+@wrong_answer("adaptation.entropy", hint="over the queries, axis 0")
+def _(logits: Tensor) -> Tensor:
+    return -(logits.softmax(0) * logits.log_softmax(0)).sum(-1)
 
 
 @wrong_answer("adaptation.entropy", hint="The sign")
@@ -498,12 +605,12 @@ def _(logits: Tensor) -> Tensor:
     return -logits.log_softmax(-1).amax(-1)
 
 
-@wrong_answer("adaptation.entropy", hint="sum runs over the queries")
+@wrong_answer("adaptation.entropy", hint="You sum over the queries")
 def _(logits: Tensor) -> Tensor:
     return -(logits.softmax(-1) * logits.log_softmax(-1)).sum(0)
 
 
-@wrong_answer("adaptation.entropy", hint="that is their mean")
+@wrong_answer("adaptation.entropy", hint="mean over the queries")
 def _(logits: Tensor) -> Tensor:
     return _entropy(logits).mean()
 

@@ -42,8 +42,8 @@ def _shade(albedo: Tensor, normals: Tensor, light: Tensor, ambient: float) -> Te
     points=2,
     equation="(10.1)",
     hints=(
-        "n · l for all pixels at once is `normals @ light`, `[H, W]`.",
-        "Where n · l is below 0 the surface looks away from the lamp, which then gives nothing: `.clamp(min=0)`.",
+        "`normals @ light` is n · l for all pixels at once, `[H, W]`.",
+        "Where n · l is below 0 the surface looks away from the lamp and gets no light from it: `.clamp(min=0)`.",
         "`albedo * (ambient + (1 - ambient) * (normals @ light).clamp(min=0))`.",
     ),
 )
@@ -59,18 +59,25 @@ def check_shade(answer: Callable[[Tensor, Tensor, Tensor, float], Tensor]) -> No
                 "n · l is below 0 where the surface looks away. A lamp takes no light away: use 0 there.": (
                     albedo * (ambient + (1 - ambient) * cosine)
                 ),
-                "That takes |n · l|: it lights the side that looks away from the lamp too.": (
+                "You clamp the sum. The light from all around stays where the surface looks away: clamp n · l alone.": (
+                    (albedo * (ambient + (1 - ambient) * cosine)).clamp(min=0)
+                ),
+                "You clamp each product before the sum over x, y, z. Clamp the sum, n · l.": (
+                    albedo * (ambient + (1 - ambient) * (normals * light).clamp(min=0).sum(-1))
+                ),
+                "You take |n · l|, which lights the side that looks away from the lamp too.": (
                     albedo * (ambient + (1 - ambient) * cosine.abs())
                 ),
                 "The light from all around, a, is missing.": albedo * lit,
-                "The albedo is missing: how much of the light the surface gives back.": ambient + (1 - ambient) * lit,
-                "The albedo must multiply all the light, that from all around too.": ambient
+                "The albedo is missing, the share of the light that the surface gives back.": ambient
+                + (1 - ambient) * lit,
+                "The albedo multiplies the lamp's light alone. It multiplies the light from all around too.": ambient
                 + (1 - ambient) * albedo * lit,
                 "The lamp's share is 1 − a, so that the shares sum to 1.": albedo * (ambient + lit),
-                "The two shares are exchanged: a is that of the light from all around.": albedo
+                "The two shares are exchanged: a is the share of the light from all around.": albedo
                 * (1 - ambient + ambient * lit),
             },
-            tolerance=1e-8,
+            tolerance=1e-5,
         )
 
     normals = torch.tensor([[[0.0, 0.0, 1.0], [0.0, 0.0, -1.0], [0.6, 0.0, 0.8]]], dtype=torch.float64)
@@ -106,6 +113,16 @@ def _(albedo: Tensor, normals: Tensor, light: Tensor, ambient: float) -> Tensor:
     return picture
 
 
+@wrong_answer("light.shade", hint="You clamp the sum")
+def _(albedo: Tensor, normals: Tensor, light: Tensor, ambient: float) -> Tensor:
+    return (albedo * (ambient + (1 - ambient) * (normals @ light))).clamp(min=0)
+
+
+@wrong_answer("light.shade", hint="before the sum over x, y, z")
+def _(albedo: Tensor, normals: Tensor, light: Tensor, ambient: float) -> Tensor:
+    return albedo * (ambient + (1 - ambient) * (normals * light).clamp(min=0).sum(-1))
+
+
 @wrong_answer("light.shade", hint="takes no light away")
 def _(albedo: Tensor, normals: Tensor, light: Tensor, ambient: float) -> Tensor:
     return albedo * (ambient + (1 - ambient) * (normals @ light))
@@ -126,7 +143,7 @@ def _(albedo: Tensor, normals: Tensor, light: Tensor, ambient: float) -> Tensor:
     return ambient + (1 - ambient) * (normals @ light).clamp(min=0)
 
 
-@wrong_answer("light.shade", hint="must multiply all the light")
+@wrong_answer("light.shade", hint="the lamp's light alone")
 def _(albedo: Tensor, normals: Tensor, light: Tensor, ambient: float) -> Tensor:
     return ambient + (1 - ambient) * albedo * (normals @ light).clamp(min=0)
 
@@ -162,8 +179,8 @@ def _band(picture: Tensor, fine: Tensor, coarse: Tensor) -> Tensor:
     points=2,
     equation="(10.5)",
     hints=(
-        "First the logarithm, of picture + 1, so that black has one; then the two blurs; then their difference.",
-        "A row x of W pixels is blurred by B x. For all rows of a picture X at once that is `X @ B.T`.",
+        "First take the logarithm of picture + 1, so that black has one; then the two blurs; then their difference.",
+        "B x blurs a row x of W pixels. `X @ B.T` does it for all rows of a picture X at once.",
         "`x = torch.log(picture + 1)`, then `return x @ fine.T - x @ coarse.T`.",
     ),
 )
@@ -175,27 +192,30 @@ def check_band(answer: Callable[[Tensor, Tensor, Tensor], Tensor]) -> None:
             _band(picture, fine, coarse),
             case=case,
             slips={
-                "The logarithm is missing. Without it light is a factor, and no difference takes a factor away.": (
+                "The logarithm is missing. Without it light is a factor, and a difference does not remove a factor.": (
                     picture @ (fine - coarse).T
                 ),
-                "That blurs first and takes logarithms then. The logarithm of a mean is not the mean of logarithms:"
-                " light is a summand only before the blur.": torch.log(picture @ fine.T + 1)
+                "That is the logarithm of base 10. (10.4) has the natural one.": x @ (fine - coarse).T / math.log(10),
+                "You blur first and take logarithms then. Take the logarithm first: it makes light a summand, and the"
+                " blur of a sum is the sum of the blurs.": torch.log(picture @ fine.T + 1)
                 - torch.log(picture @ coarse.T + 1),
-                "The sign: fine minus coarse, or dark becomes bright.": x @ (coarse - fine).T,
-                "That blurs down the columns: `B @ X` mixes the rows. Here each row of W pixels is blurred.": (
+                "The sign: take fine minus coarse, or dark becomes bright.": x @ (coarse - fine).T,
+                "You blur down the columns: `B @ X` mixes the rows. Blur along each row of W pixels.": (
                     (fine - coarse) @ x if len(x) == len(fine) else torch.zeros(0)
                 ),
-                "`X @ B` takes the columns of B as weights. Those of pixel i stand in *row* i: `X @ B.T`.": x
+                "`X @ B` takes the columns of B as weights. The weights of pixel i are in *row* i: `X @ B.T`.": x
                 @ (fine - coarse),
-                "Black has no logarithm: take that of picture + 1.": torch.log(picture) @ (fine - coarse).T,
-                "That subtracts the coarse blur from the picture itself. The fine blur takes the noise away first.": x
-                - x @ coarse.T,
-                "That is the ratio of the two blurs. In the logarithm a ratio has become a difference already.": (
+                "Black has no logarithm. Take that of picture + 1.": torch.log(picture) @ (fine - coarse).T,
+                "You subtract the coarse blur from the picture itself. Subtract it from the fine blur, which has less"
+                " noise.": x - x @ coarse.T,
+                "That is the ratio of the two blurs. After the logarithm, take their difference.": (
                     (x @ fine.T) / (x @ coarse.T)
                 ),
-                "The blurs are applied one after the other here. Asked is for their difference.": x @ fine.T @ coarse.T,
+                "You blur twice, one blur after the other. Take the difference of the two blurs.": x
+                @ fine.T
+                @ coarse.T,
             },
-            tolerance=1e-8,
+            tolerance=1e-5,
         )
 
     draw = generator(0)
@@ -234,9 +254,14 @@ def _(picture: Tensor, fine: Tensor, coarse: Tensor) -> Tensor:
     return picture @ fine.T - picture @ coarse.T
 
 
-@wrong_answer("light.band", hint="blurs first and takes logarithms then")
+@wrong_answer("light.band", hint="blur first and take logarithms then")
 def _(picture: Tensor, fine: Tensor, coarse: Tensor) -> Tensor:
     return torch.log(picture @ fine.T + 1) - torch.log(picture @ coarse.T + 1)
+
+
+@wrong_answer("light.band", hint="base 10")
+def _(picture: Tensor, fine: Tensor, coarse: Tensor) -> Tensor:
+    return torch.log10(picture + 1) @ (fine - coarse).T
 
 
 @wrong_answer("light.band", hint="The sign")
@@ -251,7 +276,7 @@ def _(picture: Tensor, fine: Tensor, coarse: Tensor) -> Tensor:
     return (fine - coarse) @ x if len(x) == len(fine) else x @ (fine - coarse).T
 
 
-@wrong_answer("light.band", hint="stand in *row* i")
+@wrong_answer("light.band", hint="are in *row* i")
 def _(picture: Tensor, fine: Tensor, coarse: Tensor) -> Tensor:
     x = torch.log(picture + 1)
     return x @ fine - x @ coarse
@@ -275,7 +300,7 @@ def _(picture: Tensor, fine: Tensor, coarse: Tensor) -> Tensor:
     return (x @ fine.T) / (x @ coarse.T)
 
 
-@wrong_answer("light.band", hint="one after the other")
+@wrong_answer("light.band", hint="one blur after the other")
 def _(picture: Tensor, fine: Tensor, coarse: Tensor) -> Tensor:
     return torch.log(picture + 1) @ fine.T @ coarse.T
 
@@ -315,20 +340,22 @@ def check_gap(answer: Callable[[Tensor, Tensor, int], Tensor]) -> None:
             case=case,
             slips={
                 "The factor 2 of the mixed term is missing: ‖a + b‖² = ‖a‖² + 2 a · b + ‖b‖².": squares + apart @ shift,
+                "Those are the logits of (10.7). The gap is that of person y minus that of person k.": -distance,
                 "The sign of the mixed term: with u_y − u_k it is +, with u_k − u_y it is −.": squares
                 - 2 * apart @ shift,
-                "Those are the squared distances to everybody. Subtract that to person y, which is ‖δ‖².": distance,
-                "Those distances are not squared.": distance.sqrt() - distance[y].sqrt(),
-                "That is the gap without any light: the mixed term is missing.": squares,
-                "That is the mixed term alone.": 2 * apart @ shift,
-                "The sign: distance to k minus distance to y, so that the decision is right where it is above 0.": (
+                "Those are the squared distances to everybody. Subtract the one to person y, which is ‖δ‖².": distance,
+                "Your distances are not squared.": distance.sqrt() - distance[y].sqrt(),
+                "You take the mean over the coordinates. Sum over them.": _gap(people, shift, y) / people.shape[1],
+                "That is the gap without any change of light: the mixed term is missing.": squares,
+                "That is the mixed term alone. The squared distance ‖u_y − u_k‖² is missing.": 2 * apart @ shift,
+                "The sign: distance to k minus distance to y. The gap is above 0 where the decision is right.": (
                     distance[y] - distance
                 ),
-                "That divides by ‖u_y − u_k‖, as for the distance to the boundary. (10.8) does not.": (
+                "You divide by ‖u_y − u_k‖, as for the distance to the boundary. (10.8) does not.": (
                     _gap(people, shift, y) / (2 * squares.sqrt())
                 ),
             },
-            tolerance=1e-8,
+            tolerance=1e-5,
         )
 
     people = torch.tensor([[0.0, 0.0], [2.0, 0.0], [0.0, 3.0]], dtype=torch.float64)
@@ -372,9 +399,20 @@ def _(people: Tensor, shift: Tensor, y: int) -> Tensor:
     return apart.square().sum(dim=1) + 2 * apart @ shift
 
 
-@wrong_answer("light.gap", hint="Subtract that to person y")
+@wrong_answer("light.gap", hint="Subtract the one to person y")
 def _(people: Tensor, shift: Tensor, y: int) -> Tensor:
     return (people[y] + shift - people).square().sum(dim=1)
+
+
+@wrong_answer("light.gap", hint="logits of (10.7)")
+def _(people: Tensor, shift: Tensor, y: int) -> Tensor:
+    return -(people[y] + shift - people).square().sum(dim=1)
+
+
+@wrong_answer("light.gap", hint="the mean over the coordinates")
+def _(people: Tensor, shift: Tensor, y: int) -> Tensor:
+    distance = (people[y] + shift - people).square().mean(dim=1)
+    return distance - distance[y]
 
 
 @wrong_answer("light.gap", hint="not squared")
@@ -383,7 +421,7 @@ def _(people: Tensor, shift: Tensor, y: int) -> Tensor:
     return distance - distance[y]
 
 
-@wrong_answer("light.gap", hint="without any light")
+@wrong_answer("light.gap", hint="without any change of light")
 def _(people: Tensor, shift: Tensor, y: int) -> Tensor:
     return (people[y] - people).square().sum(dim=1)
 
@@ -416,9 +454,9 @@ def _expected(nearer: Tensor, others: int, ways: int) -> float:
     points=2,
     equation="(10.9)",
     hints=(
-        "An episode has N − 1 other people. The query is right if none of them is among its `nearer`.",
-        "How many ways are there to choose N − 1 of all `others`, and how many to choose them of those who are not"
-        " nearer? `math.comb(n, k)` counts; it is 0 if there are too few.",
+        "An episode has N − 1 other people. The query is right if none of them is nearer than the right person.",
+        "How many ways are there to choose N − 1 of all `others`? And how many to choose them among those who are not"
+        " nearer? `math.comb(n, k)` counts, and is 0 if there are too few.",
         "For each n of `nearer.tolist()`: `math.comb(others - n, ways - 1) / math.comb(others, ways - 1)`. Return"
         " their mean.",
     ),
@@ -435,9 +473,12 @@ def check_expected(answer: Callable[[Tensor, int, int], float]) -> None:
                 "That is the share of queries with nobody nearer: the accuracy among *all* people, not among N.": (
                     (nearer == 0).double().mean().item()
                 ),
-                "Others are drawn *without* replacement: the second one comes from one person less. Count the choices,"
-                " C(·, N − 1).": (right / others).pow(ways - 1).mean().item(),
-                "That chooses N others. The query's own person is one of the N: choose N − 1.": (
+                "You choose among the n who are nearer. Choose among the M − n who are not.": (
+                    sum(math.comb(n, ways - 1) for n in count) / len(count) / math.comb(others, ways - 1)
+                ),
+                "The others are drawn *without* replacement: the second one comes from one person less. Count the"
+                " choices, C(·, N − 1).": (right / others).pow(ways - 1).mean().item(),
+                "You choose N others. The query's own person is one of the N: choose N − 1.": (
                     sum(math.comb(others - n, ways) for n in count) / len(count) / math.comb(others, ways)
                     if others >= ways
                     else -1.0
@@ -445,10 +486,10 @@ def check_expected(answer: Callable[[Tensor, int, int], float]) -> None:
                 "That is the share of pairs with one other person that are right: 2-way episodes.": (
                     (right / others).mean().item()
                 ),
-                "That takes C of the mean. The mean of C is asked for: each query has a chance of its own.": (
+                "You take C of the mean of n. Take the mean of C: each query has its own chance.": (
                     _expected(nearer.double().mean().round()[None], others, ways)
                 ),
-                "`others` does not count the query's own person: do not subtract it again.": (
+                "`others` does not count the query's own person. Do not subtract it again.": (
                     sum(math.comb(max(others - 1 - n, 0), ways - 1) for n in count)
                     / len(count)
                     / math.comb(others - 1, ways - 1)
@@ -456,10 +497,9 @@ def check_expected(answer: Callable[[Tensor, int, int], float]) -> None:
                     else -1.0
                 ),
                 "That is the share of wrong answers.": 1 - _expected(nearer, others, ways),
-                "That is the sum over the queries. Asked is for their mean.": len(count)
-                * _expected(nearer, others, ways),
+                "That is the sum over the queries. Take the mean.": len(count) * _expected(nearer, others, ways),
             },
-            tolerance=1e-8,
+            tolerance=1e-5,
         )
 
     judge(
@@ -503,6 +543,22 @@ def _(nearer: Tensor, others: int, ways: int) -> float:
     return sum(map(sum, right)) / len(episodes) / len(right)
 
 
+@right_answer("light.expected")
+def _(nearer: Tensor, others: int, ways: int) -> Tensor:
+    choices = math.comb(others, ways - 1)
+    return torch.tensor([math.comb(others - n, ways - 1) / choices for n in nearer.tolist()]).mean()  # in float32
+
+
+@wrong_answer("light.expected", hint="among the n who are nearer")
+def _(nearer: Tensor, others: int, ways: int) -> float:
+    return sum(math.comb(n, ways - 1) for n in nearer.tolist()) / math.comb(others, ways - 1) / len(nearer)
+
+
+@wrong_answer("light.expected", hint="C of the mean of n")
+def _(nearer: Tensor, others: int, ways: int) -> float:
+    return math.comb(others - round(nearer.double().mean().item()), ways - 1) / math.comb(others, ways - 1)
+
+
 @wrong_answer("light.expected", hint="among *all* people")
 def _(nearer: Tensor, others: int, ways: int) -> float:
     return (nearer == 0).double().mean().item()
@@ -533,7 +589,7 @@ def _(nearer: Tensor, others: int, ways: int) -> float:
     return len(nearer) * _expected(nearer, others, ways)
 
 
-@wrong_answer("light.expected", hint="own person: do not subtract")
+@wrong_answer("light.expected", hint="Do not subtract it again")
 def _(nearer: Tensor, others: int, ways: int) -> float:
     left = [max(others - 1 - n, 0) for n in nearer.tolist()]
     return sum(math.comb(n, ways - 1) for n in left) / math.comb(others - 1, ways - 1) / len(nearer)
