@@ -436,7 +436,7 @@ show(
 # ### Exercise 3: statistics from a few images
 #
 # *2 points, 8 minutes.* Equation (9.11). `x [n, C, H, W]` is what a normalisation sees of n images by the new camera; `mean [C]` and `variance [C]` are the old statistics; `prior` is n₀. Return new mean
-# and variance, `[C]` each.
+# and variance, `[C]` each. The variance of the images divides by the number of values, as a normalisation does.
 
 
 # %% exercise="adaptation-statistics"
@@ -504,7 +504,8 @@ for name, result in found.items():
 # %% [markdown]
 # ### Exercise 4: how unsure is a prediction?
 #
-# *2 points, 6 minutes.* Equation (9.12). `logits [Q, N]` → entropies `[Q]`. Mind the predictions that are very sure.
+# *2 points, 6 minutes.* Equation (9.12). `logits [Q, N]` → entropies `[Q]`. Mind the predictions that are very sure. Below we descend this
+# number, so its gradient must be right too.
 
 
 # %% exercise="adaptation-entropy"
