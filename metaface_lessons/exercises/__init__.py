@@ -7,7 +7,7 @@
     solution("protonet.prototypes")
     progress()
 
-`core` says how an exercise is written; one module per lesson holds its exercises.
+`core` says how an exercise is written. Each lesson has a module with its exercises.
 """
 
 from __future__ import annotations
@@ -29,15 +29,18 @@ _COLOURS = {PASSED: "#009E73", WRONG: "#D55E00", RAISED: "#D55E00", NOT_ATTEMPTE
 
 
 def check(name: str, answer: Any) -> Outcome:
-    """Check an answer to the exercise `name`, show what came of it, and record it.
+    """Check an answer to an exercise, show the outcome, and record it.
 
-    An exercise that has not been attempted is no error, nor is a wrong answer: read the message.
+    A wrong answer raises no error, and neither does an exercise that has not been attempted: read the message.
+
+    name: the exercise, such as "protonet.loss".
+    answer: the function that you have written, or a value if the exercise asks for one.
     Raises `MetaFaceError` if there is no such exercise.
     """
     exercise = core.find(name)
     outcome = core.judge(exercise, answer)
-    besides = record_outcome(exercise, outcome)
-    _show("\n".join([verdict(exercise, outcome), *besides]), outcome.kind)
+    notes = record_outcome(exercise, outcome)
+    _show("\n".join([verdict(exercise, outcome), *notes]), outcome.kind)
     return outcome
 
 
@@ -58,14 +61,16 @@ def verdict(exercise: Exercise, outcome: Outcome) -> str:
 
 
 def hint(name: str, step: int = 1) -> None:
-    """Show hint number `step` of the exercise `name`; later steps tell more. Which you have seen is recorded.
+    """Show a hint to an exercise, and record that you have seen it.
 
+    name: the exercise, such as "protonet.loss".
+    step: the number of the hint, from 1; later hints say more.
     Raises `MetaFaceError` if there is no such exercise or no such step.
     """
     exercise = core.find(name)
     if not 1 <= step <= len(exercise.hints):
         raise MetaFaceError(
-            f"Exercise '{name}' has {_counted(len(exercise.hints), 'hint')}, and none is number {step}."
+            f"Exercise '{name}' has no hint number {step}: it has {_counted(len(exercise.hints), 'hint')}, from 1 on."
         )
     lines = [f"Hint {step} of {len(exercise.hints)} for {name}: {exercise.hints[step - 1]}"]
     last = step == len(exercise.hints)
@@ -74,10 +79,13 @@ def hint(name: str, step: int = 1) -> None:
 
 
 def solution(name: str, show: bool = False) -> None:
-    """Say what it means to look at the solution of the exercise `name`; with `show=True`, show it, and record that.
+    """Say what the solution of an exercise costs, or show it and record that.
 
-    Points earned before stay; an exercise that is passed afterwards earns none. Raises `MetaFaceError` if there is no
-    such exercise, or the course's sources are not there.
+    Points that were earned before stay. An exercise that is passed afterwards earns none.
+
+    name: the exercise, such as "protonet.loss".
+    show: whether to show the solution; by default the function only says what that costs.
+    Raises `MetaFaceError` if there is no such exercise, or if the course's sources are missing.
     """
     exercise = core.find(name)
     text = solution_text(exercise)
@@ -87,13 +95,13 @@ def solution(name: str, show: bool = False) -> None:
         return
     lines = [f"The solution of {name} is one step away."]
     if row["outcome"] == "passed":
-        lines.append("You have passed the exercise; its points stay yours.")
+        lines.append("You have passed the exercise. Its points stay yours.")
     elif row["outcome"] == "solution seen":
         lines.append("You have seen it before.")
     else:
         lines.append(
-            f"If you look before you pass, your progress says 'solution seen' for good, and its"
-            f" {_counted(exercise.points, 'point')} cannot be earned any more."
+            f"If you look before you pass, your progress always says 'solution seen', and you cannot earn the"
+            f" {_counted(exercise.points, 'point')} any more."
         )
         if row["hints"] < len(exercise.hints):
             lines.append(f'There is a hint that you have not seen: `hint("{name}", {row["hints"] + 1})`')
@@ -101,7 +109,10 @@ def solution(name: str, show: bool = False) -> None:
 
 
 def progress(lesson: str | None = None) -> None:
-    """Show a table of what is passed, tried and open, of all lessons or of one ("02")."""
+    """Show a table of the exercises: which are passed, tried and open.
+
+    lesson: one lesson, such as "02"; by default all.
+    """
     _show(progress_text(progress_rows(lesson)), NOT_ATTEMPTED)
 
 
@@ -110,7 +121,7 @@ def _counted(number: int, thing: str) -> str:
 
 
 def _show(text: str, kind: str) -> None:
-    """Plain text in a terminal; in a notebook the same words with colour and `code`."""
+    """Show plain text in a terminal, and in a notebook the same words with colour and `code`."""
     from IPython import get_ipython
     from IPython.display import display
 

@@ -130,7 +130,7 @@ class Exercise:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What came of a check: one of `PASSED`, `WRONG`, `RAISED`, `NOT_ATTEMPTED` (or `BROKEN`), and what to tell."""
+    """The outcome of a check: a kind, `PASSED`, `WRONG`, `RAISED`, `NOT_ATTEMPTED` or `BROKEN`, and a message."""
 
     exercise: str
     kind: str
@@ -157,7 +157,17 @@ def exercise(
     hints: Sequence[str] = (),
     value: bool = False,
 ) -> Callable[[Check], Check]:
-    """Register the decorated function as the check of a new exercise. It gets the answer and raises `Wrong`."""
+    """Register the decorated function as the check of a new exercise. It gets the answer and raises `Wrong`.
+
+    name: what learners call it by, such as "protonet.loss".
+    lesson: the lesson's number, such as "02".
+    title: one line for the table of progress.
+    points: at least 1, the default.
+    equation: the one to compare with, such as "(2.3)"; none by default.
+    hints: in steps; later ones say more.
+    value: whether the answer is a value and not a function; by default it is a function.
+    Raises `MetaFaceError` if the name is taken or there are no points.
+    """
     if name in _registry:
         raise MetaFaceError(f"There are two exercises called '{name}'. Give each a name of its own.")
     if points < 1:
@@ -194,9 +204,9 @@ def wrong_answer(name: str, *, hint: str) -> Callable[[Anything], Anything]:
 
 
 def fresh_arguments(name: str) -> Callable[[FreshArguments], FreshArguments]:
-    """Register the decorated function, which draws arguments, beside a check whose own examples are fixed.
+    """Register the decorated function, which draws arguments, for a check with examples that are always the same.
 
-    While `fresh_data` holds, an answer must also give for them what the first right answer gives.
+    While `fresh_data` holds, an answer must also give the result of the first right answer for these arguments.
     """
 
     def register(draw: FreshArguments) -> FreshArguments:
@@ -247,7 +257,10 @@ def exercises(lesson: str | None = None) -> list[Exercise]:
 
 
 def judge(exercise: Exercise, answer: Any, seconds: float = SECONDS) -> Outcome:
-    """Run the check of `exercise` on `answer`. Neither shows nor records anything, and raises nothing."""
+    """Run the check of `exercise` on `answer`. Shows, records and raises nothing.
+
+    seconds: the answer is stopped after this time.
+    """
 
     def outcome(kind: str, message: str) -> Outcome:
         return Outcome(exercise.name, kind, message)

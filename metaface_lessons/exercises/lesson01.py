@@ -666,7 +666,7 @@ def check_shared_people(answer: Callable[[FaceSet, FaceSet], Tensor]) -> None:
             "That lists a person once per image. Name each once: `identities` does.": torch.tensor([8, 5, 5, 8]),
             "That lists the training images of the shared people. Name each person once.": torch.tensor([8, 8, 5, 5]),
             "Those are all people of both sets. A leak is a person who is in both.": torch.tensor([1, 2, 3, 5, 8, 9]),
-            "Those are the people who are in the test set only. They are no leak.": torch.tensor([2, 9]),
+            "Those are the people who are in the test set only. They are not a leak.": torch.tensor([2, 9]),
             "Those are the people who are in the training set only.": torch.tensor([1, 3]),
             "Sort them, so that two runs can be compared.": torch.tensor([8, 5]),
             "You compare the sets place by place, but the same person may be anywhere in them.": torch.tensor([5]),
@@ -717,7 +717,7 @@ def _(train, test):
     return torch.cat([train.identity, test.identity]).unique()
 
 
-@wrong_answer("faces.shared_people", hint="They are no leak")
+@wrong_answer("faces.shared_people", hint="They are not a leak")
 def _(train, test):
     return test.identities[~torch.isin(test.identities, train.identities)]
 

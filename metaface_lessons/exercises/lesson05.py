@@ -313,7 +313,7 @@ def check_inner_step(answer: InnerStep) -> None:
             " subtract it, times the rate.": torch.zeros(4, dtype=torch.float64),
             "That is a vector of weights and gradients side by side. A gradient changes the weights: subtract it, times"
             " the rate.": torch.cat([torch.zeros(6, dtype=torch.float64), slope.flatten()]),
-            "One unit with a sigmoid answers yes or no. It cannot tell three people apart, so you have made labels"
+            "One unit with a sigmoid answers yes or no. It cannot distinguish three people, so you have made labels"
             " above 1 to 1. Use one unit for each way, and a softmax.": -rate * one_unit,
             "You have made all labels 0, so that no error is raised: person 0 learns everybody's face, and nobody else"
             " learns anything.": _first_step(z, torch.zeros_like(y), 3, rate),
@@ -528,7 +528,7 @@ def check_episode(answer: Callable[[Tensor, int, int, int, int], Drawn]) -> None
     if fixed:
         raise Wrong(
             f"Person {fixed[0]} is label {labels[fixed[0]].pop()} in every episode. The labels follow the order of the"
-            " people's numbers, so a network could learn faces by heart. Number the people in the order of the draw."
+            " people's numbers, so a network could memorise faces. Number the people in the order of the draw."
         )
 
 
@@ -585,7 +585,7 @@ def _drawn(answer: Callable[[Tensor, int, int, int, int], Drawn], identity: Tens
         )
     names_of = {int(person): {int(label) for label in y[who == person]} for person in who.unique()}
     if any(len(own) > 1 for own in names_of.values()) or len(set().union(*names_of.values())) < ways:
-        raise Wrong(f"{case}: the labels of the support set do not tell the people apart: one person, one label.")
+        raise Wrong(f"{case}: the labels of the support set do not distinguish the people: one person, one label.")
     for person, label in zip(asked_of.tolist(), asked.tolist(), strict=True):
         if {label} != names_of[person]:
             raise Wrong(
@@ -701,7 +701,7 @@ def _(identity: Tensor, ways: int, shots: int, queries: int, seed: int) -> Drawn
     return support, query, identity[support], identity[query]
 
 
-@wrong_answer("clinic.episode", hint="learn faces by heart")
+@wrong_answer("clinic.episode", hint="could memorise faces")
 def _(identity: Tensor, ways: int, shots: int, queries: int, seed: int) -> Drawn:
     support, query, _, _ = _episode(identity, ways, shots, queries, seed)
     people, y = identity[support].unique(return_inverse=True)

@@ -329,8 +329,8 @@ def check_weights(answer: Callable[[Tensor, Tensor], Tensor]) -> None:
     judge(
         torch.tensor([[0, 0], [1, 1], [2, 2], [0, 1], [1, 2], [0, 2], [1, 3]]),
         torch.tensor([1, 2, 0, 3]),
-        "For people [[0, 0], [1, 1], [2, 2], [0, 1], [1, 2], [0, 2], [1, 3]], of whom 0 was drawn once, 1 twice, 3"
-        " three times",
+        "For people [[0, 0], [1, 1], [2, 2], [0, 1], [1, 2], [0, 2], [1, 3]], and 0 drawn once, 1 twice, 2"
+        " never, 3 three times",
     )
     draw = generator(2)
     judge(torch.randint(8, (40, 2), generator=draw), torch.randint(4, (8,), generator=draw), "For 40 pairs of 8 people")

@@ -1,14 +1,14 @@
-"""What a learner has tried and passed: one JSON file in their own folder, no account.
+"""What a learner has tried and passed: one JSON file in their own folder. No account is needed.
 
     {"format": 1, "exercises": {"protonet.prototypes": {"best": "passed", "last": "wrong", "tries": 3, "hints": 1,
                                                         "points": 2, "first": "2026-11-23T…", "latest": "…",
                                                         "tried": "…", "solution": "…"}}}
 
-`points` are those of one's own: an exercise that is first passed after its solution was seen has none. `tried` is the
-time of the last try, `solution` when the solution was first seen, `latest` when anything was recorded.
-Every change reads the file, changes one entry and replaces the file in one step, under a lock: several notebooks may
-write at once, and a crash leaves the file before or after the change. Fields that this version does not know are kept.
-A file that cannot be read is set aside under another name, never overwritten.
+`points` are what the learner has earned: an exercise that is first passed after its solution was seen has none.
+`tried` is the time of the last try, `solution` the time when the solution was first seen, `latest` the time of the last
+change. Every change reads the file, changes one entry and replaces the file in one step, under a lock: several
+notebooks may write at once, and a crash leaves the file as it was before or after the change. Fields that this version
+does not know are kept. A file that cannot be read is kept under another name, never overwritten.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ def progress_file() -> Path:
 
 
 def record_outcome(exercise: Exercise, outcome: Outcome) -> list[str]:
-    """Record a try. Returns what to tell besides: that its points do not count, or that it could not be recorded.
+    """Record a try. Returns sentences to show: that its points do not count, or that it could not be recorded.
 
-    An untouched stub is no try, and a broken check says nothing about the answer: neither is recorded.
+    An untouched stub is not a try, and a broken check says nothing about the answer: neither is recorded.
     """
     if outcome.kind in (NOT_ATTEMPTED, BROKEN):
         return []
-    told: list[str] = []
+    notes: list[str] = []
 
     def change(entry: dict[str, Any]) -> None:
         entry["tries"] = entry.get("tries", 0) + 1
@@ -52,9 +52,9 @@ def record_outcome(exercise: Exercise, outcome: Outcome) -> list[str]:
         if "solution" not in entry:
             entry["points"] = exercise.points if entry["best"] == PASSED else 0
         elif outcome.passed and not entry.get("points"):
-            told.append("You saw its solution before, so the points do not count.")
+            notes.append("You saw its solution before, so the points do not count.")
 
-    return [*_record(exercise.name, change), *told]
+    return [*_record(exercise.name, change), *notes]
 
 
 def record_hint(exercise: Exercise, step: int) -> list[str]:
@@ -86,19 +86,19 @@ def _record(name: str, change: Callable[[dict[str, Any]], object]) -> list[str]:
 
 
 def _read() -> dict[str, Any]:
-    """The file's content, or a fresh start where there is none. A damaged file is set aside."""
+    """The content of the file, or an empty one if there is no file. A damaged file is kept under another name."""
     path = progress_file()
     try:
         data = json.loads(path.read_bytes())
         entries = data.setdefault("exercises", {})
         if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
-            raise ValueError("exercises are not what they should be")
+            raise ValueError("exercises are not a dict of dicts")
     except FileNotFoundError:
         pass
-    except (ValueError, AttributeError):  # no JSON, no text, or JSON of another shape
+    except (ValueError, AttributeError):  # not JSON, not text, or JSON of another shape
         aside = path.with_name(f"progress.damaged-{time.time_ns()}.json")
         path.replace(aside)
-        warnings.warn(f"Your progress file was damaged. It is kept as {aside}; a new one is begun.", stacklevel=2)
+        warnings.warn(f"Your progress file was damaged. It is kept as {aside}. A new one begins.", stacklevel=2)
     else:
         return data
     return {"format": 1, "exercises": {}}
@@ -106,8 +106,8 @@ def _read() -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _locked() -> Iterator[None]:
-    """Hold the lock of the progress file. The system frees it if the process dies. Raises `OSError` if it is not to be
-    had within some seconds."""
+    """Hold the lock of the progress file. The system frees it if the process dies. Raises `OSError` if it is not free
+    within some seconds."""
     path = progress_file().with_name(".progress.lock")
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab") as file:
@@ -183,7 +183,7 @@ _SIGNS = {"passed": "✓", "tried": "✗", "open": "○", "solution seen": "◐"
 
 
 def progress_text(rows: Sequence[dict[str, Any]]) -> str:
-    """The rows as a table: sign, exercise, outcome, points, how long ago the last try was, title; the sums under it."""
+    """The rows as a table with sign, exercise, outcome, points, time since the last try and title, and with sums."""
     width = max((len(row["exercise"]) for row in rows), default=0)
     lines, lesson = [], None
     for row in rows:
@@ -196,16 +196,16 @@ def progress_text(rows: Sequence[dict[str, Any]]) -> str:
         lines.append(f"  {_SIGNS[outcome]} {columns}  {row['title']}")
     earned, points = (sum(row[key] for row in rows) for key in ("earned", "points"))
     passed, seen = (sum(row["outcome"] == outcome for row in rows) for outcome in ("passed", "solution seen"))
-    told = f" ({seen} more with the solution seen)" if seen else ""
-    lines.append(f"{passed} of {len(rows)} exercises passed{told}, {earned} of {points} points.")
+    more = f" ({seen} more with the solution seen)" if seen else ""
+    lines.append(f"{passed} of {len(rows)} exercises passed{more}, {earned} of {points} points.")
     return "\n".join(lines)
 
 
 def _ago(stamp: str | None) -> str:
-    """How long ago that was, no finer than hours: so a lesson's panel says the same whenever the lesson is run."""
+    """How long ago that was, in whole hours, so that a lesson shows the same text whenever it is run."""
     try:
         hours = int((datetime.now(UTC) - datetime.fromisoformat(stamp)).total_seconds() // 3600) if stamp else None
-    except (TypeError, ValueError):  # somebody has edited the file
+    except (TypeError, ValueError):  # the file was edited by hand
         hours = None
     if hours is None:
         return ""

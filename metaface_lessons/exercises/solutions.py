@@ -1,5 +1,7 @@
-"""The solution of an exercise, read from the lesson's source: what stands between the marks, in the cell before the
-check. There is no other copy."""
+"""The solution of an exercise. It is read from the lesson's source, between the marks in the cell before the check.
+
+There is no other copy.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ _MARK = re.compile(r"\s*### (BEGIN|END) SOLUTION")
 
 
 def solution_text(exercise: Exercise) -> str:
-    """The solved cell of `exercise`, without its check. Raises `MetaFaceError` if the lesson's source is not there."""
+    """The solved cell of `exercise`, without its check. Raises `MetaFaceError` if the lesson's source is missing."""
     folder = paths.NOTEBOOKS / "source"
     for source in folder.glob(f"{exercise.lesson}_*.py"):
         before, found, _ = source.read_text(encoding="utf-8").partition(f'\ncheck("{exercise.name}"')
@@ -22,6 +24,6 @@ def solution_text(exercise: Exercise) -> str:
             cell = solved.rpartition("\n# %%")[2].partition("\n")[2]  # without the line that begins the cell
             return "\n".join(line.rstrip() for line in cell.splitlines() if not _MARK.match(line)).rstrip()
     raise MetaFaceError(
-        f"The solution of '{exercise.name}' is not in {folder}. The course runs from a clone of its repository"
-        " (pip install -e .), whose lessons hold the solutions: is the clone whole?"
+        f"The solution of '{exercise.name}' is not in {folder}. The lessons in a clone of the repository have the"
+        " solutions. Is the clone whole, and installed with `pip install -e .`?"
     )
