@@ -289,7 +289,7 @@ def judge(exercise: Exercise, answer: Any, seconds: float = SECONDS) -> Outcome:
         if isinstance(raised.error, NotImplementedError) and not raised.error.args:  # as nbgrader's stub raises it
             return outcome(
                 NOT_ATTEMPTED,
-                "Not attempted yet. (Already written? Then delete the line `raise NotImplementedError()`.)",
+                "Not attempted yet. (If you have: delete the line `raise NotImplementedError()`.)",
             )
         return outcome(RAISED, _explain(raised))
     except Exception as error:
