@@ -68,7 +68,7 @@ class Wrong(Exception):
 
 
 class AnswerError(Exception):
-    """The learner's code raised `error` when it was called with `arguments`. slip: the likely cause, if it is known."""
+    """The learner's code raised `error` when it was called with `arguments`; `slip` is the likely cause, if known."""
 
     def __init__(self, error: BaseException, arguments: str, slip: str = "") -> None:
         super().__init__(f"{type(error).__name__}: {error}")

@@ -1126,7 +1126,7 @@ def _clone(network: nn.Module, state: dict[str, Tensor]) -> nn.Module:
 def _wanted(
     fresh: nn.Module, momentum: float, task: tuple[Tensor, Tensor, Tensor], steps: int, pile: bool = False
 ) -> Tensor:
-    """The logits after so many steps from `fresh`, which stays as it is. pile: without setting gradients to zero."""
+    """The logits after so many steps from `fresh`, which stays as it is; with `pile` gradients are not set to zero."""
     x, y, asked = task
     return _adapted(fresh, momentum, x, y, steps, pile)(asked).detach()
 
