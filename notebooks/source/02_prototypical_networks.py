@@ -921,6 +921,7 @@ print(f"cosine between the two:          {F.cosine_similarity(whole, part, dim=0
 # * Squared, the classifier is a linear layer with $W_k = 2c_k$, $b_k = -\lVert c_k \rVert^2$, (2.20). Mind the scale: the first loss belongs near ln N.
 # * The cosine is half the squared distance of unit vectors; average directions, scale to length 1, and give it a temperature.
 # * It wins where nuisance exceeds the difference between people. Elsewhere pixels or LDA tie, and are simpler.
+# * `examples/protonet.py` is all of it in one short program, from the faces to the test on strangers. Read it before you read the package.
 
 # %%
 progress("02")

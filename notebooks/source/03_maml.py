@@ -1045,6 +1045,7 @@ except MetaFaceError as error:
 # * Say whether a number is transductive. Never adapt through running averages. Mind sum and mean, (3.30).
 # * On these faces, in equal time, ProtoNet is ahead, and what MAML learns is mostly an embedding. On the sinusoids there is nothing to embed, and
 #   MAML does what joint training cannot.
+# * `examples/maml.py` is all of it in one short program. Read it beside `examples/protonet.py`: the two differ in the algorithm alone.
 
 # %%
 progress("03")

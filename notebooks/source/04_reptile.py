@@ -998,6 +998,7 @@ net.transductive = False
 # * To first order in α, MAML, FOMAML and Reptile all descend on the joint loss *and* raise the inner product of gradients of different minibatches; (4.25) to (4.27), with coefficients that you have measured.
 # * Inner Adam makes the step independent of the loss's scale; momentum weakens the term that generalises.
 # * On faces, at equal seconds: ahead of joint training, level with MAML and FOMAML after ten steps, and behind ProtoNet, which is cheaper at test time, too.
+# * `examples/reptile.py` is all of it in one short program. Read it beside `examples/maml.py`: the two differ in the algorithm alone.
 
 # %%
 progress("04")
