@@ -49,24 +49,24 @@ def recognise(network: nn.Module, support: Examples, x: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def outer_step(network: nn.Module, phi: dict[str, Tensor], rate: float = 0.5) -> None:
-    """Moves θ, the weights of the network."""
+def outer_step(network: nn.Module, phi: dict[str, Tensor], rate: float) -> None:
+    """Move θ, the weights of the network; `rate` is ε."""
     for name, theta in network.named_parameters():
         theta += rate * (phi[name] - theta)  # (2)
 
 
-def main(faces: FaceSet, steps: int = 600, episodes: int = 300) -> None:
+def main(faces: FaceSet, steps: int = 1000, episodes: int = 300) -> None:
     """Train on most of the people, test on the others."""
     torch.manual_seed(0)
     base, _, novel = faces.split(seed=0)
     network = conv4(outputs=5)
     nn.init.zeros_(network[-1].weight)  # which output a person gets is chance: prefer none
     sampler = EpisodeSampler(base, ways=5, shots=5, queries=5, seed=0)
-    for _ in range(steps):
+    for step in range(steps):
         for support, query in tasks(sampler.sample(1)):
             x, y = torch.cat([support.x, query.x]), torch.cat([support.y, query.y])
             batches = [Examples(x[rows], y[rows]) for rows in torch.rand(8, len(y)).argsort(dim=1)[:, :10]]
-            outer_step(network, adapt(network, batches))
+            outer_step(network, adapt(network, batches), rate=1 - step / steps)
     test = EpisodeSampler(novel, ways=5, shots=1, queries=5, seed=1).sample(episodes)
     right = torch.stack([recognise(network, s, q.x).argmax(dim=1) == q.y for s, q in tasks(test)])
     who = test.identities.gather(1, test.query.y)

@@ -155,7 +155,7 @@ def test_reptile_takes_the_packages_step_and_has_its_answers(
 
     network.load_state_dict(before)
     phi = reptile.adapt(network, [Examples(x[rows], y[rows]) for rows in order])
-    reptile.outer_step(network, phi)
+    reptile.outer_step(network, phi, rate=0.5)
     assert_same({name: w.detach() - before[name] for name, w in network.named_parameters()}, expected)
 
 
@@ -184,7 +184,7 @@ WHOLE: dict[str, tuple[Callable[[nn.Module], MetaLearner], float, tuple[int, int
     "maml": (partial(MAML, steps=STEPS, inner_rate=RATE), 3e-3, (5, 2, 3, 4)),
     "reptile": (
         partial(Reptile, steps=REPTILE_STEPS, inner_rate=REPTILE_RATE, optimiser="sgd", test_steps=REPTILE_STEPS),
-        0.5,
+        1.0,
         (5, 5, 5, 1),
     ),
 }
@@ -222,7 +222,8 @@ def test_a_whole_program_ends_with_the_packages_weights_and_prints_its_accuracy(
         base, _, novel = faces.split(seed=0)
         package, sampler = make(Scaled(network)), EpisodeSampler(base, ways, shots, queries, seed=0)
         optimiser = package.optimiser(rate)
-        for _ in range(3):
+        for step in range(3):
+            optimiser.param_groups[0]["lr"] = rate * (1 - step / 3) if name == "reptile" else rate
             optimiser.zero_grad()
             package.meta_gradient(sampler.sample(tasks))
             optimiser.step()

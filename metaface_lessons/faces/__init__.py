@@ -22,7 +22,7 @@ FACES: dict[str, Callable[..., FaceSet]] = {
     "olivetti": olivetti,
     "lfw": lfw,
 }
-FOLDERS: dict[str, Callable[..., FaceSet]] = {  # sets that the learner has in a folder, named after a colon
+FOLDERS: dict[str, Callable[..., FaceSet]] = {  # sets in a folder of the learner, which is named after a colon
     "folder": folder,
     "extended-yale-b": extended_yale_b,
     "cmu": cmu_faces,
@@ -32,11 +32,14 @@ CHOICES = [*FACES, "lfw-without:PART", *(f"{kind}:PATH" for kind in FOLDERS)]
 
 
 def load_faces(name: str, **options: Any) -> FaceSet:
-    """The face set called `name`, one of `FACES` or, such as "folder:PATH", of `FOLDERS`, with its loader's `options`.
+    """The face set of this name.
 
-    "lfw-without:view1" and "lfw-without:fold3" leave out the people of one test of LFW's protocol (`lfw_without`).
+    name: one of `FACES`, such as "procedural"; one of `FOLDERS` with a path, such as "folder:PATH"; or
+        "lfw-without:view1" or "lfw-without:fold3", which leave out the people of one test of LFW's protocol
+        (see `lfw_without`).
+    options: those of the loader, such as `size=48`.
 
-    Raises `MetaFaceError` if there is no such set, or it cannot be loaded.
+    Raises `MetaFaceError` if there is no such set, or if it cannot be loaded.
     """
     kind, colon, path = name.partition(":")
     if colon and kind in FOLDERS:

@@ -1,8 +1,8 @@
-"""New people out of few: two people under the same light, mixed. A remedy where a set has many lights but few people.
+"""More people for a set that has many lights but few people: mix two people under the same light.
 
 A picture is linear in what reflects the light: under the same light, w · (albedo of a) + (1 − w) · (albedo of b) on a
-common shape gives w · (picture of a) + (1 − w) · (picture of b). Shapes differ, of course, so a mix of two aligned
-faces is no photograph of anybody; but it is the *same* nobody under every light, and that is all an episode asks for.
+common shape gives w · (picture of a) + (1 − w) · (picture of b). Shapes differ, so a mix of two aligned faces is not a
+photograph of anybody. But it is the *same* nobody under every light, and an episode asks for no more.
 """
 
 from __future__ import annotations
@@ -23,12 +23,16 @@ MIRRORED = ("azimuth", "light_azimuth", "yaw")  # conditions that change their s
 def with_blends(
     faces: FaceSet, people: int, same: Sequence[str] = ("azimuth", "elevation"), warp: float = 0.04, seed: int = 0
 ) -> FaceSet:
-    """`faces`, and `people` new ones. Each is a mix of two, chosen by `seed`, with shares of 0.3 to 0.7.
+    """The same faces, and new people. Each new person is a mix of two, with shares of 0.3 to 0.7.
 
-    same: the conditions in which two pictures must agree to be mixed; at most one picture of a person has each value.
-    warp: deviation of a smooth change of shape, in widths of the picture, the same for all pictures of a new person;
-        half of them are mirrored, too.
-    Raises `MetaFaceError` if a condition is not recorded, or if two people share no values of them.
+    faces: at most one picture of a person has each value of the conditions in `same`.
+    people: how many to add.
+    same: the conditions in which two pictures must agree to be mixed.
+    warp: standard deviation of a smooth change of shape, in widths of the picture. It is the same for all pictures of a
+        new person, and half of the new people are also mirrored.
+    seed: chooses who is mixed, the shares and the changes of shape.
+
+    Raises `MetaFaceError` if a condition is not recorded, or if two people share no values of the conditions.
     """
     for name in same:
         faces.where(**{name: []})  # names the condition that is unknown
@@ -62,7 +66,7 @@ def with_blends(
 
 
 def _bent(images: Tensor, change: Tensor, sign: Tensor, size: list[int]) -> Tensor:
-    """Float images `[M, C, H, W]`, their points moved by `change [1, 2, 4, 4]` between, to uint8 of the same shape."""
+    """Float images `[M, C, H, W]` → uint8 of the same shape, their points moved smoothly by `change [1, 2, 4, 4]`."""
     grid = F.affine_grid(torch.eye(2, 3)[None], [1, 1, *size], align_corners=False)
     moved = grid + F.interpolate(change, size=size, mode="bicubic", align_corners=True).permute(0, 2, 3, 1)
     moved = moved * torch.stack([sign, torch.ones_like(sign)], -1)

@@ -1,7 +1,7 @@
-"""Controls: pictures that hold what should *not* tell who it is. A method that sees only these ought to be at chance.
+"""Controls: pictures of what should *not* reveal who it is. A method that sees only these should be at chance.
 
-Each takes images uint8 `[M, C, H, W]` to images of the same shape, so that any method can be run on them. The masks of
-procedural faces are exact (`procedural_controls`); for aligned real faces an ellipse stands for the inner face.
+Each function takes images uint8 `[M, C, H, W]` to images of the same shape, so any method can be run on them. The masks
+of procedural faces are exact (`procedural_controls`). For aligned real faces an ellipse stands for the inner face.
 """
 
 from __future__ import annotations
@@ -21,7 +21,14 @@ INNER_FACE: Ellipse = (0.56, 0.5, 0.32, 0.25)  # forehead to chin, of a face ali
 
 
 def ellipse(height: int, width: int, at: Ellipse = INNER_FACE) -> Tensor:
-    """Bool `[height, width]`: which pixels lie inside. Raises `MetaFaceError` if none or all do."""
+    """Which pixels are inside an ellipse: bool `[height, width]`.
+
+    height: of the picture, in pixels.
+    width: of the picture, in pixels.
+    at: centre and half axes, see `Ellipse`.
+
+    Raises `MetaFaceError` if no pixel is inside, or every pixel.
+    """
     row, column, tall, wide = at
     v = ((torch.arange(height) + 0.5) / height - row) / tall
     u = ((torch.arange(width) + 0.5) / width - column) / wide
@@ -35,9 +42,10 @@ def ellipse(height: int, width: int, at: Ellipse = INNER_FACE) -> Tensor:
 
 
 def outside_only(images: Tensor, inside: Tensor | None = None) -> Tensor:
-    """Hair, outline and background: the pixels `inside`, bool `[H, W]`, become the mean of those outside.
+    """Hair, outline and background: the inner pixels become the mean of the outer ones.
 
-    inside: by default `INNER_FACE`.
+    images: uint8 `[M, C, H, W]`.
+    inside: bool `[H, W]`, the inner pixels; `INNER_FACE` if not given.
     """
     inside = ellipse(*images.shape[2:]) if inside is None else inside
     inside = inside.to(images.device)
@@ -47,7 +55,11 @@ def outside_only(images: Tensor, inside: Tensor | None = None) -> Tensor:
 
 
 def inside_only(images: Tensor, inside: Tensor | None = None) -> Tensor:
-    """The inner face alone: the complement of `outside_only`."""
+    """The inner face alone: the complement of `outside_only`.
+
+    images: uint8 `[M, C, H, W]`.
+    inside: bool `[H, W]`, the inner pixels; `INNER_FACE` if not given.
+    """
     inside = ellipse(*images.shape[2:]) if inside is None else inside
     return outside_only(images, ~inside)
 
@@ -55,7 +67,9 @@ def inside_only(images: Tensor, inside: Tensor | None = None) -> Tensor:
 def brightness_only(images: Tensor) -> Tensor:
     """How bright the picture is as a whole, and nothing else: a uniform grey picture.
 
-    Standardising would take even that away: compare with features that do not, such as `baselines.brightness`.
+    Standardising removes even that, so use features that do not standardise, such as `baselines.brightness`.
+
+    images: uint8 `[M, C, H, W]`.
     """
     mean = images.float().mean(dim=(1, 2, 3), keepdim=True)
     return mean.round().byte().expand_as(images).clone()
@@ -66,17 +80,20 @@ ALIGNED: dict[str, AlignedControl] = {"hair and outline only": outside_only, "br
 
 
 def controlled(faces: FaceSet, control: AlignedControl) -> FaceSet:
-    """The same people and conditions, of whom one sees what `control` leaves."""
+    """The same people and conditions, with pictures that show what the control leaves.
+
+    control: one of `ALIGNED`, or a function like these.
+    """
     return replace(faces, images=control(faces.images))
 
 
 def procedural_controls(
     identities: int = 300, images: int = 20, size: int = 64, seed: int = 0, domain: str = "photo"
 ) -> dict[str, FaceSet]:
-    """Of the pictures that `procedural_faces` makes with these options: what is left when the face is taken away.
+    """The pictures of `procedural_faces` without the face, by name.
 
-    "outline only": the silhouettes, uint8 `[M, 1, size, size]`. "background only": the scenes without anybody, uint8
-    `[M, 3, size, size]`.
+    "outline only" are the silhouettes, uint8 `[M, 1, size, size]`. "background only" are the scenes without anybody,
+    uint8 `[M, 3, size, size]`. The parameters are those of `procedural_faces`.
     """
     who = torch.arange(identities).repeat_interleave(images)
     everyone, how = sample_identities(identities, seed), sample_nuisance(len(who), nuisance_seed(seed, domain))

@@ -1,4 +1,4 @@
-"""`FaceSet`: images, who is on them, and under which conditions they were taken."""
+"""`FaceSet`: images, who is on them, and the conditions under which they were taken."""
 
 from __future__ import annotations
 
@@ -31,9 +31,10 @@ class FaceSet:
     images: uint8 `[M, C, H, W]`, with C = 1 (grey) or 3 (RGB).
     identity: int64 `[M]`. A person keeps their number through `select` and `split`, so that a leak of people from
         one set into another can be seen by comparing numbers.
-    conditions: per image, tensors `[M]`: float32 for numbers (angles in degrees), int64 for words.
-    levels: the words of each condition that has words; `levels["occluder"][conditions["occluder"][m]]`.
-    names: optionally the name of person 0, 1, …
+    conditions: one tensor `[M]` for each condition: float32 for numbers (angles in degrees), int64 for words.
+    levels: the words of each condition that has words: `levels["occluder"][conditions["occluder"][m]]`.
+    names: the names of person 0, 1, …; empty if they have none.
+    name: what the set is called.
     synthetic: whether no real person is shown. Pictures of real people never enter a stored notebook.
 
     Raises `MetaFaceError` if there are no images, fewer than two people, or if shapes, types or numbers do not fit.
@@ -115,14 +116,21 @@ class FaceSet:
         return self.identity.unique()
 
     def name_of(self, person: int) -> str:
-        """What a person is called: the name, or the number where there are no names."""
+        """What a person is called: the name, or the number if the set has no names.
+
+        person: the number of the person.
+        """
         return self.names[person] if self.names else str(person)
 
     def where(self, **conditions: Condition) -> Tensor:
-        """Which images fulfil all `conditions`: bool `[M]`.
+        """Which images fulfil all conditions: bool `[M]`.
 
-        A condition is a number or word, a range `(low, high)` of numbers (ends included), or a set or list of
-        numbers or words: `faces.where(yaw=(-15, 15), occluder={"none", "sunglasses"})`.
+            faces.where(yaw=(-15, 15), occluder={"none", "sunglasses"})
+
+        conditions: for each condition a number or word, a range `(low, high)` of numbers (ends included), or a set or
+            list of numbers or words.
+
+        Raises `MetaFaceError` for an unknown condition or word, or a range whose low end is above its high end.
         """
         mask = torch.ones(len(self), dtype=torch.bool, device=self.device)
         for key, wanted in conditions.items():
@@ -148,7 +156,12 @@ class FaceSet:
         return mask
 
     def select(self, which: Tensor) -> FaceSet:
-        """The images that a bool mask `[M]` or an index picks. People keep their numbers."""
+        """Some of the images. People keep their numbers.
+
+        which: bool mask `[M]`, or int64 numbers of images.
+
+        Raises `MetaFaceError` for a mask of another length.
+        """
         if which.dtype == torch.bool and which.shape != self.identity.shape:
             raise MetaFaceError(f"A mask must have the shape [{len(self)}], but has {list(which.shape)}.")
         which = which.to(self.device)
@@ -160,14 +173,22 @@ class FaceSet:
         )
 
     def of(self, people: Tensor) -> FaceSet:
-        """The images of these people: int64 `[…]` numbers out of `identities`."""
+        """The images of some people.
+
+        people: int64 `[…]`, numbers out of `identities`.
+        """
         return self.select(torch.isin(self.identity, people.to(self.device)))
 
     def split(self, fractions: tuple[float, float, float] = (0.6, 0.15, 0.25), seed: int = 0) -> Split:
-        """Divide the *people*, by `seed`, into base, validation and novel in these `fractions`, which sum to 1.
+        """Divide the *people* into base, validation and novel.
 
-        No person is in two of the three sets: accuracy on the novel people is accuracy on strangers. Each set gets two
-        people at least, so that few people can be divided, too.
+        No person is in two of the three sets, so accuracy on the novel people is accuracy on strangers. Each set gets
+        at least two people, so that a small set can be divided too.
+
+        fractions: the shares of base, validation and novel people, which sum to 1.
+        seed: another seed divides them in another way.
+
+        Raises `MetaFaceError` for other fractions, or fewer than six people.
         """
         if len(fractions) != 3 or any(part <= 0 for part in fractions) or not math.isclose(sum(fractions), 1.0):
             raise MetaFaceError(f"fractions must be three positive numbers that sum to 1, but are {fractions}.")
@@ -214,7 +235,10 @@ class FaceSet:
         return replace(self, images=self.images.float().mean(dim=1, keepdim=True).round().byte())
 
     def to(self, device: torch.device | str) -> FaceSet:
-        """The same faces on another device."""
+        """The same faces on another device.
+
+        device: such as "cpu" or "cuda".
+        """
         return replace(
             self,
             images=self.images.to(device),

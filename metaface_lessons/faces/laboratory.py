@@ -1,7 +1,7 @@
-"""Sets taken in a laboratory, in the layouts in which their makers give them out; file names tell the conditions.
+"""Face sets from laboratories, in their makers' layouts, in which the names of files say the conditions.
 
-Download one, unpack it, and name its folder: `load_faces("extended-yale-b:PATH")`, `"cmu:PATH"` or `"cufs:PATH"`. The
-data cards in `data/` say where they come from and what they must not be used for.
+Download a set, unpack it, and name its folder: `load_faces("extended-yale-b:PATH")`, `"cmu:PATH"` or `"cufs:PATH"`. The
+data cards in `data/` say where the sets come from and what they must not be used for.
 """
 
 from __future__ import annotations
@@ -24,22 +24,23 @@ _CMU = re.compile(r"(\w+)_(left|right|straight|up)_(neutral|happy|sad|angry)_(op
 _CUFS_FOLDER = re.compile(r"(?:training|testing)[ _](photo|sketch)", re.IGNORECASE)
 _CUFS = re.compile(r"([fm])([12]?)-(\d{3})-01(?:-sz1)?\.jpg", re.IGNORECASE)
 
-Told = tuple[str, dict[str, float | str]]  # what a file's name tells: the person, and the conditions
+Facts = tuple[str, dict[str, float | str]]  # what a file's name says: the person, and the conditions
 
 
 def extended_yale_b(path: str | Path, size: int = 48) -> FaceSet:
     """Extended Yale B, cropped (Georghiades 2001; Lee 2005): up to 38 people × 64 directions of the light, frontal.
 
-    path: the folder CroppedYale, which holds yaleB01, yaleB02 and so on. Each picture, 168×192 grey, is scaled to
-    `size`×`size`: uint8 `[M, 1, size, size]`. Damaged pictures (`.bad`) and those without the lamp (`Ambient`) are left
-    out.
+    Damaged pictures (`.bad`) and those without the lamp (`Ambient`) are left out. Conditions: the light's azimuth,
+    elevation and angle to the camera's axis, in degrees (positive azimuth: from the subject's left, as in the file
+    names); and the subset, 1 to 5, by that angle: up to 12°, 25°, 50°, 77°, and beyond.
 
-    Conditions: azimuth, elevation of the light and its angle to the camera's axis, in degrees (positive azimuth: from
-    the subject's left, as in the file names); subset 1 to 5, by that angle: up to 12°, 25°, 50°, 77°, and beyond.
+    path: the folder CroppedYale, which holds yaleB01, yaleB02 and so on.
+    size: to which each picture of 168×192 grey pixels is scaled: uint8 `[M, 1, size, size]`.
+
     Raises `MetaFaceError` if the folder is missing or holds no such pictures of two people.
     """
 
-    def told(file: Path) -> Told | None:
+    def facts_of(file: Path) -> Facts | None:
         if (found := _YALE.fullmatch(file.name)) is None:
             return None
         azimuth, elevation = float(found[2]), float(found[3])
@@ -49,35 +50,42 @@ def extended_yale_b(path: str | Path, size: int = 48) -> FaceSet:
         return found[1], {"azimuth": azimuth, "elevation": elevation, "angle": angle, "subset": subset}
 
     expected = "folders yaleB01, yaleB02, …, with pictures such as yaleB01_P00A+000E+00.pgm"
-    return _load("extended-yale-b", path, told, expected, lambda file: read_square(file, size, whole=True)[:1])
+    return _load("extended-yale-b", path, facts_of, expected, lambda file: read_square(file, size, whole=True)[:1])
 
 
 def cmu_faces(path: str | Path, size: int = 64) -> FaceSet:
-    """CMU Face Images (Mitchell 1997): 20 people × up to 32 pictures, grey; the central square, `size`×`size`.
+    """CMU Face Images (Mitchell 1997): 20 people × up to 32 grey pictures, cut to their central square.
 
-    path: UCI's folder `faces`, which holds one folder for each person. Only the full resolution is read; damaged
-    pictures (`.bad`) are left out. Conditions: pose, expression, eyes (open or sunglasses).
+    Only the full resolution is read, and damaged pictures (`.bad`) are left out. Conditions: pose, expression, eyes
+    (open or sunglasses).
+
+    path: UCI's folder `faces`, which holds one folder for each person.
+    size: to which the square is scaled: uint8 `[M, 1, size, size]`.
+
     Raises `MetaFaceError` if the folder is missing or holds no such pictures of two people.
     """
 
-    def told(file: Path) -> Told | None:
+    def facts_of(file: Path) -> Facts | None:
         if (found := _CMU.fullmatch(file.name)) is None:
             return None
         return found[1], {"pose": found[2], "expression": found[3], "eyes": found[4]}
 
     expected = "one folder for each person, with pictures such as an2i_left_angry_open.pgm"
-    return _load("cmu", path, told, expected, lambda file: read_square(file, size)[:1])
+    return _load("cmu", path, facts_of, expected, lambda file: read_square(file, size)[:1])
 
 
 def cufs(path: str | Path, size: int = 64) -> FaceSet:
     """CUHK Face Sketch, students (Wang & Tang 2009): 188 people, one photo and one sketch drawn after it.
 
-    path: the folder that holds "Training photo", "Training sketch", "Testing photo" and "Testing sketch". The central
-    square of each aligned picture, scaled: uint8 RGB `[M, 3, size, size]`. Condition: domain (photo or sketch).
+    Each aligned picture is cut to its central square. Condition: domain (photo or sketch).
+
+    path: the folder that holds "Training photo", "Training sketch", "Testing photo" and "Testing sketch".
+    size: to which the square is scaled: uint8 RGB `[M, 3, size, size]`.
+
     Raises `MetaFaceError` if the folder is missing or holds no such pictures of two people.
     """
 
-    def told(file: Path) -> Told | None:
+    def facts_of(file: Path) -> Facts | None:
         domain, found = _CUFS_FOLDER.fullmatch(file.parent.name), _CUFS.fullmatch(file.name)
         if domain is None or found is None:
             return None
@@ -88,17 +96,17 @@ def cufs(path: str | Path, size: int = 64) -> FaceSet:
     expected = (
         "'Training photo', 'Training sketch', 'Testing photo' and 'Testing sketch', with pictures such as f-005-01.jpg"
     )
-    return _load("cufs", path, told, expected, lambda file: read_square(file, size))
+    return _load("cufs", path, facts_of, expected, lambda file: read_square(file, size))
 
 
 def _load(
-    name: str, path: str | Path, told: Callable[[Path], Told | None], expected: str, read: Callable[[Path], Tensor]
+    name: str, path: str | Path, facts_of: Callable[[Path], Facts | None], expected: str, read: Callable[[Path], Tensor]
 ) -> FaceSet:
-    """The pictures below `path` whose file names tell something, ordered by person and then by file."""
+    """The pictures below `path` whose names `facts_of` understands, ordered by person and then by file."""
     root = Path(path).expanduser()
     if not root.is_dir():
         raise MetaFaceError(f"There is no folder {root}. Expected the folder of '{name}': {expected}.")
-    known = [(*found, file) for file in root.rglob("*") if (found := told(file)) is not None]
+    known = [(*found, file) for file in root.rglob("*") if (found := facts_of(file)) is not None]
     known.sort(key=lambda row: (row[0], row[2].as_posix()))
     images, people, conditions, skipped = [], [], [], []
     for person, condition, file in known:

@@ -1,7 +1,7 @@
 """Classical remedies for light, from scikit-image: each takes a picture to one that depends less on how it was lit.
 
-All map uint8 `[M, C, H, W]` to uint8 of the same shape, every channel of every picture by itself, so that they can
-stand wherever pictures are taken: before a baseline, before a network, or over a whole face set (`normalised`).
+All take uint8 `[M, C, H, W]` to uint8 of the same shape, every channel of every picture by itself. So they fit before a
+baseline, before a network, or over a whole face set (`normalised`).
 """
 
 from __future__ import annotations
@@ -31,30 +31,34 @@ def _each(images: Tensor, change: Callable[[Picture], Picture]) -> Tensor:
 def equalise(images: Tensor) -> Tensor:
     """Histogram equalisation: each grey becomes the share of pixels that are no brighter.
 
-    Undoes *any* rising change of the greys, whatever its form, if it is the same at every pixel; a shadow is not.
+    This undoes *any* rising change of the greys that is the same at every pixel. A shadow is not.
     """
     return _each(images, equalize_hist)
 
 
 def clahe(images: Tensor, tiles: int = 6, limit: float = 0.02) -> Tensor:
-    """Contrast-limited adaptive histogram equalisation (Zuiderveld 1994): in each of `tiles`² parts, blended between.
+    """Contrast-limited adaptive histogram equalisation (Zuiderveld 1994): each part by itself, blended between parts.
 
-    limit: how much a grey's count may stand out, 0 to 1, so that noise in dark parts is not blown up.
+    tiles: the picture is divided into `tiles`² parts.
+    limit: how much a grey's count may stand out, 0 to 1, so that noise in dark parts is not amplified.
     """
     size = [max(1, side // tiles) for side in images.shape[2:]]
     return _each(images, lambda picture: equalize_adapthist(picture, kernel_size=size, clip_limit=limit))
 
 
 def _signed(band: Picture, limit: float = 3.0) -> Picture:
-    """Values around 0, in units of their deviation, up to ±`limit`, to 0 … 1."""
+    """Values around 0 → values from 0 to 1; ±`limit` standard deviations become 0 and 1."""
     return 0.5 + 0.5 * (band / (limit * max(band.std(), 1e-6))).clip(-1, 1)
 
 
 def difference_of_gaussians(images: Tensor, fine: float = 1.0, coarse: float = 4.0) -> Tensor:
-    """The logarithm of the picture, blurred finely, minus the same blurred coarsely; deviations in 64ths of the height.
+    """The logarithm of the picture with a fine blur, minus the same with a coarse blur.
 
-    The logarithm makes light a summand; what changes slowly across the face, as light does away from shadows, is in
-    both blurs and cancels (the reflectance-illumination model of Land & McCann 1971).
+    In the logarithm, light is added to what the face reflects. Away from shadows light changes slowly across the face,
+    so it is in both blurs and cancels (the reflectance-illumination model of Land & McCann 1971).
+
+    fine: standard deviation of the fine blur, in 64ths of the height.
+    coarse: of the coarse one.
     """
     unit = images.shape[2] / 64
     return _each(
@@ -66,7 +70,11 @@ def difference_of_gaussians(images: Tensor, fine: float = 1.0, coarse: float = 4
 def tan_triggs(images: Tensor, gamma: float = 0.2, fine: float = 1.0, coarse: float = 2.0) -> Tensor:
     """The chain of Tan & Triggs (2010): gamma, difference of Gaussians, and contrast equalisation in three steps.
 
-    fine, coarse: in pixels. a = 0.1 and τ = 10 are the paper's.
+    gamma: the exponent.
+    fine: standard deviation of the fine blur, in pixels.
+    coarse: of the coarse one.
+
+    The last steps have the paper's a = 0.1 and τ = 10.
     """
 
     def change(picture: Picture) -> Picture:
@@ -87,7 +95,12 @@ NORMALISATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def normalised(faces: FaceSet, how: str) -> FaceSet:
-    """The same people with their pictures normalised by one of `NORMALISATIONS`."""
+    """The same people with normalised pictures.
+
+    how: one of `NORMALISATIONS`.
+
+    Raises `MetaFaceError` for another word.
+    """
     if how not in NORMALISATIONS:
         raise unknown("normalisation of light", how, NORMALISATIONS)
     return replace(faces, images=NORMALISATIONS[how](faces.images), name=f"{faces.name}, {how}")

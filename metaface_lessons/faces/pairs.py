@@ -22,7 +22,9 @@ LFW_PAIRS = {"train": "pairsDevTrain.txt", "test": "pairsDevTest.txt", "10_folds
 class Pairs:
     """P pairs of images out of a face set.
 
-    index: int64 `[P, 2]`, numbers of images. fold: int64 `[P]`, the part of a cross-validation that a pair belongs to.
+    faces: the set.
+    index: int64 `[P, 2]`, numbers of images.
+    fold: int64 `[P]`, the part of a cross-validation to which a pair belongs.
     """
 
     faces: FaceSet
@@ -38,16 +40,23 @@ class Pairs:
         return self.faces.identity[self.index]
 
     def names(self, fold: int | None = None) -> set[str]:
-        """The people of the pairs, or of those in one fold, by name (by number, if they have no names)."""
+        """The names of the people in the pairs (their numbers, if they have no names).
+
+        fold: only the pairs of this fold; all if not given.
+        """
         chosen = self.people if fold is None else self.people[self.fold == fold]
         return {self.faces.name_of(int(person)) for person in chosen.unique()}
 
 
 def draw_pairs(faces: FaceSet, each: int, folds: int = 1, seed: int = 0) -> Pairs:
-    """`each` genuine and `each` impostor pairs, all different, by `seed`; in folds that share no person, if asked for.
+    """Draw as many genuine pairs (one person) as impostor pairs (two people), all different.
 
     The people of a fold share its genuine pairs as evenly as their images allow: nobody has two more than another who
-    has some left. An impostor pair is of two people drawn at random, and one image of each.
+    has some left. An impostor pair shows two people drawn at random, in one image of each.
+
+    each: how many genuine pairs, and how many impostor pairs.
+    folds: in how many parts that share no person.
+    seed: another seed draws other pairs.
 
     Raises `MetaFaceError` if there are fewer pairs than that.
     """
@@ -95,8 +104,10 @@ class _Listed(NamedTuple):
 def read_pairs(file: Path) -> tuple[list[_Listed], int]:
     """The pairs of a file in LFW's format, and the number of its folds.
 
-    The first line gives the pairs of one kind, or folds and the pairs of one kind in each. Every other line is `name a
-    b`, two images of one person, or `name a other b`, with tabs between.
+    The first line holds the number of pairs of one kind, or the number of folds and the number of pairs of one kind in
+    each. Every other line is `name a b`, two images of one person, or `name a other b`, with tabs between.
+
+    file: the path.
 
     Raises `MetaFaceError` if a line has another form.
     """
@@ -106,7 +117,7 @@ def read_pairs(file: Path) -> tuple[list[_Listed], int]:
         folds = counts[0] if len(counts) == 2 else 1
     except (OSError, ValueError) as error:
         raise MetaFaceError(
-            f"{file} is no pairs file of LFW: its first line should hold one or two numbers."
+            f"{file} is not a pairs file of LFW: its first line should hold one or two numbers."
         ) from error
     found = []
     for number, words in enumerate(lines, start=2):
@@ -124,10 +135,12 @@ def read_pairs(file: Path) -> tuple[list[_Listed], int]:
 
 
 def lfw_pairs(subset: str) -> Pairs:
-    """LFW's own pairs: "train" and "test" of View 1, or the "10_folds" of View 2; in the crop of `lfw`.
+    """The pairs of LFW's protocol, in the crop of `lfw`, through scikit-learn's `fetch_lfw_pairs`.
 
-    Through scikit-learn's `fetch_lfw_pairs`. Raises `MetaFaceError` if they are not there and cannot be fetched; one
-    that names the people whose images are missing, if only a part of LFW is there.
+    subset: "train" or "test" of View 1, or the "10_folds" of View 2.
+
+    Raises `MetaFaceError` if the pairs are not there and cannot be fetched. If only a part of LFW is there, the message
+    names people whose images are missing.
     """
     from sklearn.datasets import fetch_lfw_pairs
 
@@ -153,7 +166,7 @@ def lfw_pairs(subset: str) -> Pairs:
 
 
 def _refuse_missing(home: Path, file: str) -> None:
-    """scikit-learn takes image number 3 for the third file of a folder: in half a folder that is another image."""
+    """Raise if images are missing. scikit-learn takes the third file for image 3: in half a folder, another image."""
     listed, _ = read_pairs(home / file)
     files: dict[str, list[str]] = {}
     missing = set()

@@ -1,7 +1,7 @@
-"""Faces in ordinary photos: found by OpenCV's cascades, turned upright and cut out as the faces of LFW are.
+"""Faces in ordinary photos: found by OpenCV's cascades, turned upright, and cut out as the faces of LFW are.
 
-OpenCV is an optional part of the course (`PACKAGE`), and imported when the first photo is read. It must be older than
-version 5, whose wheel brings the cascades no more.
+OpenCV is an optional part of the course (`PACKAGE`). It is imported when the first photo is read. It must be older than
+version 5, whose wheel no longer brings the cascades.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PACKAGE = "opencv-python-headless>=4.10,<5"
 FACE, EYE = "haarcascade_frontalface_default.xml", "haarcascade_eye.xml"
 
 # LFW's pictures are the box of such a detector, widened 2.2 times to 250×250 pixels (Huang et al. 2007, section 3). So
-# the course's crop of LFW, in widths of the box: how wide it is, and how far below the middle of the box its middle is.
+# the course's crop of LFW has this width, and its middle is this far below the middle of the box, in widths of the box.
 _BOX = 250 / 2.2
 WIDTH = (LFW_ROWS.stop - LFW_ROWS.start) / _BOX
 BELOW = ((LFW_ROWS.start + LFW_ROWS.stop) / 2 - 125) / _BOX
@@ -36,9 +36,13 @@ def find_face(file: str | Path, size: int = 48) -> Tensor:
     """The one face of a photo: uint8 `[3, size, size]`.
 
     If two eyes are found in it, the photo is turned until they are level. Faces less than half as wide as the largest
-    are passed over: they are in the background, or no faces.
+    are ignored: they are in the background, or not faces at all.
 
-    Raises `MetaFaceError` if the file is missing or no picture, shows no face or several, or if OpenCV is missing.
+    file: the photo.
+    size: of the face that is cut out, in pixels.
+
+    Raises `MetaFaceError` if the file is missing or not a picture, if it shows no face or several, or if OpenCV is
+    missing.
     """
     try:
         picture = upright(Path(file).expanduser())
@@ -48,8 +52,8 @@ def find_face(file: str | Path, size: int = 48) -> Tensor:
         raise MetaFaceError(f"{file} is a folder. Name a photo in it.") from error
     except (OSError, UnidentifiedImageError, ValueError, Image.DecompressionBombError) as error:
         raise MetaFaceError(
-            f"{file} is damaged, or no picture of a kind that can be read ({type(error).__name__}). Copy it anew, or"
-            " save it as jpg or png."
+            f"{file} is damaged, or not a picture of a kind that can be read ({type(error).__name__}). Copy it again,"
+            " or save it as jpg or png."
         ) from error
     cv2 = opencv()
     picture.thumbnail((_LARGEST, _LARGEST))
@@ -72,14 +76,14 @@ def find_face(file: str | Path, size: int = 48) -> Tensor:
     turn[:, 2] += size / 2 - np.array(middle)
     turn[1, 2] -= BELOW / WIDTH * size
     shrinks = WIDTH * width > size
-    if shrinks:  # or pixels in between would be passed over
+    if shrinks:  # without a blur, pixels in between would not count
         pixels = cv2.GaussianBlur(pixels, (0, 0), 0.4 * WIDTH * width / size)
     face = cv2.warpAffine(pixels, turn, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return torch.from_numpy(face).permute(2, 0, 1).contiguous()
 
 
 def _tilt(cv2: ModuleType, grey: np.ndarray, box: tuple[int, int, int, int]) -> float:
-    """Degrees by which the line through the eyes falls to the right; 0 if they are not both found."""
+    """How many degrees the line through the eyes falls to the right; 0 if not both are found."""
     left, top, width, _ = box
     eyes = _detect(cv2, EYE, grey[top : top + int(0.6 * width), left : left + width], width // 8)
     middles = sorted((x + w / 2, y + h / 2) for x, y, w, h in eyes)
@@ -98,7 +102,7 @@ def _detect(cv2: ModuleType, cascade: str, grey: np.ndarray, least: int) -> list
 
 
 def opencv() -> Any:
-    """OpenCV. Raises `MetaFaceError` if it is missing, or of a version without cascades."""
+    """The module of OpenCV. Raises `MetaFaceError` if it is missing, or its version has no cascades."""
     try:
         import cv2
 

@@ -33,7 +33,9 @@ LFW_CROP = {  # for scikit-learn's fetchers
 def olivetti() -> FaceSet:
     """The Olivetti (ORL) faces: 40 people × 10 images, grey, 64×64.
 
-    Read from scikit-learn's cache (`SCIKIT_LEARN_DATA` moves it), downloaded into it the first time.
+    They are read from scikit-learn's cache (`SCIKIT_LEARN_DATA` moves it), and downloaded into it the first time.
+
+    Raises `MetaFaceError` if they are not there and cannot be downloaded.
     """
     from sklearn.datasets import fetch_olivetti_faces
 
@@ -43,9 +45,13 @@ def olivetti() -> FaceSet:
 
 
 def lfw(min_images: int = 5) -> FaceSet:
-    """Labeled Faces in the Wild: the people with at least `min_images` images, in one fixed crop.
+    """Labeled Faces in the Wild, in one fixed crop: uint8 RGB `[M, 3, 48, 48]`.
 
-    Read from scikit-learn's cache (`SCIKIT_LEARN_DATA` moves it), downloaded into it the first time.
+    They are read from scikit-learn's cache (`SCIKIT_LEARN_DATA` moves it), and downloaded into it the first time.
+
+    min_images: people with fewer images are left out.
+
+    Raises `MetaFaceError` if they are not there and cannot be downloaded.
     """
     from sklearn.datasets import fetch_lfw_people
 
@@ -59,12 +65,19 @@ def lfw(min_images: int = 5) -> FaceSet:
 
 
 def to_uint8(images: np.ndarray) -> Tensor:
-    """Pictures as scikit-learn gives them, `[M, H, W, 3]` up to 1 or up to 255 → uint8 `[M, 3, H, W]`."""
+    """Pictures as scikit-learn has them, `[M, H, W, 3]` up to 1 or up to 255 → uint8 `[M, 3, H, W]`."""
     scaled = images * 255 if images.max() <= 1 else images
     return torch.from_numpy(scaled.round().astype(np.uint8)).permute(0, 3, 1, 2).contiguous()
 
 
 def fetch(name: str, fetcher):  # type: ignore[no-untyped-def]  # scikit-learn's Bunch has no types
+    """What one of scikit-learn's fetchers finds in its cache, or downloads into it.
+
+    name: of the faces, for messages.
+    fetcher: takes the folder of the cache.
+
+    Raises `MetaFaceError`, whatever goes wrong.
+    """
     home = sklearn_data()
     try:
         try:
@@ -82,24 +95,30 @@ def fetch(name: str, fetcher):  # type: ignore[no-untyped-def]  # scikit-learn's
 
 
 def _linked_home(home: Path) -> Path:
-    """A data home that can be written, with links to what lies in `home`: scikit-learn writes beside what it reads, and
-    the data of a class often lie where only their owner may write."""
+    """A data home that can be written, with links to the files in `home`.
+
+    scikit-learn writes beside what it reads, and the data of a class are often where only their owner may write.
+    """
     linked = cache_dir() / "scikit_learn_data"
     for file in (*home.glob("*.pkz"), *home.glob("lfw_home/lfw*"), *home.glob("lfw_home/*.txt")):
         link = linked / file.relative_to(home)
         link.parent.mkdir(parents=True, exist_ok=True)
         if not link.exists():
-            link.unlink(missing_ok=True)  # one that leads nowhere any more
+            link.unlink(missing_ok=True)  # a link whose target is gone
             link.symlink_to(file)
     return linked
 
 
 def folder(path: str | Path, size: int = 64) -> FaceSet:
-    """Your own faces: one sub-folder per person, holding images (`SUFFIXES`).
+    """Your own faces: a folder with one sub-folder per person.
 
-    Each image is cut to its central square and scaled to `size`×`size`, RGB. Pictures that cannot be read, or that lie
-    outside the sub-folders, are skipped, and named in one warning. Raises `MetaFaceError` if the folder is missing or
-    fewer than two people remain.
+    Each image is cut to its central square. Pictures that cannot be read, or that are outside the sub-folders, are
+    skipped, and one warning names them.
+
+    path: the folder. Its pictures end in one of `SUFFIXES`.
+    size: to which the square is scaled: uint8 RGB `[M, 3, size, size]`.
+
+    Raises `MetaFaceError` if the folder is missing or fewer than two people remain.
     """
     root = Path(path).expanduser()
     if not root.is_dir():
@@ -134,24 +153,29 @@ def folder(path: str | Path, size: int = 64) -> FaceSet:
 
 
 def warn_of_skipped(root: Path, skipped: list[str]) -> None:
-    """One warning that names pictures below `root` which could not be used."""
+    """One warning that names the pictures below `root` that could not be used."""
     if skipped:
         listed = ", ".join(skipped[:10]) + (f" and {len(skipped) - 10} more" if len(skipped) > 10 else "")
         warnings.warn(f"{root}: pictures skipped, {len(skipped)}: {listed}.", stacklevel=3)
 
 
 def upright(file: Path) -> Image.Image:
-    """A picture as RGB, the right way up. Raises what Pillow raises if it cannot be read."""
+    """A picture as RGB, the right way up. Raises what Pillow raises if the file cannot be read."""
     with Image.open(file) as picture:
         turned = ImageOps.exif_transpose(picture)  # phones store how they were held
-    if turned.mode.startswith(("I", "F")):  # more than 8 bits: Pillow would cut off all that exceeds 255
+    if turned.mode.startswith(("I", "F")):  # more than 8 bits: Pillow would cut off all values above 255
         values = np.asarray(turned, dtype=np.float64)
         turned = Image.fromarray((255 * values / (65535 if values.max() > 255 else 255)).round().astype(np.uint8))
     return turned.convert("RGB")
 
 
 def read_square(file: Path, size: int, whole: bool = False) -> Tensor:
-    """The central square of an image, or the `whole` of it, the right way up, scaled: uint8 `[3, size, size]`."""
+    """An image, the right way up, scaled: uint8 `[3, size, size]`.
+
+    file: the path.
+    size: in pixels.
+    whole: scale all of it, not only its central square.
+    """
     rgb = upright(file)
     width, height = rgb.size if whole else (min(rgb.size),) * 2
     left, top = (rgb.width - width) // 2, (rgb.height - height) // 2

@@ -2,7 +2,7 @@
 
 `parameters` says who and how, `geometry` makes the posed mesh, `zbuffer` finds what camera and light see,
 `appearance` paints, `rendering` lights and photographs, `domains` makes sketches and near-infrared pictures of the same
-heads, `cache` keeps the rendered default sets.
+heads, `hashing` makes noise that follows from a seed, `cache` keeps the rendered default sets.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ _DEFAULT_PEOPLE = 300
 _DEFAULT = {"identities": _DEFAULT_PEOPLE, "images": 20, "size": 64, "seed": 0, "nuisance": "full"}
 _CHUNK = 128
 _LEVELS = {"expression": EXPRESSIONS, "occluder": OCCLUDERS, "domain": DOMAINS}
-_NUISANCE_SEED = 1_000_003  # keeps the draws of who and how apart
-_DOMAIN_SEED = 7_000_003  # and those of how in one domain and in the next
+_NUISANCE_SEED = 1_000_003  # separates the draws of who from those of how
+_DOMAIN_SEED = 7_000_003  # and the draws of how in one domain from those in the next
 
 
 def procedural_faces(
@@ -73,15 +73,21 @@ def procedural_faces(
     device: torch.device | str = "cpu",
     domain: str = "photo",
 ) -> FaceSet:
-    """Render `images` pictures of each of `identities` people, uint8 RGB `[identities · images, 3, size, size]`.
-
-    nuisance: "full", "clean", or the one nuisance that varies: "pose", "light", "expression", "occluder".
-    cache: keep the default set (300 people × 20 images, 64×64, full nuisance, seed 0) in the user's cache folder
-        (`METAFACE_CACHE` moves it); it is checked when read, and rendered again if it is damaged.
-    device: where to render; the images come back to the CPU.
-    domain: "photo", "sketch" or "near-infrared". The same seed gives the same people in each, under other nuisance.
+    """Render faces of people who do not exist: uint8 RGB `[identities · images, 3, size, size]`.
 
     Conditions: yaw, pitch, light_azimuth, light_elevation (degrees), expression, occluder, domain.
+
+    identities: the number of people.
+    images: the number of pictures of each.
+    size: height and width in pixels.
+    seed: another seed makes other people.
+    nuisance: "full", "clean", or the one nuisance that varies: "pose", "light", "expression", "occluder".
+    cache: keep the default set (300 people × 20 images, 64×64, full nuisance, seed 0) in the user's cache folder
+        (`METAFACE_CACHE` moves it). It is checked when it is read, and rendered again if it is damaged.
+    progress: show a bar.
+    device: where to render. The images come back to the CPU.
+    domain: "photo", "sketch" or "near-infrared". The same seed makes the same people in each, under other nuisance.
+
     Raises `MetaFaceError` for fewer than two people, no images, a size below 16, or an unknown nuisance or domain.
     """
     if identities < 2:
@@ -116,9 +122,10 @@ def procedural_faces(
 
 
 def procedural_domains(domains: Sequence[str] = DOMAINS, **options: Any) -> FaceSet:
-    """The same people in several `domains`, as one set whose condition `domain` says which image is of which.
+    """The same people in several domains, as one set; `faces.where(domain="sketch")` finds the sketches.
 
-    options: see `procedural_faces`. `faces.where(domain="sketch")` finds the sketches.
+    domains: two or more of `DOMAINS`, or one.
+    options: see `procedural_faces`.
 
     Raises `MetaFaceError` for an unknown or repeated domain, or none.
     """
@@ -135,7 +142,13 @@ def procedural_domains(domains: Sequence[str] = DOMAINS, **options: Any) -> Face
 
 
 def with_block(how: Nuisance, size: float) -> Nuisance:
-    """The same, but a block that hides something has this `size`, 0 to 1, and stands before the middle of the face."""
+    """The same circumstances with the block before the middle of the face.
+
+    how: the circumstances, whose occluder is the block.
+    size: of the block, 0 to 1.
+
+    Raises `MetaFaceError` for another size.
+    """
     if not 0 <= size <= 1:
         raise MetaFaceError(f"The size of the occluder must lie in 0 to 1, but is {size}.")
     look = how.look.clone()
@@ -144,17 +157,27 @@ def with_block(how: Nuisance, size: float) -> Nuisance:
 
 
 def nuisance_seed(seed: int, domain: str = "photo") -> int:
-    """The seed with which `procedural_faces` draws how the pictures of a domain are taken (`sample_nuisance`)."""
+    """The seed by which `procedural_faces` draws how the pictures are taken (`sample_nuisance`).
+
+    seed: the one given to `procedural_faces`.
+    domain: one of `DOMAINS`.
+    """
     return seed + _NUISANCE_SEED + _DOMAIN_SEED * DOMAINS.index(domain)
 
 
 def cache_file(domain: str = "photo") -> Path:
-    """Where the rendered default set of a domain is kept."""
+    """The file that keeps the rendered default set.
+
+    domain: one of `DOMAINS`.
+    """
     return cache_dir() / f"procedural-{'faces' if domain == 'photo' else domain}.bin"
 
 
 def load_cached(domain: str = "photo") -> FaceSet | None:
-    """The default set if it lies rendered and whole in `cache_file()`; None if not, with a warning if it is damaged."""
+    """The default set as `cache_file` keeps it; None if it is not there. A damaged file also gives a warning.
+
+    domain: one of `DOMAINS`.
+    """
     kept = disk.load(cache_file(domain), _recipe(domain))
     return None if kept is None else _face_set(kept, "full", domain)
 
@@ -164,7 +187,7 @@ def _recipe(domain: str) -> dict[str, object]:
 
 
 def _version() -> str:
-    """A fingerprint of the code that makes the pictures: any change of it makes older caches invalid."""
+    """A fingerprint of the code that makes the pictures. Any change of the code makes older caches invalid."""
     sources = [*sorted(Path(__file__).parent.glob("*.py")), Path(blurring.__file__)]
     return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:16]
 
@@ -203,11 +226,22 @@ def render_face(
     seed: int = 0,
     domain: str = "photo",
 ) -> Tensor:
-    """One picture with explicit conditions, uint8 `[3, size, size]`: what a slider moves. Angles in degrees.
+    """One picture with explicit conditions, as a slider needs it: uint8 `[3, size, size]`.
 
-    person: 0 to 299, one of the people of `procedural_faces(seed=seed)`, the default set.
-    occluder_size: of the block, 0 to 1, which then stands upright before the middle of the face; None: by chance.
-    Raises `MetaFaceError` for a person or an occluder size out of that range, an unknown word, or a size below 16.
+    person: 0 to 299, one of the people of `procedural_faces(seed=seed)`.
+    yaw: of the head, in degrees; positive: the nose points to the right of the image.
+    pitch: of the head, in degrees; positive: the nose points up.
+    light_azimuth: direction of the light, in degrees; positive: from the right of the image.
+    light_elevation: in degrees; positive: from above.
+    expression: one of `EXPRESSIONS`.
+    strength: of the expression, 0 to 1.
+    occluder: one of `OCCLUDERS`.
+    occluder_size: of the block, 0 to 1, which is then upright before the middle of the face; None: by chance.
+    size: height and width in pixels.
+    seed: of the people.
+    domain: one of `DOMAINS`.
+
+    Raises `MetaFaceError` for a person or an occluder size out of its range, an unknown word, or a size below 16.
     """
     people = sample_identities(_DEFAULT_PEOPLE, seed)
     if not 0 <= person < len(people):

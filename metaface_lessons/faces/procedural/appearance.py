@@ -1,4 +1,4 @@
-"""Colour: what a point of the head, of its clothes and of the background looks like before light falls on it.
+"""Colour: how a point of the head, of its clothes or of the background looks before light falls on it.
 
 Everything is a function of canonical coordinates, so it is sharp at any size and moves with the geometry.
 """
@@ -53,8 +53,12 @@ def paint(
 ) -> Paint:
     """The look of P surface points.
 
-    canonical `[P, 3]`, material int64 `[P]`, image int64 `[P]`: row of `identity` and `nuisance` of each point.
-    footprint: size of a pixel in canonical units; edges are no sharper than that.
+    canonical: `[P, 3]`, their places on the template.
+    material: int64 `[P]`, into `MATERIALS`.
+    image: int64 `[P]`, the row of `identity` and `nuisance` of each point.
+    identity: the people.
+    nuisance: the circumstances.
+    footprint: size of a pixel in canonical units; edges are not sharper than that.
     """
     count = len(material)
     albedo = canonical.new_zeros(count, 3)
@@ -151,7 +155,7 @@ def _wrinkles(x: Tensor, y: Tensor, offset: Tensor, age: Tensor, how: Nuisance, 
 def _marks(
     x: Tensor, y: Tensor, offset: Tensor, who: Identity, image: Tensor, footprint: float, face: Tensor
 ) -> Tensor:
-    """What freckles and moles leave of the colour, `[P, 3]`."""
+    """By which factor freckles and moles darken the colour, `[P, 3]`."""
     freckle = smooth(0.70, 0.82, noise(x * 22 + offset[:, 0] * 3, y * 22 + offset[:, 1] * 5))
     spread = _spot(x, y, 0.0, -0.28, 0.6, 0.25)
     tan = torch.tensor([0.35, 0.5, 0.6], device=x.device)
@@ -430,7 +434,7 @@ def _block(p: Tensor, image: Tensor, who: Identity, how: Nuisance, footprint: fl
 
 
 def _muted(colour: Tensor) -> Tensor:
-    """A wall, a street or a scarf, not a paint box: half way to grey."""
+    """The colour of a wall, a street or a scarf, not of a paint box: half way to grey."""
     return torch.lerp(colour, colour.mean(1, keepdim=True), 0.5)
 
 

@@ -1,4 +1,4 @@
-"""The rendered default set on disk: checked when it is read, written as a whole or not at all."""
+"""The rendered default set on disk: checked when it is read, and written as a whole or not at all."""
 
 from __future__ import annotations
 
@@ -23,7 +23,12 @@ class Damaged(Exception):
 
 
 def save(path: Path, arrays: Mapping[str, Tensor], recipe: Mapping[str, object]) -> None:
-    """Write tensors with the `recipe` that made them and a checksum. A folder that cannot be written only warns."""
+    """Write tensors, what made them, and a checksum. If the folder cannot be written, this only warns.
+
+    path: the file.
+    arrays: the tensors, by name.
+    recipe: the settings and version that made them.
+    """
     body = io.BytesIO()
     np.savez(body, allow_pickle=False, **{name: tensor.numpy() for name, tensor in arrays.items()})
     content = body.getvalue()
@@ -39,7 +44,11 @@ def save(path: Path, arrays: Mapping[str, Tensor], recipe: Mapping[str, object])
 
 
 def load(path: Path, recipe: Mapping[str, object]) -> dict[str, Tensor] | None:
-    """What `save` wrote with this `recipe`; None if there is no such file or, with a warning, no good one."""
+    """The tensors that `save` wrote; None if there is no such file, or, with a warning, if it is not a good one.
+
+    path: the file.
+    recipe: the settings and version that must have made them.
+    """
     try:
         return _read(path.read_bytes(), recipe)
     except (FileNotFoundError, NotADirectoryError):

@@ -1,8 +1,8 @@
 """The same heads in other domains: a pencil sketch, a near-infrared picture.
 
-A domain says what it makes of a person and of the circumstances before the picture is rendered, and of the scene
-before the camera sees it. It draws no random numbers of its own: what varies in it (the hand of the artist, the lamp
-beside the camera) follows from the same `Nuisance`, which knows nothing of who is on the picture.
+A domain changes the person and the circumstances before the picture is rendered, and the scene before the camera sees
+it. It draws no random numbers of its own: what varies in it (the hand of the artist, the lamp beside the camera)
+follows from the same `Nuisance`, which knows nothing about the person.
 
 Near-infrared (about 850 nm): melanin and blood hardly absorb there, so skin is bright and much alike in all people,
 lips, freckles and dark irises fade, dark hair turns grey, and dyes of cloth grow pale; the light is a lamp beside the
@@ -33,8 +33,12 @@ LUMINANCE = (0.2126, 0.7152, 0.0722)
 
 
 class Domain(NamedTuple):
-    """subject: whom and how to render. picture: the lit scene `[M, 3, H, W]`, linear, and its buffers (None for a scene
-    without anybody) → what falls on the sensor, `[M, 3, H, W]` or `[M, 1, H, W]`."""
+    """How a domain differs from a photo.
+
+    subject: the people and the circumstances → those to render in their place.
+    picture: the lit scene `[M, 3, H, W]`, linear, its buffers (None for a scene without anybody) and the circumstances
+        → what falls on the sensor, `[M, 3, H, W]` or `[M, 1, H, W]`.
+    """
 
     subject: Callable[[Identity, Nuisance], tuple[Identity, Nuisance]]
     picture: Callable[[Tensor, Buffers | None, Nuisance], Tensor]
@@ -49,9 +53,9 @@ def _grey(colour: Tensor) -> Tensor:
 
 
 def _lamp(how: Nuisance) -> Tensor:
-    """Strength of the lamp, narrowness of its cone, and where that points, `[M, 4]`, each 0 to 1.
+    """Strength of the lamp, narrowness of its cone, and its direction (two numbers): `[M, 4]`, each 0 to 1.
 
-    The numbers also make one soft shape of the background, of which little is seen here.
+    The numbers also make one soft shape of the background, which is hardly seen in this domain.
     """
     return how.background[:, 20:24]
 
@@ -75,7 +79,7 @@ def _infrared_subject(who: Identity, how: Nuisance) -> tuple[Identity, Nuisance]
     )
     how = replace(
         how,
-        azimuth=0.15 * how.azimuth,  # the lamp stands beside the camera, whatever other light there is
+        azimuth=0.15 * how.azimuth,  # the lamp is beside the camera, whatever other light there is
         elevation=8 + 0.15 * (how.elevation - 35),
         ambient=0.15 + 0.4 * (how.ambient - 0.2).clamp(min=0),
         light=(0.6 + 0.3 * _lamp(how)[:, :1]).expand(-1, 3),
@@ -141,7 +145,7 @@ def _sketch_subject(who: Identity, how: Nuisance) -> tuple[Identity, Nuisance]:
 
 
 def _soft(x: Tensor, spread: float) -> Tensor:
-    """`[M, C, H, W]`, blurred; spread: in pixels."""
+    """Images `[M, C, H, W]` blurred by a Gaussian whose standard deviation is `spread` pixels."""
     return blurred(x, gaussian(spread, max(1, math.ceil(2.5 * spread)), x.device))
 
 
@@ -184,7 +188,7 @@ def _sketch_picture(scene: Tensor, found: Buffers | None, how: Nuisance) -> Tens
     shift_u, shift_v = offset[:, :1], offset[:, 1:]
 
     def rough(across: float, along: float) -> Tensor:
-        """Noise that is another on every sheet, `[M, 1, H, W]`."""
+        """Noise that differs from sheet to sheet, `[M, 1, H, W]`."""
         values = noise((flat_u * across + shift_u).flatten(), (flat_v * along + shift_v).flatten())
         return values.view(images, 1, height, width)
 
@@ -225,7 +229,7 @@ def _sketch_picture(scene: Tensor, found: Buffers | None, how: Nuisance) -> Tens
 
 
 def _linear(display: Tensor) -> Tensor:
-    """What a camera has to see for this to come out on the screen."""
+    """What a camera must see so that the screen shows this."""
     return display.clamp(0, 1) ** 2.2
 
 

@@ -1,8 +1,8 @@
 """The head as a linear model: a template of grids, displaced by identity and by expression.
 
 Axes: x to the right of the image, y up, z towards the camera; unit: half the width of a head (about 7.5 cm). The
-eyes lie at y = 0, the mouth at y = −0.93, the chin at y = −1.5. A vertex keeps its *canonical* point, its place
-on the template, whatever identity and expression do to it; textures are painted in canonical coordinates.
+eyes are at y = 0, the mouth at y = −0.93, the chin at y = −1.5. A vertex keeps its *canonical* point, its place
+on the template, whatever identity and expression do to it. Textures are painted in canonical coordinates.
 """
 
 from __future__ import annotations
@@ -31,9 +31,15 @@ Field = tuple[Displaced, Displaced, Displaced]
 class Template(NamedTuple):
     """V vertices in grids, F triangles.
 
-    canonical `[V, 3]`, rest `[V, 3]` (the average face), grids (start, rows, columns) in the order of `PARTS`, faces
-    `[F, 3]`, material of each triangle `[F]`, one_sided `[F]`, follows `[V]` (1: turns with the head, 0: stays with
-    the trunk), shape basis `[S, V, 3]`, expression basis `[E, V, 3]`.
+    canonical: `[V, 3]`, places on the template.
+    rest: `[V, 3]`, the average face.
+    grids: (start, rows, columns) of each part, in the order of `PARTS`.
+    faces: int64 `[F, 3]`, the vertices of each triangle.
+    material: int64 `[F]`, into `MATERIALS`.
+    one_sided: bool `[F]`, see `zbuffer.zbuffer`.
+    follows: `[V]`, 1 where a vertex turns with the head, 0 where it stays with the trunk.
+    shape: `[S, V, 3]`, the displacement when an identity parameter is 1.
+    expression: `[E, V, 3]`, the displacement at full strength.
     """
 
     canonical: Tensor
@@ -48,9 +54,11 @@ class Template(NamedTuple):
 
 
 class Mesh(NamedTuple):
-    """Positions and unit normals `[M, V, 3]`, in camera axes (x right, y up, z towards the camera).
+    """The vertices of M heads, in camera axes (x right, y up, z towards the camera).
 
-    hidden: bool `[M, V]`, vertices of what is not there (occluders not worn) or lies under something else.
+    points: `[M, V, 3]`.
+    normals: `[M, V, 3]`, unit vectors.
+    hidden: bool `[M, V]`, vertices of what is not there (occluders not worn) or is under something else.
     """
 
     points: Tensor
@@ -160,7 +168,7 @@ def _features(p: np.ndarray) -> np.ndarray:
     a = np.abs(x)
     front = _step(0.0, 0.55, z)
     dx, dy, dz = np.zeros_like(x), np.zeros_like(x), np.zeros_like(x)
-    # Eyes lie deep, their lids bulge.
+    # Eyes are deep, their lids bulge.
     dz -= 0.155 * _bump(a, y, 0.40, -0.01, 0.19, 0.125)
     dz -= 0.05 * _bump(a, y, 0.19, 0.02, 0.07, 0.10)
     dz += 0.115 * _bump(a, y, 0.42, -0.005, 0.135, 0.085)
@@ -410,7 +418,10 @@ def _parts(detail: float) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 @lru_cache(maxsize=2)
 def template(detail: float) -> Template:
-    """The template with as many vertices as `detail` asks for; 1 is the finest."""
+    """The template.
+
+    detail: 1 is the finest; less has fewer vertices.
+    """
     parts = _parts(detail)
     points, grids, faces, material, one_sided, follows = [], [], [], [], [], []
     start, names = 0, list(PARTS)

@@ -18,7 +18,7 @@ SHAPE = (
     "mouth height", "upper lip", "lower lip", "jaws forward", "mouth tilt", "mouth corners", "ear size", "ear flare",
     "neck width",
 )  # fmt: skip
-# What moves the silhouette varies half as much as the rest: a face, not an outline, shall tell who it is.
+# What moves the silhouette varies half as much as the rest: the face should say who it is, not the outline.
 OUTLINE = (
     "face length", "head width", "skull height", "skull depth", "ear size", "ear flare", "neck width", "jaw width",
 )  # fmt: skip
@@ -38,21 +38,25 @@ class _Rows:
         return len(getattr(self, fields(self)[0].name))
 
     def __getitem__(self, rows: Tensor | slice) -> Self:
-        """The heads that an index, a mask or a slice picks."""
+        """Some of the heads.
+
+        rows: an index, a mask or a slice.
+        """
         return type(self)(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
 
     def to(self, device: torch.device | str) -> Self:
+        """The same heads on another device.
+
+        device: such as "cpu" or "cuda".
+        """
         return type(self)(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
 
 
 @dataclass(frozen=True)
 class Identity(_Rows):
-    """M people. Colours are linear RGB albedos `[M, 3]`.
+    """M people. Colours are linear RGB albedos `[M, 3]`."""
 
-    shape `[M, len(SHAPE)]`: coordinates in the linear model of the head, 1 being one wide step away from the average.
-    """
-
-    shape: Tensor
+    shape: Tensor  # [M, len(SHAPE)]: coordinates in the linear model of the head; 1 is a wide step from the average
     skin: Tensor
     lips: Tensor
     hair_colour: Tensor
@@ -68,7 +72,10 @@ class Identity(_Rows):
     texture: Tensor  # [M, 2]: offset into the skin noise
 
     def hair_with(self, nuisance: Nuisance) -> Tensor:
-        """The style worn in each picture `[M, len(HAIR)]`: between the person's own and the picture's."""
+        """The hair style in each picture, `[M, len(HAIR)]`: between the person's own and the picture's.
+
+        nuisance: has a row for each person.
+        """
         worn = self.hair + (nuisance.hair - self.hair) * nuisance.restyle[:, None]
         recede = HAIR.index("recede")  # nobody's hairline grows back for a picture
         return torch.cat([worn[:, :recede], self.hair[:, recede : recede + 1], worn[:, recede + 1 :]], 1)
@@ -94,7 +101,7 @@ class Nuisance(_Rows):
     occluder: Tensor  # int64 [M], into OCCLUDERS
     look: Tensor  # [M, 8]: place, turn, size and colour of the occluder, each 0 to 1
     hair: Tensor  # [M, len(HAIR)]: today's hair style
-    restyle: Tensor  # [M]: 0 wears the own style, 1 today's
+    restyle: Tensor  # [M]: 0 for the person's own style, 1 for today's
     cloth: Tensor  # [M, 4]: colour; depth of the neckline
     background: Tensor  # [M, 24]: see `appearance.background`
     gaze: Tensor  # [M, 2]: canonical offset of the irises
@@ -102,7 +109,7 @@ class Nuisance(_Rows):
     shift: Tensor  # [M, 2]: right and up, in half heads
     exposure: Tensor  # [M]: factor on the light
     white: Tensor  # [M, 3]: white balance
-    noise: Tensor  # [M]: standard deviation of the camera noise, in grey levels of 255
+    noise: Tensor  # [M]: size of the camera noise, in grey levels of 255; its standard deviation is 0.71 of this
     blur: Tensor  # [M]: standard deviation of the blur, in 64ths of the image height
     seed: Tensor  # int64 [M], of the camera noise
 
@@ -150,7 +157,13 @@ _SKINS = [
 
 
 def sample_identities(people: int, seed: int = 0) -> Identity:
-    """Draw `people` from the population: men and women of all ages and skin tones."""
+    """Draw people from the population: men and women of all ages and skin tones.
+
+    people: how many.
+    seed: another seed draws others.
+
+    Raises `MetaFaceError` for fewer than one.
+    """
     if people < 1:
         raise MetaFaceError(f"people must be at least 1, but is {people}.")
     draw = torch.Generator().manual_seed(seed)
@@ -251,10 +264,14 @@ def sample_identities(people: int, seed: int = 0) -> Identity:
 
 
 def sample_nuisance(pictures: int, seed: int = 0, kind: str = "full") -> Nuisance:
-    """Draw how `pictures` are taken, independently of who is on them.
+    """Draw how pictures are taken, independently of who is on them.
 
-    kind: "clean" (frontal, fixed light, neutral, nothing occluded, plain background), "pose", "light", "expression" or
-    "occluder" (clean but for this one), or "full": all of them, and backgrounds, framing, camera and hair style too.
+    pictures: how many.
+    seed: another seed draws others.
+    kind: "clean" (frontal, fixed light, neutral, nothing occluded, plain background); "pose", "light", "expression" or
+        "occluder" (clean but for this one); or "full": all of them, and backgrounds, framing, camera and hair style.
+
+    Raises `MetaFaceError` for fewer than one picture, or an unknown kind.
     """
     if pictures < 1:
         raise MetaFaceError(f"pictures must be at least 1, but is {pictures}.")

@@ -52,7 +52,7 @@ def buffers(heads: Mesh, model: Template, nuisance: Nuisance, height: int, width
 
 
 def _interpolate(vertices: Tensor, corners: Tensor, weights: Tensor) -> Tensor:
-    """Barycentric means `[P, C]` of what `vertices` `[M, V, C]` hold: weighted sums of rows, so an embedding bag."""
+    """Barycentric means `[P, C]` of the values `vertices` `[M, V, C]`: weighted sums of rows, so an embedding bag."""
     table = vertices.reshape(-1, vertices.shape[2])
     return F.embedding_bag(corners, table, per_sample_weights=weights, mode="sum")
 
@@ -141,9 +141,15 @@ def render(
     device: torch.device | str = "cpu",
     domain: str = "photo",
 ) -> Tensor:
-    """Pictures of M people, uint8 `[M, 3, size, size]`: row m of `identity` as row m of `nuisance` says.
+    """Pictures of M people, uint8 `[M, 3, size, size]`.
 
-    domain: "photo", "sketch" or "near-infrared"; see `domains`. The last is grey, three times the same.
+    identity: who is on each picture.
+    nuisance: how each picture is taken.
+    size: height and width in pixels.
+    device: where to render.
+    domain: "photo", "sketch" or "near-infrared", see `domains`. The last is grey, three times the same channel.
+
+    Raises `MetaFaceError` for an unknown domain, a size below 16, or different numbers of rows.
     """
 
     def work(who: Identity, how: Nuisance) -> tuple[Tensor, ...]:
@@ -160,10 +166,10 @@ def render_with_mask(
     device: torch.device | str = "cpu",
     domain: str = "photo",
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Pictures and what the controls need: pictures, silhouettes, empty backgrounds.
+    """Pictures, silhouettes and empty backgrounds: what the controls need. The parameters are those of `render`.
 
-    Returns uint8 `[M, 3, size, size]`, the share of each pixel that anything but background covers as uint8
-    `[M, 1, size, size]`, and the pictures without anybody on them, uint8 `[M, 3, size, size]`.
+    Returns pictures, uint8 `[M, 3, size, size]`; the share of each pixel that is not background, uint8
+    `[M, 1, size, size]`; and the pictures without anybody on them, uint8 `[M, 3, size, size]`.
     """
 
     def work(who: Identity, how: Nuisance) -> tuple[Tensor, ...]:
@@ -185,8 +191,8 @@ def _in_batches(
 ) -> tuple[Tensor, ...]:
     """Run `work` on small batches and join its results.
 
-    On a CPU each core takes a batch of its own. Thousands of small operations, each divided among the cores, would
-    make the cores wait for each other instead, the more so on a busy machine.
+    On a CPU each core takes a batch of its own. If each of thousands of small operations were divided among the cores,
+    the cores would wait for each other, and even longer on a busy machine.
     """
     if domain not in DOMAINS:
         raise unknown("domain", domain, DOMAINS)
@@ -218,9 +224,11 @@ def _in_batches(
 
 @torch.no_grad()
 def _expose(identity: Identity, nuisance: Nuisance, size: int, domain: str) -> tuple[Tensor, Tensor, Tensor]:
-    """What falls on the sensor: the scene, linear `[M, C, H, W]`, C = 1 (grey) or 3 (RGB); the share of each pixel
-    that is not background `[M, 1, H, W]`; the background alone. Each pixel is the mean of the four samples
-    that it touches."""
+    """What falls on the sensor. Each pixel is the mean of the four samples that it touches.
+
+    Returns the scene, linear `[M, C, H, W]`, C = 1 (grey) or 3 (RGB); the share of each pixel that is not background,
+    `[M, 1, H, W]`; and the background alone.
+    """
     fine = _SAMPLES * size // 2
     model = on_device(1.0 if size > 96 else 0.55, identity.shape.device)
     heads = mesh(identity, nuisance, model)

@@ -1,4 +1,4 @@
-"""One z-buffer for everything that is seen: by the camera (visible surface) and by the light (shadow map)."""
+"""What is seen, found by one z-buffer: by the camera (the visible surface) and by the light (the shadow map)."""
 
 from __future__ import annotations
 
@@ -28,12 +28,17 @@ class Visible(NamedTuple):
 
 
 class Buffers(NamedTuple):
-    """What the P surface samples of M pictures are, before any light: the input to every kind of shading.
+    """The P surface samples of M pictures, before any light: the input to every kind of shading.
 
-    pixels int64 `[P]`: flat index into `[M, H, W]`; image int64 `[P]`; canonical, position, normal `[P, 3]` in
-    template and in camera axes; material int64 `[P]`; corners int64 and weights `[P, 3]`: the vertices (of all heads in
-    a row) between which the sample lies; depth `[M, H, W]`: distance from the camera in half heads,
-    infinite for background.
+    pixels: int64 `[P]`, the flat index of each sample into `[M, H, W]`.
+    image: int64 `[P]`, its picture.
+    canonical: `[P, 3]`, its place on the template.
+    position: `[P, 3]`, its place in camera axes.
+    normal: `[P, 3]`, the unit normal there, in camera axes.
+    material: int64 `[P]`, see `geometry.MATERIALS`.
+    corners: int64 `[P, 3]`, the vertices (of all heads in a row) between which it is.
+    weights: `[P, 3]`, its barycentric coordinates between them.
+    depth: `[M, H, W]`, distance from the camera in half heads; infinite for background.
     """
 
     pixels: Tensor
@@ -72,15 +77,17 @@ def zbuffer(
 ) -> Visible:
     """Find the nearest triangle at the centre of every pixel.
 
-    screen: float `[M, V, 3]`, vertices as (column, row, depth): pixel (i, j) has its centre at (j + ½, i + ½); depth
-        is affine on the screen, 0 near and 1 far. What lies outside of [0, 1] is clipped.
+    Each triangle tests every pixel centre inside its bounding box. The minimum of (depth, index of the triangle) wins,
+    so the result does not depend on the order in which a device works.
+
+    screen: float `[M, V, 3]`, vertices as (column, row, depth). Pixel (i, j) has its centre at (j + ½, i + ½). Depth is
+        affine on the screen, 0 near and 1 far; what is outside of [0, 1] is clipped.
     faces: int64 `[F, 3]`, vertices of each triangle, the same for all images.
+    height: of the images, in pixels.
+    width: of the images, in pixels.
     one_sided: bool `[F]`, triangles that are dropped where they turn their back (clockwise on the screen, as rows
         grow downwards: where their area is positive).
     hidden: bool `[M, V]`; a triangle whose first corner is hidden is left out.
-
-    Each triangle tests every pixel centre inside its bounding box; the minimum of (depth, index of the triangle)
-    wins, so the result does not depend on the order in which a device works.
     """
     pixel, face, b1, b2, depth = _fragments(screen, faces, height, width, one_sided, hidden)
     shape = (len(screen), height, width)
@@ -111,7 +118,7 @@ def depth_map(
     one_sided: Tensor | None = None,
     hidden: Tensor | None = None,
 ) -> Tensor:
-    """The depth alone that `zbuffer` finds, `[M, H, W]`: what a light needs to know."""
+    """The depth that `zbuffer` finds, `[M, H, W]`, which is all that a light needs. The parameters are the same."""
     found = _fragments(screen, faces, height, width, one_sided, hidden)
     near = torch.ones(len(screen) * height * width, dtype=screen.dtype, device=screen.device)
     near.scatter_reduce_(0, found.pixel, torch.where(found.depth >= 0, found.depth, 1.0), "amin")
