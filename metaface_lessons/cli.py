@@ -154,6 +154,23 @@ def _episodes_text(args: argparse.Namespace, report: dict[str, Any]) -> str:
             f"  {name:{width}s} {100 * figures['accuracy']:5.1f} % ± {100 * figures['ci95']:.1f} over episodes,"
             f" ± {100 * figures['ci95_people']:.1f} over people{spread}"
         )
+    if report["differences"]:
+        from .evaluation import Difference
+
+        lines.append("The run minus each of them, paired on the same episodes:")
+        for name, found in report["differences"].items():
+            lines.append(f"  {name:{width}s} {Difference.from_scores(found)}: {found['verdict']}")
+        lines.append(
+            "95% intervals; the verdict follows the widest."
+            f" The best of them is {report['best_baseline']}, by its accuracy on these episodes; that makes the difference"
+            " to it rather too low."
+        )
+        if len(args.runs) > 1:
+            lines.append(
+                "The interval over seeds is corrected because the runs divide the same people (Nadeau & Bengio 2003)."
+                if report["shared_people"]
+                else "The interval over seeds is Student's t: each run has people of its own."
+            )
     return "\n".join(lines)
 
 
@@ -327,8 +344,8 @@ class _RawHelp(_Help, argparse.RawDescriptionHelpFormatter):
 
 
 FACE_SETS = (
-    "procedural, procedural-sketch, procedural-near-infrared, procedural-domains, olivetti, lfw, lfw-without:PART,"
-    " folder:PATH, extended-yale-b:PATH, cmu:PATH or cufs:PATH"
+    "procedural, procedural-sketch, procedural-near-infrared, procedural-domains (with other people: procedural:seed=N"
+    " and so on), olivetti, lfw, lfw-without:PART, folder:PATH, extended-yale-b:PATH, cmu:PATH or cufs:PATH"
 )
 
 

@@ -7,10 +7,13 @@ scores; `Identification` judges probes that are searched in a gallery. In both a
 
 from __future__ import annotations
 
+import math
+import zlib
+from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any, overload
+from typing import Any, Self, overload
 
 import numpy as np
 import torch
@@ -147,7 +150,8 @@ def evaluate(
 def to_json(results: Mapping[str, Evaluation]) -> dict[str, Any]:
     """Evaluations of the same episodes as JSON, with all counts: what `from_json` reads back.
 
-    Each array is one line of text, its numbers parted by spaces, so that a file with many of them stays readable.
+    Each array is one word: 32-bit little-endian numbers, compressed by zlib, in base64. So 1,000 episodes take 10 kB,
+    and 2 kB more for every method.
 
     results: by name, as `evaluate` returns them.
 
@@ -159,15 +163,15 @@ def to_json(results: Mapping[str, Evaluation]) -> dict[str, Any]:
     for result in results.values():
         _check_same(first, result)
 
-    def text(array: NDArray[np.int64]) -> str:
-        return " ".join(map(str, array.ravel().tolist()))
+    def packed(array: NDArray[np.int64]) -> str:
+        return b64encode(zlib.compress(array.astype("<u4").tobytes(), level=9)).decode()
 
     return {
         "people": list(first.names),
         "ways": first.who.shape[1],
-        "who": text(first.who),
-        "asked": text(first.asked),
-        "right": {name: text(result.right) for name, result in results.items()},
+        "who": packed(first.who),
+        "asked": packed(first.asked),
+        "right": {name: packed(result.right) for name, result in results.items()},
     }
 
 
@@ -175,16 +179,17 @@ def from_json(stored: Mapping[str, Any]) -> dict[str, Evaluation]:
     """The evaluations that `to_json` stored, by name. Raises `MetaFaceError` if they are damaged."""
 
     def array(text: str) -> NDArray[np.int64]:
-        return np.array(text.split(), dtype=np.int64).reshape(-1, stored["ways"])
+        numbers = np.frombuffer(zlib.decompress(b64decode(text)), "<u4")
+        return numbers.astype(np.int64).reshape(-1, stored["ways"])
 
     try:
         names, who, asked = tuple(stored["people"]), array(stored["who"]), array(stored["asked"])
         found = {name: Evaluation(array(right), asked, who, names) for name, right in stored["right"].items()}
-        if any(
-            e.right.shape != who.shape or asked.shape != who.shape or who.max() >= len(names) for e in found.values()
+        if who.max() >= len(names) or any(
+            counts.shape != who.shape for e in found.values() for counts in (e.right, asked)
         ):
             raise ValueError("the arrays differ in length, or name people who are not in the list")
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, zlib.error) as error:
         raise MetaFaceError(f"The stored evaluation is damaged ({error!r}). Measure it again.") from error
     return found
 
@@ -250,10 +255,16 @@ class Estimate:
         halves = list(self.intervals.values())
         return float(np.max(halves)) if halves else float("nan")  # NaN stays NaN
 
-    def scores(self) -> dict[str, float]:
-        """The mean and the intervals that were measured, rounded to four digits, to store: `Difference(**stored)`."""
+    def scores(self) -> dict[str, Any]:
+        """The mean and the intervals that were measured, rounded to four digits, to store; see `from_scores`."""
         found = {"mean": self.mean} | {f"over_{over}": half for over, half in self.intervals.items()}
-        return {key: round(value, 4) for key, value in found.items()}
+        return {key: None if math.isnan(value) else round(value, 4) for key, value in found.items()}
+
+    @classmethod
+    def from_scores(cls, stored: Mapping[str, Any]) -> Self:
+        """What `scores` stored."""
+        found = {field.name: stored[field.name] for field in fields(cls) if field.name in stored}
+        return cls(**{key: math.nan if value is None else value for key, value in found.items()})
 
     def _ends(self) -> str:
         ends = ", ".join(f"± {100 * half:.1f} over {over}" for over, half in self.intervals.items())
@@ -273,6 +284,10 @@ class Difference(Estimate):
         if abs(self.mean) > self.widest:  # never, where the interval could not be found
             return "ahead" if self.mean > 0 else "behind"
         return "cannot tell"
+
+    def scores(self) -> dict[str, Any]:
+        """As of any `Estimate`, and the verdict."""
+        return super().scores() | {"verdict": self.verdict}
 
     def __str__(self) -> str:
         return f"{100 * self.mean:+.1f} points{self._ends()}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -28,13 +29,14 @@ FOLDERS: dict[str, Callable[..., FaceSet]] = {  # sets in a folder of the learne
     "cmu": cmu_faces,
     "cufs": cufs,
 }
-CHOICES = [*FACES, "lfw-without:PART", *(f"{kind}:PATH" for kind in FOLDERS)]
+CHOICES = [*FACES, "procedural:seed=N", "lfw-without:PART", *(f"{kind}:PATH" for kind in FOLDERS)]
 
 
 def load_faces(name: str, **options: Any) -> FaceSet:
     """The face set of this name.
 
-    name: one of `FACES`, such as "procedural"; one of `FOLDERS` with a path, such as "folder:PATH"; or
+    name: one of `FACES`, such as "procedural"; "procedural:seed=3" (likewise for the other procedural sets), which has
+        new people where "procedural" has those of seed 0, so that an experiment can take new people for each seed; one of `FOLDERS` with a path, such as "folder:PATH"; or
         "lfw-without:view1" or "lfw-without:fold3", which leave out the people of one test of LFW's protocol
         (see `lfw_without`).
     options: those of the loader, such as `size=48`.
@@ -46,6 +48,11 @@ def load_faces(name: str, **options: Any) -> FaceSet:
         if not path:
             raise MetaFaceError(f"'{name}' needs the path of a folder after it, such as {name}~/photos.")
         return FOLDERS[kind](path, **options)
+    if colon and kind.startswith("procedural") and kind in FACES:
+        seed = path.removeprefix("seed=")
+        if seed == path or not re.fullmatch("[0-9]{1,6}", seed):
+            raise MetaFaceError(f"'{name}' should end in a seed from 0 to 999999, such as {kind}:seed=3.")
+        return FACES[kind](seed=int(seed), **options)
     if colon and kind == "lfw-without":
         return lfw_without(path)
     if name not in FACES:

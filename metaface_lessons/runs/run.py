@@ -19,7 +19,7 @@ from ..augmentation import Augment, Augmented
 from ..checkpoints import load_weights
 from ..episodes import EpisodeSampler, Sampler
 from ..errors import MetaFaceError, unknown
-from ..evaluation import evaluate
+from ..evaluation import Evaluation, evaluate, paired, to_json
 from ..faces import FaceSet, Split, load_faces
 from ..learners.base import MetaLearner
 from ..learners.baselines import baselines
@@ -151,18 +151,26 @@ def evaluate_runs(
     others: more to compare with, by name; see `baselines.pretrained`.
 
     A learner that begins with a head (those with an inner loop) can be evaluated with the ways of its training alone.
+    Several runs are seeds of one experiment: they may differ in their seed, and in the seed of procedural faces.
 
-    Returns what `metaface evaluate --json` prints: means over the runs, and every run's own figures under "runs".
-    With several runs (seeds), `deviation` is the standard deviation of the accuracy over them.
+    Returns what `metaface evaluate --json` prints: means over the runs, and every run's own scores under "runs", with
+    all counts (`from_json` reads them). With several runs, `deviation` is the standard deviation of the accuracy over
+    them. "differences" are those of the runs to each baseline on the same episodes, paired; over several runs by
+    `corrected_resampled_t` where the runs divide the same people, and by `student_t` where each has new ones.
+    "best_baseline" is the one of highest accuracy on these very episodes, so the difference to it is rather too low.
+
+    Raises `MetaFaceError` for fewer than two episodes, for runs of different settings, and for other ways than a head
+    was trained with.
     """
     if episodes < 2:
         raise MetaFaceError(
             f"episodes must be at least 2, to say how uncertain the mean is, but is {episodes}. For a figure to report,"
             " use 600 or more."
         )
-    results = []
-    for path in paths:
-        run = load_run(path, device)
+    runs = [load_run(path, device) for path in paths]
+    check_seeds(runs)
+    results, evaluations = [], list[dict[str, Evaluation]]()
+    for path, run in zip(paths, runs, strict=True):
         if run.settings.fixed_ways and ways != run.settings.ways:
             trained = run.settings.ways
             raise MetaFaceError(
@@ -177,6 +185,9 @@ def evaluate_runs(
             **(others or {}),
         }
         found = evaluate(methods, sampler, episodes, progress=progress)
+        evaluations.append(found)
+        own = found[run.settings.learner]
+        rivals = {name: result for name, result in found.items() if name != run.settings.learner}
         results.append(
             {
                 "run": path.name,
@@ -185,11 +196,15 @@ def evaluate_runs(
                 "steps": run.record["training"]["steps"],
                 "seconds": run.record["training"]["seconds"],
                 "identities": sampler.people,
-                **found.pop(run.settings.learner).scores(),
-                "baselines": {name: result.scores() for name, result in found.items()},
+                **own.scores(),
+                "baselines": {name: result.scores() for name, result in rivals.items()},
+                "differences": {name: paired(own, result).scores() for name, result in rivals.items()},
+                "evaluations": to_json(found),
             }
         )
-    names = list(results[0]["baselines"])
+    learner, names = runs[0].settings.learner, list(results[0]["baselines"])
+    means = {name: mean_scores([result["baselines"][name] for result in results]) for name in names}
+    shared, test_share = _shared_people(runs)
     return {
         **mean_scores(results),
         "ways": ways,
@@ -197,9 +212,45 @@ def evaluate_runs(
         "queries": queries,
         "episodes": episodes,
         "identities": results[0]["identities"],
-        "baselines": {name: mean_scores([result["baselines"][name] for result in results]) for name in names},
+        "baselines": means,
+        "best_baseline": max(names, key=lambda name: means[name]["accuracy"], default=None),
+        "differences": {
+            name: paired(
+                [found[learner] for found in evaluations],
+                [found[name] for found in evaluations],
+                shared=shared,
+                test_share=test_share,
+            ).scores()
+            for name in names
+        },
+        "shared_people": shared,
         "runs": results,
     }
+
+
+def check_seeds(runs: Sequence[Run]) -> None:
+    """Raise `MetaFaceError` if runs differ in more than seeds: a mean over them would mean nothing."""
+
+    def common(run: Run) -> dict[str, Any]:
+        faces = re.sub(r"^(procedural[a-z-]*):seed=\d+$", r"\1", run.settings.faces)
+        return asdict(run.settings) | {"faces": faces, "seed": None}
+
+    first = common(runs[0])
+    for run in runs[1:]:
+        for key, value in common(run).items():
+            if value != first[key]:
+                raise MetaFaceError(
+                    f"A mean is taken over seeds of one experiment, but {runs[0].path} has {key} {first[key]}, and"
+                    f" {run.path} has {value}. Evaluate them one at a time."
+                )
+
+
+def _shared_people(runs: Sequence[Run]) -> tuple[bool, float]:
+    """Whether any two runs have people in common, and the people of a test for each one of training."""
+    people = [{name for names in run.record["people"].values() for name in names} for run in runs]
+    shared = len(set().union(*people)) < sum(map(len, people))
+    tested, trained = (sum(len(run.record["people"][part]) for run in runs) for part in ("novel", "base"))
+    return shared, tested / trained
 
 
 def mean_scores(results: Sequence[dict[str, Any]]) -> dict[str, float]:

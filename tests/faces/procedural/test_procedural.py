@@ -393,6 +393,32 @@ def test_other_sets_are_not_cached(small_default):
     assert not small_default.exists()
 
 
+def test_each_seed_has_people_of_its_own_kept_in_a_file_of_its_own(small_default):
+    usual, new = (load_faces(f"procedural{seed}", identities=3, images=2, size=16) for seed in ("", ":seed=3"))
+    again = load_faces("procedural:seed=3", identities=3, images=2, size=16)
+    assert [file.name for file in sorted(small_default.parent.iterdir())] == [
+        "procedural-faces-seed-3.bin",
+        "procedural-faces.bin",
+    ]
+    assert torch.equal(new.images, again.images)
+    assert not torch.equal(new.images, usual.images)
+    assert new.identities.tolist() == usual.identities.tolist()
+    assert (usual.name_of(2), new.name_of(2), again.name_of(2)) == ("2", "seed 3, person 2", "seed 3, person 2")
+    assert (usual.name, new.name) == ("procedural", "procedural (seed 3)")
+    assert load_faces("procedural-sketch:seed=3", identities=2, images=1, size=16).where(domain="sketch").all()
+
+
+def test_no_person_is_in_two_seeds():
+    people = torch.cat([sample_identities(300, seed).shape for seed in range(5)])
+    assert len(people.unique(dim=0)) == 5 * 300
+
+
+@pytest.mark.parametrize("seed", ["", "3", "seed=", "seed=-1", "seed=x", "seed=1000000"])
+def test_a_seed_is_a_number(seed):
+    with pytest.raises(MetaFaceError, match="should end in a seed from 0 to 999999, such as procedural:seed=3"):
+        load_faces(f"procedural:{seed}")
+
+
 def truncate(data):
     return data[: len(data) // 2]
 
