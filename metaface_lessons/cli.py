@@ -161,9 +161,8 @@ def _episodes_text(args: argparse.Namespace, report: dict[str, Any]) -> str:
         for name, found in report["differences"].items():
             lines.append(f"  {name:{width}s} {Difference.from_scores(found)}: {found['verdict']}")
         lines.append(
-            "95% intervals; the verdict follows the widest."
-            f" The best of them is {report['best_baseline']}, by its accuracy on these episodes; that makes the difference"
-            " to it rather too low."
+            "95% intervals; the verdict follows the widest. The best of them, by its accuracy on these episodes, is"
+            f" {report['best_baseline']}; so chosen, it makes the difference to it rather too low."
         )
         if len(args.runs) > 1:
             lines.append(

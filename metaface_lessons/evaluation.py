@@ -151,7 +151,7 @@ def to_json(results: Mapping[str, Evaluation]) -> dict[str, Any]:
     """Evaluations of the same episodes as JSON, with all counts: what `from_json` reads back.
 
     Each array is one word: 32-bit little-endian numbers, compressed by zlib, in base64. So 1,000 episodes take 10 kB,
-    and 2 kB more for every method.
+    and 3 kB more for every method.
 
     results: by name, as `evaluate` returns them.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,14 @@ from PIL import Image
 from metaface_lessons import cli
 from metaface_lessons.augmentation import Augmented
 from metaface_lessons.episodes import Sampler
+from metaface_lessons.errors import MetaFaceError
+from metaface_lessons.evaluation import from_json, paired
 from metaface_lessons.learners.base import MetaLearner
 from metaface_lessons.learners.protomaml import ProtoMAML
 from metaface_lessons.runs import making
 from metaface_lessons.runs import run as runs
 from metaface_lessons.runs.recipes import OPTIONS, RECIPES
-from metaface_lessons.runs.run import load_run
+from metaface_lessons.runs.run import Run, load_run
 from metaface_lessons.training import History, Trained, load_checkpoint
 from tests.helpers import random_faces
 
@@ -59,6 +62,14 @@ def test_train_then_evaluate_on_strangers(photos: Path, tmp_path: Path, capsys: 
     assert found["identities"] == 10  # a quarter of 40
     assert set(found["baselines"]) == {"pixels", "lbp", "lda"}
     assert found["baselines"]["pixels"]["accuracy"] > 0.9
+    best = max(found["baselines"], key=lambda name: found["baselines"][name]["accuracy"])
+    assert found["best_baseline"] == best
+    kept = from_json(found["runs"][0]["evaluations"])
+    assert set(kept) == {"protonet", *found["baselines"]}
+    assert kept["protonet"].scores()["accuracy"] == found["accuracy"]
+    assert kept["protonet"].names == tuple(json.loads((run / "run.json").read_text())["people"]["novel"])
+    for name, difference in found["differences"].items():
+        assert difference == paired(kept["protonet"], kept[name]).scores() == found["runs"][0]["differences"][name]
     stored = json.loads((tmp_path / "results" / "result.json").read_text())
     assert stored["accuracy"] == found["accuracy"]
     assert stored["command"].startswith("metaface evaluate")
@@ -79,6 +90,55 @@ def test_train_then_evaluate_on_strangers(photos: Path, tmp_path: Path, capsys: 
     both = report(capsys)
     assert both["deviation"] == 0
     assert both["accuracy"] == found["accuracy"]
+    assert both["differences"]["lda"]["mean"] == found["differences"]["lda"]["mean"]
+    assert both["differences"]["lda"]["over_seeds"] == 0
+    assert both["shared_people"]
+
+
+def test_runs_are_compared_with_each_baseline_and_averaged_if_they_are_seeds_of_one(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, other, wider = (tmp_path / name for name in ("one", "other", "wider"))
+    assert train(photos, one, "--steps", "1") == 0
+    assert train(photos, other, "--steps", "1", "--seed", "1") == 0
+    assert train(photos, wider, "--steps", "1", "--shots", "2") == 0
+    capsys.readouterr()
+    small = ["--ways", "4", "--queries", "2", "--episodes", "40"]
+    assert cli.main(["evaluate", str(one), str(other), *small]) == 0
+    shown = capsys.readouterr().out
+    assert re.search(
+        r"lda +[+-]\d+\.\d points \(± \d+\.\d over people, ± \d+\.\d over episodes, ± \d+\.\d over seeds\):", shown
+    )
+    assert "by its accuracy on these episodes, is pixels" in shown
+    assert "divide the same people (Nadeau & Bengio 2003)" in shown
+
+    assert cli.main(["evaluate", str(one), str(wider), *small]) == 1
+    assert f"{one} has shots 1, and {wider} has 2. Evaluate them one at a time" in capsys.readouterr().err
+    assert cli.main(["evaluate", str(one), *small, "--no-baselines"]) == 0
+    assert "points" not in capsys.readouterr().out
+
+
+def seed(number: int, people: str, faces: str = "procedural", **settings: Any) -> Run:
+    """A run as far as it matters for whether it may be averaged: its settings, and who is in its splits."""
+    names = list(people)
+    record = {"people": {"base": names[:4], "validation": names[4:5], "novel": names[5:]}}
+    return Run(Path(f"run{number}"), runs.settings_of("protonet", faces, number, **settings), None, None, record)
+
+
+def test_seeds_of_one_experiment_may_divide_the_same_people_or_have_new_ones() -> None:
+    again = [seed(0, "abcdefg"), seed(1, "gfedcba")]
+    new = [seed(0, "abcdefg"), seed(1, "hijklmn", "procedural:seed=1"), seed(2, "opqrstu", "procedural:seed=2")]
+    for several in (again, new):
+        runs.check_seeds(several)
+    assert runs._shared_people(again) == (True, 2 / 4)
+    assert runs._shared_people(new) == (False, 2 / 4)
+    for other in (
+        seed(1, "abcdefg", "lfw"),
+        seed(1, "abcdefg", "procedural-sketch:seed=1"),
+        seed(1, "abcdefg", ways=4),
+    ):
+        with pytest.raises(MetaFaceError, match="Evaluate them one at a time"):
+            runs.check_seeds([again[0], other])
 
 
 def test_a_run_goes_on_and_refuses_what_does_not_belong_to_it(

@@ -35,8 +35,9 @@ CHOICES = [*FACES, "procedural:seed=N", "lfw-without:PART", *(f"{kind}:PATH" for
 def load_faces(name: str, **options: Any) -> FaceSet:
     """The face set of this name.
 
-    name: one of `FACES`, such as "procedural"; "procedural:seed=3" (likewise for the other procedural sets), which has
-        new people where "procedural" has those of seed 0, so that an experiment can take new people for each seed; one of `FOLDERS` with a path, such as "folder:PATH"; or
+    name: one of `FACES`, such as "procedural"; one of `FOLDERS` with a path, such as "folder:PATH"; or one of:
+        "procedural:seed=3", likewise for the other procedural sets: people drawn from that seed, where "procedural" has
+        those of seed 0, so that an experiment can take new people for each of its seeds;
         "lfw-without:view1" or "lfw-without:fold3", which leave out the people of one test of LFW's protocol
         (see `lfw_without`).
     options: those of the loader, such as `size=48`.

@@ -7,6 +7,7 @@ settings, the people of each split, steps and seconds.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
