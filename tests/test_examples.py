@@ -20,10 +20,10 @@ from torch.nn import functional as F
 from metaface_lessons.episodes import Episodes, EpisodeSampler, Examples
 from metaface_lessons.evaluation import evaluate
 from metaface_lessons.faces import FaceSet
-from metaface_lessons.learners import MetaLearner
-from metaface_lessons.maml import MAML
-from metaface_lessons.protonet import ProtoNet
-from metaface_lessons.reptile import Reptile
+from metaface_lessons.learners.base import MetaLearner
+from metaface_lessons.learners.maml import MAML
+from metaface_lessons.learners.protonet import ProtoNet
+from metaface_lessons.learners.reptile import Reptile
 
 from .helpers import random_faces
 
