@@ -22,7 +22,7 @@ from metaface_lessons.learners.base import MetaLearner
 from metaface_lessons.learners.protomaml import ProtoMAML
 from metaface_lessons.runs import making
 from metaface_lessons.runs import run as runs
-from metaface_lessons.runs.recipes import OPTIONS, RECIPES
+from metaface_lessons.runs.recipes import OPTIONS, RECIPES, settings_of
 from metaface_lessons.runs.run import Run, load_run
 from metaface_lessons.training import History, Trained, load_checkpoint
 from tests.helpers import random_faces
@@ -122,7 +122,7 @@ def seed(number: int, people: str, faces: str = "procedural", **settings: Any) -
     """A run as far as it matters for whether it may be averaged: its settings, and who is in its splits."""
     names = list(people)
     record = {"people": {"base": names[:4], "validation": names[4:5], "novel": names[5:]}}
-    return Run(Path(f"run{number}"), runs.settings_of("protonet", faces, number, **settings), None, None, record)
+    return Run(Path(f"run{number}"), settings_of("protonet", faces, number, **settings), None, None, record)
 
 
 def test_seeds_of_one_experiment_may_divide_the_same_people_or_have_new_ones() -> None:
