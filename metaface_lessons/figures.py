@@ -13,7 +13,7 @@ import math
 import struct
 import zlib
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .errors import MetaFaceError
+from .evaluation import Difference, Estimate, Evaluation
 
 # Okabe & Ito (2008), told apart with every common colour vision: blue, vermillion, bluish green, reddish purple,
 # orange, sky blue, yellow, black. The order keeps neighbours far apart and the pale ones for last.
@@ -225,3 +226,156 @@ def axes_on_page(figure: Figure, top: float, left: float, bottom: float, right: 
         axes = figure.add_axes((left / width, 1 - bottom / height, (right - left) / width, (bottom - top) / height))
     axes.patch.set_alpha(0)
     return axes
+
+
+# ------------------------------------------------------------------------------------------------------------- results
+
+# Ahead, behind, and cannot tell: by colour, by marker and in words.
+LINES = "thin: the widest 95% interval, thick: over episodes"
+VERDICTS = {"ahead": (COLOURS[0], "o"), "behind": (COLOURS[1], "s"), "cannot tell": ("#666666", "D")}
+
+
+def forest(rows: Mapping[str, Difference], better: str = "") -> Figure:
+    """A forest plot: paired differences, one below the other, each with its 95% intervals.
+
+    The thin line is the widest interval, which the verdict follows. The thick line is the interval over episodes.
+    Blue circles are ahead, red squares behind, and the grey, hollow diamonds cannot tell.
+
+    rows: by name, from top to bottom, such as `{"MAML": paired(protonet, maml)}`.
+    better: what a positive difference means, such as "ProtoNet is better"; written under the axis.
+
+    Raises `MetaFaceError` if there are no rows. `forest_alt` puts the figure into words.
+    """
+    if not rows:
+        raise MetaFaceError("A forest plot needs at least one difference, but there is none.")
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(8.0, 1.3 + 0.42 * len(rows)))
+        axes = figure.subplots()
+        axes.axvline(0, color="#333333", linewidth=1.2)
+        for height, difference in enumerate(rows.values()):
+            colour, marker = VERDICTS[difference.verdict]
+            mean, wide, thick = (100 * value for value in (difference.mean, difference.widest, _thick(difference)))
+            line: dict[str, Any] = {"color": colour, "solid_capstyle": "butt"}
+            axes.plot([mean - wide, mean + wide], [height, height], linewidth=1.4, **line)
+            axes.plot([mean - thick, mean + thick], [height, height], linewidth=7, alpha=0.5, **line)
+            face = "white" if difference.verdict == "cannot tell" else colour
+            axes.plot(mean, height, marker, color=colour, markerfacecolor=face, markersize=5.5, markeredgewidth=1.4)
+            said = f"{mean:+.1f} ± {wide:.1f}  {difference.verdict}".replace("-", "−")
+            axes.annotate(
+                said, (1.02, height), xycoords=("axes fraction", "data"), va="center", fontsize=10, color=colour
+            )
+        axes.set_yticks(range(len(rows)), labels=list(rows))
+        axes.set(
+            ylim=(len(rows) - 0.4, -0.6), xlabel=f"difference, points{f' (right: {better})' if better else ''}\n{LINES}"
+        )
+        axes.tick_params(axis="y", length=0)
+        axes.grid(axis="y", visible=False)
+        axes.spines["left"].set_visible(False)
+    return figure
+
+
+def _thick(difference: Difference) -> float:
+    return difference.over_episodes if difference.over_episodes is not None else 0.0
+
+
+def forest_alt(rows: Mapping[str, Difference], better: str = "") -> str:
+    """What `forest` shows, in words."""
+    told = "; ".join(f"{name} {difference}, {difference.verdict}" for name, difference in rows.items())
+    return f"Forest plot of paired differences{f' (positive: {better})' if better else ''}: {told}."
+
+
+def curve(
+    lines: Mapping[str, Sequence[Estimate]],
+    at: Sequence[float],
+    xlabel: str,
+    ylabel: str = "accuracy, %",
+    chance: float | None = None,
+) -> Figure:
+    """Accuracies along an axis, with a band for the widest of their 95% intervals.
+
+    lines: by name, an estimate at each place, such as `Estimate(result.accuracy, result.over_people)`. Eight at most.
+    at: the places.
+    xlabel, ylabel: what the axes show.
+    chance: the accuracy of guessing, drawn as a dotted line.
+
+    Raises `MetaFaceError` if there are no lines, more than eight, or a line has more or fewer points than `at`.
+    `curve_alt` puts the figure into words.
+    """
+    if not 1 <= len(lines) <= len(COLOURS):
+        raise MetaFaceError(
+            f"A curve has 1 to {len(COLOURS)} lines, but {len(lines)} were given. Draw several figures."
+        )
+    for name, estimates in lines.items():
+        if len(estimates) != len(at):
+            raise MetaFaceError(
+                f"'{name}' must have one estimate for each of the {len(at)} places, not {len(estimates)}."
+            )
+    with matplotlib.rc_context(STYLE):
+        figure = Figure()
+        axes = figure.subplots()
+        if chance is not None:
+            axes.axhline(100 * chance, color="#777777", linewidth=1.2, linestyle=":")
+            axes.annotate(
+                "chance", (1, 100 * chance), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=10,
+                color="#555555",
+            )  # fmt: skip
+        for (name, estimates), colour, marker in zip(lines.items(), COLOURS, MARKERS, strict=False):
+            mean = np.array([100 * estimate.mean for estimate in estimates])
+            half = np.nan_to_num([100 * estimate.widest for estimate in estimates])
+            axes.fill_between(at, mean - half, mean + half, color=colour, alpha=0.15, linewidth=0)
+            axes.plot(at, mean, color=colour, marker=marker, markersize=6, label=name)
+        axes.set(xlabel=xlabel, ylabel=ylabel)
+        if len(at) <= 8:
+            axes.set_xticks(at, labels=[f"{place:g}" for place in at])
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside right center")
+    return figure
+
+
+MARKERS = "osD^vP*X"  # one for each of COLOURS, so that lines differ in more than colour
+
+
+def curve_alt(lines: Mapping[str, Sequence[Estimate]], at: Sequence[float], xlabel: str) -> str:
+    """What `curve` shows, in words: the first and the last point of every line."""
+    told = "; ".join(
+        f"{name} from {_number(ends[0])} to {_number(ends[-1])} %"
+        for name, ends in ((n, list(e)) for n, e in lines.items())
+    )
+    return f"Curves with bands of 95% intervals, for {xlabel} from {at[0]:g} to {at[-1]:g}: {told}."
+
+
+def table(rows: Mapping[str, Sequence[Any]], columns: Sequence[str], title: str = "", digits: int = 1) -> str:
+    """A table as text: names on the left, columns aligned to the right, numbers in per cent with their intervals.
+
+    rows: by name, a cell for each column. An `Estimate` becomes "62.0 ± 3.1" with its widest interval, and a
+        `Difference` "+6.9 ± 2.0". An `Evaluation` is shown with its interval over people. A float is a share, 0.62 in
+        per cent; an int or a text stays as it is, and None is a dash.
+    columns: their headings.
+    title: above the names.
+    digits: after the point.
+
+    Raises `MetaFaceError` if a row has more or fewer cells than there are columns.
+    """
+    for name, cells in rows.items():
+        if len(cells) != len(columns):
+            raise MetaFaceError(f"Row '{name}' must have {len(columns)} cells, one for each column, not {len(cells)}.")
+    lines = [(title, *columns), *((name, *(_number(cell, digits) for cell in cells)) for name, cells in rows.items())]
+    left, *widths = (max(map(len, column)) for column in zip(*lines, strict=True))
+    return "\n".join(
+        "  ".join(
+            [f"{name:{left}s}", *(f"{cell:>{width}s}" for cell, width in zip(cells, widths, strict=True))]
+        ).rstrip()
+        for name, *cells in lines
+    )
+
+
+def _number(cell: Any, digits: int = 1) -> str:
+    """A cell of a `table`."""
+    if cell is None:
+        return "–"
+    if isinstance(cell, Evaluation):
+        cell = Estimate(cell.accuracy, cell.over_people)
+    if isinstance(cell, Estimate):
+        sign = "+" if isinstance(cell, Difference) else ""
+        end = f" ± {100 * cell.widest:.{digits}f}" if cell.intervals else ""
+        return f"{100 * cell.mean:{sign}.{digits}f}{end}"
+    return f"{100 * cell:.{digits}f}" if isinstance(cell, float) else str(cell)

@@ -15,7 +15,24 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from metaface_lessons.errors import MetaFaceError
-from metaface_lessons.figures import COLOURS, DPI, FRAME, STYLE, _encode, face_grid, image_tag, png, show, style
+from metaface_lessons.evaluation import Difference, Estimate, Evaluation
+from metaface_lessons.figures import (
+    COLOURS,
+    DPI,
+    FRAME,
+    STYLE,
+    _encode,
+    curve,
+    curve_alt,
+    face_grid,
+    forest,
+    forest_alt,
+    image_tag,
+    png,
+    show,
+    style,
+    table,
+)
 from tests.helpers import random_faces
 
 
@@ -100,3 +117,83 @@ def test_borders_and_titles_belong_to_their_faces() -> None:
 def test_bad_input_is_refused(arguments: dict[str, Any], says: str) -> None:
     with pytest.raises(MetaFaceError, match=re.escape(says)):
         face_grid(**({"images": torch.zeros(2, 1, 16, 16, dtype=torch.uint8)} | arguments))
+
+
+# ------------------------------------------------------------------------------------------------------------- results
+
+ROWS = {
+    "LDA": Difference(0.069, over_people=0.02, over_episodes=0.009),
+    "ANIL": Difference(-0.012, over_people=0.02, over_episodes=0.007, over_seeds=0.03),
+    "Reptile": Difference(-0.083, over_people=0.04, over_episodes=0.01),
+}
+
+
+def test_a_forest_plot_draws_both_intervals_and_says_the_verdict() -> None:
+    figure = forest(ROWS, better="ProtoNet is better")
+    (axes,) = figure.axes
+    zero, *lines = axes.lines
+    assert list(zero.get_xdata()) == [0, 0]
+    for row, difference in enumerate(ROWS.values()):
+        wide, thick, mark = lines[3 * row : 3 * row + 3]
+        mean = 100 * difference.mean
+        assert list(wide.get_xdata()) == pytest.approx([mean - 100 * difference.widest, mean + 100 * difference.widest])
+        assert np.ptp(thick.get_xdata()) == pytest.approx(200 * difference.over_episodes)
+        assert thick.get_linewidth() > wide.get_linewidth()
+        assert (mark.get_xdata()[0], mark.get_ydata()[0]) == (pytest.approx(mean), row)
+    assert [text.get_text() for text in axes.texts] == [
+        "+6.9 ± 2.0  ahead",
+        "−1.2 ± 3.0  cannot tell",
+        "−8.3 ± 4.0  behind",
+    ]
+    assert len({(line.get_color(), line.get_marker(), line.get_markerfacecolor()) for line in lines[2::3]}) == 3
+    low, high = axes.get_ylim()
+    assert low > high  # the first row is the upper one
+    assert "right: ProtoNet is better" in axes.get_xlabel()
+    assert "ANIL -1.2 points (± 2.0 over people, ± 0.7 over episodes, ± 3.0 over seeds), cannot tell" in forest_alt(
+        ROWS
+    )
+    assert not (pixels(figure)[:, -1] < 255).any()  # nothing is cut off at the right
+    with pytest.raises(MetaFaceError, match="at least one difference"):
+        forest({})
+
+
+def test_a_curve_has_a_band_of_the_widest_interval() -> None:
+    lines = {
+        "ProtoNet": [Estimate(0.6, over_people=0.04), Estimate(0.8, over_people=0.03, over_seeds=0.05)],
+        "ANIL": [Estimate(0.5, 0.02), Estimate(0.55, 0.01)],
+    }
+    figure = curve(lines, at=[1, 4], xlabel="images of each person", chance=0.2)
+    (axes,) = figure.axes
+    bands = [band.get_paths()[0].vertices for band in axes.collections]
+    for place, ends in ((1, (56, 64)), (4, (75, 85))):
+        assert sorted(set(bands[0][bands[0][:, 0] == place][:, 1])) == pytest.approx(list(ends))
+    chance, *drawn = axes.lines
+    assert list(chance.get_ydata()) == [20, 20]
+    assert [list(line.get_ydata()) for line in drawn] == [pytest.approx([60, 80]), pytest.approx([50, 55])]
+    assert len({line.get_marker() for line in drawn}) == 2
+    assert "ProtoNet from 60.0 ± 4.0 to 80.0 ± 5.0 %; ANIL" in curve_alt(lines, [1, 4], "images of each person")
+    with pytest.raises(MetaFaceError, match="'ANIL' must have one estimate for each of the 2 places, not 1"):
+        curve(lines | {"ANIL": lines["ANIL"][:1]}, [1, 4], "images")
+    with pytest.raises(MetaFaceError, match="1 to 8 lines, but 0"):
+        curve({}, [1, 4], "images")
+
+
+def test_a_table_is_aligned_and_formats_what_it_is_given() -> None:
+    who = np.arange(6).reshape(2, 3) % 4
+    result = Evaluation(np.array([[1, 2, 2], [2, 0, 1]]), np.full((2, 3), 2), who, ("a", "b", "c", "d"))
+    rows = {
+        "ProtoNet": [Estimate(0.621, 0.031), Difference(0.069, 0.02, 0.03), 12, "yes"],
+        "pre-train": [1.0, None, 1200, "no"],
+        "counted": [result, Estimate(0.05), 0, ""],
+    }
+    text = table(rows, ["1-shot", "gain", "images", "labels"], title="webcam, %")
+    whole = f"{100 * result.accuracy:.1f} ± {100 * result.over_people:.1f}"
+    assert text.splitlines() == [
+        f"webcam, %  {'1-shot':>{len(whole)}}        gain  images  labels",
+        f"ProtoNet   {'62.1 ± 3.1':>{len(whole)}}  +6.9 ± 3.0      12     yes",
+        f"pre-train  {'100.0':>{len(whole)}}           –    1200      no",
+        f"counted    {whole}         5.0       0",
+    ]
+    assert "0.500" in table({"a": [0.005]}, ["b"], digits=3)
+    with pytest.raises(MetaFaceError, match="Row 'a' must have 2 cells, one for each column, not 1"):
+        table({"a": [1]}, ["b", "c"])

@@ -199,10 +199,10 @@ def test_the_readme_gives_a_lesson_the_minutes_and_seconds_that_it_says(reposito
 FLOORS = (
     "errors paths",
     "machine sources faces",
-    "episodes networks sinusoids figures checkpoints",
+    "episodes networks sinusoids checkpoints",
     "augmentation learners",
     "evaluation verification",
-    "training",
+    "training figures",
     "deployment runs",
     "enrolment experiments exercises",
     "widgets grading workspace doctor",

@@ -1,4 +1,4 @@
-"""What checks hand to answers besides numbers: losses, gradients and inner loops.
+"""What checks hand to answers in addition to numbers: losses, gradients and inner loops.
 
 Each is a record of tensors, or a function of this module, so that its name says it all to another process: an
 instructor's checker hands them to a submission that runs elsewhere (`grading/`). A check hands over nothing else that
