@@ -202,7 +202,7 @@ FLOORS = (
     "episodes networks sinusoids checkpoints",
     "augmentation learners",
     "evaluation verification",
-    "training figures",
+    "training figures selection",
     "deployment runs",
     "enrolment experiments exercises",
     "widgets grading workspace doctor",
