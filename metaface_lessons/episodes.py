@@ -223,6 +223,32 @@ def draw_without_replacement(population: Tensor, k: int, generator: torch.Genera
     return chosen.gather(1, shuffle)
 
 
+Where = Mapping[str, Condition]  # as `FaceSet.where` takes it
+
+FRONTAL: Where = {"yaw": (-15.0, 15.0)}
+CONDITIONS: dict[str, tuple[Where, Where]] = {  # of support and query; "worn" stands for every word but "none"
+    "any": ({}, {}),
+    "all frontal": (FRONTAL, FRONTAL),
+    "queries turned": (FRONTAL, {"yaw": (20.0, 90.0)}),
+    "queries lit from the side": ({"light_azimuth": (-35.0, 35.0)}, {"light_azimuth": (40.0, 90.0)}),
+    "nothing occluded": ({"occluder": "none"}, {"occluder": "none"}),
+    "queries occluded": ({"occluder": "none"}, {"occluder": "worn"}),
+}
+
+
+def condition(name: str, faces: FaceSet) -> tuple[Where, Where]:
+    """`support_where` and `query_where` of one of `CONDITIONS`, for these faces.
+
+    Raises `MetaFaceError` if there is no such condition.
+    """
+    if name not in CONDITIONS:
+        raise unknown("condition", name, CONDITIONS)
+    support, query = CONDITIONS[name]
+    if query.get("occluder") == "worn":
+        query = {"occluder": [word for word in faces.levels.get("occluder", ()) if word != "none"]}
+    return support, query
+
+
 DOMAIN_KINDS = ("within", "across", "leave one out")
 
 

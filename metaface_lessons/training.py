@@ -68,6 +68,12 @@ class Trained:
     def steps(self) -> int:
         return self.history.steps
 
+    def whole(self) -> MetaLearner:
+        """The learner, if nobody interrupted its training. Raises `KeyboardInterrupt` otherwise."""
+        if self.stopped == "interrupted":
+            raise KeyboardInterrupt
+        return self.learner
+
 
 @dataclass
 class _Training:

@@ -1,94 +1,192 @@
 """Light and occlusion, on real and on procedural faces: the stored results of lesson 10.
 
-    metaface experiment light [yale] [procedural] [cmu] [--yale PATH] [--cmu PATH]
+    metaface experiment light --yale FOLDER --cmu FOLDER
 
-writes data/results/light-extended-yale-b.json, light-procedural.json and light-cmu.json. A part whose faces are not
-there is left out with a word. What is done lies in runs/light and is not done again. One thread.
+measures procedural faces, and real ones where their folder is named. `metaface experiment light procedural` measures
+one part alone. Each part has a file of its own in data/results. Finished pieces are in runs/light and are not measured
+again. One thread.
 
-Extended Yale B: the 28 people are dealt into four groups of 7, and each group is held out once. 5-way 1-shot, support
-from subset 1 (light from within 12° of the camera), queries from subset 2, 3, 4 or 5. All methods meet the same
-episodes of the same 32×32 pictures. The learner is a ProtoNet on pictures normalised as by Tan & Triggs, trained on
-episodes whose support comes from subset 1 and whose queries do not, of the 21 base people and `BLENDS` mixtures of
-them, by three convolutions instead of four: aligned faces keep their places. It takes the mean embedding of ten views
-of a picture. Its recipe was chosen by a glance at three of the twelve trainings, a small optimism that these figures
-include; the number of convolutions on base people alone.
+**yale**, light-extended-yale-b.json. The people are dealt into four groups, and each group is held out once. 5-way
+1-shot, support from subset 1 (light from within 12° of the camera), queries from subset 2, 3, 4 or 5. All methods meet
+the same episodes of the same 32×32 pictures. The learner is a ProtoNet on pictures normalised as by Tan & Triggs,
+trained on episodes whose support comes from subset 1 and whose queries do not, of the base people and `BLENDS` mixtures
+of them, by three convolutions instead of four: aligned faces keep their places. It takes the mean embedding of ten
+views of a picture. Its recipe was chosen by a glance at three of the twelve trainings, a small optimism that these
+scores include; the number of convolutions was chosen on base people alone.
+
+    size, base_people, blends, steps, episodes    of the experiment; base_people: in the smallest training set
+    seconds        of a training of the learner, the median
+    methods        method → column → accuracy, ci95, ci95_people, deviation (over seeds); columns are `COLUMNS`
+    differences    method → column → ahead, ci95, ci95_people: the learner minus this method
+    variants       steps; variant → column → accuracy, seeds, loses: the variant's, and the learner's minus it
+    larger         size; method → column → accuracy, on larger pictures, one seed
+
+**procedural**, light-procedural.json.
+
+    people         how many are recognised
+    grid           azimuths, elevations, block_sizes; accuracy: method → look → `[elevations, azimuths]`
+    occlusion      steps, episodes; seeds: training → for each seed occluder → accuracy
+
+**cmu**, light-cmu.json. 20 people in four groups, each held out once. Does erasing rectangles pay?
+
+    size, steps, episodes    of the experiment
+    methods        method → condition → accuracy, ci95, ci95_people
+
+Files that were measured from December 2026 on also have
+
+    paired         differences on the same episodes with their intervals (`Difference.scores`), by what is compared:
+                   yale: methods, variants, larger → name → column, the learner minus this one
+                   procedural: grid → method → look, ProtoNet minus this one; occlusion → training → occluder, this one
+                   minus "nothing hidden"
+                   cmu: methods → name → condition, ProtoNet minus this one
+    by_person      the answers about each person (`people_to_json`), by the same names; grid: method → look → the mean
+                   accuracy of each person, in the order of their numbers
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import statistics
-import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
-from torch.nn.functional import avg_pool2d
+from numpy.typing import NDArray
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from ..augmentation import Augment, Views
 from ..episodes import EpisodeSampler
-from ..errors import MetaFaceError
-from ..evaluation import Evaluation, evaluate, expected_accuracy, interval
+from ..errors import MetaFaceError, unknown
+from ..evaluation import (
+    Difference,
+    Evaluation,
+    evaluate,
+    expected_accuracy,
+    from_json,
+    interval,
+    join,
+    paired,
+    people_to_json,
+    student_t,
+    to_json,
+)
 from ..faces import FaceSet, load_faces
 from ..faces.blending import with_blends
 from ..faces.controls import ellipse, outside_only
 from ..faces.normalisation import NORMALISATIONS, normalised, tan_triggs
-from ..faces.procedural import OCCLUDERS, render, sample_identities, sample_nuisance
+from ..faces.procedural import OCCLUDERS, Nuisance, render, sample_identities, sample_nuisance, with_block
 from ..learners.base import Adapts
 from ..learners.baselines import FixedFeatures, brightness, lbp, lda, pixels
 from ..learners.protonet import ProtoNet
 from ..networks import Conv4
-from ..paths import DATA, write_atomically
 from ..runs.recipes import FRACTIONS
 from ..training import meta_train
-from ..widgets.light_explorer import AZIMUTHS, KNOWN_LIGHT, under_light
-from .snapshots import STEPS as STEPS_OF_SNAPSHOTS
-from .snapshots import load_snapshots, snapshot_split
-from .stored import about
+from . import snapshots, stored
 
-RUNS = Path("runs/light")
+COMMAND = "metaface experiment light"
+FILES = {
+    "yale": stored.RESULTS / "light-extended-yale-b.json",
+    "procedural": stored.RESULTS / "light-procedural.json",
+    "cmu": stored.RESULTS / "light-cmu.json",
+}
 SEEDS = (0, 1, 2)
+GROUPS = 4  # of people, each of which is held out once
 WAYS, SHOTS, QUERIES, EPISODES = 5, 1, 4, 100  # episodes of each seed, group of people and condition
+
+Scored = dict[str, dict[str, Evaluation]]  # condition → method → its evaluation
+
+
+def load(part: str) -> dict[str, Any]:
+    """The stored result of a part.
+
+    part: "yale", "procedural" or "cmu".
+
+    Raises `MetaFaceError` if there is no such part, or its file is missing or damaged.
+    """
+    if part not in FILES:
+        raise unknown("part", part, FILES)
+    return stored.load(FILES[part], _command(part))
+
+
+def _command(part: str) -> str:
+    folder = "" if part == "procedural" else f" --{part} FOLDER"
+    return f"{COMMAND} {part}{folder}"
+
+
+def groups(faces: FaceSet) -> list[tuple[FaceSet, FaceSet]]:
+    """Base and held-out people, once for each of the `GROUPS`, which are as equal in size as can be."""
+    people = faces.identities[torch.randperm(len(faces.identities), generator=torch.Generator().manual_seed(0))]
+    return [
+        (faces.of(people[~torch.isin(people, held)]), faces.of(held)) for held in people.tensor_split(GROUPS)
+    ]  # 28 people: 7 in each; 38: 10, 10, 9 and 9
+
+
+def _runs() -> list[tuple[int, int]]:
+    """The trainings: group and seed."""
+    return [(group, seed) for group in range(GROUPS) for seed in SEEDS]
+
+
+def _test_share(split: Sequence[tuple[FaceSet, FaceSet]]) -> float:
+    """The people of a test for each one of training, see `over_seeds`."""
+    held, base = (sum(len(pair[i].identities) for pair in split) for i in (1, 0))
+    return held / base
+
+
+def _packed(scored: Scored) -> dict[str, Any]:
+    return {condition: to_json(methods) for condition, methods in scored.items()}
+
+
+def _unpacked(*parts: Mapping[str, Any]) -> Scored:
+    """The evaluations of `parts` that are of the same conditions and episodes."""
+    return {
+        condition: {name: result for part in parts for name, result in from_json(part[condition]).items()}
+        for condition in parts[0]
+    }
+
+
+def _by_person(rows: Sequence[Scored]) -> dict[str, Any]:
+    """By condition, the answers about each person over all trainings."""
+    return {
+        condition: people_to_json({name: join([row[condition][name] for row in rows]) for name in rows[0][condition]})
+        for condition in rows[0]
+    }
+
 
 # ------------------------------------------------------------------------------------------------------ Extended Yale B
 
-YALE_SIZE, LARGER, GROUPS, BLENDS, STEPS = 32, 48, 4, 300, 900
+YALE_SIZE, LARGER, BLENDS, STEPS = 32, 48, 300, 900
 SUBSETS = (2, 3, 4, 5)
+COLUMNS = {**{str(subset): (str(subset),) for subset in SUBSETS}, "2-4": ("2", "3", "4"), "2-5": ("2", "3", "4", "5")}
+MEANS = ("2-4", "2-5")  # the columns in which methods are compared
 SHORT = 150  # steps at which the variants of the learner are compared
 FACE = (0.5, 0.5, 0.48, 0.42)  # the ellipse that the cropped face fills: its outside is the control
 # What is trained for `SHORT` steps: the learner, and it with other episodes, without blends, with pictures as they are.
 VARIANTS = ("learner", "generic episodes", "no blends", "not normalised")
 
 
-def groups(faces: FaceSet) -> list[tuple[FaceSet, FaceSet]]:
-    """Base and held-out people, once for each of the `GROUPS`."""
-    people = faces.identities[torch.randperm(len(faces.identities), generator=torch.Generator().manual_seed(0))]
-    return [
-        (faces.of(people[~torch.isin(people, held)]), faces.of(held)) for held in people.view(GROUPS, -1)
-    ]  # 28 people: 7 in each
+def yale_learner(base: FaceSet, seed: int, steps: int, variant: str = "learner", progress: bool = False) -> ProtoNet:
+    """The learner of the module, or a variant of it.
 
-
-def yale_learner(base: FaceSet, seed: int, steps: int, variant: str = "learner", file: Path | None = None) -> ProtoNet:
-    """The learner of the module, or a `variant` of it. `base`: the pictures as they are."""
+    base: who is learned from, the pictures as they are.
+    seed: of blends, weights and episodes.
+    steps: of training.
+    variant: one of `VARIANTS`.
+    progress: show a bar.
+    """
     if variant != "no blends":
         base = with_blends(base, BLENDS, seed=seed)
-    if "not normalised" not in variant:
+    if variant != "not normalised":
         base = normalised(base, "Tan-Triggs")
     differing: dict[str, Any] = {"support_where": {"subset": 1}, "query_where": {"subset": list(SUBSETS)}}
     sampler = EpisodeSampler(base, 20, 1, 4, seed=seed, **({} if variant == "generic episodes" else differing))
     net = ProtoNet(Conv4(1, YALE_SIZE, 32, depth=3, seed=seed), temperature=50, in_turn=True)
-    trained = meta_train(
-        net, sampler, steps=steps, rate=3e-3, halve_every=STEPS / 2, checkpoint=file, progress=file is not None
-    )
-    return cast(ProtoNet, trained.learner)
+    trained = meta_train(net, sampler, steps=steps, rate=3e-3, halve_every=STEPS / 2, progress=progress)
+    return cast(ProtoNet, trained.whole())
 
 
 def in_views(net: ProtoNet) -> ProtoNet:
@@ -110,198 +208,190 @@ def yale_baselines(base: FaceSet) -> dict[str, ProtoNet]:
     return found
 
 
-def by_subset(methods: Mapping[str, Adapts], novel: FaceSet, seed: int) -> dict[str, dict[int, Evaluation]]:
-    """Every method on the same episodes, for each subset of the queries."""
-    found: dict[str, dict[int, Evaluation]] = {name: {} for name in methods}
+def by_subset(methods: Mapping[str, Adapts], novel: FaceSet, seed: int) -> Scored:
+    """Every method on the same episodes, by the subset of the queries."""
+    found = {}
     for subset in SUBSETS:
-        sampler = EpisodeSampler(
-            novel,
-            WAYS,
-            SHOTS,
-            QUERIES,
-            seed=100 * seed + subset,
-            support_where={"subset": 1},
-            query_where={"subset": subset},
-        )
-        for name, result in evaluate(methods, sampler, EPISODES).items():
-            found[name][subset] = result
+        where: dict[str, Any] = {"support_where": {"subset": 1}, "query_where": {"subset": subset}}
+        sampler = EpisodeSampler(novel, WAYS, SHOTS, QUERIES, seed=100 * seed + subset, **where)
+        found[str(subset)] = evaluate(methods, sampler, EPISODES)
     return found
 
 
-def _kept(file: Path, make: Callable[[], Any]) -> Any:
-    """What `make` gives, stored in `file`; read from there if it was made before."""
-    if not file.exists():
-        write_atomically(file, json.dumps(make()).encode())
-    return json.loads(file.read_text())
+def measure_yale(faces: FaceSet, larger: FaceSet) -> dict[str, Any]:
+    """Train, evaluate and sum up; see the module.
 
-
-def _raw(results: Mapping[str, Mapping[int, Evaluation]]) -> dict[str, Any]:
-    """Accuracies of every episode and of every person, by method and subset."""
-    return {
-        name: {
-            str(subset): {"episodes": result.episodes.round(4).tolist(), "people": result.people.round(4).tolist()}
-            for subset, result in row.items()
-        }
-        for name, row in results.items()
-    }
-
-
-def yale_jobs(faces: FaceSet, larger: FaceSet) -> dict[str, Callable[[], Any]]:
-    """All that is measured, by the name of the file that keeps it."""
-    split = groups(faces)
+    faces: Extended Yale B in the size `YALE_SIZE`.
+    larger: the same pictures in the size `LARGER`.
+    """
+    of = {"people": len(faces.identities), "blends": BLENDS, "steps": STEPS, "short": SHORT, "episodes": EPISODES}
+    parts, split, split_larger = stored.Parts("light/yale", of), groups(faces), groups(larger)
 
     def learner(group: int, seed: int) -> Any:
         base, novel = split[group]
         start = time.process_time()
-        net = yale_learner(base, seed, STEPS, file=RUNS / "extended-yale-b" / f"learner-{group}-{seed}.pt")
+        net = yale_learner(base, seed, STEPS, progress=True)
         spent = round(time.process_time() - start, 1)
         methods = {"learner": in_views(net), "learner, one view": net}
-        return _raw(by_subset(methods, normalised(novel, "Tan-Triggs"), seed)) | {"seconds": spent}
+        return {"seconds": spent, "scored": _packed(by_subset(methods, normalised(novel, "Tan-Triggs"), seed))}
 
     def classical(group: int, seed: int) -> Any:
         base, novel = split[group]
-        return _raw(by_subset(yale_baselines(base), novel, seed))
+        return _packed(by_subset(yale_baselines(base), novel, seed))
 
     def short(variant: str, seed: int) -> Any:
         base, novel = split[seed]  # another group for each seed
         net = yale_learner(base, seed, SHORT, variant)
-        seen = novel if "not normalised" in variant else normalised(novel, "Tan-Triggs")
-        return _raw(by_subset({variant: in_views(net)}, seen, seed))[variant]
+        seen = novel if variant == "not normalised" else normalised(novel, "Tan-Triggs")
+        return _packed(by_subset({variant: in_views(net)}, seen, seed))
 
     def at_larger_size(group: int) -> Any:
         methods = {"pixels": pixels(), "pixels, Tan-Triggs": pixels(tan_triggs), "LBP, Tan-Triggs": lbp(tan_triggs)}
-        return _raw(by_subset(methods, groups(larger)[group][1], SEEDS[0]))
+        return _packed(by_subset(methods, split_larger[group][1], SEEDS[0]))
 
-    jobs: dict[str, Callable[[], Any]] = {}
-    for group, seed in _runs():
-        jobs[f"learner-{group}-{seed}"] = partial(learner, group, seed)
-        jobs[f"baselines-{group}-{seed}"] = partial(classical, group, seed)
-    jobs |= {_short(variant, seed): partial(short, variant, seed) for variant in VARIANTS for seed in SEEDS}
-    return jobs | {f"larger-{group}": partial(at_larger_size, group) for group in range(GROUPS)}
+    runs: dict[tuple[int, int], Scored] = {}
+    seconds = []
+    for group, seed in tqdm(_runs(), desc="Extended Yale B"):
+        ours = parts(f"learner-{group}-{seed}", partial(learner, group, seed))
+        theirs = parts(f"baselines-{group}-{seed}", partial(classical, group, seed))
+        runs[group, seed] = _unpacked(ours["scored"], theirs)
+        seconds.append(ours["seconds"])
+    variants = [
+        _unpacked(
+            *(parts(f"short-{variant.replace(' ', '-')}-{seed}", partial(short, variant, seed)) for variant in VARIANTS)
+        )
+        for seed in tqdm(SEEDS, desc="variants")
+    ]
+    large = [_unpacked(parts(f"larger-{group}", partial(at_larger_size, group))) for group in range(GROUPS)]
+    one_seed = [runs[group, SEEDS[0]] for group in range(GROUPS)]
 
-
-def _runs() -> list[tuple[int, int]]:
-    return [(group, seed) for group in range(GROUPS) for seed in SEEDS]
-
-
-def _short(variant: str, seed: int) -> str:
-    return f"short-{variant.replace(' ', '-')}-{seed}"
-
-
-def measure_yale(faces: FaceSet, larger: FaceSet) -> dict[str, Any]:
-    """Train, evaluate and summarise; see the module. larger: the same pictures in the size `LARGER`."""
-    folder = RUNS / "extended-yale-b"
-    folder.mkdir(parents=True, exist_ok=True)
-    found = {
-        name: _kept(folder / f"{name}.json", job)
-        for name, job in tqdm(yale_jobs(faces, larger).items(), desc="Extended Yale B")
-    }
-    runs = {(g, s): found[f"learner-{g}-{s}"] | found[f"baselines-{g}-{s}"] for g, s in _runs()}
-    seconds = [run.pop("seconds") for run in runs.values()]
-    variants = {variant: [found[_short(variant, seed)] for seed in SEEDS] for variant in VARIANTS}
+    rows, share = list(runs.values()), _test_share(split)
+    methods = list(rows[0]["2"])
+    rivals = [name for name in methods if not name.startswith(("learner", "control"))]
     return {
-        **about("metaface experiment light yale"),
         "size": YALE_SIZE,
-        "base_people": len(groups(faces)[0][0].identities),
+        "base_people": min(len(base.identities) for base, _ in split),
         "blends": BLENDS,
         "steps": STEPS,
         "seconds": round(statistics.median(seconds), 1),
         "episodes": EPISODES * len(runs),
-        "methods": {name: _summary(runs, name) for name in next(iter(runs.values()))},
-        "differences": {
-            name: _difference(runs, name)
-            for name in next(iter(runs.values()))
-            if not name.startswith(("learner", "control"))
+        "methods": {name: _summary(runs, name) for name in methods},
+        "differences": {name: _difference(rows, name) for name in rivals},
+        "variants": {"steps": SHORT, **{name: _compared(variants, name) for name in VARIANTS}},
+        "larger": {"size": LARGER, **{name: _accuracies(large, name) for name in large[0]["2"]}},
+        "people": len(faces.identities),
+        "paired": {
+            "methods": {name: _ahead(rows, rows, name, share) for name in methods if name != "learner"},
+            "variants": {name: _ahead(variants, variants, name, share) for name in VARIANTS if name != "learner"},
+            "larger": {name: _ahead(one_seed, large, name, share) for name in large[0]["2"]},
         },
-        "variants": {
-            "steps": SHORT,
-            **{name: _compared(rows, variants["learner"]) for name, rows in variants.items()},
-        },
-        "larger": {
-            "size": LARGER,
-            **{
-                name: {
-                    column: round(float(np.mean([_columns(rows[name], COLUMNS[column], "episodes") for rows in at])), 4)
-                    for column in ("2-4", "2-5")
-                }
-                for at in [[found[f"larger-{group}"] for group in range(GROUPS)]]
-                for name in at[0]
-            },
-        },
+        "by_person": {"methods": _by_person(rows), "variants": _by_person(variants), "larger": _by_person(large)},
     }
 
 
-COLUMNS = {"2": ["2"], "3": ["3"], "4": ["4"], "5": ["5"], "2-4": ["2", "3", "4"], "2-5": ["2", "3", "4", "5"]}
+def _episodes(row: Scored, name: str, column: str) -> NDArray[np.float64]:
+    """Accuracy of each episode `[E]`, a mean over the column's subsets."""
+    return np.asarray(np.mean([row[subset][name].episodes for subset in COLUMNS[column]], axis=0))
 
 
-def _columns(row: Mapping[str, Any], subsets: Sequence[str], key: str) -> np.ndarray[Any, Any]:
-    return np.mean([row[subset][key] for subset in subsets], axis=0)
+def _people(rows: Sequence[Scored], name: str, conditions: Sequence[str]) -> dict[str, float]:
+    """Each person's accuracy, a mean over the conditions and over the trainings that held them out."""
+    found: dict[str, list[float]] = {}
+    for result in (row[condition][name] for row in rows for condition in conditions):
+        for person, accuracy in zip(result.names, result.people, strict=True):
+            found.setdefault(person, []).append(accuracy)
+    return {person: statistics.fmean(accuracies) for person, accuracies in found.items()}
 
 
-def _summary(runs: Mapping[tuple[int, int], Any], name: str) -> dict[str, Any]:
-    """Accuracy for each column, and its intervals over episodes and over the 28 people; the deviation over seeds."""
-    found = {}
-    for column, subsets in COLUMNS.items():
-        episodes = np.concatenate([_columns(run[name], subsets, "episodes") for run in runs.values()])
-        by_seed = np.array(
-            [np.mean([_columns(runs[g, s][name], subsets, "episodes") for g in range(GROUPS)]) for s in SEEDS]
-        )
+def _summary(runs: Mapping[tuple[int, int], Scored], name: str) -> dict[str, Any]:
+    """For each column accuracy, its intervals over episodes and over people, and its deviation over seeds."""
+    rows, found = list(runs.values()), {}
+    for column in COLUMNS:
+        episodes = np.concatenate([_episodes(row, name, column) for row in rows])
+        of_seed = [
+            np.mean([_episodes(runs[group, seed], name, column).mean() for group in range(GROUPS)]) for seed in SEEDS
+        ]
         found[column] = {
             "accuracy": round(float(episodes.mean()), 4),
             "ci95": round(interval(episodes), 4),
-            "ci95_people": round(interval(_people(runs, name, subsets)), 4),
-            "deviation": round(float(by_seed.std(ddof=1)), 4),
+            "ci95_people": round(interval(np.array(list(_people(rows, name, COLUMNS[column]).values()))), 4),
+            "deviation": round(float(np.std(of_seed, ddof=1)), 4),
         }
     return found
 
 
-def _people(runs: Mapping[tuple[int, int], Any], name: str, subsets: Sequence[str]) -> np.ndarray[Any, Any]:
-    """Each person's accuracy `[28]`, a mean over seeds."""
-    return np.concatenate(
-        [np.mean([_columns(runs[g, s][name], subsets, "people") for s in SEEDS], axis=0) for g in range(GROUPS)]
-    )
-
-
-def _difference(runs: Mapping[tuple[int, int], Any], name: str) -> dict[str, Any]:
+def _difference(rows: Sequence[Scored], name: str) -> dict[str, Any]:
     """By how much the learner is ahead, paired by episode and by person."""
     found = {}
-    for column in ("2-4", "2-5"):
-        subsets = COLUMNS[column]
-        episodes = np.concatenate(
-            [
-                _columns(run["learner"], subsets, "episodes") - _columns(run[name], subsets, "episodes")
-                for run in runs.values()
-            ]
-        )
-        people = _people(runs, "learner", subsets) - _people(runs, name, subsets)
+    for column in MEANS:
+        episodes = [_episodes(row, "learner", column) - _episodes(row, name, column) for row in rows]
+        ours, theirs = (_people(rows, method, COLUMNS[column]) for method in ("learner", name))
         found[column] = {
-            "ahead": round(float(episodes.mean()), 4),
-            "ci95": round(interval(episodes), 4),
-            "ci95_people": round(interval(people), 4),
+            "ahead": round(float(np.concatenate(episodes).mean()), 4),
+            "ci95": round(interval(np.concatenate(episodes)), 4),
+            "ci95_people": round(interval(np.array([ours[person] - theirs[person] for person in ours])), 4),
         }
     return found
 
 
-def _compared(rows: Sequence[Mapping[str, Any]], learner: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Accuracy of a variant over three seeds, and of what it loses against the learner, paired by seed."""
+def _compared(rows: Sequence[Scored], name: str) -> dict[str, Any]:
+    """Accuracy of a variant over the seeds, and of what it loses against the learner, paired by seed."""
     found = {}
-    for column in ("2-4", "2-5"):
-        subsets = COLUMNS[column]
-        own, other = (
-            np.array([_columns(row, subsets, "episodes").mean() for row in several]) for several in (rows, learner)
+    for column in MEANS:
+        own, learner = (
+            np.array([_episodes(row, method, column).mean() for row in rows]) for method in (name, "learner")
         )
         found[column] = {
             "accuracy": round(float(own.mean()), 4),
             "seeds": own.round(4).tolist(),
-            "loses": (other - own).round(4).tolist(),
+            "loses": (learner - own).round(4).tolist(),
         }
     return found
 
 
+def _accuracies(rows: Sequence[Scored], name: str) -> dict[str, float]:
+    return {column: round(float(np.mean([_episodes(row, name, column) for row in rows])), 4) for column in MEANS}
+
+
+def _ahead(ours: Sequence[Scored], theirs: Sequence[Scored], name: str, share: float) -> dict[str, Any]:
+    """By column, the learner minus this method. Trainings share people, by the `share` of `_test_share`."""
+    found = {}
+    for column, subsets in COLUMNS.items():
+        learner = [join([row[subset]["learner"] for subset in subsets]) for row in ours]
+        other = [join([row[subset][name] for subset in subsets]) for row in theirs]
+        found[column] = paired(learner, other, shared=True, test_share=share).scores()
+    return found
+
+
+def show_yale(found: Mapping[str, Any]) -> None:
+    print(f"\nExtended Yale B, % (± over episodes, over people); {found['episodes']} episodes a column")
+    print(f"{'':36s}" + "".join(f"{column:>19s}" for column in COLUMNS))
+    for name, row in found["methods"].items():
+        cells = "".join(
+            f"{100 * r['accuracy']:8.1f} ± {100 * r['ci95']:3.1f}, {100 * r['ci95_people']:3.1f}" for r in row.values()
+        )
+        print(f"{name:36s}{cells}")
+    for what, rows in found["paired"].items():
+        for name, row in rows.items():
+            print(f"{what}: learner minus {name:28s}" + "   ".join(_said(row[column]) for column in MEANS))
+
+
+def _said(difference: Mapping[str, Any]) -> str:
+    return str(Difference(**{key: value for key, value in difference.items() if key != "verdict"}))
+
+
 # ---------------------------------------------------------------------------------------------------- procedural faces
 
+SIZE = 64  # of the pictures under the lamp
+AZIMUTHS = (-80, -60, -40, -20, 0, 20, 40, 60, 80)  # degrees
+AMBIENT = 0.25  # share of the light that comes from all around
+KNOWN_LIGHT = (0.0, 20.0)  # azimuth and elevation under which everybody was enrolled
 ELEVATIONS, BLOCK_SIZES = (0, 45), (0.0, 0.5, 1.0)
-OCCLUSION_STEPS, OCCLUSION_EPISODES = 300, 200
+LOOKS = {  # occluder and size of the block
+    **{occluder: (occluder, 0.5) for occluder in ("none", "sunglasses", "mask", "scarf")},
+    **{f"block {size:g}": ("block", size) for size in BLOCK_SIZES},
+}
+OCCLUSION_SIZE, OCCLUSION_STEPS, OCCLUSION_EPISODES = 32, 300, 200
 OCCLUSION_TRAININGS = {  # which pictures are trained on, and the share that is greyed out in a rectangle
     "nothing hidden": ("none", 0.0),
     "rectangles erased": ("none", 0.3),
@@ -309,24 +399,55 @@ OCCLUSION_TRAININGS = {  # which pictures are trained on, and the share that is 
 }
 
 
+def under_light(how: Nuisance, azimuth: Tensor, elevation: float, occluder: str, size: float) -> Nuisance:
+    """The same pictures under another light, with something before the face.
+
+    how: M pictures' nuisances.
+    azimuth: of the light, `[M]`, in degrees.
+    elevation: of the light, in degrees.
+    occluder: one of `OCCLUDERS`.
+    size: of the block, 0 to 1.
+    """
+    how = with_block(how, size)
+    return replace(
+        how,
+        azimuth=azimuth.float(),
+        elevation=torch.full_like(how.elevation, elevation),
+        ambient=torch.full_like(how.ambient, AMBIENT),
+        occluder=torch.full_like(how.occluder, OCCLUDERS.index(occluder)),
+    )
+
+
+def photographs(
+    people: Sequence[int], azimuth: Sequence[float], elevation: float, occluder: str = "none", size: float = 0.5
+) -> Tensor:
+    """Frontal pictures of `people`, the same or one for each azimuth: uint8 `[M, 3, 64, 64]`."""
+    how = under_light(sample_nuisance(len(people), 0, "clean"), torch.tensor(azimuth), elevation, occluder, size)
+    return render(sample_identities(300)[torch.tensor(people)], how, SIZE)
+
+
 def light_grid(people: Sequence[int], net: ProtoNet) -> dict[str, Any]:
     """Accuracy of 5-way 1-shot episodes, over all of them, where only the query's light and occluder differ in kind.
 
     Everybody has one support picture in the light in which the explorer enrols, and one query picture for each
     azimuth, elevation and occluder. Hair style, background, framing and camera are each picture's own.
+
+    people: numbers of the default procedural faces, `[I]`.
+    net: measured beside three classical methods.
+
+    Returns `grid` as it is stored, and by method and look the means over all lamps: `people`, of each person's
+    queries `[I]`, and `without`, of all queries if that person did not exist `[I]`.
     """
     methods = {"protonet": net, "tan-triggs": pixels(tan_triggs), "lbp": lbp(), "pixels": pixels()}
     everyone = sample_identities(300)[torch.tensor(people)]
 
-    def pictures(
-        seed: int, azimuth: float, elevation: float, occluder: str = "none", size: float = 0.5
-    ) -> torch.Tensor:
+    def pictures(seed: int, azimuth: float, elevation: float, occluder: str = "none", size: float = 0.5) -> Tensor:
         how = sample_nuisance(len(people), seed, "full")
         still = torch.zeros(len(people))
         how = replace(how, yaw=still, pitch=still, roll=still, strength=still)
-        return render(everyone, under_light(how, still + azimuth, elevation, occluder, size), 64)
+        return render(everyone, under_light(how, still + azimuth, elevation, occluder, size), SIZE)
 
-    def embedded(images: torch.Tensor) -> dict[str, torch.Tensor]:
+    def embedded(images: Tensor) -> dict[str, Tensor]:
         with torch.no_grad():
             found = {name: method.embed(images[None])[0] for name, method in methods.items()}
         for method in methods.values():
@@ -334,58 +455,132 @@ def light_grid(people: Sequence[int], net: ProtoNet) -> dict[str, Any]:
                 method.embedding.forget()
         return found
 
-    looks = [("none", 0.5), ("sunglasses", 0.5), ("mask", 0.5), ("scarf", 0.5), *(("block", s) for s in BLOCK_SIZES)]
     known = embedded(pictures(1, *KNOWN_LIGHT))
     accuracy: dict[str, dict[str, list[list[float]]]] = {name: {} for name in methods}
-    for number, (look, size) in enumerate(tqdm(looks, desc="light and occluders")):
-        label = f"block {size:g}" if look == "block" else look
-        for name in methods:
-            accuracy[name][label] = [[] for _ in ELEVATIONS]
+    of_people: dict[str, dict[str, dict[str, list[float]]]] = {name: {} for name in methods}
+    for number, (label, (occluder, size)) in enumerate(tqdm(LOOKS.items(), desc="light and occluders")):
+        nearer: dict[str, list[NDArray[np.bool_]]] = {name: [] for name in methods}
         for e, elevation in enumerate(ELEVATIONS):
             for a, azimuth in enumerate(AZIMUTHS):
                 seed = 1000 * (number + 1) + 100 * e + a
-                for name, points in embedded(pictures(seed, azimuth, elevation, look, size)).items():
+                for name, points in embedded(pictures(seed, azimuth, elevation, occluder, size)).items():
                     distance = torch.cdist(points, known[name])
-                    nearer = (distance < distance.diagonal()[:, None]).sum(1).numpy()
-                    exact = expected_accuracy(nearer, len(people) - 1, WAYS)
-                    accuracy[name][label][e].append(round(exact, 4))
-    return {"azimuths": AZIMUTHS, "elevations": ELEVATIONS, "block_sizes": BLOCK_SIZES, "accuracy": accuracy}
+                    nearer[name].append((distance < distance.diagonal()[:, None]).numpy())
+        for name, lamps in nearer.items():
+            exact = [expected_accuracy(lamp.sum(1), len(people) - 1, WAYS) for lamp in lamps]
+            accuracy[name][label] = np.round(exact, 4).reshape(len(ELEVATIONS), len(AZIMUTHS)).tolist()
+            of_people[name][label] = {
+                "people": [
+                    statistics.fmean(expected_accuracy(lamp[i : i + 1].sum(1), len(people) - 1, WAYS) for lamp in lamps)
+                    for i in range(len(people))
+                ],
+                "without": [
+                    statistics.fmean(
+                        expected_accuracy(np.delete(np.delete(lamp, i, 0), i, 1).sum(1), len(people) - 2, WAYS)
+                        for lamp in lamps
+                    )
+                    for i in range(len(people))
+                ],
+            }
+    grid = {"azimuths": AZIMUTHS, "elevations": ELEVATIONS, "block_sizes": BLOCK_SIZES, "accuracy": accuracy}
+    return {"grid": grid, "of_people": of_people}
 
 
-def occlusion_training(faces: FaceSet, kind: str, seed: int) -> dict[str, float]:
-    """Accuracy on people never seen, whose support shows everything and whose query wears an occluder, by occluder."""
-    base, _, novel = replace(faces, images=avg_pool2d(faces.images.float(), 2).round().byte()).split(FRACTIONS, seed)
+def _grid_difference(ours: Mapping[str, list[float]], theirs: Mapping[str, list[float]]) -> Difference:
+    """The difference of two methods in `light_grid`, with its interval over people: the jackknife.
+
+    Each leaves out one person, who is missing among queries and among all others' impostors; see `people_interval`.
+    The pseudo-values, I times the whole minus I − 1 times what is left, then count as independent.
+    """
+    whole = float(np.mean(ours["people"]) - np.mean(theirs["people"]))
+    without = np.array(ours["without"]) - np.array(theirs["without"])
+    return Difference(whole, over_people=student_t(len(without) * whole - (len(without) - 1) * without))
+
+
+def occlusion_training(faces: FaceSet, kind: str, seed: int) -> Scored:
+    """By occluder, the people never seen: their support shows everything, their query wears the occluder.
+
+    faces: procedural ones.
+    kind: one of `OCCLUSION_TRAININGS`.
+    seed: of the division of the people, of weights and of episodes.
+    """
+    base, _, novel = faces.resized(OCCLUSION_SIZE).split(FRACTIONS, seed)
     pictures, erase = OCCLUSION_TRAININGS[kind]
     if pictures == "none":
         base = base.select(base.where(occluder="none"))
-    net = ProtoNet(Conv4(3, 32, 32, seed=seed), temperature=50, augment=Augment(erase=erase, seed=seed), in_turn=True)
-    trained = meta_train(
-        net, EpisodeSampler(base, 20, 1, 4, seed=seed), steps=OCCLUSION_STEPS, rate=3e-3, progress=False
-    )
+    net = Conv4(3, OCCLUSION_SIZE, 32, seed=seed)
+    learner = ProtoNet(net, temperature=50, augment=Augment(erase=erase, seed=seed), in_turn=True)
+    sampler = EpisodeSampler(base, 20, 1, 4, seed=seed)
+    trained = meta_train(learner, sampler, steps=OCCLUSION_STEPS, rate=3e-3, progress=False).whole()
     found = {}
     for occluder in OCCLUDERS:
         differing: dict[str, Any] = {"support_where": {"occluder": "none"}, "query_where": {"occluder": occluder}}
         sampler = EpisodeSampler(novel, WAYS, 1, 1, seed=seed, **differing)
-        found[occluder] = round(evaluate({"": trained.learner}, sampler, OCCLUSION_EPISODES)[""].accuracy, 4)
+        found[occluder] = evaluate({kind: cast(ProtoNet, trained)}, sampler, OCCLUSION_EPISODES)
     return found
 
 
-def measure_procedural() -> dict[str, Any]:
-    folder = RUNS / "procedural"
-    folder.mkdir(parents=True, exist_ok=True)
-    novel = snapshot_split().novel.identities.tolist()
-    grid = _kept(folder / "grid.json", lambda: light_grid(novel, load_snapshots()[STEPS_OF_SNAPSHOTS[-1]]))
-    faces = load_faces("procedural")
-    trainings: dict[str, list[dict[str, float]]] = {}
-    for kind, seed in tqdm([(k, s) for k in OCCLUSION_TRAININGS for s in SEEDS], desc="occlusion training"):
-        file = folder / f"{kind.replace(' ', '-')}-{seed}.json"
-        found = _kept(file, partial(occlusion_training, faces, kind, seed))
-        trainings.setdefault(kind, []).append(found)
+def measure_procedural(faces: FaceSet) -> dict[str, Any]:
+    """Light and occluders before a trained network, and three trainings against occluders; see the module.
+
+    faces: the default procedural ones.
+    """
+    split = faces.split(FRACTIONS, seed=snapshots.SETTINGS.seed)
+    people = split.novel.identities.tolist()
+    of = {"people": people, "steps": OCCLUSION_STEPS, "episodes": OCCLUSION_EPISODES, "azimuths": AZIMUTHS}
+    parts = stored.Parts("light/procedural", of)
+    looked = parts("grid", lambda: light_grid(people, snapshots.load_snapshots()[snapshots.STEPS[-1]]))
+
+    def training(kind: str, seed: int) -> Any:
+        return _packed(occlusion_training(faces, kind, seed))
+
+    rows = [
+        _unpacked(
+            *(parts(f"{kind.replace(' ', '-')}-{seed}", partial(training, kind, seed)) for kind in OCCLUSION_TRAININGS)
+        )
+        for seed in tqdm(SEEDS, desc="occlusion training")
+    ]
+    first, of_people = next(iter(OCCLUSION_TRAININGS)), looked["of_people"]
+    share = len(split.novel.identities) / len(split.base.identities)
+
+    def gain(kind: str, occluder: str) -> dict[str, Any]:
+        ours, theirs = ([row[occluder][name] for row in rows] for name in (kind, first))
+        return paired(ours, theirs, shared=True, test_share=share).scores()
+
     return {
-        **about("metaface experiment light procedural"),
-        "people": len(novel),
-        "grid": grid,
-        "occlusion": {"steps": OCCLUSION_STEPS, "episodes": OCCLUSION_EPISODES, "seeds": trainings},
+        "people": len(people),
+        "grid": looked["grid"],
+        "occlusion": {
+            "steps": OCCLUSION_STEPS,
+            "episodes": OCCLUSION_EPISODES,
+            "seeds": {
+                kind: [{occluder: round(row[occluder][kind].accuracy, 4) for occluder in OCCLUDERS} for row in rows]
+                for kind in OCCLUSION_TRAININGS
+            },
+        },
+        "paired": {
+            "grid": {
+                name: {
+                    look: _grid_difference(of_people["protonet"][look], found).scores() for look, found in looks.items()
+                }
+                for name, looks in of_people.items()
+                if name != "protonet"
+            },
+            "occlusion": {
+                kind: {occluder: gain(kind, occluder) for occluder in OCCLUDERS}
+                for kind in OCCLUSION_TRAININGS
+                if kind != first
+            },
+        },
+        "by_person": {
+            "grid": {
+                name: {
+                    look: " ".join(f"{accuracy:.4f}" for accuracy in found["people"]) for look, found in looks.items()
+                }
+                for name, looks in of_people.items()
+            },
+            "occlusion": _by_person(rows),
+        },
     }
 
 
@@ -396,65 +591,78 @@ def show_procedural(found: Mapping[str, Any]) -> None:
             print(f"{name:12s} {look:12s}" + "   ".join(" ".join(f"{100 * a:4.0f}" for a in row) for row in table))
     for kind, seeds in found["occlusion"]["seeds"].items():
         print(f"{kind:20s}" + "".join(f"{o:>12s} {100 * statistics.mean(s[o] for s in seeds):5.1f}" for o in OCCLUDERS))
+    for kind, row in found["paired"]["occlusion"].items():
+        for occluder, difference in row.items():
+            print(f"{kind}, {occluder}: {_said(difference)}")
 
 
 # ----------------------------------------------------------------------------------------------------------------- CMU
 
-CMU_SIZE, CMU_GROUPS, CMU_STEPS = 32, 4, 100
+CMU_SIZE, CMU_STEPS = 32, 100
 CMU_CONDITIONS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "sunglasses": ({"eyes": "open"}, {"eyes": "sunglasses"}),
     "pose": ({"pose": "straight", "eyes": "open"}, {"pose": ["left", "right", "up"], "eyes": "open"}),
 }
 
 
-def measure_cmu(faces: FaceSet) -> dict[str, Any]:
-    """20 people in four groups, each held out once: 5-way 1-shot among the five. Does erasing rectangles pay?"""
-    folder = RUNS / "cmu"
-    folder.mkdir(parents=True, exist_ok=True)
-    people = faces.identities[torch.randperm(len(faces.identities), generator=torch.Generator().manual_seed(0))]
-    rows: dict[str, dict[str, list[Any]]] = {}
-    jobs = [(group, seed) for group in range(CMU_GROUPS) for seed in SEEDS]
-    for group, seed in tqdm(jobs, desc="CMU faces"):
-        held = people.view(CMU_GROUPS, -1)[group]
-        base, novel = faces.of(people[~torch.isin(people, held)]), faces.of(held)
-
-        def run(base: FaceSet = base, novel: FaceSet = novel, seed: int = seed) -> Any:
-            methods: dict[str, Adapts] = {"pixels": pixels(), "LBP": lbp(), "pixels, Tan-Triggs": pixels(tan_triggs)}
-            methods |= {"LDA": lda(base), "control: brightness": brightness()}
-            for name, erase in (("ProtoNet", 0.0), ("ProtoNet, rectangles erased", 0.3)):
-                augment = Augment(erase=erase, seed=seed)
-                net = ProtoNet(Conv4(1, CMU_SIZE, 32, seed=seed), temperature=50, augment=augment, in_turn=True)
-                sampler = EpisodeSampler(base, 15, 1, 4, seed=seed)
-                methods[name] = meta_train(net, sampler, steps=CMU_STEPS, rate=3e-3, progress=False).learner
-            found: dict[str, dict[str, Any]] = {name: {} for name in methods}
-            for condition, (known, asked) in CMU_CONDITIONS.items():
-                sampler = EpisodeSampler(novel, WAYS, SHOTS, QUERIES, seed, known, asked)
-                for name, result in evaluate(methods, sampler, EPISODES).items():
-                    people = result.people.round(4).tolist()
-                    found[name][condition] = {"episodes": result.episodes.round(4).tolist(), "people": people}
-            return found
-
-        for name, row in _kept(folder / f"{group}-{seed}.json", run).items():
-            for condition, result in row.items():
-                rows.setdefault(name, {}).setdefault(condition, []).append(result)
-    methods: dict[str, Any] = {}
-    for name, row in rows.items():
-        for condition, results in row.items():
-            episodes = np.concatenate([result["episodes"] for result in results])
-            by_person = np.mean(
-                np.array([result["people"] for result in results]).reshape(CMU_GROUPS, len(SEEDS), -1), 1
-            )
-            methods.setdefault(name, {})[condition] = {
-                "accuracy": round(float(episodes.mean()), 4),
-                "ci95": round(interval(episodes), 4),
-                "ci95_people": round(interval(by_person.flatten()), 4),
-            }
+def cmu_training(base: FaceSet, novel: FaceSet, seed: int) -> Scored:
+    """By condition, two networks that learned from the base people, and classical methods, on the novel people."""
+    methods: dict[str, Adapts] = {"pixels": pixels(), "LBP": lbp(), "pixels, Tan-Triggs": pixels(tan_triggs)}
+    methods |= {"LDA": lda(base), "control: brightness": brightness()}
+    for name, erase in (("ProtoNet", 0.0), ("ProtoNet, rectangles erased", 0.3)):
+        augment = Augment(erase=erase, seed=seed)
+        net = ProtoNet(Conv4(1, CMU_SIZE, 32, seed=seed), temperature=50, augment=augment, in_turn=True)
+        sampler = EpisodeSampler(base, 15, 1, 4, seed=seed)
+        methods[name] = meta_train(net, sampler, steps=CMU_STEPS, rate=3e-3, progress=False).whole()
     return {
-        **about("metaface experiment light cmu"),
+        condition: evaluate(methods, EpisodeSampler(novel, WAYS, SHOTS, QUERIES, seed, *where), EPISODES)
+        for condition, where in CMU_CONDITIONS.items()
+    }
+
+
+def measure_cmu(faces: FaceSet) -> dict[str, Any]:
+    """Each group of people is held out once: 5-way 1-shot among them; see the module.
+
+    faces: the CMU faces in the size `CMU_SIZE`.
+    """
+    of = {"people": len(faces.identities), "steps": CMU_STEPS, "episodes": EPISODES}
+    parts, split = stored.Parts("light/cmu", of), groups(faces)
+
+    def training(group: int, seed: int) -> Any:
+        return _packed(cmu_training(*split[group], seed))
+
+    rows = [
+        _unpacked(parts(f"{group}-{seed}", partial(training, group, seed)))
+        for group, seed in tqdm(_runs(), desc="CMU faces")
+    ]
+
+    def scores(name: str, condition: str) -> dict[str, float]:
+        episodes = np.concatenate([row[condition][name].episodes for row in rows])
+        people = np.array(list(_people(rows, name, [condition]).values()))
+        return {
+            "accuracy": round(float(episodes.mean()), 4),
+            "ci95": round(interval(episodes), 4),
+            "ci95_people": round(interval(people), 4),
+        }
+
+    def ahead(name: str, condition: str) -> dict[str, Any]:
+        ours, theirs = ([row[condition][method] for row in rows] for method in ("ProtoNet", name))
+        return paired(ours, theirs, shared=True, test_share=_test_share(split)).scores()
+
+    methods = list(next(iter(rows[0].values())))
+    return {
         "size": CMU_SIZE,
         "steps": CMU_STEPS,
-        "episodes": EPISODES * len(jobs),
-        "methods": methods,
+        "episodes": EPISODES * len(rows),
+        "methods": {name: {condition: scores(name, condition) for condition in CMU_CONDITIONS} for name in methods},
+        "paired": {
+            "methods": {
+                name: {condition: ahead(name, condition) for condition in CMU_CONDITIONS}
+                for name in methods
+                if name != "ProtoNet"
+            }
+        },
+        "by_person": {"methods": _by_person(rows)},
     }
 
 
@@ -466,57 +674,71 @@ def show_cmu(found: Mapping[str, Any]) -> None:
             for c, r in row.items()
         )
         print(f"{name:30s}{cells}")
+    for name, row in found["paired"]["methods"].items():
+        print(f"ProtoNet minus {name:30s}" + "   ".join(f"{c} {_said(r)}" for c, r in row.items()))
 
 
-# ---------------------------------------------------------------------------------------------------------------- main
+# ------------------------------------------------------------------------------------------------------------- command
 
 
-def show_yale(found: Mapping[str, Any]) -> None:
-    print(f"\nExtended Yale B, % (± over episodes, over people); {found['episodes']} episodes a column")
-    print(f"{'':36s}" + "".join(f"{column:>19s}" for column in COLUMNS))
-    for name, row in found["methods"].items():
-        cells = "".join(
-            f"{100 * r['accuracy']:8.1f} ± {100 * r['ci95']:3.1f}, {100 * r['ci95_people']:3.1f}" for r in row.values()
-        )
-        print(f"{name:36s}{cells}")
-    for name, row in found["differences"].items():
-        cells = "   ".join(
-            f"{100 * r['ahead']:+.1f} ± {100 * r['ci95']:.1f}, {100 * r['ci95_people']:.1f}" for r in row.values()
-        )
-        print(f"learner ahead of {name:28s} {cells}")
-    for part in ("variants", "larger"):
-        print(part, *found[part].items(), sep="\n  ")
+def faces_of(part: str, folder: str | None) -> tuple[FaceSet, ...]:
+    """What `measure` takes.
+
+    part: "yale", "procedural" or "cmu".
+    folder: of the real faces.
+
+    Raises `MetaFaceError` if the folder is not named, missing, or not of these faces.
+    """
+    if part == "procedural":
+        return (load_faces("procedural"),)
+    if folder is None:
+        raise MetaFaceError(f"The part {part} needs real faces, but no folder is named. Name it: {_command(part)}")
+    if part == "yale":
+        return tuple(load_faces(f"extended-yale-b:{folder}", size=size) for size in (YALE_SIZE, LARGER))
+    return (load_faces(f"cmu:{folder}", size=CMU_SIZE),)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", default=["yale", "procedural", "cmu"], metavar="PART")
-    parser.add_argument("--yale", default=os.environ.get("METAFACE_YALE", "~/CroppedYale"), help="its folder")
-    parser.add_argument("--cmu", default=os.environ.get("METAFACE_CMU", "~/faces"), help="its folder")
-    asked = parser.parse_args()
+def measure(part: str, *faces: FaceSet) -> dict[str, Any]:
+    """Measure one part; finished pieces of it are kept in runs/light.
+
+    part: "yale", "procedural" or "cmu".
+    faces: what `faces_of` loads.
+
+    Raises `MetaFaceError` if there is no such part.
+    """
+    if part == "yale":
+        return measure_yale(*faces)
+    if part == "procedural":
+        return measure_procedural(*faces)
+    if part == "cmu":
+        return measure_cmu(*faces)
+    raise unknown("part", part, FILES)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The parts, and where the real faces are."""
+    parser.add_argument("parts", nargs="*", metavar="PART", help="yale, procedural, cmu; by default those that it can")
+    parser.add_argument("--yale", metavar="FOLDER", help="of Extended Yale B, cropped: CroppedYale")
+    parser.add_argument("--cmu", metavar="FOLDER", help="of the CMU faces")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Measure, store and print each part. Raises `MetaFaceError` at the end, if faces of a part were missing."""
+    folders = {"yale": arguments.yale, "procedural": None, "cmu": arguments.cmu}
+    parts = arguments.parts or [part for part, folder in folders.items() if folder or part == "procedural"]
+    for part in parts:
+        if part not in FILES:
+            raise unknown("part", part, FILES)
     torch.set_num_threads(1)
-    measures: dict[str, tuple[str, Callable[[], Any], Callable[[Any], None]]] = {
-        "yale": (
-            "light-extended-yale-b",
-            lambda: measure_yale(*(load_faces(f"extended-yale-b:{asked.yale}", size=s) for s in (YALE_SIZE, LARGER))),
-            show_yale,
-        ),
-        "procedural": ("light-procedural", measure_procedural, show_procedural),
-        "cmu": ("light-cmu", lambda: measure_cmu(load_faces(f"cmu:{asked.cmu}", size=CMU_SIZE)), show_cmu),
-    }
-    for part in asked.parts:
-        if part not in measures:
-            parser.error(f"there is no part {part}; known: {', '.join(measures)}")
-        name, measure, show = measures[part]
+    missing = []
+    for part in parts:
         try:
-            found = measure()
+            faces = faces_of(part, folders[part])
         except MetaFaceError as error:
-            print(f"{part} not measured: {error}", file=sys.stderr)
+            missing.append(f"{part}: {error}")
             continue
-        write_atomically(DATA / "results" / f"{name}.json", (json.dumps(found, indent=1) + "\n").encode())
-        show(found)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        found = measure(part, *faces)
+        stored.store(FILES[part], _command(part), found)
+        {"yale": show_yale, "procedural": show_procedural, "cmu": show_cmu}[part](found)
+    if missing:
+        raise MetaFaceError("Not measured: " + " ".join(missing))

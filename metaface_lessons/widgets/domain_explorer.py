@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import matplotlib
 import numpy as np
@@ -20,17 +18,17 @@ from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from ..errors import unknown
-from ..experiments import stored
+from ..experiments import domains
+from ..experiments.domains import KINDS, Training, others
 from ..faces.procedural import DOMAINS, render, sample_identities, sample_nuisance
 from ..figures import COLOURS, STYLE
 from .explorer import Explorer, control
 
 SHORT = dict(zip(DOMAINS, ("photo", "sketch", "infrared"), strict=True))
-TRAININGS = {  # what it learned from → how `experiments.domains` names it; with two domains, there are several ways
-    **{domain: f"{domain}: plain" for domain in DOMAINS},
-    **{f"all but {out}": f"not {out}" for out in DOMAINS},
+TRAININGS = {  # what it learned from → the domains; with two, there are several ways
+    **{domain: (domain,) for domain in DOMAINS},
+    **{f"all but {out}": others(out) for out in DOMAINS},
 }
-KINDS = ("pooled", "within", "across", "leave one out")
 _WAYS, _SIZE, _TASKS = 5, 64, 29
 
 
@@ -41,17 +39,6 @@ class State:
     support: str = control("photo", "support", options=DOMAINS)
     query: str = control("sketch", "query", options=DOMAINS)
     task: int = control(0, "task", low=0, high=_TASKS)
-
-
-def load_domains(folder: Path = stored.RESULTS) -> dict[str, Any]:
-    """The stored measurement. Raises `MetaFaceError` if there is none."""
-    return stored.load(folder / "domains.json", "metaface experiment domains")
-
-
-def learned_from(state: State) -> tuple[str, ...]:
-    """The domains of the training."""
-    left_out = state.training.removeprefix("all but ")
-    return tuple(d for d in DOMAINS if (d == left_out) == (left_out == state.training))
 
 
 def accuracies(state: State) -> dict[str, dict[str, float]]:
@@ -67,9 +54,9 @@ def accuracies(state: State) -> dict[str, dict[str, float]]:
     ):
         if word not in known:
             raise unknown(kind, word, known)
-    name = TRAININGS[state.training]
-    row = load_domains()["trainings"][name if ":" in name else f"{name}: {state.kind}"]
-    return dict(row["matrix"])
+    learned = TRAININGS[state.training]
+    training = Training(learned, state.kind if len(learned) > 1 else "plain")
+    return dict(domains.load()["trainings"][training.name]["matrix"])
 
 
 @functools.lru_cache(maxsize=64)
@@ -83,7 +70,7 @@ def faces(domain: str, task: int, query: bool) -> Tensor:
 
 def draw(state: State) -> Figure:
     """Left: support and query faces of a task. Right: the accuracies of all pairs, the chosen one framed."""
-    found, learned = accuracies(state), learned_from(state)
+    found, learned = accuracies(state), TRAININGS[state.training]
     rows = [faces(state.support, state.task, False), faces(state.query, state.task, True)]
     page = np.concatenate([np.concatenate(list(row.permute(0, 2, 3, 1).numpy()), axis=1) for row in rows])
     table = np.array([[100 * found[f"{one}, {other}"]["accuracy"] for other in DOMAINS] for one in DOMAINS])
@@ -114,7 +101,7 @@ def draw(state: State) -> Figure:
 
 def alt(state: State) -> str:
     """What `draw` shows, in words."""
-    found, learned = accuracies(state), learned_from(state)
+    found, learned = accuracies(state), TRAININGS[state.training]
     how = f", {state.kind}" if len(learned) > 1 else ""
     here = found[f"{state.support}, {state.query}"]
     table = "; ".join(f"{pair.replace(', ', ' to ')} {100 * row['accuracy']:.0f}%" for pair, row in found.items())

@@ -5,30 +5,15 @@ explore(faces)
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from matplotlib.figure import Figure
 
-from ..episodes import Episodes, EpisodeSampler
-from ..errors import unknown
+from ..episodes import CONDITIONS, Episodes, EpisodeSampler, condition
 from ..faces.faceset import FaceSet
 from ..figures import COLOURS, FRAME, face_zoom, faces_page, page_figure, page_text
 from .explorer import Explorer, control
-
-Where = Mapping[str, Any]  # as `FaceSet.where` takes it
-
-FRONTAL: Where = {"yaw": (-15.0, 15.0)}
-CONDITIONS: dict[str, tuple[Where, Where]] = {  # of support and query; "worn" stands for every word but "none"
-    "any": ({}, {}),
-    "all frontal": (FRONTAL, FRONTAL),
-    "queries turned": (FRONTAL, {"yaw": (20.0, 90.0)}),
-    "queries lit from the side": ({"light_azimuth": (-35.0, 35.0)}, {"light_azimuth": (40.0, 90.0)}),
-    "nothing occluded": ({"occluder": "none"}, {"occluder": "none"}),
-    "queries occluded": ({"occluder": "none"}, {"occluder": "worn"}),
-}
 
 LARGE = 36  # with more faces than this, they are drawn half as large, to be seen at one glance
 
@@ -49,12 +34,8 @@ def conditions(faces: FaceSet) -> list[str]:
 
 def sample(state: State, faces: FaceSet) -> Episodes:
     """The one episode of the state. Raises `MetaFaceError` if the faces have too few people or images for it."""
-    if state.condition not in CONDITIONS:
-        raise unknown("condition", state.condition, CONDITIONS)
-    support, query = CONDITIONS[state.condition]
-    if query.get("occluder") == "worn":
-        query = {"occluder": [word for word in faces.levels.get("occluder", ()) if word != "none"]}
-    return EpisodeSampler(faces, state.ways, state.shots, state.queries, state.seed, support, query).sample()
+    where = condition(state.condition, faces)
+    return EpisodeSampler(faces, state.ways, state.shots, state.queries, state.seed, *where).sample()
 
 
 def draw(state: State, faces: FaceSet) -> Figure:

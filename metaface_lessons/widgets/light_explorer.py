@@ -9,9 +9,7 @@ and three sizes of the block; between them straight lines are drawn.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, field
 
 import matplotlib
 import numpy as np
@@ -21,16 +19,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import MetaFaceError
-from ..experiments import stored
-from ..faces.procedural import OCCLUDERS, Nuisance, render, sample_identities, sample_nuisance, with_block
+from ..experiments import light
+from ..experiments.light import AZIMUTHS, KNOWN_LIGHT, photographs
+from ..faces.procedural import OCCLUDERS
 from ..figures import COLOURS, STYLE
 from ..learners.protonet import ProtoNet
 from .explorer import Explorer, control
 
-AZIMUTHS = (-80, -60, -40, -20, 0, 20, 40, 60, 80)  # degrees, of the path and of the measured curves
-AMBIENT = 0.25  # share of the light that comes from all around
-KNOWN_LIGHT = (0.0, 20.0)  # azimuth and elevation under which everybody was enrolled
-SIZE, GALLERY = 64, 25
+GALLERY = 25
 NAMES = {"protonet": "ProtoNet", "tan-triggs": "pixels, Tan–Triggs", "lbp": "LBP", "pixels": "pixels"}
 LOOK = {name: {"color": COLOURS[i], "marker": "os^v"[i]} for i, name in enumerate(NAMES)}
 
@@ -41,26 +37,6 @@ class State:
     elevation: int = control(15, "elevation of the light, °", low=0, high=45, step=5)
     occluder: str = control("none", "occluder", options=OCCLUDERS)
     size: float = control(0.5, "size of the block", low=0.0, high=1.0, step=0.25)
-
-
-def under_light(how: Nuisance, azimuth: Tensor, elevation: float, occluder: str, size: float) -> Nuisance:
-    """The same pictures under another light, with something before the face. azimuth: `[M]`, in degrees."""
-    how = with_block(how, size)
-    return replace(
-        how,
-        azimuth=azimuth.float(),
-        elevation=torch.full_like(how.elevation, elevation),
-        ambient=torch.full_like(how.ambient, AMBIENT),
-        occluder=torch.full_like(how.occluder, OCCLUDERS.index(occluder)),
-    )
-
-
-def photographs(
-    people: Sequence[int], azimuth: Sequence[float], elevation: float, occluder: str = "none", size: float = 0.5
-) -> Tensor:
-    """Frontal pictures of `people`, the same or one for each azimuth: uint8 `[M, 3, 64, 64]`."""
-    how = under_light(sample_nuisance(len(people), 0, "clean"), torch.tensor(azimuth), elevation, occluder, size)
-    return render(sample_identities(300)[torch.tensor(people)], how, SIZE)
 
 
 @dataclass
@@ -112,14 +88,9 @@ class Gallery:
         return np.asarray((points.numpy() - self.mean) @ self.axes.T)
 
 
-def load_measured(folder: Path = stored.RESULTS) -> dict[str, Any]:
-    """The stored accuracies. Raises `MetaFaceError` if there are none."""
-    return stored.load(folder / "light-procedural.json", "metaface experiment light procedural")
-
-
 def curves(state: State) -> dict[str, NDArray[np.float64]]:
     """By method: accuracy at each of `AZIMUTHS` for the state's elevation, occluder and size of the block, `[A]`."""
-    grid = load_measured()["grid"]
+    grid = light.load("procedural")["grid"]
     found = {}
     for name in NAMES:
         by_look = {look: np.array(table) for look, table in grid["accuracy"][name].items()}  # [E, A]

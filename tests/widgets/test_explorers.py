@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 from metaface_lessons.episodes import EpisodeSampler
 from metaface_lessons.errors import MetaFaceError
-from metaface_lessons.experiments import leak
+from metaface_lessons.experiments import domains, leak, light
 from metaface_lessons.experiments.snapshots import STEPS
 from metaface_lessons.faces.faceset import FaceSet
 from metaface_lessons.faces.pairs import draw_pairs
@@ -522,15 +522,9 @@ def test_adaptation_shows_what_the_adapted_learner_predicts(explorers: dict[Modu
     assert data.path(replace(state, steps=9)) is path, "a path is computed once"
 
 
-def test_a_factor_multiplies_the_rates_for_the_time(explorers: dict[ModuleType, Any]) -> None:
-    data = explorers[adaptation_explorer]
-    still = data.path(adaptation_explorer.State(rate=0.0))
-    assert (still.loss == still.loss[0]).all(), "without a rate nothing moves"
-    net = data.learners["MAML"]
-    before = net.rates.detach().clone()
-    with adaptation_explorer.faster(net, 3.0):
-        assert torch.allclose(net.rates, 3 * before)
-    assert torch.equal(net.rates, before)
+def test_without_a_rate_nothing_moves(explorers: dict[ModuleType, Any]) -> None:
+    still = explorers[adaptation_explorer].path(adaptation_explorer.State(rate=0.0))
+    assert (still.loss == still.loss[0]).all()
 
 
 def test_adaptation_that_cannot_be_shown_is_refused(explorers: dict[ModuleType, Any]) -> None:
@@ -541,38 +535,6 @@ def test_adaptation_that_cannot_be_shown_is_refused(explorers: dict[ModuleType, 
         data.path(adaptation_explorer.State(condition="dark"))
     with pytest.raises(MetaFaceError, match=r"diverges on this task\. Lower the rate"):
         data.path(adaptation_explorer.State(rate=1e30))
-
-
-def test_learners_are_stored_and_read_back(tmp_path: Path) -> None:
-    split = random_faces(people=60, each=10, size=adaptation_explorer.SIZE, channels=3).split(seed=1)
-    names = {"ProtoMAML": "protomaml", "Meta-SGD": "metasgd", "ProtoNet": "protonet"}
-    trained = {name: adaptation_explorer.train(m, split.base, steps=2).learner for name, m in names.items()}
-    adaptation_explorer.store_learners(trained, tmp_path / "some.pt")
-    read = adaptation_explorer.load_learners(tmp_path / "some.pt")
-    task = EpisodeSampler(split.novel, 5, 1, 3).sample()
-    for name, net in trained.items():
-        with torch.no_grad():
-            ours, theirs = (n.adapt(task.support).predict(task.query.x) for n in (net, read[name]))
-        assert torch.equal(ours, theirs)
-    with pytest.raises(
-        MetaFaceError, match=r"missing\. It should hold weights\. Make it: metaface experiment adaptation"
-    ):
-        adaptation_explorer.load_learners(tmp_path / "none.pt")
-    (tmp_path / "bad.pt").write_bytes(b"nothing")
-    with pytest.raises(MetaFaceError, match="is damaged"):
-        adaptation_explorer.load_learners(tmp_path / "bad.pt")
-
-
-def test_the_stored_learners_are_small_and_know_their_tasks() -> None:
-    assert adaptation_explorer.FILE.stat().st_size < 500_000
-    learners = adaptation_explorer.load_learners()
-    assert list(learners) == list(adaptation_explorer.LEARNERS)
-    task = adaptation_explorer.sampler(adaptation_explorer.small_split().novel, 1, "any", seed=0).sample(10)
-    for name, net in learners.items():
-        if isinstance(net, adaptation_explorer.MAML):
-            path = net.trajectory(task, 10).query_accuracy.mean(0)
-            assert path[-1] > 0.4
-            assert (path[0] > 0.4) == (name == "ProtoMAML"), "it begins as a prototypical network, others at chance"
 
 
 def test_the_threshold_explorer_shows_the_mistakes_of_its_threshold(explorers: dict[ModuleType, Any]) -> None:
@@ -617,17 +579,17 @@ def test_the_lamp_and_the_block_are_where_the_state_says(gallery: light_explorer
 
 
 def test_the_path_is_nearest_to_its_own_person_where_it_was_enrolled(gallery: light_explorer.Gallery) -> None:
-    azimuth, elevation = light_explorer.KNOWN_LIGHT
-    enrolled = light_explorer.photographs([gallery.people[0]], [azimuth], elevation)
+    azimuth, elevation = light.KNOWN_LIGHT
+    enrolled = light.photographs([gallery.people[0]], [azimuth], elevation)
     assert gallery.nearest(gallery.embed(enrolled)).tolist() == [0]
     points = gallery.path(light_explorer.State())
-    assert gallery.plane(points).shape == (len(light_explorer.AZIMUTHS), 2)
+    assert gallery.plane(points).shape == (len(light.AZIMUTHS), 2)
     with pytest.raises(MetaFaceError, match="at least four people, but got 3"):
         light_explorer.Gallery(gallery.net, [0, 1, 2])
 
 
 def test_curves_lie_between_the_measured_elevations_and_sizes() -> None:
-    grid = light_explorer.load_measured()["grid"]
+    grid = light.load("procedural")["grid"]
     for state, look, row in (
         (light_explorer.State(elevation=0), "none", 0),
         (light_explorer.State(elevation=45, occluder="mask"), "mask", 1),
@@ -642,19 +604,14 @@ def test_curves_lie_between_the_measured_elevations_and_sizes() -> None:
     assert middle.tolist() == pytest.approx(((low + high) / 2).tolist())
 
 
-def test_stored_accuracies_of_light_that_are_missing_are_asked_for(tmp_path: Path) -> None:
-    with pytest.raises(MetaFaceError, match=r"metaface experiment light procedural"):
-        light_explorer.load_measured(tmp_path)
-
-
 def test_the_matrix_is_that_of_the_stored_measurement_and_knows_what_was_unseen() -> None:
-    stored = domain_explorer.load_domains()["trainings"]
+    stored = domains.load()["trainings"]
     one = domain_explorer.State(training="sketch", kind="pooled")
     two = domain_explorer.State(training="all but sketch", kind="across")
     assert domain_explorer.accuracies(one) == stored["sketch: plain"]["matrix"]
     assert domain_explorer.accuracies(two) == stored["not sketch: across"]["matrix"]
-    assert domain_explorer.learned_from(one) == ("sketch",)
-    assert domain_explorer.learned_from(two) == ("photo", "near-infrared")
+    assert domain_explorer.TRAININGS["sketch"] == ("sketch",)
+    assert domain_explorer.TRAININGS["all but sketch"] == ("photo", "near-infrared")
     shown = f"{100 * stored['not sketch: across']['matrix']['photo, sketch']['accuracy']:.1f}%"
     assert shown in domain_explorer.alt(two)
 
@@ -666,8 +623,6 @@ def test_support_and_query_show_the_same_people_in_other_pictures() -> None:
     assert torch.equal(support, domain_explorer.faces("near-infrared", 3, False))
 
 
-def test_without_a_stored_measurement_the_domains_say_how_to_get_one(tmp_path: Path) -> None:
-    with pytest.raises(MetaFaceError, match=r"metaface experiment domains"):
-        domain_explorer.load_domains(tmp_path)
+def test_a_training_that_was_not_measured_is_refused() -> None:
     with pytest.raises(MetaFaceError, match="no training called 'nothing'"):
         domain_explorer.accuracies(domain_explorer.State(training="nothing"))
