@@ -21,7 +21,7 @@ from tests.browser.jupyter import SLIDER, chromium, explorers, jupyter_lab, move
 
 TARGET = 300  # milliseconds
 SETUP = """
-from metaface_lessons.experiments import leak
+from metaface_lessons.experiments import adaptation, leak
 from metaface_lessons.experiments.snapshots import load_snapshots, snapshot_split
 from metaface_lessons.widgets import embedding_explorer, episode_explorer, face_explorer, leak_explorer
 from metaface_lessons.widgets import adaptation_explorer, cost_explorer, domain_explorer, light_explorer
@@ -40,7 +40,7 @@ EXPLORERS = {
     "path": "path_explorer.explore()",
     "cost": "cost_explorer.explore()",
     "adaptation": "adaptation_explorer.explore(adaptation_explorer.Adapted("
-    "adaptation_explorer.load_learners(), adaptation_explorer.small_split().novel))",
+    "adaptation.load_learners(), adaptation.small_split().novel))",
     "threshold": "threshold_explorer.explore(load_snapshots(), draw_pairs(split.novel, each=1000))",
     "light": "light_explorer.explore(load_snapshots()[1500], split.novel.identities.tolist(), "
     "light_explorer.State(occluder='block'))",  # without it the size of the block changes nothing

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from metaface_lessons.episodes import EpisodeSampler, draw_without_replacement
+from metaface_lessons.episodes import EpisodeSampler, condition, draw_without_replacement
 from metaface_lessons.errors import MetaFaceError
 from metaface_lessons.faces.faceset import FaceSet
 from tests.helpers import random_faces
@@ -89,6 +89,14 @@ def test_support_and_query_may_differ_in_condition_and_never_share_an_image(supp
     # every image that fits is drawn sooner or later
     fit = faces.where(**(where["query_where"] or {})) & torch.isin(faces.identity, episodes.identities)
     assert torch.equal(spelled(episodes.query.x).unique(), fit.nonzero().flatten())
+
+
+def test_a_named_condition_is_of_the_words_that_the_faces_have() -> None:
+    faces = random_faces(people=6, each=6)
+    assert condition("queries occluded", faces) == ({"occluder": "none"}, {"occluder": ["mask"]})
+    assert condition("queries turned", faces) == ({"yaw": (-15.0, 15.0)}, {"yaw": (20.0, 90.0)})
+    with pytest.raises(MetaFaceError, match="no condition called 'queries turnd'. Did you mean 'queries turned'"):
+        condition("queries turnd", faces)
 
 
 def test_episodes_are_split_in_order() -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from scipy import stats
 
+from metaface_lessons import evaluation
 from metaface_lessons.episodes import EpisodeSampler, Examples
 from metaface_lessons.errors import MetaFaceError
 from metaface_lessons.evaluation import (
@@ -152,6 +153,28 @@ def test_the_interval_of_a_paired_difference_leaves_out_what_is_common() -> None
 def test_the_frontier_is_of_those_that_nobody_beats() -> None:
     cost, accuracy = np.array([1.0, 2, 2, 3, 4, 4]), np.array([0.5, 0.7, 0.7, 0.7, 0.9, 0.8])
     assert frontier(cost, accuracy).tolist() == [True, True, True, False, True, False]  # equals do not beat each other
+
+
+def test_evaluations_are_joined_by_the_names_of_people() -> None:
+    asked = np.full((2, 2), 3)
+    one = Evaluation(np.array([[3, 0], [1, 2]]), asked, np.array([[0, 1], [1, 0]]), ("Ada", "Bo"))
+    other = Evaluation(np.array([[2, 2], [0, 1]]), asked, np.array([[1, 0], [0, 1]]), ("Bo", "Cy"))
+    both = evaluation.join([one, other])
+    assert both.names == ("Ada", "Bo", "Cy")
+    assert both.episodes.tolist() == [*one.episodes, *other.episodes]
+    assert both.people.tolist() == pytest.approx([5 / 6, 3 / 12, 3 / 6])
+    assert evaluation.people_to_json({"a": both, "b": both}) == {
+        "people": "Ada; Bo; Cy",
+        "asked": "6 12 6",
+        "right": {"a": "5 3 3", "b": "5 3 3"},
+    }
+    with pytest.raises(MetaFaceError, match="same episodes"):
+        evaluation.people_to_json({"a": one, "b": other})
+    with pytest.raises(MetaFaceError, match="no evaluations to store"):
+        evaluation.people_to_json({})
+    three = Evaluation(np.zeros((1, 3), int), np.ones((1, 3), int), np.arange(3)[None], ("Ada", "Bo", "Cy"))
+    with pytest.raises(MetaFaceError, match=r"one number of ways, but got \[2, 3\]"):
+        evaluation.join([one, three])
 
 
 def test_expected_accuracy_is_the_mean_over_every_episode_there_is() -> None:

@@ -137,9 +137,10 @@ check("domains.outside", my_outside)
 # of the 188 sketches find their photo as the nearest? And if the inner face is hidden?
 
 # %% tags=["real-faces"]
+from metaface_lessons.experiments.domains import load as load_measured
 from metaface_lessons.widgets import domain_explorer
 
-stored = domain_explorer.load_domains()
+stored = load_measured()
 print("CUFS, rank 1 of 188, %" + " " * 21 + "whole picture   hair, outline only   inner face only")
 ways = {"photo, sketch": "find the photo of a sketch", "sketch, photo": "find the sketch of a photo"}
 for name, row in {"pixels": stored["baselines"]["pixels"], "LBP": stored["baselines"]["lbp"]}.items():
@@ -498,7 +499,7 @@ for name, row in {**rows, "sketch: plain": stored["trainings"]["sketch: plain"]}
 #
 # On CUFS the synthetic networks do far worse than pixels, and most of them better when the inner face is hidden: hair and outline alone serve them better than the whole picture, though the inner face alone is worth nearly as much as the whole.
 #
-# To measure it on your own copy: `python -m benchmarks.domains --cufs FOLDER`, with LFW in scikit-learn's cache. The data cards in `data/` say where both come from.
+# To measure it on your own copy: `metaface experiment domains --cufs FOLDER`, with LFW in scikit-learn's cache. The data cards in `data/` say where both come from.
 #
 # Never report an accuracy on synthetic faces as one on people.
 

@@ -27,11 +27,10 @@
 
 # %% [markdown]
 # **You need** lessons 02 and 03. **Time** 80 minutes, with four exercises, worth 8 points. **Computing** less than 120 seconds on two CPU cores; a GPU
-# is not needed. The trained networks and the results of several seeds are stored with the course; `python -m benchmarks.adaptation` makes them anew.
+# is not needed. The trained networks and the results of several seeds are stored with the course; `metaface experiment adaptation` makes them again.
 
 # %%
 import inspect
-import json
 
 import torch
 from matplotlib import pyplot as plt
@@ -42,14 +41,15 @@ from metaface_lessons.deployment import Tent, entropy, fine_tuned, renormalised
 from metaface_lessons.episodes import Episodes, EpisodeSampler, Examples
 from metaface_lessons.evaluation import evaluate, interval
 from metaface_lessons.exercises import check, hint, progress, solution
+from metaface_lessons.experiments import adaptation
+from metaface_lessons.experiments.adaptation import LEARNERS, load_learners, small_split
 from metaface_lessons.faces.camera import CAMERAS
 from metaface_lessons.figures import COLOURS, face_grid, show, style
 from metaface_lessons.learners.maml import MAML
 from metaface_lessons.learners.protomaml import ProtoMAML
 from metaface_lessons.learners.protonet import ProtoNet
-from metaface_lessons.paths import DATA
 from metaface_lessons.widgets import adaptation_explorer
-from metaface_lessons.widgets.adaptation_explorer import LEARNERS, Adapted, load_learners, small_split
+from metaface_lessons.widgets.adaptation_explorer import Adapted
 
 style()
 
@@ -322,7 +322,7 @@ adaptation_explorer.explore(Adapted(learners, novel))
 # One task is an anecdote. Stored are several seeds, each with its own division of the people, and the gain over no inner step on the same tasks.
 
 # %%
-stored = json.loads((DATA / "results" / "adaptation.json").read_text())
+stored = adaptation.load()
 seeds = list(stored["seeds"].values())
 
 
@@ -606,7 +606,7 @@ if real:
 # Here nothing helps: with one shot all are near chance, and with four, new statistics without a prior even cost some points. What the networks do not see, no statistics and no labels of a few people bring back; lessons 08 and 10 train for such gaps instead. With four shots the
 # learners that adapt all weights, MAML, Meta-SGD and ProtoMAML, come out highest, but on 10 tasks each: do not build on it.
 #
-# With your own copy: `python -m benchmarks.adaptation --yale FOLDER`.
+# With your own copy: `metaface experiment adaptation --yale FOLDER`.
 
 # %% [markdown]
 # ## Quiz

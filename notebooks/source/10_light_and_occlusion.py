@@ -30,7 +30,6 @@
 # needed. Results on real faces, with three seeds, are stored with the course.
 
 # %%
-import json
 import math
 from dataclasses import replace
 
@@ -41,14 +40,14 @@ from torch.nn import functional as F
 
 from metaface_lessons.evaluation import expected_accuracy
 from metaface_lessons.exercises import check, hint, progress, solution
+from metaface_lessons.experiments import light as light_experiment
+from metaface_lessons.experiments.light import photographs
 from metaface_lessons.experiments.snapshots import load_snapshots, snapshot_split
 from metaface_lessons.faces.normalisation import NORMALISATIONS, tan_triggs
 from metaface_lessons.figures import COLOURS, face_grid, show, style
 from metaface_lessons.learners.baselines import lbp, pixels
 from metaface_lessons.networks import standardise
-from metaface_lessons.paths import DATA
 from metaface_lessons.widgets import light_explorer
-from metaface_lessons.widgets.light_explorer import photographs
 
 style()
 
@@ -341,13 +340,10 @@ for name, method in methods.items():
 # %% [markdown]
 # The test is too easy. Pose, framing, hair, clothes and background stand still, so that two pictures of a person are alike pixel by pixel but for the light, and what was trained for
 # everything is no better than what was made for one thing. It is the trap of every set that was taken in one session. So the stored experiment changes much else from picture to picture: hair style, background, framing, camera; pose and expression stand still.
-# `python -m benchmarks.light procedural` made it, with lamps at an elevation of 0° and 45°.
+# `metaface experiment light procedural` made it, with lamps at an elevation of 0° and 45°.
 
 # %%
-stored = {
-    name: json.loads((DATA / "results" / f"light-{name}.json").read_text())
-    for name in ("procedural", "extended-yale-b")
-}
+stored = {part: light_experiment.load(part) for part in ("procedural", "yale")}
 grid = stored["procedural"]["grid"]
 fig, axes = plt.subplots(1, 2, figsize=(10, 4), sharey=True)
 for ax, look in zip(axes, ("none", "sunglasses"), strict=True):
@@ -404,7 +400,7 @@ print("(10.10) holds:", torch.allclose(mixed, shade(0.4 * albedo + 0.6 * other, 
 # **Predict:** with which of the methods below does accuracy fall least from subset 2 to 5? And who profits more from blends, the network or LDA?
 
 # %% tags=["real-faces"]
-yale = stored["extended-yale-b"]
+yale = stored["yale"]
 print(f"{yale['episodes']} episodes a column; ± over episodes, ± over the 28 people")
 print(f"{'%':36s}" + "".join(f"{'subset ' + c:>16s}" for c in yale["methods"]["learner"]))
 for name, row in sorted(yale["methods"].items(), key=lambda item: item[1]["2-5"]["accuracy"]):
@@ -490,7 +486,7 @@ print(
 # **Predict:** what does the mean brightness of the whole picture, one number, reach here? Chance is 20%.
 
 # %%
-cmu = json.loads((DATA / "results" / "light-cmu.json").read_text())
+cmu = light_experiment.load("cmu")
 print(f"{cmu['episodes']} episodes a column; ± over episodes, ± over the 20 people, %")
 for name, row in cmu["methods"].items():
     cells = (

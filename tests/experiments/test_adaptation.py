@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -167,7 +168,7 @@ def test_accuracy_after_inner_steps_is_that_of_the_adapted_learner() -> None:
         assert ours.same_episodes(expected)
         assert np.array_equal(ours.right, expected.right)
         assert scores["query"][adaptation.GLIMPSES.index(step)] == pytest.approx(expected.accuracy, abs=1e-4)
-    assert adaptation.paths(net, split.novel, 1, "any", 1e30, tasks=2) == ({"diverges": True}, None)
+    assert adaptation.paths(net, split.novel, 1, "any", math.nan, tasks=2) == ({"diverges": True}, None)
 
 
 def test_no_picture_is_in_the_gallery_and_among_the_queries(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,6 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from metaface_lessons.episodes import EpisodeSampler
 from metaface_lessons.errors import MetaFaceError
 from metaface_lessons.experiments import domains, leak, light
 from metaface_lessons.experiments.snapshots import STEPS
