@@ -95,7 +95,7 @@ def test_a_named_condition_is_of_the_words_that_the_faces_have() -> None:
     faces = random_faces(people=6, each=6)
     assert condition("queries occluded", faces) == ({"occluder": "none"}, {"occluder": ["mask"]})
     assert condition("queries turned", faces) == ({"yaw": (-15.0, 15.0)}, {"yaw": (20.0, 90.0)})
-    with pytest.raises(MetaFaceError, match="no condition called 'queries turnd'. Did you mean 'queries turned'"):
+    with pytest.raises(MetaFaceError, match=r"called 'queries turnd'\. Did you mean 'queries turned'"):
         condition("queries turnd", faces)
 
 

@@ -20,8 +20,7 @@ from metaface_lessons.experiments import adaptation, stored
 from metaface_lessons.faces.faceset import FaceSet, Split
 from metaface_lessons.learners.maml import MAML
 from metaface_lessons.learners.protonet import ProtoNet
-
-from ..helpers import random_faces
+from tests.helpers import random_faces
 
 
 def small_split(seed: int = 0) -> Split:

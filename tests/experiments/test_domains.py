@@ -20,8 +20,7 @@ from metaface_lessons.experiments import domains
 from metaface_lessons.experiments.domains import Training
 from metaface_lessons.faces import FaceSet
 from metaface_lessons.faces.procedural import DOMAINS, procedural_domains
-
-from ..helpers import random_faces
+from tests.helpers import random_faces
 
 TRAININGS = (
     Training(("photo",), "colour"),

@@ -21,8 +21,7 @@ from metaface_lessons.faces.faceset import FaceSet
 from metaface_lessons.learners.baselines import pixels
 from metaface_lessons.learners.protonet import ProtoNet
 from metaface_lessons.networks import Conv4
-
-from ..helpers import random_faces
+from tests.helpers import random_faces
 
 
 def lamps(people: int) -> FaceSet:
