@@ -16,26 +16,50 @@ from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from .errors import MetaFaceError, unknown
 from .faces.faceset import Condition, FaceSet
 
 
 class Examples(NamedTuple):
-    """Inputs `[T, S, …]` and their targets `[T, S, …]`: S examples in each of T tasks."""
+    """S examples in each of T tasks.
+
+    x: the inputs `[T, S, …]`.
+    y: their targets `[T, S, …]`.
+    """
 
     x: Tensor
     y: Tensor
+
+
+def examples_per_class(labels: Tensor, ways: int) -> Tensor:
+    """How many examples of each class a support set has: int64 `[T, N]`.
+
+    labels: int64 `[T, S]`, in 0 to N − 1.
+    ways: N.
+
+    Raises `MetaFaceError` if a task has no example of a class.
+    """
+    count = F.one_hot(labels, ways).sum(dim=1)
+    if (count == 0).any():
+        task, way = (count == 0).nonzero()[0].tolist()
+        raise MetaFaceError(
+            f"The support set of task {task} has no example of class {way}. Every label 0 to {ways - 1} must occur."
+            " Add an example of that class, or number the classes without a gap."
+        )
+    return count
 
 
 @dataclass(frozen=True)
 class Episodes:
     """T meta-tasks: a support set to learn from and a query set to be scored on.
 
-    support, query: x uint8 `[T, N·K, C, H, W]` and `[T, N·Q, C, H, W]`; y int64 labels in 0 to N − 1, way by way.
+    support: x uint8 `[T, N·K, C, H, W]`; y int64 `[T, N·K]`, labels 0 to N − 1, one class after the other.
+    query: x uint8 `[T, N·Q, C, H, W]`; y int64 `[T, N·Q]`, in the same order of classes.
     identities: int64 `[T, N]`, the person who is label n in task t.
 
-    In a regression x and y are numbers, `[T, K, …]` and `[T, Q, …]`, and there are no people: identities `[T, 0]`.
+    In a regression x and y are numbers, `[T, K, …]` and `[T, Q, …]`. It has no people: identities is `[T, 0]`.
     """
 
     support: Examples
@@ -44,10 +68,14 @@ class Episodes:
 
     @property
     def ways(self) -> int:
+        """N, the number of people in each task."""
         return self.identities.shape[1]
 
     def split(self, tasks: int) -> list[Episodes]:
-        """The same tasks in parts of at most `tasks`, as even as can be."""
+        """The same tasks in parts of nearly equal size.
+
+        tasks: the most tasks in a part.
+        """
         number = math.ceil(len(self.identities) / tasks)
         tensors = *self.support, *self.query, self.identities
         parts = zip(*(tensor.tensor_split(number) for tensor in tensors), strict=True)
@@ -55,7 +83,10 @@ class Episodes:
 
     @staticmethod
     def join(parts: Sequence[Episodes]) -> Episodes:
-        """The tasks of all `parts`, alike in shape, one after the other: the opposite of `split`."""
+        """All tasks in one, part after part: the opposite of `split`.
+
+        parts: episodes with the same ways, shots and queries.
+        """
 
         def joined(examples: Sequence[Examples]) -> Examples:
             return Examples(torch.cat([e.x for e in examples]), torch.cat([e.y for e in examples]))
@@ -75,14 +106,19 @@ class Sampler(Protocol):
 
 
 class EpisodeSampler:
-    """Draws tasks of `ways` people with `shots` support and `queries` query images each.
+    """Draws N-way K-shot tasks from a face set.
 
-    Within a task no person and no image occurs twice. Only people with enough images take part: `people` says how
-    many do. `support_where` and `query_where` (see `FaceSet.where`) let the two sets differ in condition:
-    `EpisodeSampler(faces, 5, 1, 5, support_where={"occluder": "none"}, query_where={"occluder": "mask"})`.
+    Within a task no person and no image occurs twice. Only people with enough images take part; `people` counts them.
+    A sample of T tasks costs O(T·N·(K + Q)) draws, however many images the face set has. `state_dict` holds the state
+    of the random stream, so that a training can be resumed.
 
-    The tasks depend on `seed` alone, not on the device. A sample of T tasks costs O(T·N·(K + Q)) draws, however many
-    images there are; `state_dict` resumes in mid-stream.
+    faces: the people and their images.
+    ways: N, the people in a task.
+    shots: K, the support images of each person.
+    queries: Q, the query images of each person.
+    seed: of the random stream. The tasks depend on it alone, not on the device.
+    support_where: the condition of support images (see `FaceSet.where`), such as `{"occluder": "none"}`; all if None.
+    query_where: the condition of query images, such as `{"occluder": "mask"}`; all if None.
 
     Raises `MetaFaceError` if there are too few people, or too few images of each.
     """
@@ -109,7 +145,7 @@ class EpisodeSampler:
         both = torch.bincount(person[support & query], minlength=len(everyone)).clamp(max=shots)
         support_count = torch.bincount(person[support], minlength=len(everyone))
         query_count = torch.bincount(person[query], minlength=len(everyone))
-        enough = (support_count >= shots) & (query_count - both >= queries)  # at worst, support takes all of `both`
+        enough = (support_count >= shots) & (query_count - both >= queries)  # at worst the support set takes all `both`
         self._people = everyone[enough]
         if self.people < ways:
             raise self._too_few(len(everyone), support_where, query_where)
@@ -139,19 +175,22 @@ class EpisodeSampler:
                 advice = f"Add images: {self.ways} people need at least 2 each, one to learn from and one to ask about."
         return MetaFaceError(
             f"{self.ways}-way episodes need {self.ways} people with {need}, but only {self.people} of the {everyone}"
-            f" people of '{self.faces.name}' have as many. {advice}"
+            f" people of '{self.faces.name}' have so many. {advice}"
         )
 
     def sample(self, tasks: int = 1) -> Episodes:
-        """Draw `tasks` episodes."""
+        """Draw T episodes.
+
+        tasks: T, at least 1.
+        """
         if tasks < 1:
             raise MetaFaceError(f"tasks must be at least 1, but is {tasks}.")
         people = self._draw(torch.full((tasks,), self.people), self.ways)  # [T, N]
         row = people.flatten()  # [T·N]
         support = self._support.images(row, self._draw(self._support.size[row], self.shots))  # [T·N, K]
 
-        # Query images are drawn from what the support set left over: draw from the smaller number of images, then
-        # step over the places that are taken, in ascending order.
+        # Query images come from what the support set left over. So a place is drawn among as many as are left; each
+        # taken place at or below it, in ascending order, then moves it up by one.
         taken = self._query.place[support].sort(dim=1).values
         left = self._query.size[row] - (taken < _NOWHERE).sum(1)
         place = self._draw(left, self.queries)  # [T·N, Q]
@@ -172,7 +211,7 @@ class EpisodeSampler:
         return draw_without_replacement(population, k, self._generator)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The state of the stream, to continue it with `load_state_dict`."""
+        """The state of the random stream; `load_state_dict` continues from it."""
         return {"generator": self._generator.get_state()}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
@@ -183,16 +222,27 @@ _NOWHERE = torch.iinfo(torch.int64).max
 
 
 class _Pool(NamedTuple):
-    """The images that each person has to draw from: image number `order[start[p] + i]` for i < `size[p]`."""
+    """The images of each person that may be drawn: person p has the images `order[start[p] + i]` for i < `size[p]`.
+
+    order: int64 `[L]`, numbers of images, person after person.
+    start: int64 `[P]`, where the images of each person begin in `order`.
+    size: int64 `[P]`, how many images each person has.
+    place: int64 `[M]`, the i of each image of the face set; `_NOWHERE` if the image may not be drawn.
+    """
 
     order: Tensor
     start: Tensor
     size: Tensor
-    place: Tensor  # [M]: the i of each image, or _NOWHERE
+    place: Tensor
 
     @classmethod
     def of(cls, person: Tensor, mask: Tensor, enough: Tensor) -> _Pool:
-        """person: int64 `[M]` in 0 to I − 1; mask: bool `[M]`; enough: bool `[I]`, the people who take part."""
+        """The pool of a support or query set.
+
+        person: int64 `[M]`, in 0 to I − 1, who is on each image.
+        mask: bool `[M]`, the images that may be drawn.
+        enough: bool `[I]`, the people who take part.
+        """
         index = mask.nonzero().flatten()
         order = index[person[index].argsort(stable=True)]
         count = torch.bincount(person[index], minlength=len(enough))
@@ -202,15 +252,19 @@ class _Pool(NamedTuple):
         return cls(order, start[enough], count[enough], place)
 
     def images(self, row: Tensor, place: Tensor) -> Tensor:
-        """Image numbers `[B, k]` of the people `row [B]` at `place [B, k]`."""
+        """The numbers of the images, `[B, k]`, that people `row` `[B]` have at `place` `[B, k]`."""
         return self.order[self.start[row][:, None] + place]
 
 
 def draw_without_replacement(population: Tensor, k: int, generator: torch.Generator) -> Tensor:
-    """For each b, k different numbers of 0 to `population[b]` − 1 in random order: int64 `[B]` → `[B, k]`.
+    """Draw k different numbers below each population, in random order: int64 `[B, k]`.
 
-    Floyd's algorithm (Bentley & Floyd 1987), one column at a time for all b at once: its cost does not depend on the
-    size of the population. Needs `population >= k`.
+    By Floyd's algorithm (Bentley & Floyd 1987), one column at a time for all rows at once. So the cost does not depend
+    on the size of the populations.
+
+    population: int64 `[B]`, each at least k; row b draws from 0 to `population[b]` − 1.
+    k: how many numbers each row draws.
+    generator: the random stream, on the CPU.
     """
     uniform = torch.rand((len(population), k), generator=generator, dtype=torch.float64)
     chosen = torch.empty((len(population), k), dtype=torch.int64)
@@ -253,13 +307,21 @@ DOMAIN_KINDS = ("within", "across", "leave one out")
 
 
 class DomainSampler:
-    """Draws episodes of several `domains` of `faces`, whose condition `domain` says which image is of which.
+    """Draws episodes from a face set of several domains, such as photos and sketches.
 
-    kind: "within": support and query of a task are of one domain, drawn by chance. "across": support of one domain,
-        query of another. "leave one out": what `MLDG` wants. Of each sample one domain, drawn by chance, is held out:
-        the first half of the tasks are of the others, each of one, the second half of the one that is held out.
+    faces: their condition `domain` says which domain an image is of.
+    domains: the domains to draw from, two or more.
+    ways: N, the people in a task.
+    shots: K, the support images of each person.
+    queries: Q, the query images of each person.
+    kind: "within" takes support and query of a task from the same randomly chosen domain. "across" takes them from two
+        different ones. "leave one out" is for `MLDG`: each call to `sample` holds out one randomly chosen domain. The
+        first half of the tasks come from the other domains, one domain a task; the second half come from the held-out
+        domain.
+    seed: of the random streams.
 
-    Raises `MetaFaceError` for fewer than two domains, an unknown one or kind, or too few people or images in one.
+    Raises `MetaFaceError` for fewer than two domains, an unknown domain or kind, or too few people or images in a
+    domain.
     """
 
     def __init__(
@@ -287,11 +349,17 @@ class DomainSampler:
         self._generator = torch.Generator().manual_seed(seed)
 
     def sample(self, tasks: int = 1) -> Episodes:
-        """Draw `tasks` episodes; an even number if one domain is left out."""
+        """Draw T episodes.
+
+        tasks: T, at least 1; an even number for the kind "leave one out".
+        """
         number = len(self._samplers)
         if self.kind == "leave one out":
             if tasks < 2 or tasks % 2:
-                raise MetaFaceError(f"Leaving a domain out needs an even number of tasks, not {tasks}: half are in it.")
+                raise MetaFaceError(
+                    f"Leaving a domain out needs an even number of tasks, because half of them are from it, but tasks"
+                    f" is {tasks}. Use 2, 4, …"
+                )
             out = int(torch.randint(number, (), generator=self._generator))
             others = torch.randint(number - 1, (tasks // 2,), generator=self._generator)
             chosen = [*(others + (others >= out)).tolist(), *[out] * (tasks // 2)]
@@ -300,7 +368,7 @@ class DomainSampler:
         return Episodes.join([self._samplers[k].sample() for k in chosen])
 
     def state_dict(self) -> dict[str, Tensor]:
-        """See `EpisodeSampler.state_dict`."""
+        """The states of all random streams; `load_state_dict` continues from them."""
         streams = {str(k): sampler.state_dict()["generator"] for k, sampler in enumerate(self._samplers)}
         return {"generator": self._generator.get_state(), **streams}
 

@@ -1,8 +1,8 @@
-"""The frame that every algorithm of the course fills in: a meta-learner, made into a learner by a support set.
+"""The frame that every algorithm of the course fills in: a support set turns a meta-learner into a learner.
 
-A `MetaLearner` holds what is learned slowly, over many episodes. `adapt(support)` makes a `Learner`, which knows the
-people of one task (of T tasks at a time) and predicts who is on an image. Any function that maps a support set to a
-learner can be evaluated; only those with something to learn slowly are also trained.
+A `MetaLearner` holds what is learned slowly, over many episodes. Its `adapt(support)` makes a `Learner`, which knows
+the people of one task and predicts who is on an image. Both work on T tasks at a time. Anything with an `adapt` can be
+evaluated; a `MetaLearner` can also be trained.
 """
 
 from __future__ import annotations
@@ -19,15 +19,21 @@ class Learner(Protocol):
     """Recognises the N people of each of T tasks."""
 
     def predict(self, x: Tensor) -> Tensor:
-        """Images `[T, Q, C, H, W]` → logits `[T, Q, N]`."""
+        """Who is on each image, as logits `[T, Q, N]`.
+
+        x: images `[T, Q, C, H, W]`.
+        """
         ...
 
 
 class Adapts(Protocol):
-    """Whatever learns a task from its support set: meta-learners and the classical baselines alike."""
+    """Anything that learns a task from its support set: a meta-learner or a classical baseline."""
 
     def adapt(self, support: Examples) -> Learner:
-        """support: x `[T, S, C, H, W]`, y int64 `[T, S]` with every label 0 to N − 1."""
+        """Learn the people of each task from their support images.
+
+        support: x `[T, S, C, H, W]`; y int64 `[T, S]`, in which every label 0 to N − 1 occurs.
+        """
         ...
 
 
@@ -36,17 +42,23 @@ class MetaLearner(nn.Module):
 
     @property
     def formulation(self) -> str | None:
-        """How the network runs for many tasks at once, if there is more than one way; see `InnerLoop`."""
+        """The name of the way in which the network runs for many tasks (see `InnerLoop`); None if there is only one."""
         return None
 
     def meta_gradient(self, episodes: Episodes) -> dict[str, float]:
-        """Add the gradient of the meta-objective to `.grad` of every parameter; return loss and accuracy to show."""
+        """Add the gradient of the meta-objective to the `.grad` of every parameter.
+
+        Returns "loss" and "accuracy", which the training shows.
+        """
         raise NotImplementedError
 
     def adapt(self, support: Examples) -> Learner:
-        """See `Adapts.adapt`. Leaves θ as it is."""
+        """Learn the people of each task, and leave θ as it is; see `Adapts.adapt`."""
         raise NotImplementedError
 
     def optimiser(self, rate: float) -> torch.optim.Optimizer:
-        """What the outer loop descends with: Adam, unless the algorithm says otherwise."""
+        """The optimiser of the outer loop: Adam, unless an algorithm overrides this.
+
+        rate: the learning rate of the outer loop.
+        """
         return torch.optim.Adam(self.parameters(), lr=rate)

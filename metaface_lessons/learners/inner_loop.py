@@ -1,6 +1,6 @@
-"""The frame of MAML and Reptile: a learner is made from a support set by gradient descent, from a common start θ.
+"""The frame of MAML and Reptile: gradient descent on a support set, from a common start θ, makes a learner.
 
-`InnerLoop` adapts T tasks at a time. Its subclasses say what an inner step is, and what the outer loop makes of it.
+`InnerLoop` adapts T tasks at a time. Its subclasses define the inner step and the outer loop.
 """
 
 from __future__ import annotations
@@ -14,20 +14,24 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn import functional as F
 
-from ..episodes import Episodes, Examples
+from ..episodes import Episodes, Examples, examples_per_class
 from ..errors import MetaFaceError
 from ..networks import Classifier, TaskNorm, statistics_of_first
 from .base import MetaLearner
 
-Weights = dict[str, Tensor]  # by the name of the parameter, `[T, …]`: a set of weights for each of T tasks
+Weights = dict[str, Tensor]  # parameter's name → `[T, …]`, its values for each of T tasks
 Loss = Callable[[Tensor, Tensor], Tensor]  # outputs `[S, …]` and targets `[S, …]` → their mean loss, a number
 
 
 class TaskNetwork(Protocol):
-    """Runs a network for T tasks at once, each with weights of its own. Those in `fast/` are of this kind, too."""
+    """Runs a network for T tasks at once, each with its own weights; `fast/` has faster ones.
+
+    name: what `MetaLearner.formulation` shows.
+    adapted: the part of the network whose weights differ from task to task.
+    """
 
     name: str
-    adapted: nn.Module  # the part whose weights differ from task to task
+    adapted: nn.Module
 
     @property
     def at_once(self) -> int:
@@ -35,28 +39,37 @@ class TaskNetwork(Protocol):
         ...
 
     def prepare(self, x: Tensor) -> Any:
-        """Inputs `[T, S, …]`, made ready for several calls on the same ones.
+        """Do once what several calls on the same inputs share.
 
-        Where `networks.statistics_of_first` is to count, it must surround this and the calls alike.
+        `networks.statistics_of_first` must surround both this and the calls.
+
+        x: inputs `[T, S, …]`.
         """
         ...
 
     def __call__(self, weights: Weights, prepared: Any) -> Tensor:
-        """Outputs `[T, S, …]`."""
+        """The outputs `[T, S, …]`.
+
+        weights: of `adapted`, `[T, …]` each.
+        prepared: what `prepare` made of the inputs.
+        """
         ...
 
     def gradient(
         self, weights: Weights, prepared: Any, loss: Callable[[Tensor], Tensor], graph: bool
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """What `loss` makes of the outputs, `[T]` numbers, and the gradient of their sum by each of the weights.
+        """The losses `[T]`, and the gradient of their sum with respect to each of the weights.
 
-        graph: whether that gradient will be differentiated; the numbers never are.
+        weights: of `adapted`, `[T, …]` each.
+        prepared: what `prepare` made of the inputs.
+        loss: outputs `[T, S, …]` → losses `[T]`.
+        graph: whether the gradient will be differentiated; the losses never are.
         """
         ...
 
 
 class OneByOne:
-    """The plain way: task after task, by a functional call of the network (`torch.func.functional_call`)."""
+    """The plain way: one task after the other, each by a functional call of the network (`torch.func`)."""
 
     name, at_once = "one by one", 1
 
@@ -73,15 +86,15 @@ class OneByOne:
     def gradient(
         self, weights: Weights, prepared: Tensor, loss: Callable[[Tensor], Tensor], graph: bool
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        losses = loss(self(weights, prepared))  # and no task depends on another
+        losses = loss(self(weights, prepared))  # no task depends on another
         return losses.detach(), torch.autograd.grad(losses.sum(), list(weights.values()), create_graph=graph)
 
 
 class AllAtOnce(OneByOne):
     """All tasks in one functional call, vectorised by `torch.func.vmap`: for networks of linear layers.
 
-    Not for `Conv4`: vmap does not know the channels-last order that makes it fast. Derivatives are taken outside of
-    vmap; inside, those of second order are wrong through `F.batch_norm`.
+    It is not for `Conv4`, because vmap loses the channels-last order that makes that network fast. Derivatives are
+    taken outside of vmap: inside, those of second order are wrong through `F.batch_norm`.
     """
 
     name, at_once = "all at once", 1000
@@ -91,13 +104,13 @@ class AllAtOnce(OneByOne):
 
 
 def plain(network: nn.Module) -> TaskNetwork:
-    """The plain way to run a network for many tasks: all at once if each layer with weights is linear."""
+    """The plain way to run a network for many tasks: all at once if every layer with weights is linear."""
     layers = [module for module in network.modules() if next(module.parameters(recurse=False), None) is not None]
     return AllAtOnce(network) if all(type(layer) is nn.Linear for layer in layers) else OneByOne(network)
 
 
 class HeadOnly(OneByOne):
-    """A `Classifier` whose head alone differs from task to task: the embedding runs once for every input."""
+    """A `Classifier` in which only the head differs from task to task: the embedding runs once for each input."""
 
     name = "head only"
 
@@ -112,7 +125,7 @@ class HeadOnly(OneByOne):
 class Trajectory(NamedTuple):
     """Loss and accuracy of each task before the first and after each of k inner steps: `[T, k + 1]` each.
 
-    Where targets are numbers, not labels, accuracies are NaN.
+    In a regression the accuracies are NaN.
     """
 
     support_loss: Tensor
@@ -122,30 +135,43 @@ class Trajectory(NamedTuple):
 
 
 class InnerLoop(MetaLearner):
-    """A meta-learner whose slow weights θ are those of `network`, from which every task starts.
+    """A meta-learner whose slow weights θ are those of a network, from which every task starts.
 
     network: x `[S, …]` → outputs `[S, …]`, such as a `Classifier` with as many outputs as episodes have ways. It must
-        have no dropout and no batch normalisation but `TaskNorm`. Weights that do not require gradients stay fixed.
-    network_per_task: runs it for many tasks at once, each with weights of its own.
-    test_steps: inner steps of `adapt`.
-    loss: outputs and targets of one task → their mean loss, by operations that `torch.func.vmap` knows.
-    transductive: with a `TaskNorm` in the network, normalise queries by the statistics of all queries together, as
-        the papers' code does, or by those of the support set, so that each query is judged by itself.
+        not have dropout, nor any batch normalisation except `TaskNorm`. Weights without `requires_grad` stay fixed.
+    network_per_task: runs the network for many tasks at once, each with its own weights.
+    inner_rate: α, the rate of an inner step.
+    test_steps: the number of inner steps that `adapt` takes.
+    loss: outputs and targets of one task → their mean loss, made of operations that `torch.func.vmap` supports.
+    transductive: for a network with `TaskNorm`. If True, queries are normalised by the statistics of all queries
+        together, as the papers' code does. If False, by the statistics of the support set, so that the prediction for
+        one query does not depend on the others.
+
+    Raises `MetaFaceError` for a network that cannot be adapted, or an inner rate that is not above 0.
     """
 
-    inner_rate: float  # α, which subclasses set
-
     def __init__(
-        self, network: nn.Module, network_per_task: TaskNetwork, test_steps: int, loss: Loss, transductive: bool
+        self,
+        network: nn.Module,
+        network_per_task: TaskNetwork,
+        inner_rate: float,
+        test_steps: int,
+        loss: Loss,
+        transductive: bool,
     ) -> None:
         _check_network(network)
+        if not inner_rate > 0:
+            raise MetaFaceError(f"inner_rate must be above 0, but is {inner_rate}.")
         super().__init__()
-        self.network, self.network_per_task, self.test_steps = network, network_per_task, test_steps
-        self.loss, self.transductive = loss, transductive
+        self.network, self.network_per_task, self.inner_rate = network, network_per_task, inner_rate
+        self.test_steps, self.loss, self.transductive = test_steps, loss, transductive
 
     def inner_loop(self, weights: Weights, support: Examples, steps: int, graph: bool = False) -> Iterator[Weights]:
-        """φ_0 = `weights`, φ_1, …, φ_k: what `steps` inner steps on the support set make of them, task by task.
+        """The weights of every task before the first and after each of k inner steps: φ_0, φ_1, …, φ_k.
 
+        weights: φ_0, where the tasks start, `[T, …]` each.
+        support: the examples to learn from.
+        steps: k.
         graph: whether an outer loop will differentiate through the steps.
         """
         raise NotImplementedError
@@ -156,7 +182,7 @@ class InnerLoop(MetaLearner):
 
     @property
     def ways(self) -> int | None:
-        """How many people the network tells apart; None if it is no `Classifier`, or has a head for any number."""
+        """How many people the network can distinguish; None for any number, or if it is not a `Classifier`."""
         return self.network.head.out_features if isinstance(self.network, Classifier) else None
 
     def start(self, support: Examples) -> Weights:
@@ -166,25 +192,37 @@ class InnerLoop(MetaLearner):
         }
 
     def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The loss of each task: `[T, S, …]`, `[T, S, …]` → `[T]`."""
-        if self.loss is F.cross_entropy:  # the same number, at a third of the cost of vmap
+        """The loss of each task: outputs `[T, S, …]` and targets `[T, S, …]` → `[T]`."""
+        if self.loss is F.cross_entropy:  # the same numbers as by vmap, at a third of the cost
             each = F.cross_entropy(outputs.flatten(0, 1), targets.flatten(0, 1), reduction="none")
             return each.view(len(outputs), -1).mean(1)
         return vmap(self.loss)(outputs, targets)
 
     def query_outputs(self, weights: Weights, support: Tensor, query: Tensor) -> Tensor:
-        """Outputs `[T, Q, …]` for the queries; see `transductive`. Runs `network_per_task.at_once` tasks together."""
-        if len(query) > (tasks := self.network_per_task.at_once):
-            parts = {name: w.split(tasks) for name, w in weights.items()}
-            pairs = enumerate(zip(support.split(tasks), query.split(tasks), strict=True))
-            return torch.cat([self.query_outputs({n: w[i] for n, w in parts.items()}, *pair) for i, pair in pairs])
+        """The outputs for the queries, `[T, Q, …]`, some tasks at a time; see `transductive`.
+
+        weights: of each task, `[T, …]` each.
+        support: inputs `[T, S, …]`, whose statistics a `TaskNorm` uses.
+        query: inputs `[T, Q, …]`.
+        """
+        at_once = self.network_per_task.at_once
+        if len(query) <= at_once:
+            return self._query_outputs(weights, support, query)
+        outputs = []
+        for first in range(0, len(query), at_once):
+            tasks = slice(first, first + at_once)
+            own = {name: w[tasks] for name, w in weights.items()}
+            outputs.append(self._query_outputs(own, support[tasks], query[tasks]))
+        return torch.cat(outputs)
+
+    def _query_outputs(self, weights: Weights, support: Tensor, query: Tensor) -> Tensor:
+        """The same, all tasks together."""
+        run = self.network_per_task
         if self.transductive or not any(isinstance(module, TaskNorm) for module in self.network.modules()):
-            return self.network_per_task(weights, self.network_per_task.prepare(query))
+            return run(weights, run.prepare(query))
         shots = support.shape[1]
-        with statistics_of_first(shots):
-            return self.network_per_task(weights, self.network_per_task.prepare(torch.cat([support, query], dim=1)))[
-                :, shots:
-            ]
+        with statistics_of_first(shots):  # the support set goes along, because its statistics count for the queries
+            return run(weights, run.prepare(torch.cat([support, query], dim=1)))[:, shots:]
 
     def adapt(self, support: Examples) -> AdaptedLearner:
         self.check(support)
@@ -193,7 +231,10 @@ class InnerLoop(MetaLearner):
         return AdaptedLearner(self, support.x, {name: w.detach() for name, w in weights.items()})
 
     def trajectory(self, episodes: Episodes, steps: int | None = None) -> Trajectory:
-        """What `steps` inner steps (`test_steps` if not given) do to the loss and accuracy of support and query.
+        """How inner steps change the loss and accuracy of support and query sets.
+
+        episodes: the tasks to adapt to.
+        steps: the number of inner steps; `test_steps` if None.
 
         Raises `MetaFaceError` if a support loss is not finite.
         """
@@ -212,7 +253,7 @@ class InnerLoop(MetaLearner):
         return Trajectory(*(torch.stack(row, dim=1) for row in rows))
 
     def check(self, support: Examples) -> None:
-        """Raise `MetaFaceError` if labels are missing from the support set of a task, or do not fit the head."""
+        """Raise `MetaFaceError` if a support set lacks a label, or has another number of classes than the head."""
         y = support.y
         if y.is_floating_point():
             return
@@ -223,18 +264,16 @@ class InnerLoop(MetaLearner):
                 f"The head has {outputs} outputs, but the episodes have {ways} ways: labels of the support set are 0 to"
                 f" {ways - 1}. Make the classifier with ways={ways}, or sample {outputs}-way episodes."
             )
-        present = nn.functional.one_hot(y, ways).sum(1)
-        if (present == 0).any():
-            task, way = (present == 0).nonzero()[0].tolist()
-            raise MetaFaceError(
-                f"The support set of task {task} has no example of class {way}: nothing could be learned about it."
-                f" Every label 0 to {ways - 1} must occur."
-            )
+        examples_per_class(y, ways)
 
     def check_finite(self, losses: list[Tensor], steps: int, first: int = 0) -> None:
-        """Raise `MetaFaceError` if losses `[T]`, those after `first`, `first` + 1, … of `steps` steps, are not finite.
+        """Raise `MetaFaceError` if a loss is not finite, and say after which inner step.
 
-        It waits for a GPU to finish, so it is called once after an inner loop rather than in every step.
+        This waits for a GPU to finish, so it is called once after an inner loop rather than in every step.
+
+        losses: `[T]` each, after `first`, `first` + 1, … inner steps.
+        steps: the inner steps of the whole loop.
+        first: the inner steps before the first of the losses.
         """
         finite = torch.stack(losses).isfinite().all(dim=1).tolist() if losses else []
         if all(finite):
@@ -242,40 +281,47 @@ class InnerLoop(MetaLearner):
         step = first + finite.index(False)
         if step == 0:
             raise MetaFaceError(
-                "The loss is not finite before the first inner step. So the inputs or the weights are not: look for NaN"
-                " in the data; in meta-training, lower the outer learning rate."
+                "The loss is not finite before the first inner step, so the inputs or the weights are not finite. Look"
+                " for NaN in the data; in meta-training, lower the outer learning rate."
             )
         raise MetaFaceError(
-            f"After inner step {step} of {steps} the loss is no longer finite: at a rate of {self.inner_rate:.3g} the"
-            " inner loop diverges. Lower inner_rate."
+            f"After inner step {step} of {steps} the loss is no longer finite: the inner loop diverges. Lower"
+            f" inner_rate, which is {self.inner_rate:.3g}."
         )
 
 
 @dataclass
 class AdaptedLearner:
-    """T learners, each with the weights to which its support set has led."""
+    """T learners, each with the weights that its inner loop has reached.
+
+    net: the meta-learner.
+    support: the inputs `[T, S, …]` that they have learned from.
+    weights: of each learner, `[T, …]` each.
+    """
 
     net: InnerLoop
     support: Tensor
     weights: Weights
 
     def predict(self, x: Tensor) -> Tensor:
-        """Inputs `[T, Q, …]` → outputs `[T, Q, …]`: the logits of a classifier, the values of a regression.
+        """The outputs `[T, Q, …]`: logits of a classifier, or values of a regression.
 
-        Raises `MetaFaceError` if they are not finite.
+        x: inputs `[T, Q, …]`.
+
+        Raises `MetaFaceError` if the outputs are not finite.
         """
         with torch.no_grad():
             outputs = self.net.query_outputs(self.weights, self.support, x)
         if not outputs.isfinite().all():
             raise MetaFaceError(
-                "The adapted network's outputs are not finite. Either the inputs are not, or its last inner step went"
-                " too far: lower inner_rate."
+                "The adapted network's outputs are not finite. Either the inputs are not finite, or the last inner step"
+                " went too far: then lower inner_rate."
             )
         return outputs
 
 
 def accuracy(outputs: Tensor, target: Tensor) -> Tensor:
-    """The share of right answers in each task, `[T]`; NaN where targets are no labels."""
+    """The share of right answers in each task, `[T]`; NaN in a regression."""
     if target.is_floating_point():
         return torch.full((len(target),), torch.nan)
     return (outputs.argmax(-1) == target).float().mean(1)
@@ -294,18 +340,21 @@ def final(path: Iterator[Weights]) -> Weights:
 
 
 def _check_network(network: nn.Module) -> None:
-    """Raise `MetaFaceError` if the network has nothing to adapt, or does not compute the same function twice."""
+    """Raise `MetaFaceError` if the network has nothing to adapt, or would not compute the same function twice."""
     if not trainable(network):
-        raise MetaFaceError("The network has no weights that require gradients: there is nothing to adapt.")
+        raise MetaFaceError(
+            "The network has no weights that require gradients, so there is nothing to adapt. Set requires_grad on the"
+            " weights that should learn."
+        )
     for name, module in network.named_modules():
         if isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0:
             raise MetaFaceError(
-                f"The network has dropout ('{name}', p = {module.p}): the inner loop and the queries would see"
-                " different networks, and the meta-gradient would be that of neither. Leave dropout out."
+                f"The network has dropout ('{name}', p = {module.p}). The inner loop and the queries would then see"
+                " different networks, and the meta-gradient would belong to neither. Leave dropout out."
             )
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             raise MetaFaceError(
-                f"The network has batch normalisation ('{name}'). With running averages every inner step would write"
-                " into them, from other weights each time; without, queries would be judged together. Use"
-                ' Conv4(norm="task"), norm="group" or norm="none"; in a network of your own, networks.TaskNorm.'
+                f"The network has batch normalisation ('{name}'). With running averages, every inner step would write"
+                " into them, with other weights each time; without them, queries would be judged together. Use"
+                ' Conv4(norm="task"), norm="group" or norm="none"; in your own network, use networks.TaskNorm.'
             )

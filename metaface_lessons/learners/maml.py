@@ -12,16 +12,19 @@ By the chain rule the gradient of one term is
 
     (I − αH(φ_0)) (I − αH(φ_1)) … (I − αH(φ_{k−1})) ∇L(φ_k; Q),    H(φ) the Hessian of L(φ; S)
 
-in which autograd, or `fast/layers.py`, multiplies vectors by Hessians, and never forms one. FOMAML (`first_order`) puts
-I for every factor (paper, section 5.2): it stops the gradient at the inner gradients. ANIL (`adapt="head"`; Raghu,
-Raghu, Bengio & Vinyals 2020) takes the inner steps on the head alone; the embedding is learned by the outer loop only.
+Autograd, or `fast/layers.py`, computes it by products of a Hessian and a vector; no Hessian is ever formed. Two
+variants cost less:
 
-Meta-SGD (`rates="parameter"`; Li, Zhou, Chen & Li 2017) learns a rate of its own for every weight,
+- FOMAML (`first_order`) replaces every factor by I (paper, section 5.2): it treats the inner gradients as constants.
+- ANIL (`adapt="head"`; Raghu, Raghu, Bengio & Vinyals 2020) takes the inner steps on the head alone. Only the outer
+  loop changes the embedding.
+
+Meta-SGD (`rates="parameter"`; Li, Zhou, Chen & Li 2017) learns a separate rate for every weight,
 
     φ_j = φ_{j−1} − a ∘ ∇L(φ_{j−1}; S)
 
-by the same outer loop: with one step the gradient of a is −∇L(φ_1; Q) ∘ ∇L(θ; S). So a rate grows where a step on the
-support set helps the queries, and may become negative where it harms them.
+by the same outer loop. With one step the gradient of a is −∇L(φ_1; Q) ∘ ∇L(θ; S). So a rate grows where a step on the
+support set helps the queries, and may become negative where such a step harms them.
 """
 
 from __future__ import annotations
@@ -54,16 +57,17 @@ RATES = ("fixed", "layer", "parameter")
 
 
 class MAML(InnerLoop):
-    """The meta-learner; `InnerLoop` explains network, test_steps (as `steps` if not given), loss and transductive.
+    """The meta-learner, whose slow weights θ are an initialisation from which a few steps learn a task.
 
+    network, loss, transductive: see `InnerLoop`.
     steps: k, the inner steps of meta-training.
-    inner_rate: α.
-    rates: "fixed", or learned by the outer loop, from `inner_rate` on: one for each "layer" (as MAML++ does: Antoniou,
-        Edwards & Storkey 2019; there one for each step, too), or for each "parameter", that is each single weight
-        (Meta-SGD).
-    first_order: FOMAML.
-    adapt: "all" weights in the inner loop, or the "head" of a `Classifier` alone: ANIL.
-    fast: run the network by `fast.ChannelGroups` where that knows it; `formulation` says which way was taken.
+    test_steps: the inner steps of `adapt`; as many as `steps` if None.
+    inner_rate: α; where rates are learned, the value that they start from.
+    rates: "fixed", or learned by the outer loop: one for each "layer", or one for each "parameter", that is, for each
+        single weight (Meta-SGD). MAML++ (Antoniou, Edwards & Storkey 2019) has one for each layer and step.
+    first_order: whether to leave out the Hessians (FOMAML).
+    adapt: what the inner loop changes: "all" weights, or only the "head" of a `Classifier` (ANIL).
+    fast: whether to run the network by `fast.ChannelGroups` if that supports it; `formulation` says how it runs.
 
     Raises `MetaFaceError` for a network that cannot be adapted, an unknown choice, or a rate or number out of range.
     """
@@ -89,45 +93,43 @@ class MAML(InnerLoop):
         test_steps = steps if test_steps is None else test_steps
         if min(steps, test_steps) < 0:
             raise MetaFaceError(f"steps and test_steps must be 0 or more, but are {steps} and {test_steps}.")
-        if not inner_rate > 0:
-            raise MetaFaceError(f"inner_rate must be above 0, but is {inner_rate}.")
         network_per_task: TaskNetwork = (ChannelGroups.of(network, first_order) if fast else None) or plain(network)
         if adapt == "head":
             if not isinstance(network, Classifier):
                 raise MetaFaceError('adapt="head" needs a network with a head: wrap the embedding into a Classifier.')
             network_per_task = HeadOnly(network)
-        super().__init__(network, network_per_task, test_steps, loss, transductive)
+        super().__init__(network, network_per_task, inner_rate, test_steps, loss, transductive)
         self.steps, self.first_order = steps, first_order
-        adapted = trainable(network_per_task.adapted)
-        layers = [name.rpartition(".")[0] for name in adapted]  # "head" for "head.weight"
-        self.layers = list(dict.fromkeys(layers))
-        if rates == "parameter":
-            self._sizes = [w.numel() for w in adapted.values()]
-            self._rate_of = {name: (i, w.shape) for i, (name, w) in enumerate(adapted.items())}
-        else:
-            self._sizes = [1] * len(self.layers)
-            self._rate_of = {
-                n: (self.layers.index(layer), torch.Size()) for n, layer in zip(adapted, layers, strict=True)
-            }
-        every = torch.full((sum(self._sizes),), float(inner_rate), dtype=next(network.parameters()).dtype)
-        self.rates = nn.Parameter(every, requires_grad=rates != "fixed")  # α, or a
 
-    @property
-    def inner_rate(self) -> float:  # type: ignore[override]
-        """α; the largest, if rates were learned."""
-        return self.rates.max().item()
+        # A parameter's rates have its shape, or it shares the single rate of its layer ("head" for "head.weight").
+        adapted = trainable(network_per_task.adapted)
+        layer_of = {name: name.rpartition(".")[0] for name in adapted}
+        self.layers = list(dict.fromkeys(layer_of.values()))
+        if rates == "parameter":
+            self._owner = {name: name for name in adapted}
+            self._shapes = {name: w.shape for name, w in adapted.items()}
+        else:
+            self._owner = layer_of
+            self._shapes = dict.fromkeys(self.layers, torch.Size())
+        number = sum(shape.numel() for shape in self._shapes.values())
+        alpha = torch.full((number,), float(inner_rate), dtype=next(network.parameters()).dtype)
+        self.rates = nn.Parameter(alpha, requires_grad=rates != "fixed")  # all of them, one after the other
 
     def by_weight(self, rates: Tensor) -> Weights:
-        """What of `rates`, or of their gradient, belongs to each weight: a number, or one for each of its entries."""
-        parts = rates.split(self._sizes)
-        return {name: parts[i].view(shape) for name, (i, shape) in self._rate_of.items()}
+        """The rates of each parameter by its name: one number, or as many as the parameter has.
+
+        rates: `[R]`, such as `self.rates` or its gradient.
+        """
+        parts = rates.split([shape.numel() for shape in self._shapes.values()])
+        of = dict(zip(self._shapes, parts, strict=True))
+        return {name: of[owner].view(self._shapes[owner]) for name, owner in self._owner.items()}
 
     def inner_loop(self, weights: Weights, support: Examples, steps: int, graph: bool = False) -> Iterator[Weights]:
         """Gradient descent on the support set (paper, algorithm 1, line 6); see `InnerLoop.inner_loop`.
 
         Raises `MetaFaceError` if a loss is no longer finite.
         """
-        with torch.set_grad_enabled(graph):  # an embedding that the inner loop leaves alone is run here
+        with torch.set_grad_enabled(graph):  # for ANIL the embedding, which the inner loop does not change, runs here
             inputs = self.network_per_task.prepare(support.x)
         rates, losses = self.by_weight(self.rates), []
         yield weights
@@ -143,7 +145,7 @@ class MAML(InnerLoop):
         self.check_finite(losses, steps)
 
     def adapt(self, support: Examples) -> AdaptedLearner:
-        """Adapts as many tasks together as `network_per_task` says, because an inner loop keeps much of its images."""
+        """Learn the people of each task, some tasks at a time because their inner loops need much memory."""
         self.check(support)
         parts = zip(*(tensor.split(self.network_per_task.at_once) for tensor in support), strict=True)
         learners = [super(MAML, self).adapt(Examples(x, y)) for x, y in parts]
@@ -159,7 +161,7 @@ class MAML(InnerLoop):
             outputs = self.query_outputs(phi, part.support.x, part.query.x)
             losses = self.losses(outputs, part.query.y)
             self.check_finite([losses], self.steps, first=self.steps)
-            (losses.sum() / tasks).backward()  # (algorithm 1, line 8)
+            (losses.sum() / tasks).backward()  # ∇_θ of the mean of L(φ_k; Q) over tasks
             loss += losses.sum().item() / tasks
             right += accuracy(outputs, part.query.y).sum().item() / tasks
         return {"loss": loss, "accuracy": right}

@@ -1,17 +1,17 @@
-"""Reptile (Nichol, Achiam & Schulman 2018): towards the weights that training on each task would give.
+"""Reptile (Nichol, Achiam & Schulman 2018): move towards the weights that training on each task would give.
 
-θ is an initialisation, as MAML's. U_τ^k(θ) is what k steps of ordinary training on task τ make of it. Of a batch of T
-tasks, each starting from the same θ, the outer step is
+θ is an initialisation, as in MAML. U_τ^k(θ) is what k steps of ordinary training on task τ make of it. For a batch of T
+tasks, which all start from the same θ, the outer step is
 
     θ ← θ + ε · 1/T · Σ_τ (U_τ^k(θ) − θ)                                           (paper, algorithm 2)
 
-No gradient passes through the k steps, and there is no query set: a task's data are all images of the episode. Each
-step sees a minibatch of them, and that is where the learning comes from. In expectation the outer step holds, besides
-the gradient of joint training, k(k − 1)/2 · α times the gradient of the inner product of two minibatches' gradients:
-a step on one improves the other (section 5.1). With k = 1 that term is gone, and Reptile is joint training (section 3,
-equations 6 and 7).
+No gradient passes through the k steps, and no query set is needed: all images of the episode are the task's data. Each
+step sees a minibatch of them, and this is what makes Reptile more than joint training. In expectation the outer step
+contains the gradient of joint training, and also k(k − 1)/2 · α times the gradient of an inner product: that of two
+minibatches' gradients. So it favours weights where a step on one minibatch improves the other (section 5.1). With
+k = 1 that term is 0, and Reptile is joint training (section 3, equations 6 and 7).
 
-Here `meta_gradient` is θ − mean U_τ^k(θ), so that stochastic gradient descent of rate ε is the outer step.
+Here `meta_gradient` is θ − mean U_τ^k(θ), so that gradient descent with rate ε takes the outer step.
 """
 
 from __future__ import annotations
@@ -27,19 +27,21 @@ from ..errors import MetaFaceError, unknown
 from .inner_loop import InnerLoop, Loss, Weights, accuracy, plain, trainable
 
 OPTIMISERS = ("adam", "sgd")
-BETA, EPS = 0.999, 1e-8  # of Adam's second moments; without first moments (β1 = 0), as in the paper's experiments
+BETA, EPS = 0.999, 1e-8  # of Adam's second moments; as in the paper's experiments it has no first ones (β1 = 0)
 
 
 class Reptile(InnerLoop):
-    """The meta-learner; `InnerLoop` explains network, test_steps, loss and transductive.
+    """The meta-learner, whose slow weights θ are an initialisation from which a few steps learn a task.
 
+    network, loss, transductive: see `InnerLoop`.
     steps: k, the inner steps of meta-training.
+    batch: the examples in a minibatch, or all if a task has fewer. They come from shuffled passes over the task's data.
     inner_rate: α.
-    batch: examples in a minibatch (all, if a task has fewer). They come from shuffled passes over the task's data.
-    optimiser: of the inner loop: "adam" without momentum (β1 = 0), with second moments that start anew in every task,
-        or "sgd".
-    seed: of the minibatches. Their random stream in meta-training is part of `state_dict`; `adapt` begins it anew, so
-        that the same support sets always give the same learners.
+    optimiser: that of the inner loop: "sgd", or "adam" without momentum (β1 = 0), whose second moments start at 0 in
+        every task.
+    test_steps: the inner steps of `adapt`.
+    seed: of the minibatches. Their random stream in meta-training is part of `state_dict`. `adapt` starts its own one,
+        so that the same support sets always give the same learners.
 
     Raises `MetaFaceError` for a network that cannot be adapted, an unknown choice, or a rate or number out of range.
     """
@@ -62,25 +64,34 @@ class Reptile(InnerLoop):
         for argument, value, least in (("steps", steps, 1), ("batch", batch, 1), ("test_steps", test_steps, 0)):
             if value < least:
                 raise MetaFaceError(f"{argument} must be at least {least}, but is {value}.")
-        if not inner_rate > 0:
-            raise MetaFaceError(f"inner_rate must be above 0, but is {inner_rate}.")
-        super().__init__(network, plain(network), test_steps, loss, transductive)
-        self.steps, self.batch, self.inner_rate, self.inner_optimiser = steps, batch, inner_rate, optimiser
+        super().__init__(network, plain(network), inner_rate, test_steps, loss, transductive)
+        self.steps, self.batch, self.inner_optimiser = steps, batch, optimiser
         self.seed, self._generator = seed, torch.Generator().manual_seed(seed)
 
     def optimiser(self, rate: float) -> torch.optim.Optimizer:
-        """Plain gradient descent: `rate` is ε."""
+        """The optimiser of the outer loop: plain gradient descent.
+
+        rate: ε.
+        """
         return torch.optim.SGD(self.parameters(), lr=rate)
 
     def minibatches(self, tasks: int, examples: int, steps: int, generator: torch.Generator) -> Tensor:
-        """The numbers of the examples in each minibatch: int64 `[T, k, batch]`, shuffled pass after shuffled pass."""
+        """Which examples are in each minibatch: their numbers, int64 `[T, k, batch]`.
+
+        tasks: T.
+        examples: how many each task has.
+        steps: k.
+        generator: the random stream, on the CPU.
+        """
         batch = min(self.batch, examples)
-        passes = -(-steps * batch // examples)  # rounded up
+        passes = -(-steps * batch // examples)  # over all examples, rounded up; each pass shuffles them again
         order = torch.rand((tasks, passes, examples), generator=generator, dtype=torch.float64).argsort(dim=2)
         return order.flatten(1)[:, : steps * batch].unflatten(1, (steps, batch))
 
     def inner_loop(self, weights: Weights, support: Examples, steps: int, graph: bool = False) -> Iterator[Weights]:
-        """See `InnerLoop.inner_loop`; no outer loop differentiates through these steps, whatever `graph` says.
+        """Training on minibatches of the support set; see `InnerLoop.inner_loop`.
+
+        No outer loop differentiates through these steps, so `graph` has no effect.
 
         Raises `MetaFaceError` if a loss is no longer finite.
         """
@@ -94,7 +105,12 @@ class Reptile(InnerLoop):
     def _descend(
         self, weights: Weights, data: Examples, minibatches: Tensor
     ) -> Iterator[tuple[Weights, Tensor, Tensor]]:
-        """φ_1, …, φ_k, each with the loss and accuracy `[T]` of its minibatch before the step."""
+        """The weights φ_1, …, φ_k, each with the loss and accuracy `[T]` of its minibatch before the step.
+
+        weights: φ_0, `[T, …]` each.
+        data: all examples of each task.
+        minibatches: int64 `[T, k, batch]`, the numbers of the examples for each step.
+        """
         task = torch.arange(len(data.x), device=data.x.device)[:, None]
         moments = {name: torch.zeros_like(w) for name, w in weights.items()}
         losses: list[Tensor] = []
@@ -102,7 +118,7 @@ class Reptile(InnerLoop):
             x, y = data.x[task, chosen], data.y[task, chosen]
             weights = {name: w.detach().requires_grad_() for name, w in weights.items()}
             outputs = self.network_per_task(weights, self.network_per_task.prepare(x))
-            loss = self.losses(outputs, y)  # [T], and no task depends on another
+            loss = self.losses(outputs, y)  # [T]; no task depends on another
             gradients = torch.autograd.grad(loss.sum(), list(weights.values()))
             with torch.no_grad():
                 for (name, w), gradient in zip(weights.items(), gradients, strict=True):
@@ -110,13 +126,16 @@ class Reptile(InnerLoop):
                         moments[name] = BETA * moments[name] + (1 - BETA) * gradient**2
                         unbiased = moments[name] / (1 - BETA**step)
                         gradient = gradient / (unbiased.sqrt() + EPS)
-                    weights[name] = w - self.inner_rate * gradient  # a step of U_τ
+                    weights[name] = w - self.inner_rate * gradient  # φ_j = φ_{j−1} − α ∇L(φ_{j−1}; minibatch j)
             losses.append(loss.detach())
             yield weights, losses[-1], accuracy(outputs, y)
         self.check_finite(losses, len(losses))
 
     def meta_gradient(self, episodes: Episodes) -> dict[str, float]:
-        """Loss and accuracy to show are those of the last minibatches, before the step on them."""
+        """Add θ − mean U_τ^k(θ) to the `.grad` of every parameter.
+
+        Returns the "loss" and "accuracy" of the last minibatches, before the step on them.
+        """
         self.check(episodes.support)
         x, y = (torch.cat(pair, dim=1) for pair in zip(episodes.support, episodes.query, strict=True))
         tasks, loss, right = len(x), 0.0, 0.0
@@ -127,9 +146,9 @@ class Reptile(InnerLoop):
         ):
             data = Examples(some_x, some_y)
             for weights, lost, accurate in self._descend(self.start(data), data, chosen):  # noqa: B007
-                pass  # to the last
+                pass  # only the last weights, U_τ^k(θ), are needed
             for name, w in weights.items():
-                difference = (slow[name].detach() - w).sum(dim=0) / tasks
+                difference = (slow[name].detach() - w).sum(dim=0) / tasks  # θ − mean U_τ^k(θ), these tasks' part
                 before = slow[name].grad
                 slow[name].grad = difference if before is None else before + difference
             loss += lost.sum().item() / tasks

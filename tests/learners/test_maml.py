@@ -413,7 +413,7 @@ def test_a_diverging_inner_loop_names_the_step_and_the_rate(steps: int, rates: s
     tasks = regression(Examples(normal(2, 3, 4), normal(2, 3, 1)))
     net = MAML(linear(4), steps=steps, inner_rate=1e100, rates=rates, loss=half_square)
     for diverge in (net.meta_gradient, net.trajectory):  # a step multiplies θ by 1e100, the loss by 1e200
-        with pytest.raises(MetaFaceError, match=rf"inner step 2 of {steps} .* rate of 1e\+100 .*Lower inner_rate"):
+        with pytest.raises(MetaFaceError, match=rf"inner step 2 of {steps} .*Lower inner_rate, which is 1e\+100\."):
             diverge(tasks)
     far = MAML(linear(4), steps=1, inner_rate=1e308, loss=half_square).adapt(Examples(normal(2, 3, 4), normal(2, 3, 1)))
     with pytest.raises(MetaFaceError, match=r"outputs are not finite.*lower inner_rate"):
