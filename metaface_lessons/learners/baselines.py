@@ -1,8 +1,8 @@
 """What meta-learning has to beat: nearest class mean on classical features, on the very same episodes.
 
-Each baseline is a `ProtoNet` whose embedding is fixed, so that nothing but the features differs. LDA learns its
-features from the base identities; pixels and LBP learn nothing. Each sees the pictures as they are, or after a
-`normalise`, such as those of `faces.normalisation`: uint8 `[M, C, H, W]` to uint8 of the same shape.
+Each baseline is a `ProtoNet` whose embedding is fixed, so that only the features differ. LDA learns its features from
+the base identities; pixels and LBP learn nothing. Each sees the pictures as they are, or after a function `normalise`,
+such as those of `faces.normalisation`: uint8 `[M, C, H, W]` to uint8 of the same shape.
 """
 
 from __future__ import annotations
@@ -31,7 +31,10 @@ Normalise = Callable[[Tensor], Tensor]
 
 
 class FixedFeatures(nn.Module):
-    """Features without weights, computed once per distinct image: uint8 `[M, C, H, W]` → float `[M, D]`."""
+    """Features without weights, computed once for each distinct image: uint8 `[M, C, H, W]` → float `[M, D]`.
+
+    features: the function that computes them, from images on the CPU to an array.
+    """
 
     def __init__(self, features: Callable[[Tensor], Array]) -> None:
         super().__init__()
@@ -39,7 +42,7 @@ class FixedFeatures(nn.Module):
         self._known: dict[bytes, Array] = {}
 
     def forget(self) -> None:
-        """Let the next call compute what it is asked for anew: to measure what that takes."""
+        """Drop what was computed, so that the time of the next call can be measured."""
         self._known.clear()
 
     def forward(self, images: Tensor) -> Tensor:
@@ -60,12 +63,15 @@ def _as_they_are(images: Tensor) -> Tensor:
 
 
 def pixels(normalise: Normalise = _as_they_are) -> ProtoNet:
-    """Standardised pixels."""
+    """Nearest class mean on standardised pixels.
+
+    normalise: applied to the images first.
+    """
     return ProtoNet(FixedFeatures(lambda images: _pixels(normalise(images))))
 
 
 def brightness() -> ProtoNet:
-    """The mean brightness of a picture: a control (`faces.controls`), which should be at chance."""
+    """Nearest class mean on a picture's mean brightness: a control (`faces.controls`), which should be at chance."""
     return ProtoNet(FixedFeatures(lambda images: images.float().mean(dim=(1, 2, 3))[:, None].numpy()))
 
 
@@ -87,21 +93,32 @@ def _local_binary_patterns(images: Tensor, cells: int = 8) -> Array:
 def lbp(normalise: Normalise = _as_they_are) -> ProtoNet:
     """Local binary patterns (Ahonen, Hadid & Pietikäinen 2006): histograms of uniform patterns in 8×8 cells.
 
-    The square root of a histogram is compared, which makes the Euclidean distance the Hellinger distance.
+    Square roots of the histograms are compared, which makes the Euclidean distance a Hellinger distance.
+
+    normalise: applied to the images first.
     """
     return ProtoNet(FixedFeatures(lambda images: _local_binary_patterns(normalise(images))))
 
 
 def lda(base: FaceSet, components: int = 100, normalise: Normalise = _as_they_are) -> ProtoNet:
-    """Fisherfaces (Belhumeur, Hespanha & Kriegman 1997): PCA, then the directions that tell the base people apart.
+    """Fisherfaces (Belhumeur, Hespanha & Kriegman 1997): PCA, then the directions that best separate the base people.
 
-    Compared by the cosine, which beats the paper's Euclidean distance on LFW (by twelve points with one shot), Olivetti
-    and Extended Yale B, and loses to it on the CMU faces.
+    Features are compared by the cosine. It beats the paper's Euclidean distance on LFW (by twelve points with one
+    shot), Olivetti and Extended Yale B, and loses to it on the CMU faces.
+
+    base: faces of the base people, some of them with more than one image.
+    components: how many PCA keeps, at most.
+    normalise: applied to the images first.
+
+    Raises `MetaFaceError` if nobody has more than one image.
     """
     x = _pixels(normalise(base.images.cpu()))
     components = min(components, len(x) - 1, x.shape[1])
     if len(base.identities) >= len(x):
-        raise MetaFaceError("LDA needs people with more than one image, to learn how images of one person vary.")
+        raise MetaFaceError(
+            "LDA learns how images of one person vary, but nobody here has more than one image. Use a face set with"
+            " several images of each person."
+        )
     model = make_pipeline(PCA(components, whiten=True, random_state=0), LinearDiscriminantAnalysis())
     model.fit(x, base.identity.cpu().numpy())
     features = FixedFeatures(lambda images: model.transform(_pixels(normalise(images))).astype(np.float32))
@@ -109,20 +126,22 @@ def lda(base: FaceSet, components: int = 100, normalise: Normalise = _as_they_ar
 
 
 def pretrained(place: str) -> ProtoNet:
-    """Your own embedding, such as a pretrained network, as one more baseline: nearest class mean by its cosine.
+    """Your own embedding as one more baseline, such as a pretrained network: nearest class mean by the cosine.
 
-    place: "module:function"; the module is looked for in the current folder, too. The function takes images, uint8
-    `[M, C, H, W]` (C = 1 or 3, as the face set has them), and returns their embeddings, float `[M, D]`, as a tensor or
-    array. From Python: `ProtoNet(FixedFeatures(function), distance="cosine")`.
+    From Python, write `ProtoNet(FixedFeatures(function), distance="cosine")`.
 
-    Raises `MetaFaceError` if there is no such function, or, later, if it fails or what it returns has another shape.
+    place: "module:function". The module may be in the current folder or installed. The function takes images, uint8
+        `[M, C, H, W]` (C = 1 or 3, as in the face set). It returns their embeddings, float `[M, D]`, as a tensor or
+        array.
+
+    Raises `MetaFaceError` if there is no such function; later, if it fails or returns another shape.
     """
     module, colon, name = place.partition(":")
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:
         if not colon:
-            raise ImportError("no colon in it")
+            raise ImportError("it has no colon")
         function = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise MetaFaceError(
@@ -133,7 +152,7 @@ def pretrained(place: str) -> ProtoNet:
     def features(images: Tensor) -> Array:
         try:
             found = np.asarray(torch.as_tensor(function(images)).detach().cpu(), dtype=np.float32)
-        except Exception as error:  # whatever goes wrong in another's code
+        except Exception as error:  # the code is the user's, so anything may go wrong
             raise MetaFaceError(
                 f"{place} failed on images {list(images.shape)}, {images.dtype}: {type(error).__name__}: {error}"
             ) from error
@@ -148,5 +167,8 @@ def pretrained(place: str) -> ProtoNet:
 
 
 def baselines(base: FaceSet) -> dict[str, ProtoNet]:
-    """All of them, by name, with LDA trained on the `base` people."""
+    """All baselines by name.
+
+    base: faces of the base people, on which LDA is trained.
+    """
     return {"pixels": pixels(), "lbp": lbp(), "lda": lda(base)}

@@ -2,11 +2,12 @@
 
 Its release 0.2.0 needs two detours (https://github.com/learnables/learn2learn/issues/413):
 
-- It ships C files that do not compile on Python 3.11 and newer. Building with `build_ext` makes them anew with Cython.
-- It declares packages that nothing here needs and that ask for numpy 1, so it is installed without its dependencies;
-  those that it imports are among the course's own.
+- It ships C files that do not compile on Python 3.11 and newer. Building with `build_ext` generates them again with
+  Cython.
+- It declares packages that nothing here needs and that require numpy 1. So it is installed without its dependencies;
+  those that it does import are among the course's own.
 
-pip takes neither option inside a requirements file: hence a second step, `metaface doctor --fix`.
+A requirements file cannot hold either option, so this is a second step: `metaface doctor --fix`.
 """
 
 from __future__ import annotations
@@ -26,13 +27,13 @@ LEARN2LEARN = "learn2learn==0.2.0"
 
 
 def import_learn2learn() -> ModuleType:
-    """Import learn2learn (a few seconds) and return it.
+    """Import learn2learn, which takes a few seconds, and return it.
 
-    Raises ImportError, with the one-line fix, where it is missing or cannot be imported.
+    Raises ImportError, with the command that fixes it, if it is missing or cannot be imported.
     """
     try:
         _import_torchvision()
-        with contextlib.redirect_stderr(io.StringIO()):  # gym prints a plea to leave gym, which nothing here uses
+        with contextlib.redirect_stderr(io.StringIO()):  # gym, which nothing here uses, asks to leave it
             import learn2learn
     except ImportError as error:
         raise ImportError(f"learn2learn cannot be imported ({error}). To install it: metaface doctor --fix") from error
@@ -40,9 +41,11 @@ def import_learn2learn() -> ModuleType:
 
 
 def install_learn2learn() -> None:
-    """Build and install learn2learn into the running Python's environment; takes about a minute and a C compiler.
+    """Build learn2learn and install it into the environment of the running Python.
 
-    Raises RuntimeError with pip's last words if pip fails.
+    It takes about a minute and needs a C compiler.
+
+    Raises RuntimeError, with the last line that pip printed, if pip fails.
     """
     options = ["--no-deps", "--config-settings=--build-option=build_ext"]
     command = [sys.executable, "-m", "pip", "install", *options, LEARN2LEARN]
@@ -53,10 +56,10 @@ def install_learn2learn() -> None:
 
 
 def _import_torchvision() -> None:
-    """Import torchvision, which learn2learn needs, also where its compiled part does not load.
+    """Import torchvision, which learn2learn needs, even if its compiled part does not load.
 
-    On Linux that part is linked to CUDA and stays out beside a CPU build of torch. torchvision then stumbles over two
-    operators that it expects to find declared. Nobody here calls them: to declare them is enough.
+    On Linux that part is linked to CUDA and does not load beside a CPU build of torch. torchvision then fails because
+    two of its operators are not declared. Nobody here calls them, so it is enough to declare them.
     """
     try:
         import torchvision

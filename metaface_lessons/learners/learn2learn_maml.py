@@ -1,6 +1,6 @@
-"""MAML as one writes it with learn2learn (Arnold et al. 2020), beside `maml`, which does it from scratch.
+"""MAML as one writes it with learn2learn (Arnold et al. 2020), to compare with `maml`, which is written from scratch.
 
-The same network, tasks and gradients: it is here to be compared with. `peers` says how learn2learn is installed.
+Both have the same networks, tasks and gradients. `learn2learn_library` explains how learn2learn is installed.
 """
 
 from __future__ import annotations
@@ -19,12 +19,18 @@ from .learn2learn_library import import_learn2learn
 
 
 class Learn2LearnMAML(MetaLearner):
-    """Parameters as of `maml.MAML`; queries are judged one by one, by the statistics of the support set.
+    """MAML by learn2learn. A `TaskNorm` uses the statistics of the support set, as `maml.MAML` does by default.
 
-    learn2learn gives `clone`, which makes differentiable copies of the slow weights, and `adapt`, which changes such a
-    copy by one inner step. The loops over tasks and steps are its user's.
+    learn2learn has `clone`, which makes differentiable copies of the slow weights, and `adapt`, which changes such a
+    copy by one inner step. Its user writes the loops over tasks and steps.
 
-    Raises ImportError, with the one-line fix, where learn2learn is missing.
+    network: see `maml.MAML`.
+    steps: k, the inner steps of meta-training.
+    test_steps: the inner steps of `adapt`.
+    inner_rate: α.
+    first_order: whether to leave out the Hessians (FOMAML).
+
+    Raises ImportError, with the command that fixes it, if learn2learn is missing.
     """
 
     def __init__(
@@ -35,7 +41,12 @@ class Learn2LearnMAML(MetaLearner):
         self.steps, self.test_steps = steps, test_steps
 
     def inner_loop(self, x: Tensor, y: Tensor, steps: int) -> Any:
-        """A copy of the network after `steps` steps on the images x `[S, C, H, W]` with labels y `[S]`."""
+        """A copy of the network after k inner steps on one task.
+
+        x: images `[S, C, H, W]`.
+        y: labels, int64 `[S]`.
+        steps: k.
+        """
         learner = self.maml.clone()
         for _ in range(steps):
             learner.adapt(F.cross_entropy(learner(x), y))
@@ -63,7 +74,11 @@ def _query_logits(learner: Any, support: Tensor, query: Tensor) -> Tensor:
 
 @dataclass
 class _Learners:
-    """One adapted copy of the network for each of T tasks."""
+    """T learners, each an adapted copy of the network.
+
+    learners: the copies.
+    support: the images `[T, S, C, H, W]` that they have learned from.
+    """
 
     learners: list[Any]
     support: Tensor

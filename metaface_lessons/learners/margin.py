@@ -1,14 +1,14 @@
 """Margin losses: how face recognition is trained in industry, and so the first thing to compare with.
 
-Like pre-training, a network learns to tell the base people apart. But embedding z and weights w_j of each person have
-length 1, so that the logits are cosines, and the true person y must win by a margin m. With θ_j the angle between z
-and w_j, and s a scale, the loss is the cross-entropy of the logits
+As in pre-training, a network learns to distinguish the base people. But the embedding z and each person's weights w_j
+have length 1, so that the logits are cosines, and the true person y must win by a margin m. With θ_j the angle between
+z and w_j, and s a scale, the loss is the cross-entropy of the logits
 
     s · cos θ_j  for j ≠ y,   and for the true one   s · cos(θ_y + m)      ArcFace (Deng et al. 2019, equation 3)
                                                 or   s · (cos θ_y − m)      CosFace (Wang et al. 2018, equation 4)
 
-So images of one person are drawn together until they are nearer to their person than to anyone else *by m*; strangers
-are then compared by the cosine of their embeddings. For a task, the class means of the embeddings are the prototypes.
+So images of one person are drawn together until they are nearer to that person than to anyone else *by m*. Strangers
+are then compared by the cosine of their embeddings. For a task, the prototypes are the class means of the embeddings.
 """
 
 from __future__ import annotations
@@ -27,16 +27,24 @@ from .protonet import ProtoNet, PrototypeLearner
 
 
 def additive_angle(cosine: Tensor, m: float) -> Tensor:
-    """cos(θ + m), from cos θ `[M]`.
+    """cos(θ + m), the logit of ArcFace.
 
-    Beyond θ = π − m, where it would rise again, cos θ − m·sin m goes on falling (as in the authors' code).
+    Beyond θ = π − m that would rise again. So it is replaced there by cos θ − m·sin m, which goes on falling (as in the
+    authors' code).
+
+    cosine: cos θ, of any shape.
+    m: the margin, in radians.
     """
     angle = cosine.clamp(-1 + 1e-6, 1 - 1e-6).acos()  # the slope of acos at ±1 is infinite
     return torch.where(angle + m <= math.pi, (angle + m).cos(), cosine - m * math.sin(m))
 
 
 def additive_cosine(cosine: Tensor, m: float) -> Tensor:
-    """cos θ − m, from cos θ `[M]`."""
+    """cos θ − m, the logit of CosFace.
+
+    cosine: cos θ, of any shape.
+    m: the margin.
+    """
     return cosine - m
 
 
@@ -44,10 +52,14 @@ MARGINS: dict[str, Callable[[Tensor, float], Tensor]] = {"arcface": additive_ang
 
 
 class Margin(BaseClassifier):
-    """Trained by a margin loss on the base people; compares strangers by cosine.
+    """A network trained by a margin loss on the base people; it compares strangers by the cosine.
 
-    kind: "arcface" or "cosface". scale: s. margin: m, in radians for ArcFace. seed: of the first weights of the people.
-    The rest: see `BaseClassifier`.
+    embedding, people, augment: see `BaseClassifier`.
+    features: D, the coordinates of the embedding.
+    kind: "arcface" or "cosface".
+    scale: s.
+    margin: m, in radians for ArcFace.
+    seed: of the initial weights of the people.
 
     Raises `MetaFaceError` for an unknown kind, a scale or margin out of range, or an episode with an unknown person.
     """
@@ -74,12 +86,12 @@ class Margin(BaseClassifier):
             self.head.weight.normal_(generator=torch.Generator().manual_seed(seed))
 
     def loss(self, points: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
-        """The cross-entropy with the margin; the logits are without it."""
+        """The cross-entropy with the margin, and the logits without it; see `BaseClassifier.loss`."""
         cosine = F.normalize(points, dim=-1) @ F.normalize(self.head.weight, dim=-1).mT
         true = cosine.gather(1, label[:, None])
         logits = self.scale * cosine.scatter(1, label[:, None], MARGINS[self.kind](true, self.margin))
         return F.cross_entropy(logits, label), cosine
 
     def adapt(self, support: Examples) -> PrototypeLearner:
-        """Prototypes are the mean embeddings of length 1; see `ProtoNet` with the cosine."""
+        """Learn the people of each task as a `ProtoNet` with the cosine does."""
         return ProtoNet(self.embedding, "cosine", temperature=1 / self.scale).adapt(support)

@@ -1,16 +1,16 @@
-"""Learning for domains that nobody has seen: episodes across domains, and leave-one-domain-out meta-training.
+"""MLDG (Li, Yang, Song & Hospedales 2018): meta-training that leaves one domain out, for domains nobody has seen.
 
-Leave-one-domain-out meta-training is MLDG (Li, Yang, Song & Hospedales 2018), which MFR (Guo et al. 2020) took to
-faces: at every step one of the training domains is held out. A step of gradient descent on episodes S of the others,
+MFR (Guo et al. 2020) brought it to faces. Every step holds out one of the training domains. A step of gradient descent
+on episodes S of the other domains,
 
     θ' = θ − α ∇L(θ; S)
 
-should also serve episodes V of the one that is held out:
+should also help with episodes V of the held-out one:
 
     min_θ  L(θ; S) + β L(θ'; V)                                                    (MLDG, algorithm 1)
 
-To first order in α that is L(θ; S) + β L(θ; V) − αβ ∇L(θ; S) · ∇L(θ; V) (MLDG, its analysis): the gradients of
-the domains are to point the same way. Nothing is adapted to a new domain afterwards.
+To first order in α that is L(θ; S) + β L(θ; V) − αβ ∇L(θ; S) · ∇L(θ; V) (MLDG, its analysis). So the gradients of
+different domains should point the same way. Afterwards nothing is adapted to a new domain.
 """
 
 from __future__ import annotations
@@ -26,12 +26,17 @@ from .protonet import ProtoNet
 
 
 class MLDG(MetaLearner):
-    """Trains a `ProtoNet` so that a step on some domains also helps on the one held out; see the module.
+    """Trains a `ProtoNet` so that a step on some domains also helps on a held-out one.
 
-    Of every sample the first half of the tasks are S, the second half V: `DomainSampler(…, kind="leave one out")`.
-    inner_rate: α. weight: β. first_order: leave the Hessian out, and take ∇L(θ'; V) for the gradient at θ.
+    It needs samples whose first half of the tasks is S and whose second half is V, as `episodes.DomainSampler` draws
+    them with kind="leave one out".
 
-    Raises `MetaFaceError` for a rate or weight below 0, or tasks that cannot be halved.
+    net: what is trained.
+    inner_rate: α.
+    weight: β.
+    first_order: whether to leave out the Hessian, and use ∇L at θ' as the gradient of L(θ'; V).
+
+    Raises `MetaFaceError` for a rate or weight below 0, or for an odd number of tasks.
     """
 
     def __init__(self, net: ProtoNet, inner_rate: float = 0.1, weight: float = 1.0, first_order: bool = False) -> None:
@@ -43,7 +48,7 @@ class MLDG(MetaLearner):
     def meta_gradient(self, episodes: Episodes) -> dict[str, float]:
         tasks = len(episodes.identities)
         if tasks % 2:
-            raise MetaFaceError(f"MLDG halves the tasks of a step, but there are {tasks}. Train with tasks=2, 4, …")
+            raise MetaFaceError(f"MLDG halves the tasks of a step, but got {tasks} of them. Train with tasks=2, 4, …")
         seen, held_out = episodes.split(tasks // 2)
         loss = _Loss(self.net)
         weights = dict(loss.named_parameters())

@@ -1,15 +1,15 @@
 """Pre-train and fine-tune: conventional learning, and the first thing that meta-learning has to beat.
 
-A network learns to tell the base people apart, like any classifier: an embedding f and a linear layer with one output
-for each of them, by cross-entropy. For a task that layer is thrown away, and a new one is fitted to the support set,
+A network learns to distinguish the base people, like any classifier: by cross-entropy, with an embedding f and a linear
+layer that has one output for each person. For a task that layer is replaced by a new one, fitted to the support set,
 
-    W ← W − α/S · Σ (softmax(W z) − y) zᵀ  over the support set,   z = f(x)/‖f(x)‖,   beginning at W = 0
+    W ← W − α/S · Σ (softmax(W z) − y) zᵀ  over the support set,   z = f(x)/‖f(x)‖,   starting at W = 0
 
-on an embedding that stays as it is. This is the "Baseline" of Chen, Liu, Kira, Wang & Huang (2019, section 3.2), with
-embeddings of length 1, so that one rate α suits all of them.
+while the embedding stays as it is. This is the "Baseline" of Chen, Liu, Kira, Wang & Huang (2019, section 3.2), but
+with embeddings of length 1, so that one rate α suits all of them.
 
-Here it is a `MetaLearner` among others. It sees the same images in the same order as ProtoNet; but a person has the
-same label in every episode, and support and query are all one.
+Here it is a `MetaLearner` like the others. It sees the same images in the same order as ProtoNet. But a person has the
+same label in every episode, and support and query images are used alike.
 """
 
 from __future__ import annotations
@@ -27,22 +27,30 @@ from .base import MetaLearner
 
 @dataclass
 class LinearLearner:
-    """A linear layer `[T, N, D]` for each of T tasks, on the embedding of `net`."""
+    """Recognises people by a linear layer for each task.
+
+    net: embeds the images.
+    weight: `[T, N, D]`, that of the layers.
+    """
 
     net: Pretraining
     weight: Tensor
 
     def predict(self, x: Tensor) -> Tensor:
-        """Images `[T, Q, C, H, W]` → logits `[T, Q, N]`."""
+        """The logits `[T, Q, N]`.
+
+        x: images `[T, Q, C, H, W]`.
+        """
         return self.net.embed(x) @ self.weight.mT
 
 
 class BaseClassifier(MetaLearner):
-    """A network that learns to tell the base people apart: the frame of `Pretraining` and of `margin.Margin`.
+    """A network that learns to distinguish the base people: the frame of `Pretraining` and of `margin.Margin`.
 
-    embedding: images `[M, C, H, W]` → points `[M, D]`. features: D.
-    people: the numbers of the base people, int64 `[I]`, sorted; an episode of anyone else cannot be trained on.
-    augment: changes the images of training.
+    embedding: images `[M, C, H, W]` → points `[M, D]`.
+    head: points `[M, D]` → one output for each of the base people, `[M, I]`.
+    people: the numbers of the base people, int64 `[I]`, sorted. Training episodes must have only these people.
+    augment: changes the images of training; None to leave them as they are.
     """
 
     def __init__(self, embedding: nn.Module, head: nn.Linear, people: Tensor, augment: nn.Module | None) -> None:
@@ -56,19 +64,26 @@ class BaseClassifier(MetaLearner):
         return F.normalize(self.embedding(x.flatten(0, 1)).unflatten(0, x.shape[:2]), dim=-1)
 
     def loss(self, points: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
-        """Points `[M, D]`, labels `[M]` in 0 to I − 1 → the loss to descend, and the logits `[M, I]` to predict by."""
+        """The loss of training, and the logits `[M, I]` that predict.
+
+        points: `[M, D]`.
+        label: int64 `[M]`, in 0 to I − 1.
+        """
         raise NotImplementedError
 
     def meta_gradient(self, episodes: Episodes) -> dict[str, float]:
-        """Of the loss over the base people, on all images of the episodes: no inner loop, and no task."""
+        """Add the gradient of the loss to `.grad`, on all images of the episodes: no inner loop, and no tasks.
+
+        Raises `MetaFaceError` if somebody in the episodes is not one of the base people.
+        """
         x = torch.cat([episodes.support.x, episodes.query.x], dim=1).flatten(0, 1)
         y = torch.cat([episodes.support.y, episodes.query.y], dim=1)
         who = episodes.identities.gather(1, y).flatten()
         label = torch.searchsorted(self.people, who).clamp(max=len(self.people) - 1)
         if (strangers := who[self.people[label] != who]).numel():
             raise MetaFaceError(
-                f"Person {int(strangers[0])} is none of the {len(self.people)} people that this network was made to"
-                " tell apart. Train it on episodes of those alone."
+                f"Person {int(strangers[0])} is not one of the {len(self.people)} people that this network was made to"
+                " distinguish. Train it only on episodes of those people."
             )
         loss, logits = self.loss(self.embedding(x if self.augment is None else self.augment(x)), label)
         loss.backward()
@@ -76,12 +91,14 @@ class BaseClassifier(MetaLearner):
 
 
 class Pretraining(BaseClassifier):
-    """The learner of the base people, and of the new last layers.
+    """Learns the base people in training, and a new last layer for each task.
 
-    steps, inner_rate: how many steps of gradient descent fit the new layer, and their rate α.
-    The rest: see `BaseClassifier`; the head is made here, with all weights 0.
+    embedding, people, augment: see `BaseClassifier`.
+    features: D, the coordinates of the embedding.
+    steps: how many steps of gradient descent fit the new layer.
+    inner_rate: α, the rate of these steps.
 
-    Raises `MetaFaceError` if steps or inner_rate are out of range, or if an episode holds a person unknown to it.
+    Raises `MetaFaceError` if steps or inner_rate are out of range, or if an episode has an unknown person.
     """
 
     def __init__(
@@ -104,7 +121,7 @@ class Pretraining(BaseClassifier):
             nn.init.zeros_(parameter)
 
     def loss(self, points: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
-        """The cross-entropy."""
+        """The cross-entropy, and the logits; see `BaseClassifier.loss`."""
         logits = self.head(points)
         return F.cross_entropy(logits, label), logits
 
@@ -115,5 +132,6 @@ class Pretraining(BaseClassifier):
             weight = points.new_zeros(len(points), truth.shape[-1], points.shape[-1])
             for _ in range(self.steps):
                 error = (points @ weight.mT).softmax(dim=-1) - truth
+                # W ← W − α/S · Σ (softmax(W z) − y) zᵀ
                 weight = weight - self.inner_rate * error.mT @ points / points.shape[1]
         return LinearLearner(self, weight)

@@ -91,5 +91,5 @@ def test_what_cannot_be_a_margin_loss_is_refused(options: dict, message: str) ->
 def test_strangers_cannot_be_trained_on() -> None:
     faces = random_faces(people=6, each=4)
     net = Margin(torch.nn.Flatten(), 256, faces.identities[:3])
-    with pytest.raises(MetaFaceError, match="is none of the 3 people"):
+    with pytest.raises(MetaFaceError, match="is not one of the 3 people"):
         net.meta_gradient(EpisodeSampler(faces, 5, 1, 2).sample())

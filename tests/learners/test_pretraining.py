@@ -59,7 +59,7 @@ def test_the_new_layer_is_that_of_gradient_descent() -> None:
 
 def test_what_cannot_be_trained_is_refused() -> None:
     strangers = Episodes(episodes().support, episodes().query, torch.tensor([[5, 4], [2, 5]]))
-    with pytest.raises(MetaFaceError, match="Person 4 is none of the 5 people"):
+    with pytest.raises(MetaFaceError, match="Person 4 is not one of the 5 people"):
         learner().meta_gradient(strangers)
     with pytest.raises(MetaFaceError, match="steps must be at least 1"):
         learner(steps=0)

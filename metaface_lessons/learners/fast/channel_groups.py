@@ -1,9 +1,9 @@
-"""Conv-4 for T tasks at once, each with weights of its own: the tasks are groups of channels.
+"""Conv-4 for T tasks at once, each with its own weights: the tasks are groups of channels.
 
 Feature maps are `[S, H, W, T·C]`: the t-th C channels belong to task t, and a convolution with T groups gives each task
-filters of its own. From the weights in the order in which the layers take them (`_arrange`) to logits or to the
-gradient of an inner step, all is one operation to autograd; the way back through a gradient is the product of a
-Hessian and a vector, which `layers` writes out. The layers, by where the network pools:
+its own filters. To autograd, the whole computation from the arranged weights (`_arrange`) to the logits, or to the
+gradient of an inner step, is one operation. `layers` has its layers and explains how the gradient of that gradient is
+computed. Where the network pools decides which layers they are:
 
     after    PooledPatchConvolution, ReLU;   Convolution, Normalisation(pool) …;            Head
     before   PooledPatchConvolution, Normalisation;   Convolution, MaxPool, Normalisation …;   Head
@@ -11,19 +11,19 @@ Hessian and a vector, which `layers` writes out. The layers, by where the networ
 
 What else makes it fast:
 
-- Pooling and normalisation run channels last, where a CPU works on many channels at a time.
-- The first layer, where images are largest, is a product of their patches with a matrix; `prepare` cuts them once for
-  all inner steps. Where a patch has the mean 0, the variance of w·patch is w·covariance·w: where the normalisation
-  follows the convolution at once it is folded into the weights, and never touches an image.
-- Cutting patches is itself a convolution, and so is that product, with filters of one pixel: no other operation of a
-  CPU is as fast for numbers that come in sixteens.
-- Each normalisation has its ReLU with it, computed after the pooling, where there is less to do; both may change
-  places, as ReLU(γ·x̂ + β) rises with γ·x̂.
+- Pooling and normalisation run channels last, because a CPU then works on many channels at a time.
+- The first layer, where images are largest, is a product of their patches with a matrix. `prepare` cuts the patches
+  once for all inner steps. If patches have mean 0, the variance of w·patch is w·covariance·w. So a normalisation that
+  directly follows this convolution is folded into the weights, and never touches an image.
+- Cutting patches is itself a convolution, and so is that product, with filters of one pixel. No other operation of a
+  CPU is as fast when the numbers come in multiples of 16.
+- Each normalisation includes its ReLU, computed after the pooling, where there is less to do. The order does not
+  matter, because ReLU(γ·x̂ + β) rises with γ·x̂.
 
 What remains, by a profile of the benchmark (`python -m benchmarks.maml --profile A`, or B, C, D): about two thirds of
-the time is convolutions and the way back through them. The rest is pooling and the normalisation, where there is
-pooling, and the calls of many small operations where maps are small, as with strides (D). There the way back to a map
-is slow besides, in learn2learn as well: oneDNN does it at about half the speed of the way forward.
+the time is spent in convolutions and their backward passes. With pooling, the rest is pooling and normalisation. With
+strides (D), maps are small, and the rest is the calls of many small operations. There the gradient of a map is also
+slow, in learn2learn as well: oneDNN computes it at about half the speed of the forward pass.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from ...networks import Classifier, Conv4, TaskNorm, number_of_first, standardise
+from ..inner_loop import Weights
 from .layers import (
     Convolution,
     Head,
@@ -52,17 +53,15 @@ from .layers import (
     join,
 )
 
-Weights = dict[str, Tensor]
-
 
 class Patches(NamedTuple):
-    """What the first layer needs of S images of each of T tasks.
+    """S images of each of T tasks, cut into patches for the first layer.
 
-    patches: `[T, S, H, W, K]`, or `[S, H, W, T·K]` where no pooling follows. A patch is its 9C numbers, a one, and
-        zeros up to a multiple of 16.
+    patches: `[T, S, H, W, K]`, or `[S, H, W, T·K]` if no pooling follows. A patch has its 9C numbers, a one, and zeros
+        up to a multiple of 16.
     tasks: T.
-    first: the number of images whose statistics normalise all; None if all.
-    covariance: that of the numbers, `[T, 9C, 9C]`, which then have the mean 0; None where nobody asks for it.
+    first: the number of images whose statistics normalise all images; None for all of them.
+    covariance: that of the 9C numbers, `[T, 9C, 9C]`, which then have mean 0; None if it is not needed.
     """
 
     patches: Tensor
@@ -72,9 +71,9 @@ class Patches(NamedTuple):
 
 
 class ChannelGroups:
-    """A `TaskNetwork` (see `inner_loop`) for a `Classifier` on a `Conv4` with norm="task"; make it by `of`.
+    """Runs a `Classifier` on a `Conv4` with norm="task" for many tasks at once; make one by `of`.
 
-    Images are data: no gradient flows to them.
+    It is a `TaskNetwork` (see `inner_loop`). Images are data: no gradient flows to them.
     """
 
     name = "tasks as channel groups"
@@ -93,15 +92,18 @@ class ChannelGroups:
 
     @property
     def at_once(self) -> int:
-        """As many tasks as make an operation worth its call, but not more: their memory is held together."""
+        """Enough tasks to make each operation worth its call, but not more: all need memory at the same time."""
         return max(1, (2**24 if next(self.adapted.parameters()).is_cuda else 2**18) // self.map)
 
     @classmethod
     def of(cls, network: nn.Module, first_order: bool = False) -> ChannelGroups | None:
         """The network, run this way; None if it is of another kind, or if some of its weights are not trained.
 
-        None, too, if gradients of first order are all that is asked, pooling comes before the normalisation and images
-        have colours: then less is saved by this way than patches cost, of which each has 32 numbers (16 in grey).
+        Also returns None for first-order gradients on colour images when pooling comes first: building the patches (32
+        numbers each, 16 for grey) then costs more than this saves.
+
+        network: the one to run.
+        first_order: whether only gradients of first order are needed.
         """
         if type(network) is not Classifier or type(network.embedding) is not Conv4:
             return None
@@ -115,8 +117,9 @@ class ChannelGroups:
     def prepare(self, x: Tensor) -> list[Patches]:
         """Images `[T, S, C, H, W]`, cut into the patches that the first convolution sees, some tasks in each part.
 
-        On a CPU no map is larger than 16 MB (of float32) where that can be: larger ones leave the processor's cache
-        before they are read again, and from 32 MB on they come fresh from the system, page by page.
+        On a CPU the parts are made so small that no map has more than 16 MB (of float32), if possible. Larger maps
+        leave the processor's cache before they are read again; from 32 MB on, the system also has to supply their
+        memory page by page.
         """
         self.embedding.check(x[0])
         tasks = self.at_once if x.is_cuda else min(self.at_once, max(1, 2**22 // (x.shape[1] * self.map)))
@@ -129,7 +132,7 @@ class ChannelGroups:
     def gradient(
         self, weights: Weights, prepared: list[Patches], loss: Callable[[Tensor], Tensor], graph: bool
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """The losses `[T]`, and the gradient of their sum by each of the weights."""
+        """The losses `[T]`, and the gradient of their sum with respect to each of the weights."""
         arranged = self._arrange(weights, prepared)
         with torch.set_grad_enabled(graph):
             losses, *gradients = _Gradient.apply(self._passes(prepared), loss, graph, *arranged)
@@ -139,7 +142,7 @@ class ChannelGroups:
         (tasks, images, channels), first = x.shape[:3], number_of_first()
         x = standardise(x.flatten(0, 1)).to(next(self.adapted.parameters()).dtype)
         numbers, size = 9 * channels, self.patch
-        # Each filter takes one number out of a patch; the one is a bias.
+        # Filter i takes the i-th number out of a patch; the one after the 9C numbers comes from the bias.
         filters = torch.eye(size, numbers, dtype=x.dtype, device=x.device).view(size, 3, 3, channels)
         one = F.one_hot(torch.tensor(numbers, device=x.device), size).to(x.dtype)
         patches = F.conv2d(x, filters.permute(0, 3, 1, 2), one, self.stride, 1)
@@ -170,7 +173,7 @@ class ChannelGroups:
         return [*layers, Head()]
 
     def _arrange(self, weights: Weights, prepared: list[Patches]) -> list[Tensor]:
-        """The weights as the layers take them, in their order; all are `[T, …]`, of all tasks."""
+        """The weights in the form and order in which the layers take them; all are `[T, …]`, of all tasks."""
         covariances = [part.covariance for part in prepared if part.covariance is not None]
         arranged = self._first(weights, join(covariances) if covariances else None)
         for convolution, norm, _ in self.blocks[1:]:
@@ -178,7 +181,10 @@ class ChannelGroups:
         return [*arranged, weights["head.weight"], weights["head.bias"]]
 
     def _first(self, weights: Weights, covariance: Tensor | None) -> list[Tensor]:
-        """Filters of patches, `[T, F, K]`, the normalisation folded in by the covariance; without it γ and β, too."""
+        """The weights of the first block: filters of patches, `[T, F, K]`.
+
+        With a covariance the normalisation is folded into them; without one γ and β follow.
+        """
         convolution, norm, eps = self.blocks[0]
         w = weights[f"{convolution}.weight"].permute(0, 1, 3, 4, 2).flatten(2)  # [T, F, 9C]
         gamma, beta = weights[f"{norm}.weight"], weights[f"{norm}.bias"]
@@ -189,7 +195,11 @@ class ChannelGroups:
         return [w] if covariance is not None else [w, gamma, beta]
 
     def _block(self, weights: Weights, convolution: str, norm: str) -> tuple[Tensor, Tensor, Tensor]:
-        """Filters, γ and β. Pooling first needs γ ≥ 0: −γ with filters −w is the same."""
+        """Filters, γ and β of a later block.
+
+        `Normalisation` with pooling needs γ ≥ 0. So a negative γ changes its sign together with its filters: −γ with −w
+        gives the same.
+        """
         w, gamma, beta = weights[f"{convolution}.weight"], weights[f"{norm}.weight"], weights[f"{norm}.bias"]
         if self.pool == "after":
             sign = torch.where(gamma < 0, -1.0, 1.0).to(gamma.dtype)
@@ -198,15 +208,21 @@ class ChannelGroups:
 
 
 class Passes:
-    """The passes of the network, up and down: the layers of each part, and how many tasks it has."""
+    """The passes of the network, up to the logits and down to the weights.
+
+    parts: the layers of each part of the tasks.
+    tasks: how many tasks each part has.
+    """
 
     def __init__(self, parts: list[list[Layer]], tasks: list[int]) -> None:
         self.parts, self.tasks = parts, tasks
 
     def up(self, weights: Sequence[Tensor], way: str, keep: bool = True) -> Tensor:
-        """`way` "forward": the logits `[T, S, N]`; "tangent", with v in place of the weights: how they change.
+        """The logits `[T, S, N]`, or how they change.
 
-        keep: whether a way down follows; else each layer is forgotten when it is done.
+        weights: the arranged weights for "forward", or the direction v along which they move for "tangent".
+        way: "forward" or "tangent".
+        keep: whether a way down follows; if not, each layer is dropped when it is done, to save memory.
         """
         logits: list[Tensor] = []
         for layers, *own in zip(self.parts, *(w.split(self.tasks) for w in weights), strict=True):
@@ -219,9 +235,11 @@ class Passes:
         return join(logits)
 
     def down(self, g: Tensor, way: str, keep: bool = False) -> list[Tensor]:
-        """From the logits' gradient, by "backward", or its change, by "tangent_backward", to those of the weights.
+        """The gradients of the arranged weights, or how they change.
 
-        keep: whether the run is needed once more; else each layer is forgotten when it is done.
+        g: the gradient of the logits for "backward", or its change for "tangent_backward"; `[T, S, N]`.
+        way: "backward" or "tangent_backward".
+        keep: whether more passes follow; if not, each layer is dropped when it is done, to save memory.
         """
         found = []
         for layers, x in zip(self.parts, g.split(self.tasks), strict=True):
@@ -238,21 +256,22 @@ class _Logits(Function):
 
     @staticmethod
     def forward(ctx: Any, passes: Passes, graph: bool, *weights: Tensor) -> Tensor:
-        ctx.save_for_backward(*weights)  # layers keep them, too; but here autograd sees if they are changed, or freed
+        ctx.save_for_backward(*weights)  # layers also keep them; but here autograd notices if they are changed or freed
         ctx.passes = passes
         return passes.up(weights, "forward", keep=graph)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
-        _ = ctx.saved_tensors  # an error if so
+        _ = ctx.saved_tensors  # raises an error if they were
         return None, None, *ctx.passes.down(g, "backward")
 
 
 class _Gradient(Function):
-    """Arranged weights → losses `[T]`, which are not differentiable, and the gradients of their sum, L.
+    """Arranged weights → losses `[T]`, which are not differentiable, and the gradients ∇L of their sum L.
 
-    The gradient of ⟨v, ∇L⟩ is H·v, H the Hessian of L, as H is symmetric.
+    `backward` gets a vector v and returns the gradient of ⟨v, ∇L⟩. That is H·v, because the Hessian H of L is
+    symmetric.
     """
 
     @staticmethod
@@ -267,15 +286,16 @@ class _Gradient(Function):
         ctx.passes, ctx.logits, ctx.g = passes, logits, g
         losses = losses.detach()
         ctx.mark_non_differentiable(losses)
-        # Tensors of their own: autograd hangs its graph, and so `passes`, on what is returned; layers keep some of it.
+        # Layers keep some of these tensors, and autograd attaches its graph, with `passes`, to whatever is returned.
+        # Detached ones avoid that circle.
         return losses, *(each.detach() for each in passes.down(g.detach(), "backward", keep=graph))
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, _losses: Tensor, *v: Tensor) -> tuple[Tensor | None, ...]:
-        _ = ctx.saved_tensors  # an error if so
+        _ = ctx.saved_tensors  # raises an error if weights were changed or freed
         logits_dot = ctx.passes.up(v, "tangent")
         g_dot = torch.zeros_like(logits_dot)
-        if ctx.g.requires_grad:  # not if the loss is linear
+        if ctx.g.requires_grad:  # it does not if the loss is linear in the logits
             (g_dot,) = torch.autograd.grad(ctx.g, ctx.logits, logits_dot)
         return None, None, None, *ctx.passes.down(g_dot, "tangent_backward")

@@ -1,21 +1,22 @@
 """The layers of Conv-4, each with four passes: forward, backward, and how both change when the weights move.
 
-An inner step needs the gradient of a loss. Second-order MAML needs, besides, the product of the loss's Hessian with a
-vector v: how that gradient changes as the weights move along v. Pearlmutter (1994) takes it without a graph of the
-backward pass: differentiate every line of the forward and of the backward pass along ẇ = v. The first tells how each
-map changes, ẏ; the second how each gradient does, and that of the weights is the Hessian times v.
+An inner step needs the gradient of a loss. Second-order MAML also needs the product of the loss's Hessian with a vector
+v, which is how that gradient changes as the weights move along v. Pearlmutter (1994) computes it without a graph of the
+backward pass. Differentiate every line of the forward and the backward pass along ẇ = v. The derivative of the forward
+pass is how each map changes, ẏ. The derivative of the backward pass is how each gradient changes, and that of the
+weights' gradient is the Hessian times v.
 
-Here g is the gradient with respect to y, ∂x and ∂w those that follow from it, and a dot is a derivative along v; in
-code, `x_dot`. A layer remembers one run of
+Here g is the gradient with respect to y; ∂x and ∂w are the gradients that follow from it. A dot is a derivative along
+v; in code it is `x_dot`. A layer remembers what these passes share. They come in this order:
 
     forward            x, w → y
     backward           g → ∂x, ∂w
     tangent            ẋ, ẇ → ẏ
     tangent_backward   ġ → (∂x)˙, (∂w)˙
 
-in this order. Feature maps are `[S, H, W, T·C]`, channels last in memory: S images of each of T tasks; weights are
-`[T, …]`, and so are their gradients. A pass may overwrite the map that it is given, never the weights; so no layer
-keeps a map that the next one may overwrite. ReLU and Normalisation keep the one that they make: no ReLU may follow.
+Feature maps are `[S, H, W, T·C]`, channels last in memory: S images of each of T tasks. Weights are `[T, …]`, and so
+are their gradients. A pass may overwrite the map that it is given, but never the weights. So no layer may keep a map
+that the next one may overwrite. ReLU and Normalisation keep the map that they make, so no ReLU may follow them.
 """
 
 from __future__ import annotations
@@ -30,13 +31,16 @@ from ...errors import MetaFaceError
 
 aten = torch.ops.aten
 
-CHUNK = 2**20  # numbers in a map that stays in a processor's cache between two operations: 4 MB
+CHUNK = 2**20  # numbers in a map that stays in a processor's cache between two operations: 4 MB of float32
 
 
 class Layer(Protocol):
-    """The passes are explained above. An x that is data is None: it has no gradient, and nothing moves it."""
+    """The four passes of a layer, explained above. An x that is data is given as None: it has no gradient.
 
-    weights: int  # how many it has
+    weights: how many tensors of weights the layer takes.
+    """
+
+    weights: int
 
     @property
     def forward(self) -> Callable[..., Tensor]: ...
@@ -52,21 +56,24 @@ class Layer(Protocol):
 
 
 def convolve(x: Tensor, w: Tensor, groups: int, stride: int = 1) -> Tensor:
-    """x ∗ w: maps `[S, H, W, T·C]` and filters `[T·F, 3, 3, C]`, T groups, padding 1 → `[S, H', W', T·F]`.
+    """The convolution x ∗ w, in T groups, with padding 1: `[S, H', W', T·F]`.
 
-    With w `[T·F, 1, 1, C]` there is no padding: of patches, this is their product with a matrix.
+    x: maps `[S, H, W, T·C]`.
+    w: filters `[T·F, 3, 3, C]`; or `[T·F, 1, 1, C]`, without padding, which multiplies patches by a matrix.
+    groups: T.
+    stride: that of the convolution.
     """
     return _nhwc(torch.conv2d(_nchw(x), _nchw(w), None, stride, w.shape[1] // 2, 1, groups))
 
 
 def correlate(g: Tensor, x: Tensor, w: Tensor, groups: int, stride: int = 1) -> tuple[Tensor, Tensor]:
-    """g ⋆ w and g ⋆ x, adjoint to the convolution in x and in w."""
+    """g ⋆ w and g ⋆ x: the gradients of a convolution with respect to x and w, if g is that of its output."""
     dx, dw = _correlate(g, x, w, groups, stride, [True, True, False])
     return _nhwc(dx), _nhwc(dw)
 
 
 def correlate_data(g: Tensor, x: Tensor, w: Tensor, groups: int, stride: int = 1) -> Tensor:
-    """g ⋆ x alone, of the shape of w."""
+    """Only g ⋆ x, which has the shape of w."""
     return _nhwc(_correlate(g, x, w, groups, stride, [False, True, False])[1])
 
 
@@ -76,12 +83,12 @@ def _correlate(g: Tensor, x: Tensor, w: Tensor, groups: int, stride: int, which:
 
 
 def join(parts: list[Tensor] | tuple[Tensor, ...]) -> Tensor:
-    """`torch.cat`, which would copy one alone, too."""
+    """`torch.cat`, which would copy even a single part."""
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def _nchw(x: Tensor) -> Tensor:
-    """A view, in the order in which torch's operations name the dimensions; the memory stays channels last."""
+    """A view with the dimensions in the order that torch's operations expect; the memory stays channels last."""
     return x.permute(0, 3, 1, 2)
 
 
@@ -112,7 +119,7 @@ class Convolution:
         return convolve(x_dot, self.w, *self.how).add_(convolve(self.x, self.w_dot, *self.how))
 
     def tangent_backward(self, g_dot: Tensor) -> tuple[Tensor, Tensor]:
-        """ġ ⋆ w + g ⋆ ẇ, which is one correlation of channels side by side, and ġ ⋆ x + g ⋆ ẋ."""
+        """ġ ⋆ w + g ⋆ ẇ and ġ ⋆ x + g ⋆ ẋ. The first is one correlation, with the channels side by side."""
         tasks, stride = self.how
         g = torch.cat([g_dot.unflatten(3, (tasks, -1)), self.g.unflatten(3, (tasks, -1))], dim=4).flatten(3)
         w = torch.cat([self.w.unflatten(0, (tasks, -1)), self.w_dot.unflatten(0, (tasks, -1))], dim=1).flatten(0, 1)
@@ -129,7 +136,7 @@ class Convolution:
 
 
 class PatchConvolution:
-    """The first convolution, of patches that are data: w `[T, F, K]` → `[S, H, W, T·F]`; linear in w alone.
+    """The first convolution, of patches that are data: w `[T, F, K]` → `[S, H, W, T·F]`. It is linear in w.
 
     patches: `[S, H, W, T·K]`, of all tasks.
     """
@@ -159,10 +166,12 @@ def _pixels(w: Tensor) -> Tensor:
 
 
 class PooledPatchConvolution:
-    """The same, and 2×2 max-pooling: → `[S, H // 2, W // 2, T·F]`.
+    """The first convolution and 2×2 max-pooling: w `[T, F, K]` → `[S, H // 2, W // 2, T·F]`.
 
-    patches: `[S, H, W, K]` of each task. The map between both, the largest of the network, is made for some images of
-    one task at a time, so that it is in the processor's cache when it is pooled.
+    The map between the two is the largest of the network. It is made for some images of one task at a time, so that it
+    is still in the processor's cache when it is pooled.
+
+    patches: `[T, S, H, W, K]`.
     """
 
     weights = 1
@@ -206,13 +215,13 @@ class PooledPatchConvolution:
 
 
 def _winners(x: Tensor) -> tuple[Tensor, Tensor]:
-    """The largest of each 2×2 window, and where it is: h·W + w, both `[S, H // 2, W // 2, C]`."""
+    """The largest value of each 2×2 window, and its place h·W + w; both `[S, H // 2, W // 2, C]`."""
     value, index = aten.max_pool2d_with_indices(_nchw(x), [2, 2], [2, 2])
     return _nhwc(value), _nhwc(index)
 
 
 def _pick(x: Tensor, index: Tensor) -> Tensor:
-    """The winners' values in x: max-pooling is this linear operation, as long as the winners stay the same."""
+    """The values of x at the winners. As long as the winners stay the same, max-pooling is this linear operation."""
     return x.flatten(1, 2).gather(1, index.flatten(1, 2)).view(index.shape)
 
 
@@ -223,8 +232,8 @@ def _put(x: Tensor, g: Tensor, index: Tensor) -> Tensor:
 
 
 def _put_back(g: Tensor, index: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """The same into a map of zeros: torch has an operation for it, which is faster."""
-    x = g.new_empty(shape)  # of which only the shape is read
+    """`_put` into a map of zeros, by a faster operation that torch has for it."""
+    x = g.new_empty(shape)  # the operation reads only its shape
     how = [2, 2], [2, 2], [0, 0], [1, 1], False
     return _nhwc(aten.max_pool2d_with_indices_backward(_nchw(g.contiguous()), _nchw(x), *how, _nchw(index)))
 
@@ -272,18 +281,22 @@ def _where_positive(y: Tensor, g: Tensor) -> Tensor:
 
 
 class Normalisation:
-    """y = ReLU(γ·Px̂ + β), x̂ = (x − μ)/σ. P picks the winners of 2×2 max-pooling, or is the identity.
+    """y = ReLU(γ·Px̂ + β) with x̂ = (x − μ)/σ. P picks the winners of 2×2 max-pooling, or is the identity.
 
-    μ and σ² (with eps in it) are mean and variance of x over the M values, `count`, of a channel in the first images,
-    or in all. Pooling commutes with what is rising, so it is done first, where there is less to do: γ must not be
-    negative then. γ and β are `[T, C]`.
+    μ and σ² (which includes eps) are mean and variance over the M values that a channel has in the images that count;
+    M is `self.count`. γ and β are `[T, C]`. Pooling commutes with a rising function, so it is done first, which leaves
+    less to do. For that γ must not be negative.
+
+    eps: added to the variance.
+    first: how many images count, from the first on; None for all.
+    pool: whether to pool.
     """
 
     weights = 2
 
     def __init__(self, eps: float, first: int | None, pool: bool = False) -> None:
         self.eps, self.first, self.pool = eps, first, pool
-        self.index: Tensor | None = None  # of the winners
+        self.index: Tensor | None = None  # places of the winners
 
     def forward(self, x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
         self.shape, gamma, beta = gamma.shape, gamma.flatten(), beta.flatten()
@@ -291,12 +304,12 @@ class Normalisation:
         if self.count == 1:
             raise MetaFaceError(
                 "A normalisation needs more than one value of each channel, but got one image with a map of one pixel."
-                " Use more images, or fewer blocks."
+                " Use more images, larger ones, or fewer blocks."
             )
         self.picked = x
         if self.pool:
             self.picked, self.index = _winners(x)
-        if self.first is None and not self.pool:  # torch's own does all at once; scale = 1/σ
+        if self.first is None and not self.pool:  # torch has one operation for this; scale = 1/σ
             y, self.mean, self.scale = torch.native_batch_norm(_nchw(x), gamma, beta, None, None, True, 0.0, self.eps)
             self.y = _nhwc(y).relu_()
         else:
@@ -307,11 +320,12 @@ class Normalisation:
         return self.y
 
     def backward(self, g: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """With m = g where y > 0, a = γ/σ, and P' the adjoint of P, sums over all images:
+        """∂x, ∂γ and ∂β, with m = g where y > 0 (elsewhere 0), a = γ/σ, and P' the adjoint of P:
 
-            ∂β = Σ m,    ∂γ = Σ m·Px̂,    ∂x = a·(P'm − [first]·(∂β + x̂·∂γ)/M)
+            ∂β = Σ m,    ∂γ = Σ m·Px̂,    ∂x = a·(P'm − [counts]·(∂β + x̂·∂γ)/M)
 
-        where [first] is 1 for the first images and 0 for others: they alone move μ and σ.
+        The sums are over all images. [counts] is 1 for images whose statistics count and 0 for others, because only
+        the former move μ and σ.
         """
         self.m = m = _where_positive(self.y, g)
         if self.first is None and not self.pool:
@@ -323,11 +337,11 @@ class Normalisation:
         return self._add(dx, m * self.a), *self._weights(self.dgamma, self.dbeta)
 
     def tangent(self, x_dot: Tensor, gamma_dot: Tensor, beta_dot: Tensor) -> Tensor:
-        """μ moves by s, the mean of ẋ, and σ by t, the mean of x̂·ẋ. So, where y > 0 (elsewhere ẏ is 0):
+        """ẏ: μ moves by s, the mean of ẋ, and σ by t, the mean of x̂·ẋ. So, where y > 0 (elsewhere ẏ is 0):
 
         x̂˙ = (ẋ − s − t·x̂)/σ,    ẏ = γ·Px̂˙ + γ̇·Px̂ + β̇
         """
-        assert self.first is None  # an inner loop sees the support set alone
+        assert self.first is None  # an inner loop sees only the support set
         self.x_dot = x_dot
         total, dot = self._sums(x_dot, self.x)
         self.s, self.t = total / self.count, dot / self.count
@@ -338,11 +352,12 @@ class Normalisation:
         return _where_positive(self.y, y_dot)
 
     def tangent_backward(self, g_dot: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Of ∂β, ∂γ and ∂x, with ṁ = ġ where y > 0 and ȧ = γ̇/σ − a·t/σ:
+        """The derivatives of ∂x, ∂γ and ∂β, with ṁ = ġ where y > 0 (elsewhere 0) and ȧ = γ̇/σ − a·t/σ:
 
-            Σ ṁ,    Σ (ṁ·Px̂ + m·Px̂˙),    P'(ȧ·m + a·ṁ) − (ȧ·(∂β + x̂·∂γ) + a·((∂β)˙ + x̂·(∂γ)˙ + x̂˙·∂γ))/M
+            (∂β)˙ = Σ ṁ,    (∂γ)˙ = Σ (ṁ·Px̂ + m·Px̂˙),
+            (∂x)˙ = P'(ȧ·m + a·ṁ) − (ȧ·(∂β + x̂·∂γ) + a·((∂β)˙ + x̂·(∂γ)˙ + x̂˙·∂γ))/M
 
-        In the last, x̂˙ = (ẋ − s − t·x̂)/σ: so it is P'(ȧ·m + a·ṁ) − (shift + slope·x̂ + c·ẋ)/M.
+        With x̂˙ = (ẋ − s − t·x̂)/σ the last is P'(ȧ·m + a·ṁ) − (shift + slope·x̂ + c·ẋ)/M.
         """
         m, m_dot, a, a_dot = self.m, _where_positive(self.y, g_dot), self.a, self.a_dot
         dbeta_dot, dgamma_dot = self._sums(m_dot, self.picked)
@@ -358,13 +373,13 @@ class Normalisation:
         return dgamma.view(self.shape), dbeta.view(self.shape)
 
     def _sums(self, u: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Of each channel, Σ u and Σ u·x̂, in one pass over memory."""
+        """Σ u and Σ u·x̂ of each channel, in one pass over memory."""
         how = None, None, None, self.mean, self.scale, True, 0.0, [False, True, True]
         _, dot, total = aten.native_batch_norm_backward(_nchw(u), _nchw(x), *how)
         return total, dot
 
     def _affine(self, a: Tensor, b: Tensor) -> Tensor:
-        """a·x̂ + b for the first images, 0 for others."""
+        """a·x̂ + b for images whose statistics count, 0 for others."""
         a = a * self.scale
         shift = b - a * self.mean
         if self.first is None:
@@ -379,7 +394,7 @@ class Normalisation:
 
 
 class Head:
-    """Logits `[T, S, N]` of maps, by w `[T, N, D]` and b `[T, N]`: p·w' + b, p the points `[T, S, D]`."""
+    """The logits `[T, S, N]` of maps: p·wᵀ + b, with w `[T, N, D]`, b `[T, N]`, and the maps as points p."""
 
     weights = 2
 
