@@ -1,4 +1,4 @@
-"""Random changes to faces that leave the person the same."""
+"""Random changes to images that leave the person the same, and embeddings averaged over such changes."""
 
 from __future__ import annotations
 
@@ -12,10 +12,17 @@ from .episodes import Episodes, Examples, Sampler
 class Augment(nn.Module):
     """Random changes to images that leave the person the same: seeded, batched, on the images' device.
 
-    flip: mirror half of the images. shift: move by up to this share of the image. rotate: by up to so many degrees.
-    scale: zoom by up to this share. gamma: raise to a power of up to exp(±gamma). tint: weight the colours by up to
-    exp(±tint). shade: let the light fall off across the image, by up to exp(±shade) at its edges. erase: grey out a
-    rectangle in this share of the images. The random stream is part of `state_dict`, to resume in mid-stream.
+    The random stream is part of `state_dict`, so that a training can be resumed.
+
+    flip: whether to mirror half of the images.
+    shift: the largest move, as a share of the image.
+    rotate: the largest turn, in degrees.
+    scale: the largest zoom; sizes are multiplied by up to exp(±scale).
+    gamma: the largest change of the tones; values (0 to 1) are raised to a power of up to exp(±gamma).
+    tint: the largest change of a colour; channels are multiplied by up to exp(±tint).
+    shade: the largest slope of the light; at the edges the image is multiplied by up to exp(±shade).
+    erase: the share of the images in which a rectangle is filled with the image's mean colour.
+    seed: of the random stream.
     """
 
     def __init__(
@@ -75,10 +82,13 @@ class Augment(nn.Module):
 
 
 class Views(nn.Module):
-    """The mean embedding of ten views of a picture: it, and moved by one pixel to each side; and their mirror images.
+    """The mean embedding of ten views of a picture, known as test-time augmentation.
 
-    Known as test-time augmentation. The aligned face of one picture lies a little beside that of another; and what the
-    light does to the left half, it does to the right one in the mirror. No view looks at another picture.
+    The views are the picture, the picture moved by one pixel to each of four sides, and the mirror images of these
+    five. Even aligned faces are not in exactly the same place, which the moves average out. The mirror images average
+    out light from one side. The result for one picture does not depend on other pictures.
+
+    embedding: images `[M, C, H, W]` → points `[M, D]`.
     """
 
     def __init__(self, embedding: nn.Module) -> None:
@@ -86,7 +96,7 @@ class Views(nn.Module):
         self.embedding = embedding
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images `[M, C, H, W]` → `[M, D]`. Beyond its border a picture goes on as at the border."""
+        """Images `[M, C, H, W]` → points `[M, D]`. A moved picture repeats its border."""
         height, width = images.shape[2:]
         points = []
         for down, across in ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1)):
@@ -98,9 +108,12 @@ class Views(nn.Module):
 
 
 class Augmented:
-    """A sampler whose images are changed by `augment`, support and query alike; both random streams resume.
+    """A sampler whose images are changed, support and query alike; `state_dict` holds both random streams.
 
-    For learners that take episodes as they come. (`ProtoNet` augments by itself.)
+    It is for learners that do not augment by themselves. `ProtoNet` does.
+
+    sampler: draws the episodes.
+    augment: changes their images.
     """
 
     def __init__(self, sampler: Sampler, augment: Augment) -> None:

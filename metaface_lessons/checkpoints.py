@@ -1,4 +1,4 @@
-"""Weights on disk: written whole or not at all, and read with an error that says what is wrong with the file."""
+"""Weights on disk: written completely or not at all, and read with an error that says what is wrong with the file."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from .paths import write_atomically
 
 
 def store(path: Path, state: dict[str, Any]) -> None:
-    """Write `state`, tensors and plain values, to `path`. A crash leaves the old file or the new one, whole.
+    """Write tensors and plain values to a file. A crash leaves the old file or the new one, complete.
 
-    state: its entry "format" is the version that `load` asks for.
+    path: the file.
+    state: values by name. Its entry "format" is the version that `load` expects.
     """
     buffer = io.BytesIO()
     torch.save(state, buffer)
@@ -25,6 +26,7 @@ def store(path: Path, state: dict[str, Any]) -> None:
 def load(path: Path, what: str, form: int, command: str) -> dict[str, Any]:
     """Read what `store` wrote, onto the CPU.
 
+    path: the file.
     what: what the file holds, for the error, such as "snapshots".
     form: the version that the caller understands.
     command: what makes the file, for the error.
@@ -45,12 +47,13 @@ def load(path: Path, what: str, form: int, command: str) -> dict[str, Any]:
 
 
 def load_weights(net: torch.nn.Module, weights: dict[str, Any], source: Path) -> None:
-    """Load `weights` into `net`.
+    """Load weights into a network.
 
+    net: the network.
     weights: tensors by name, as in `state_dict`.
     source: the file that they come from, for the error.
 
-    Raises `MetaFaceError`, which names the first weight that does not fit.
+    Raises `MetaFaceError` if they do not fit, and names the first that does not.
     """
     own = net.state_dict()
     for key in [*own, *weights]:

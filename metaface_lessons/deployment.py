@@ -1,20 +1,21 @@
-"""Adapting a trained network to a new camera or light, after training: from a few images, labelled or not.
+"""Adapting a trained network to a new camera or light, after training: from a few images, with or without labels.
 
-`Camera` changes pictures as another camera would. Then, for a network with batch normalisation (`networks.Conv4`):
+All three methods are for a network with batch normalisation (`networks.Conv4`). `faces.camera` makes pictures as
+another camera would take them.
 
-- `renormalised` (AdaBN: Li, Wang, Shi, Liu & Hou 2017) needs unlabelled images of anybody. It replaces the means and
-  variances by which the network normalises, those of the training, by those of n images of the new camera,
+- `renormalised` (AdaBN: Li, Wang, Shi, Liu & Hou 2017) needs unlabelled images of anybody. The network normalises by
+  means and variances of its training. They are mixed with those of n images of the new camera,
 
       μ = (n₀ μ_old + n μ_new) / (n₀ + n),    σ² likewise                 (Schneider et al. 2020, equation 3)
 
-  where n₀, the worth of the old ones in images, keeps few images from saying too much. No weight changes.
-- `fine_tuned` needs labelled images of a few people, taken by the new camera: meta-training goes on with them.
-- `Tent` (Wang, Shelhamer, Liu, Olshausen & Darrell 2021) needs the queries of a task, all at once and without labels.
-  By gradient descent on scales and shifts of the normalisations it makes the predictions p more certain,
+  where n₀ is how many images the old statistics count for. It limits the influence of few images. No weight changes.
+- `fine_tuned` needs labelled images of a few people, taken by the new camera. Meta-training continues on them.
+- `Tent` (Wang, Shelhamer, Liu, Olshausen & Darrell 2021) needs all queries of a task at once, without labels. By
+  gradient descent on the scales and shifts of the normalisations it lowers the entropy of the predictions p,
 
       H(p) = −Σ_k p_k log p_k                                              (their equation 1)
 
-  right or wrong. What it predicts for one query depends on the others: it is transductive.
+  which makes them more certain, right or wrong. Its prediction for one query depends on the others: it is transductive.
 """
 
 from __future__ import annotations
@@ -35,15 +36,20 @@ from .training import meta_train
 
 
 def renormalised(net: ProtoNet, images: Tensor, prior: float = 0.0) -> ProtoNet:
-    """A copy of `net` that normalises by the statistics of `images`, uint8 `[n, C, H, W]`, of the new camera.
+    """A copy of a network that normalises by the statistics of images of a new camera.
 
-    prior: n₀, how many images the old statistics count for. Layer by layer: what a layer sees has been normalised anew
-    by those before it.
+    The statistics are taken layer by layer, so that each layer sees what the layers before it now give.
 
-    Raises `MetaFaceError` if the network has no batch normalisation, there is no image, or the prior is negative.
+    net: the trained network; it stays as it is.
+    images: uint8 `[n, C, H, W]`, of the new camera.
+    prior: n₀, how many images the old statistics count for.
+
+    Raises `MetaFaceError` if the network has no batch normalisation, there are no images, or the prior is negative.
     """
-    if len(images) == 0 or prior < 0:
-        raise MetaFaceError(f"It takes images, and a prior of 0 or more, but there are {len(images)}, and {prior}.")
+    if len(images) == 0:
+        raise MetaFaceError("There are no images. Give at least one image of the new camera.")
+    if prior < 0:
+        raise MetaFaceError(f"prior must be 0 or more, a number of images, but is {prior}.")
     net = deepcopy(net).eval()
     layers = _normalisations(net)
 
@@ -64,9 +70,17 @@ def renormalised(net: ProtoNet, images: Tensor, prior: float = 0.0) -> ProtoNet:
 
 
 def fine_tuned(net: ProtoNet, faces: FaceSet, steps: int = 20, rate: float = 1e-3, seed: int = 0) -> ProtoNet:
-    """A copy of `net`, meta-trained for some more steps on the labelled `faces` of the new camera.
+    """A copy of a network, meta-trained for some more steps on labelled faces of a new camera.
 
-    All people are in every episode, with one image to learn from. Raises `MetaFaceError` if anybody has but one image.
+    Every episode has all people, with one support image of each.
+
+    net: the trained network; it stays as it is.
+    faces: of the new camera, at least two images of each person.
+    steps: the number of training steps.
+    rate: the learning rate.
+    seed: of the episodes.
+
+    Raises `MetaFaceError` if a person has only one image.
     """
     each = int(faces.identity.unique(return_counts=True)[1].min())
     sampler = EpisodeSampler(faces, len(faces.identities), shots=1, queries=max(1, each - 1), seed=seed)
@@ -77,23 +91,32 @@ def fine_tuned(net: ProtoNet, faces: FaceSet, steps: int = 20, rate: float = 1e-
 
 @dataclass
 class Cameras:
-    """Knows people from one camera and is asked about pictures of another: each has a network that suits it.
+    """Recognises people on pictures of one camera who were enrolled with another: each camera has its own network.
 
-    What the two have in common are their weights, so that embeddings can be compared.
+    The two networks have the same weights, so that their embeddings can be compared; their statistics differ.
+
+    enrol: the network for support images.
+    probe: the network for query images.
     """
 
     enrol: ProtoNet
     probe: ProtoNet
 
     def adapt(self, support: Examples) -> PrototypeLearner:
+        """Learn the people of each task; see `learners.base.Adapts`."""
         return PrototypeLearner(self.probe, self.enrol.adapt(support).prototypes)
 
 
 @dataclass
 class Tent:
-    """Entropy minimisation, task by task: `steps` of gradient descent, at `rate`, on the entropy of all queries.
+    """Makes predictions more certain, task by task, by gradient descent on the entropy of all queries.
 
-    Of Tent (Wang et al. 2021) this is the one half: the statistics of the normalisations stay, see `renormalised`.
+    This is one half of Tent (Wang et al. 2021). The other half, new statistics of the normalisations, is
+    `renormalised`.
+
+    net: the trained network; it stays as it is.
+    steps: of gradient descent.
+    rate: of a step.
     """
 
     net: ProtoNet
@@ -101,10 +124,11 @@ class Tent:
     rate: float = 0.1
 
     def adapt(self, support: Examples) -> _Tent:
+        """Keep the support set; the descent itself needs the queries. See `learners.base.Adapts`."""
         return _Tent(self, support)
 
     def affine(self) -> dict[str, Tensor]:
-        """Scales and shifts of the normalisations, by the name of the parameter in the embedding."""
+        """The scales and shifts of the normalisations, by their names in the embedding."""
         layers = _normalisations(self.net)
         return {f"{name}.{kind}": getattr(layer, kind) for name, layer in layers.items() for kind in ("weight", "bias")}
 
@@ -115,7 +139,10 @@ class _Tent:
     support: Examples
 
     def predict(self, x: Tensor) -> Tensor:
-        """Images `[T, Q, C, H, W]` of all queries of each task → logits `[T, Q, N]`."""
+        """The logits `[T, Q, N]`.
+
+        x: all queries of each task, `[T, Q, C, H, W]`.
+        """
         return torch.stack([self._task(*task) for task in zip(*self.support, x, strict=True)])
 
     def _task(self, known: Tensor, y: Tensor, x: Tensor) -> Tensor:
@@ -123,7 +150,12 @@ class _Tent:
         return logits.detach()
 
     def steps(self, known: Tensor, y: Tensor, x: Tensor) -> Iterator[Tensor]:
-        """Logits `[Q, N]` of one task before the first and after each step."""
+        """The logits `[Q, N]` of one task before the first and after each step.
+
+        known: support images `[S, C, H, W]`.
+        y: their labels, int64 `[S]`.
+        x: query images `[Q, C, H, W]`.
+        """
         net, weights = self.method.net, {n: w.detach() for n, w in self.method.affine().items()}
         ways = int(y.max()) + 1
         for step in range(self.method.steps + 1):
@@ -140,12 +172,12 @@ class _Tent:
 
 
 def entropy(logits: Tensor) -> Tensor:
-    """H(p) of the predictions: logits `[…, N]` → `[…]`, from 0, sure, to log N, no idea."""
+    """The entropy H(p) of predictions: logits `[…, N]` → `[…]`, from 0 (certain) to log N (all people alike)."""
     return -(logits.softmax(-1) * logits.log_softmax(-1)).sum(-1)
 
 
 def _normalisations(net: ProtoNet) -> dict[str, nn.BatchNorm2d]:
-    """The batch normalisations of an embedding, by name. Raises `MetaFaceError` if there is none."""
+    """The batch normalisations of an embedding, by name. Raises `MetaFaceError` if it has none."""
     found = {name: layer for name, layer in net.embedding.named_modules() if isinstance(layer, nn.BatchNorm2d)}
     if not found:
         raise MetaFaceError(

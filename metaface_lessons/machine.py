@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-_STATUS = Path("/proc/self/status")  # of Linux
+_STATUS = Path("/proc/self/status")  # only Linux has it
 
 
 def best_device() -> torch.device:
@@ -18,7 +18,7 @@ def best_device() -> torch.device:
 
 
 def device_name(device: torch.device | None = None) -> str:
-    """What computes, as a stored result says it: the GPU, or the processor and the number of threads.
+    """The name of what computes, for a stored result: the GPU, or the processor and the number of threads.
 
     device: the CPU if None.
     """
@@ -28,8 +28,8 @@ def device_name(device: torch.device | None = None) -> str:
 
 
 def processor() -> str:
-    """The processor's name where the system knows it, else its kind."""
-    try:  # on Linux `platform.processor()` knows the kind at most
+    """The processor's name if the system knows it, else its kind."""
+    try:  # on Linux `platform.processor()` knows at most the kind
         name = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
     except OSError:
         name = None
@@ -37,18 +37,18 @@ def processor() -> str:
 
 
 def resident_memory() -> int:
-    """Megabytes that this process holds now; where the system does not say, `peak_memory`."""
+    """The memory that this process holds now, in megabytes; `peak_memory` if the system does not say it."""
     return _status("VmRSS") if _STATUS.exists() else peak_memory()
 
 
 def peak_memory() -> int:
-    """The most megabytes that this process has held since it started.
+    """The most memory that this process has held since it started, in megabytes.
 
-    On Linux `getrusage` also counts what the parent process held, so /proc is read there.
+    On Linux this reads /proc, because `getrusage` there also counts what the parent process held.
     """
     if _STATUS.exists():
         return _status("VmHWM")
-    import resource  # which Windows lacks
+    import resource  # Windows does not have it
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (2**20 if sys.platform == "darwin" else 2**10)
 

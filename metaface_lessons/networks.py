@@ -1,4 +1,4 @@
-"""Embeddings: the network that turns a face into a point, and the changes to a face that it should not notice."""
+"""The networks of the course: embeddings, which turn a face into a point, and classifiers on top of them."""
 
 from __future__ import annotations
 
@@ -18,9 +18,12 @@ POOLS = ("before", "after", "stride")
 
 
 def standardise(images: Tensor) -> Tensor:
-    """Give each image mean 0 and standard deviation 1: uint8 or float `[M, C, H, W]` → float of the same shape.
+    """Give each image mean 0 and standard deviation 1: float `[M, C, H, W]`.
 
-    Takes away brightness and contrast, so 0 to 255 and 0 to 1 come out alike. An image of one value becomes 0.
+    This removes brightness and contrast, so values in 0 to 255 and in 0 to 1 give the same. An image of one value
+    becomes 0.
+
+    images: uint8 or float `[M, C, H, W]`.
     """
     images = images if images.is_floating_point() else images.float()
     images = images - images.mean(dim=(1, 2, 3), keepdim=True)
@@ -33,7 +36,10 @@ _first: ContextVar[int | None] = ContextVar("first", default=None)
 
 @contextmanager
 def statistics_of_first(images: int) -> Iterator[None]:
-    """Within this, every `TaskNorm` uses the statistics of the first `images` of a batch for all of it."""
+    """A context in which every `TaskNorm` normalises a batch by the statistics of its first images.
+
+    images: how many of them count, such as those of the support set.
+    """
     token = _first.set(images)
     try:
         yield
@@ -42,16 +48,19 @@ def statistics_of_first(images: int) -> Iterator[None]:
 
 
 def number_of_first() -> int | None:
-    """The number of images whose statistics count now; None if it is all."""
+    """How many images' statistics count now (see `statistics_of_first`); None for all."""
     return _first.get()
 
 
 class TaskNorm(nn.Module):
-    """Batch normalisation without running averages: the statistics are those of the images at hand, always.
+    """Batch normalisation without running averages: the statistics are always those of the images in the batch.
 
-    So it has no state that an inner loop would spoil. Given a batch of queries alone it is *transductive*: what is
-    predicted for one depends on the others. Within `statistics_of_first` the statistics come from the first images
-    of the batch alone, the support set, and every query is judged by itself.
+    So it has no state that an inner loop would spoil. With a batch of queries alone it is *transductive*: the
+    prediction for one query depends on the others. Within `statistics_of_first` only the first images of the batch
+    count. Those are the support set, so the prediction for a query does not depend on the others.
+
+    width: the number of channels.
+    eps: added to the variance.
     """
 
     def __init__(self, width: int, eps: float = 1e-5) -> None:
@@ -84,18 +93,22 @@ def _norm(kind: str, width: int) -> nn.Module:
 class Conv4(nn.Sequential):
     """The few-shot network of Vinyals et al. (2016) and Snell et al. (2017): blocks that halve height and width.
 
-    Each of the `depth` blocks is a 3×3 convolution with `width` filters (half as many in the first, where the image is
-    largest and a filter costs most; or as many as `first` says), 2×2 max-pooling, a normalisation and ReLU. The papers
-    pool last; pooling before the normalisation leaves it a quarter of the work. Images uint8 or float
-    `[M, channels, size, size]` → embeddings `[M, features]`, with features = `width · (size // 2**depth)²`; images are
-    standardised first.
+    It turns images, uint8 or float `[M, channels, size, size]`, into embeddings `[M, features]`. Images are
+    standardised first. Each block is a 3×3 convolution, 2×2 max-pooling, a normalisation and ReLU.
 
-    norm: "batch" uses the statistics of the batch in training and running averages in evaluation, so that a prediction
-    never depends on which other images are predicted with it (it is inductive); "task" has no running averages, see
-    `TaskNorm`: for weights that an inner loop changes; "group" (Wu & He 2018) uses statistics of each image alone,
-    always; "none" has no normalisation.
-    pool: "before" the normalisation, or, as in the papers, "after" the ReLU, or by convolutions of "stride" 2 in place
-    of pooling (MAML on Omniglot; features = `width · ceil(size / 2**depth)²`).
+    channels: of the images: 1 (grey) or 3.
+    size: height and width of the images, in pixels, at least `2**depth`.
+    width: the filters of a block.
+    depth: the number of blocks. The embedding has features = `width · (size // 2**depth)²` coordinates.
+    norm: "batch" uses the statistics of the batch in training and running averages in evaluation. So a prediction
+        never depends on the other images that are predicted with it (it is inductive). "task" has no running averages,
+        see `TaskNorm`; use it where an inner loop changes the weights. "group" (Wu & He 2018) always uses the
+        statistics of each image alone. "none" has no normalisation.
+    seed: of the initial weights.
+    pool: "before" the normalisation, which leaves that a quarter of the work; "after" the ReLU, as in the papers; or
+        "stride" for convolutions of stride 2 without pooling, as in MAML on Omniglot. With "stride" there are
+        `width · ceil(size / 2**depth)²` features.
+    first: the filters of the first block, where the image is largest and a filter costs most; half of `width` if None.
 
     Raises `MetaFaceError` for an unknown norm or pool, or images too small for the depth.
     """
@@ -117,8 +130,8 @@ class Conv4(nn.Sequential):
             raise unknown("place to pool", pool, POOLS)
         if size < 2**depth:
             raise MetaFaceError(
-                f"{depth} blocks halve the image {depth} times, so it must be at least {2**depth} pixels wide,"
-                f" but is {size}. Use larger images or a smaller depth."
+                f"{depth} blocks halve the image {depth} times, so it must be at least {2**depth} pixels wide, but"
+                f" size is {size}. Use larger images or a smaller depth."
             )
         widths = [channels, width // 2 if first is None else first] + [width] * (depth - 1)
         layers: list[nn.Module] = []
@@ -127,7 +140,7 @@ class Conv4(nn.Sequential):
             for block in range(depth):
                 inputs, outputs = widths[block : block + 2]
                 stride = 2 if pool == "stride" else 1
-                # A normalisation that subtracts the mean makes a bias before it useless.
+                # A normalisation subtracts the mean, and with it any bias before it.
                 layers.append(nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=norm == "none"))
                 layers += [nn.MaxPool2d(2)] * (pool == "before") + [_norm(norm, outputs), nn.ReLU()]
                 layers += [nn.MaxPool2d(2)] * (pool == "after")
@@ -139,7 +152,7 @@ class Conv4(nn.Sequential):
                 weight.data = weight.data.contiguous(memory_format=torch.channels_last)
 
     def check(self, images: Tensor) -> None:
-        """Raise `MetaFaceError` if images are not of the size for which the network was made."""
+        """Raise `MetaFaceError` if images `[M, C, H, W]` do not have the size for which the network was made."""
         if images.shape[1:] != (self.channels, self.size, self.size):
             raise MetaFaceError(
                 f"This network was made for images {self.channels}×{self.size}×{self.size}, but got"
@@ -153,9 +166,14 @@ class Conv4(nn.Sequential):
 
 
 class Classifier(nn.Sequential):
-    """An embedding and a linear head with one output for each of `ways` people: what MAML and Reptile start from.
+    """An embedding and a linear head with one output for each person: the network of MAML and Reptile.
 
-    Images `[M, C, H, W]` → logits `[M, ways]`. features: the number of coordinates of the embedding.
+    It turns images `[M, C, H, W]` into logits `[M, ways]`.
+
+    embedding: images `[M, C, H, W]` → points `[M, D]`.
+    features: D.
+    ways: the number of people in an episode.
+    seed: of the head's initial weights.
     """
 
     def __init__(self, embedding: nn.Module, features: int, ways: int, seed: int = 0) -> None:

@@ -1,4 +1,4 @@
-"""Where things lie: the course's own files, the learner's folder, the cache."""
+"""Where files are: the course's own, the learner's folder, the cache; and how a file is written."""
 
 import os
 from pathlib import Path
@@ -11,7 +11,10 @@ DATA = COURSE / "data"
 
 
 def cache_dir() -> Path:
-    """Folder of what can be made again (rendered faces); `METAFACE_CACHE` moves it. It may not exist yet."""
+    """The folder of files that can be made again, such as rendered faces; `METAFACE_CACHE` moves it.
+
+    It may not exist yet.
+    """
     return Path(os.environ.get("METAFACE_CACHE") or platformdirs.user_cache_dir("metaface")).expanduser()
 
 
@@ -21,14 +24,17 @@ def home_dir() -> Path:
 
 
 def sklearn_data() -> Path:
-    """scikit-learn's cache of face sets; `SCIKIT_LEARN_DATA` moves it. Its own get_data_home would make the folder."""
+    """scikit-learn's cache of face sets; `SCIKIT_LEARN_DATA` moves it."""
+    # sklearn.datasets.get_data_home would say the same, but also make the folder.
     return Path(os.environ.get("SCIKIT_LEARN_DATA") or Path.home() / "scikit_learn_data").expanduser()
 
 
 def write_atomically(path: Path, data: bytes, mode: int | None = None) -> None:
-    """Write `data` to `path` so that a crash at any moment leaves either the old file or the new one, whole.
+    """Write a file so that a crash at any moment leaves either the old file or the new one, complete.
 
-    mode: who may read and write the file, such as 0o600 for its owner alone.
+    path: the file. Its folder is made if needed.
+    data: what to write.
+    mode: who may read and write the file, such as 0o600 for its owner alone; the system's default if None.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")

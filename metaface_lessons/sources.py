@@ -2,11 +2,11 @@
 
 `notebooks/source/NN_name.py` is a notebook in text (jupytext, py:percent). Two things are shorter than in a notebook.
 
-The first line of an answer cell names its exercise, and nbgrader's metadata of a solution follow from that name:
+The first line of an answer cell names its exercise. nbgrader's metadata follow from that name:
 
     # %% exercise="maml-inner-step"
 
-The options of a question are two or more `<details>` in a row. The explanation of the right option begins with "Right":
+The options of a question are two or more `<details>` in a row. The explanation of the right one begins with "Right":
 
     # **1. How many ways has a 5-way 1-shot episode?**
     #
@@ -47,7 +47,11 @@ _BUDGET = re.compile(r"\*\*Computing\*\* less than (\d+)\s+seconds")
 
 @dataclass(frozen=True)
 class Option:
-    """One option of a question: what the learner reads first, and what opens on a click."""
+    """One option of a question.
+
+    summary: what the learner reads first.
+    explanation: what opens on a click.
+    """
 
     summary: str
     explanation: str
@@ -58,13 +62,13 @@ class Option:
 
     @property
     def length(self) -> int:
-        """The characters that a learner sees before the click."""
+        """How many characters a learner sees before the click."""
         return len(re.sub(r"<[^>]*>", "", self.summary))
 
 
 @dataclass(frozen=True)
 class Question:
-    """A question of a quiz, with its options in their order."""
+    """A question of a quiz, with its options in the order in which learners see them."""
 
     text: str
     options: tuple[Option, ...]
@@ -79,10 +83,10 @@ def sources(folder: Path = NOTEBOOKS) -> dict[str, Path]:
 
 
 def read_source(path: Path) -> NotebookNode:
-    """The lesson, solved and with the marks around its solutions.
+    """A lesson as a notebook, solved, with the marks around its solutions.
 
-    The same source gives the same notebook: the ids of cells are made from what they say, and the order of a quiz's
-    options follows from the lesson's number.
+    The same source always gives the same notebook: the ids of cells are made from their text, and the order of a
+    quiz's options follows from the lesson's number.
 
     path: the source, `NN_name.py`.
     """
@@ -101,11 +105,11 @@ def read_source(path: Path) -> NotebookNode:
 
 
 def lesson_budget(notebook: NotebookNode) -> int:
-    """The seconds that a lesson may take on two CPU cores, from its own line.
+    """The seconds that a lesson may take on two CPU cores, as its own line says.
 
     notebook: the lesson, read from its source or built.
 
-    Raises `MetaFaceError` if the lesson does not say it.
+    Raises `MetaFaceError` if the lesson has no such line.
     """
     text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
     if found := _BUDGET.search(text):
@@ -119,7 +123,7 @@ def lesson_budget(notebook: NotebookNode) -> int:
 
 
 def quiz(notebook: NotebookNode) -> list[Question]:
-    """The questions of a lesson, as they stand in its notebook."""
+    """The questions of a lesson, with the options in the order that its notebook has."""
     questions = []
     for cell in notebook.cells:
         for options in _OPTIONS.finditer(cell.source) if cell.cell_type == "markdown" else ():
@@ -137,9 +141,12 @@ def _arrange_options(notebook: NotebookNode, seed: str) -> None:
 
 
 def _arranged(questions: list[list[str]], seed: str) -> list[list[str]]:
-    """The options of all questions, each in an order of its own. The right ones are spread evenly over the places: of
-    four or more questions with three or more options each, none has the right one in the same place in over half."""
-    draw = random.Random(seed).random  # unlike those of `shuffle`, its numbers are the same in every version of Python
+    """The options of all questions, shuffled, with the right options spread evenly over the places.
+
+    In a quiz of four or more questions with three or more options each, no place has the right option in over half of
+    the questions.
+    """
+    draw = random.Random(seed).random  # its numbers are the same in every version of Python; those of `shuffle` are not
     arranged = [sorted(options, key=lambda _: draw()) for options in questions]
     taken: Counter[int] = Counter()
     for options in sorted(arranged, key=lambda _: draw()):

@@ -2,8 +2,8 @@
 
 A checkpoint holds the whole state of a training: weights, their average, optimiser, and the random streams. So a
 training that is interrupted and resumed gives, bit for bit, what it would have given without interruption. A training
-limited by `seconds` is repeated exactly by its number of steps. For that, nothing that is learned may depend on the
-clock: the learning rate follows the step number alone.
+limited by `seconds` can be repeated exactly by its number of steps. For that, nothing that is learned may depend on the
+clock. So the learning rate depends only on the step number.
 """
 
 from __future__ import annotations
@@ -32,9 +32,12 @@ FORMAT = 1  # of the checkpoint
 
 @dataclass
 class History:
-    """What happened: the training loss and accuracy of every step, and the validations with the step they followed.
+    """What happened in a training.
 
-    A regression has no accuracies.
+    loss: the training loss of every step.
+    accuracy: the training accuracy of every step; empty in a regression.
+    validated: the steps after which a validation was made.
+    validation: the accuracy of each validation.
     """
 
     loss: list[float] = field(default_factory=list)
@@ -49,13 +52,13 @@ class History:
 
 @dataclass
 class Trained:
-    """What `meta_train` gives back.
+    """What `meta_train` returns.
 
-    learner: with averaged weights, in evaluation mode; with early stopping the best of those that were validated.
-    history: loss, accuracy and validations of every step.
-    seconds: wall time, also that before a resume.
+    learner: has averaged weights and is in evaluation mode; with early stopping, the best of those that were validated.
+    history: losses, accuracies and validations.
+    seconds: wall time, including that before a resume.
     stopped: why training ended: "steps", "seconds", "patience" or "interrupted".
-    resumed_at: the step from which a checkpoint was taken up; 0 for a fresh start.
+    resumed_at: the step after which a checkpoint was resumed; 0 for a fresh start.
     """
 
     learner: MetaLearner
@@ -77,10 +80,17 @@ class Trained:
 
 @dataclass
 class _Training:
-    """All that a training changes. This is what a checkpoint holds.
+    """Everything that a training changes: what a checkpoint holds.
 
-    best: the averaged weights at the best validation; until then, those at the start.
-    patience: see `meta_train`. Without it the averaged weights are given back as they are at the end.
+    net: the learner that the optimiser changes.
+    averaged: its averaged weights.
+    optimiser: that of the outer loop.
+    sampler: draws the episodes.
+    about: see `meta_train`.
+    patience: see `meta_train`. If None, the averaged weights at the end are returned.
+    best: the averaged weights at the best validation; before the first one, those at the start.
+    history: losses, accuracies and validations so far.
+    seconds: wall time so far.
     """
 
     net: MetaLearner
@@ -99,29 +109,43 @@ class _Training:
         return cast(MetaLearner, self.averaged.module)
 
     def chosen(self) -> dict[str, Any]:
-        """The weights to give back."""
+        """The weights that `meta_train` would return now."""
         return self.best if self.patience is not None and self.history.validation else self.learner.state_dict()
 
     def record(self, scores: dict[str, float], rate: float) -> None:
-        """Note the loss and accuracy of a step. Raises `MetaFaceError` if the loss is not finite."""
+        """Add the loss and accuracy of a step to the history.
+
+        scores: "loss" and "accuracy".
+        rate: the learning rate, for the error.
+
+        Raises `MetaFaceError` if the loss is not finite.
+        """
         if not math.isfinite(scores["loss"]):
             raise MetaFaceError(
                 f"The loss of step {self.history.steps + 1} is {scores['loss']}: training diverged. Lower the learning"
-                f" rate (it is {rate}), or look for a division by zero in the learner."
+                f" rate, which is {rate}, or look for a division by zero in the learner."
             )
         self.history.loss.append(scores["loss"])
         if not math.isnan(scores["accuracy"]):
             self.history.accuracy.append(scores["accuracy"])
 
     def validate(self, score: float) -> None:
-        """Note the score of the averaged learner on the validation people, and keep its weights if it is the best."""
+        """Add a validation to the history, and keep the averaged weights if it is the best.
+
+        score: the accuracy of the averaged learner on the validation people.
+        """
         if score > max(self.history.validation, default=-1):
             self.best = {key: value.clone() for key, value in self.learner.state_dict().items()}
         self.history.validated.append(self.history.steps)
         self.history.validation.append(score)
 
     def why_stop(self, last_step: float, last_second: float, interrupted: bool) -> str:
-        """The reason to stop now, see `Trained.stopped`; "" to go on."""
+        """The reason to stop now (see `Trained.stopped`), or "" to go on.
+
+        last_step: the number of steps to take, or infinity.
+        last_second: the seconds to take, or infinity.
+        interrupted: whether the user pressed Ctrl-C.
+        """
         scores = self.history.validation
         if self.history.steps >= last_step:
             return "steps"
@@ -132,6 +156,7 @@ class _Training:
         return "interrupted" if interrupted else ""
 
     def save(self, path: Path) -> None:
+        """Write the checkpoint."""
         state = {
             "format": FORMAT,
             "about": self.about,
@@ -146,7 +171,7 @@ class _Training:
         checkpoints.store(path, state)
 
     def restore(self, path: Path) -> None:
-        """Raises `MetaFaceError` if the checkpoint is damaged, or was made by another training."""
+        """Continue from a checkpoint. Raises `MetaFaceError` if it is damaged, or is of another training."""
         state = load_checkpoint(path)
         different = sorted(k for k in {*self.about, *state["about"]} if self.about.get(k) != state["about"].get(k))
         if different:
@@ -182,28 +207,32 @@ def meta_train(
     on_step: Callable[[int, MetaLearner], None] | None = None,
     progress: bool = True,
 ) -> Trained:
-    """Train the slow weights of `net`, in place, on `tasks` episodes a step, with `net.optimiser`.
+    """Train the slow weights of a meta-learner, in place, by its own optimiser.
 
-    steps, seconds: train until the first of them is reached; both count what was done before a resume.
-    tasks: episodes a step.
+    net: the meta-learner.
+    sampler: draws the training episodes.
+    steps: train for so many steps, including those before a resume; None for no limit.
+    seconds: train for so many seconds of wall time, including those before a resume; None for no limit.
+    tasks: the number of episodes in a step.
     rate: the learning rate at the first step.
-    halve_every: in how many steps the learning rate falls to half.
-    average: the learner given back has averaged weights (Polyak & Juditsky 1992): after step n, a · old + (1 − a) · new
-        with a = min(average, (1 + n) / (10 + n)), so that the first weights are soon forgotten. This takes the place
-        of a rate that falls to zero at a planned end, which a training that may be stopped at any time does not have.
-    validation: episodes of other people, on which the averaged learner is scored.
-    validate_every: steps from one validation to the next.
-    validation_episodes: the number of episodes of a validation, the same ones each time.
-    patience: stop after so many validations in a row without a new best, and give back the best.
-    checkpoint: a file. If it exists, training goes on from it. It is written every `save_every` seconds, at the end,
-        and on Ctrl-C, which ends training after the current step.
-    save_every: seconds from one writing of the checkpoint to the next.
-    about: what the training is of. It is stored in the checkpoint, and must be the same on resume.
+    halve_every: the number of steps in which the learning rate falls to half.
+    average: the returned learner has averaged weights (Polyak & Juditsky 1992). After step n they are
+        a · old + (1 − a) · new with a = min(average, (1 + n) / (10 + n)), so that the first weights are soon forgotten.
+        A rate that falls to zero would serve the same purpose, but it needs a planned end, and this training may be
+        stopped at any time.
+    validation: draws episodes of other people, on which the averaged learner is scored; None for no validation.
+    validate_every: the number of steps from one validation to the next.
+    validation_episodes: the number of episodes in a validation; they are the same each time.
+    patience: stop after so many validations in a row without a new best one, and return the best; None to go on.
+    checkpoint: a file; None for no checkpoint. If it exists, training continues from it. It is written every
+        `save_every` seconds, at the end, and on Ctrl-C, which ends training after the current step.
+    save_every: the seconds from one checkpoint to the next.
+    about: describes the training. It is stored in the checkpoint, and must be the same on resume.
     on_step: called after every step with its number, 1, 2, …, and the averaged learner.
     progress: whether to show a progress bar.
 
     Raises `MetaFaceError` if neither steps nor seconds are given, if they are not above 0, if the loss is no longer
-    finite, or if the checkpoint is damaged or was made by another training.
+    finite, or if the checkpoint is damaged or is of another training.
     """
     if steps is None and seconds is None:
         raise MetaFaceError("Say when to stop: steps=…, seconds=…, or both.")
@@ -211,7 +240,10 @@ def meta_train(
         if limit is not None and not limit > 0:
             raise MetaFaceError(f"{argument} must be above 0, but is {limit}.")
     if patience is not None and validation is None:
-        raise MetaFaceError("Early stopping (patience=…) needs validation=…, a sampler over people held out for it.")
+        raise MetaFaceError(
+            "Early stopping (patience=…) needs validation people. Give validation=…, a sampler of people who are not"
+            " trained on."
+        )
     last_step, last_second = (math.inf if limit is None else limit for limit in (steps, seconds))
 
     optimiser = net.optimiser(rate)
@@ -244,6 +276,7 @@ def meta_train(
             if stopped:
                 break
 
+            # One step of meta-learning: sample tasks, take the meta-gradient, descend, average.
             for group in optimiser.param_groups:
                 group["lr"] = rate * 0.5 ** (history.steps / halve_every)
             optimiser.zero_grad(set_to_none=True)
@@ -265,7 +298,7 @@ def meta_train(
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read what `meta_train` stored. Raises `MetaFaceError` if the file is missing, damaged or of another version."""
+    """Read a checkpoint of `meta_train`. Raises `MetaFaceError` if it is missing, damaged or of another version."""
     return checkpoints.load(path, "a training", FORMAT, "metaface train LEARNER (see metaface train --help)")
 
 
@@ -281,7 +314,7 @@ def _live(history: History) -> dict[str, str]:
 
 @contextmanager
 def _until_interrupted() -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C into a flag, so that the step under way is finished; a second one interrupts at once."""
+    """Turn the first Ctrl-C into a flag, so that the current step is finished; a second one interrupts at once."""
     asked = False
 
     def ask(signum: int, frame: Any) -> None:
@@ -291,7 +324,7 @@ def _until_interrupted() -> Iterator[Callable[[], bool]]:
 
     try:
         before = signal.signal(signal.SIGINT, ask)
-    except ValueError:  # not the main thread, which alone gets signals
+    except ValueError:  # this is not the main thread; only that gets signals
         yield lambda: False
         return
     try:

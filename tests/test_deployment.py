@@ -131,9 +131,9 @@ def test_what_a_camera_does_to_each_channel_is_undone() -> None:
 def test_statistics_that_cannot_be_taken_are_refused() -> None:
     with pytest.raises(MetaFaceError, match=r'no batch normalisation.*norm="batch"'):
         renormalised(protonet("task"), FACES.images)
-    with pytest.raises(MetaFaceError, match="It takes images"):
+    with pytest.raises(MetaFaceError, match="There are no images"):
         renormalised(protonet(), FACES.images[:0])
-    with pytest.raises(MetaFaceError, match=r"a prior of 0 or more, but there are 80, and -1"):
+    with pytest.raises(MetaFaceError, match=r"prior must be 0 or more.*but is -1"):
         renormalised(protonet(), FACES.images, prior=-1)
 
 

@@ -35,7 +35,7 @@ def test_a_small_case_by_hand() -> None:
     assert pairs.rates(0.35) == (0.5, 0.75)
     assert pairs.accuracy(0.35) == pytest.approx((0.75 + 0.5) / 2)
     assert pairs.eer == pytest.approx(0.25)  # at 0.4: one of four refused; at 0.6 > t > 0.4 one of four accepted
-    with pytest.warns(UserWarning, match="read from 4 impostor pairs: too few, for about 120"):
+    with pytest.warns(UserWarning, match="read from 4 impostor pairs: too few; about 120 are needed"):
         assert pairs.tar_at_far(0.25) == 0.75
     with pytest.warns(UserWarning, match="too few"):
         assert pairs.threshold_at_far(0.25) == 0.4
