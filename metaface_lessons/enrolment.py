@@ -1,11 +1,11 @@
-"""A gallery of people who have agreed to be recognised, and who is on a new photo: one of them, or nobody known.
+"""A gallery of people who have agreed to be recognised. It says who is on a new photo: one of them, or nobody known.
 
-Of a photo only its embedding is kept, no picture. The gallery is one file on this computer, which only its owner may
-read; `forget` takes a person out of it for good.
+The gallery keeps only the embedding of a photo, not the picture. It is one file on this computer, which only its owner
+may read. `forget` deletes a person from it for good.
 
-A stranger is compared with everybody in the gallery, so the more there are, the sooner somebody looks alike enough. The
-threshold allows for that: the share `FAR` of strangers is taken for somebody out of *this many* people, as measured on
-people whom the network was not trained on.
+A stranger is compared with everybody in the gallery. So in a larger gallery it is more likely that somebody looks
+similar enough. The threshold allows for that: in a gallery of *this size*, the share `FAR` of strangers is taken for
+somebody. It is measured on people whom the network was not trained on.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from .paths import home_dir, write_atomically
 from .runs.run import Run, comparer, load_run
 from .verification import Comparer, check_rate
 
-RUN = Path("runs/protonet-lfw")  # that of README
+RUN = Path("runs/protonet-lfw")  # the run that README trains
 FAR = 0.01
-DOUBT = 0.3  # a photo less like a person's others than so many strangers are is doubted
-TRIALS = 3000  # strangers by whom the threshold is set: enough for FAR = 1%
+DOUBT = 0.3  # a photo is doubted if this share of strangers is more like the person's other photos
+TRIALS = 3000  # strangers that set the threshold: enough for FAR = 1%
 CONSENT = (
     "Has {name}, whose face this is, agreed to be recognised with this gallery? It keeps numbers computed from the"
     " face, no picture, in {file} on this computer, until `metaface forget` deletes them."
@@ -43,10 +43,12 @@ CONSENT = (
 
 @dataclass
 class Gallery:
-    """The enrolled people: the embeddings `[K, D]` of their photos and when they agreed, by name.
+    """The enrolled people.
 
-    method: what made the embeddings, and compares them. threshold: a face that scores less with everybody is of nobody
-    known.
+    method: makes the embeddings and compares them.
+    embeddings: by name, `[K, D]`, those of a person's photos.
+    consent: by name, the day on which a person agreed.
+    threshold: a face with a lower score for everybody is of nobody known.
     """
 
     method: Comparer
@@ -55,10 +57,15 @@ class Gallery:
     threshold: float = float("inf")
 
     def enrol(self, name: str, points: Tensor, consent: str) -> None:
-        """Add the embeddings `[K, D]` of a person's photos to those that are there. consent: the day they agreed.
+        """Add photos of a person. Call `set_threshold` afterwards.
 
-        A photo that is there already is not added again, for it would count twice in the mean. Call `set_threshold`
-        after it. Raises `MetaFaceError` without a name or consent.
+        A photo that the gallery already has is not added again, because it would count twice in the mean.
+
+        name: the person's name.
+        points: the embeddings `[K, D]` of the photos.
+        consent: the day on which the person agreed.
+
+        Raises `MetaFaceError` without a name or consent.
         """
         name = _plain(name)
         if not consent:
@@ -71,7 +78,12 @@ class Gallery:
         self.consent[name] = consent
 
     def identify(self, point: Tensor) -> tuple[str | None, float]:
-        """Who is on the photo with the embedding `[D]`, None if nobody known, and the score of the nearest person."""
+        """Who is on a photo (None for nobody known), and the score of the nearest person.
+
+        point: the embedding `[D]` of the photo.
+
+        Raises `MetaFaceError` if the gallery is empty.
+        """
         if not self.embeddings:
             raise MetaFaceError("The gallery is empty. Enrol somebody: metaface enrol PHOTO… --name NAME")
         scores = self.method.scores(point[None], prototypes_of(list(self.embeddings.values())))[0]
@@ -80,40 +92,56 @@ class Gallery:
         return name, float(scores[best])
 
     def set_threshold(self, strangers: FaceSet, far: float = FAR) -> None:
-        """Choose the threshold for as many people as are enrolled, on people whom the network does not know."""
+        """Choose the threshold for the number of people who are enrolled.
+
+        strangers: faces of people whom the network was not trained on.
+        far: the share of strangers who may be taken for somebody.
+        """
         if self.embeddings:
             shots = [len(points) for points in self.embeddings.values()]
             self.threshold = threshold_among(self.method, strangers, shots, far)
 
 
 def _plain(name: str) -> str:
-    """The name with single spaces and composed accents, so that what reads alike is one person.
+    """The name with single spaces and composed accents, so that names that look the same are the same.
 
-    Raises `MetaFaceError` for one that is empty, or that cannot be printed on a line.
+    Raises `MetaFaceError` if it is empty, or cannot be printed on one line.
     """
     plain = " ".join(unicodedata.normalize("NFC", name).split())
     if not plain:
-        raise MetaFaceError("Enrolling needs a name: --name NAME.")
+        raise MetaFaceError("The name is empty. Enrolling needs a name: --name NAME.")
     if not plain.isprintable():
-        raise MetaFaceError(f"The name {plain!r} has characters that cannot be printed. Write it without them.")
+        raise MetaFaceError(f"The name {plain!r} has characters that cannot be printed. Leave them out.")
     return plain
 
 
 def _not_agreed(name: str) -> MetaFaceError:
-    return MetaFaceError(f"Nobody is enrolled who has not agreed. Ask {name}; --consent says that you have.")
+    return MetaFaceError(
+        f"{name} has not agreed, and is not enrolled. Ask {name} first; --consent then confirms that they agreed."
+    )
 
 
 def prototypes_of(embeddings: Sequence[Tensor]) -> Tensor:
-    """The mean of each person's embeddings `[K, D]`: `[N, D]`."""
+    """The mean embedding of each person, `[N, D]`.
+
+    embeddings: of each person, `[K, D]`.
+    """
     return torch.stack([points.mean(dim=0) for points in embeddings])
 
 
 def threshold_among(method: Comparer, faces: FaceSet, shots: Sequence[int], far: float = FAR, seed: int = 0) -> float:
-    """The threshold at which the share `far` of strangers is taken for one of N people with `shots` `[N]` photos each.
+    """The threshold at which a given share of strangers is taken for somebody in a gallery of N people.
 
-    Galleries of people out of `faces`, whom the network was not trained on, and a stranger to each, are drawn `TRIALS`
-    times, with as many photos of each as are enrolled: a mean of many lies nearer to everybody than one photo does (who
-    has fewer photos in `faces` gives all of them). Raises `MetaFaceError` if there are too few people.
+    `TRIALS` times, draw a gallery and one stranger. Each drawn person gets as many photos as the enrolled person has,
+    or all that they have, because a mean of many photos is closer to everybody than a single photo is.
+
+    method: makes the embeddings and compares them.
+    faces: of people whom the network was not trained on, more than N.
+    shots: `[N]`, the number of photos of each enrolled person.
+    far: the share of strangers.
+    seed: of the draws.
+
+    Raises `MetaFaceError` if there are too few people.
     """
     check_rate(far, TRIALS, "strangers drawn")
     people = len(shots)
@@ -121,8 +149,8 @@ def threshold_among(method: Comparer, faces: FaceSet, shots: Sequence[int], far:
     own = [points[(faces.identity == person).cpu()] for person in faces.identities]
     if len(own) <= people:
         raise MetaFaceError(
-            f"The threshold for {people} enrolled people is measured on more people than that whom the run was not"
-            f" trained on, but '{faces.name}' has {len(own)}. Train on a face set with more people."
+            f"'{faces.name}' has {len(own)} people whom the run was not trained on. The threshold for {people} enrolled"
+            f" people needs more than {people} of them. Train on a face set with more people."
         )
     generator = torch.Generator().manual_seed(seed)
     best = []
@@ -132,21 +160,25 @@ def threshold_among(method: Comparer, faces: FaceSet, shots: Sequence[int], far:
         stranger, *known = (own[i][torch.randperm(len(own[i]), generator=generator)[:n]] for i, n in photos)
         best.append(float(method.scores(stranger, prototypes_of(known)).max()))
     best.sort(reverse=True)
-    return float(np.nextafter(best[int(far * TRIALS)], np.inf))  # just above the first who must be refused
+    return float(np.nextafter(best[int(far * TRIALS)], np.inf))  # just above the first stranger who must be refused
 
 
 # ------------------------------------------------------------------------------------------------------------ on disk
 
 
 def gallery_file() -> Path:
+    """The learner's own gallery."""
     return home_dir() / "gallery.json"
 
 
-_START = b'{"run":'  # of what `_write` writes
+_START = b'{"run":'  # how a file of `_write` begins
 
 
 def _read(file: Path) -> dict[str, Any]:
-    """What is stored: run, weights (their digest), far, threshold, and people with their consent and embeddings."""
+    """What a gallery's file holds: run, weights (their digest), far, threshold, and people by name.
+
+    Each of the people has "consent" and "embeddings".
+    """
     try:
         stored = json.loads(file.read_text(encoding="utf-8"))
         people = {
@@ -158,11 +190,11 @@ def _read(file: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise _no_gallery(file) from error
     except OSError as error:
-        raise MetaFaceError(f"{file} cannot be read as a gallery ({error.strerror}). Name its file.") from error
+        raise MetaFaceError(f"{file} cannot be read ({error.strerror}). Name the gallery's file.") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise MetaFaceError(
-            f"{file} is damaged, or no gallery ({type(error).__name__}). If it is one, delete it"
-            f" (metaface forget --all{_at(file)}), and enrol again."
+            f"{file} is damaged, or is not a gallery ({type(error).__name__}). If it is a gallery, delete it (metaface"
+            f" forget --all{_at(file)}) and enrol everybody again."
         ) from error
 
 
@@ -179,13 +211,15 @@ def _write(stored: dict[str, Any], file: Path) -> None:
         if stored["people"]:
             write_atomically(file, json.dumps(stored).encode(), mode=0o600)
         else:
-            file.unlink(missing_ok=True)  # nobody is left, and nothing of them
+            file.unlink(missing_ok=True)  # nobody is left, so nothing may be left of the file
     except OSError as error:
-        raise MetaFaceError(f"The gallery {file} cannot be written ({error.strerror}). Name another.") from error
+        raise MetaFaceError(
+            f"The gallery {file} cannot be written ({error.strerror}). Name another file: --gallery FILE."
+        ) from error
 
 
 def _weights(run: Run) -> str:
-    """A digest of the network's weights and statistics, by which embeddings of another one are known."""
+    """A digest of the network's weights and statistics, which shows whether embeddings are of another network."""
     digest = hashlib.sha256()
     for name, values in (*run.learner.named_parameters(), *run.learner.named_buffers()):
         digest.update(name.encode() + values.detach().cpu().numpy().tobytes())
@@ -194,8 +228,8 @@ def _weights(run: Run) -> str:
 
 def _trained_on(run: Path, file: Path) -> MetaFaceError:
     return MetaFaceError(
-        f"{run} has been trained on since people were enrolled, and its new embeddings cannot be compared with theirs."
-        f" Delete {file}, and enrol everybody anew."
+        f"{run} was trained on since people were enrolled, so its new embeddings cannot be compared with theirs. Delete"
+        f" {file} and enrol everybody again."
     )
 
 
@@ -217,13 +251,17 @@ def enrol(
     agreed: Callable[[], bool],
     far: float | None = None,
 ) -> dict[str, Any]:
-    """Enrol the person on `photos` in the gallery `file`, with the network of `run`. Returns what to tell.
+    """Enrol a person, and return what the command reports. Warns of photos that may show somebody else.
 
-    agreed: asks whether they have agreed; called when nothing else is in the way, before a face is embedded. far: the
-    share of strangers who may be taken for somebody. Without run or far, they are the gallery's, or `RUN` and `FAR`.
+    photos: files, each with one face.
+    name: the person's name.
+    run: the folder of the run whose network makes the embeddings; if None, the gallery's, or `RUN` for a new gallery.
+    file: the gallery. It is made if needed.
+    agreed: asks whether the person has agreed. It is called before any face is embedded, when all else is in order.
+    far: the share of strangers who may be taken for somebody; if None, the gallery's, or `FAR` for a new gallery.
 
-    Warns of photos that may be of somebody else. Raises `MetaFaceError` without consent, if a photo does not show one
-    face, or if the gallery is of another network.
+    Raises `MetaFaceError` without consent, if a photo does not show exactly one face, or if the gallery is of another
+    network.
     """
     name = _plain(name)
     stored: dict[str, Any] = {"people": {}, "threshold": float("inf"), "run": RUN, "far": FAR}
@@ -232,14 +270,15 @@ def enrol(
     for other in stored["people"]:
         if other != name and other.casefold() == name.casefold():
             raise MetaFaceError(
-                f"'{other}' is enrolled. If that is the same person, write the name so; if not, add something to it."
+                f"'{other}' is enrolled already. If that is the same person, write the name like this; if it is not,"
+                " add something to the new name."
             )
     run = Path(stored["run"]) if run is None else run
     far = float(stored["far"]) if far is None else far
     trained = load_run(run)
     if trained.settings.faces.startswith("procedural"):
         warnings.warn(
-            f"{run} was trained on generated faces, and on them its threshold is measured: neither may hold for photos."
+            f"{run} was trained on generated faces, and its threshold is measured on them. Both may fail on photos."
             " Train on photos (--faces), and enrol with that run.",
             stacklevel=2,
         )
@@ -248,8 +287,8 @@ def enrol(
         if stored["run"] == str(run.resolve()):
             raise _trained_on(run, file)
         raise MetaFaceError(
-            f"{file} holds embeddings of another network, {stored['run']}, with which those of {run} cannot be"
-            " compared. Name that run, or another gallery (--gallery), or delete that file and enrol anew."
+            f"{file} holds embeddings of another network, {stored['run']}. Those of {run} cannot be compared with them."
+            " Name that run, or another gallery (--gallery), or delete that file and enrol everybody again."
         )
     gallery = _gallery(method, stored)
     faces = torch.stack([find_face(photo, method.shape[-1]) for photo in photos])
@@ -283,9 +322,12 @@ def enrol(
 
 
 def _doubts(gallery: Gallery, name: str, photos: dict[str, Tensor], strangers: FaceSet) -> list[str]:
-    """What speaks against a photo being of the person: it is more like somebody else, or unlike their other photos.
+    """Doubts that a photo is of the person: it is more like somebody else, or unlike their other photos.
 
-    photos: the embedding `[D]` of each new one.
+    gallery: with the person enrolled.
+    name: the person's name.
+    photos: the embedding `[D]` of each new photo, by its file.
+    strangers: faces of people whom the network was not trained on.
     """
     doubts = []
     own, others = gallery.embeddings[name], len(gallery.embeddings[name]) - 1
@@ -293,7 +335,7 @@ def _doubts(gallery: Gallery, name: str, photos: dict[str, Tensor], strangers: F
     for photo, point in photos.items():
         groups = {**gallery.embeddings, name: own[(own - point).norm(dim=1) > 1e-4 * point.norm()]}
         found = {who: points for who, points in groups.items() if len(points)}
-        if not found:  # the first photo of all
+        if not found:  # this is the gallery's first photo
             continue
         prototypes = prototypes_of(list(found.values()))
         scores = dict(zip(found, gallery.method.scores(point[None], prototypes)[0].tolist(), strict=True))
@@ -303,14 +345,18 @@ def _doubts(gallery: Gallery, name: str, photos: dict[str, Tensor], strangers: F
         elif name in scores and scores[name] < limit:
             doubts.append(f"{photo} looks less like the other photos of {name} than {DOUBT:.0%} of strangers do.")
     if doubts:
-        doubts.append(f"If a photo is not of {name}: metaface forget, and enrol again without it.")
+        doubts.append(f"If a photo is not of {name}, delete {name} (metaface forget) and enrol again without it.")
     return doubts
 
 
 def identify(photo: Path, file: Path) -> dict[str, Any]:
-    """Who of the gallery `file` is on the photo: {"name": None, …} if nobody known.
+    """Who is on a photo, as the command reports it: "name" (None for nobody known), "score", "threshold" and more.
 
-    Raises `MetaFaceError` if there is no gallery, if its network has been trained on or is gone, or for the photo.
+    photo: a file with one face.
+    file: the gallery.
+
+    Raises `MetaFaceError` if there is no gallery, if its network was trained on or is missing, or if the photo does not
+    show exactly one face.
     """
     stored = _read(file)
     run = Path(stored["run"])
@@ -331,7 +377,10 @@ def identify(photo: Path, file: Path) -> dict[str, Any]:
 
 
 def people(file: Path) -> list[dict[str, Any]]:
-    """Who is in the gallery `file`: the name, how many photos, and the day they agreed, of each."""
+    """The people in a gallery: each one's name, number of photos, and the day on which they agreed.
+
+    file: the gallery.
+    """
     return [
         {"name": name, "photos": len(entry["embeddings"]), "consent": entry["consent"]}
         for name, entry in _read(file)["people"].items()
@@ -339,17 +388,22 @@ def people(file: Path) -> list[dict[str, Any]]:
 
 
 def forget(name: str, file: Path) -> int:
-    """Delete a person from the gallery `file`; how many are left. With the last one the file goes, too.
+    """Delete a person from a gallery, and return how many are left. The file is deleted with the last person.
 
-    The threshold is measured anew for those who are left; where that cannot be (the run is gone), the old one stays,
-    with a warning.
+    The threshold is measured again for those who are left. If that is not possible, because the run is missing, the
+    old one stays, with a warning.
+
+    name: the person's name.
+    file: the gallery.
+
+    Raises `MetaFaceError` if there is no gallery, or nobody of that name in it.
     """
     stored = _read(file)
     name = name if name in stored["people"] else _plain(name)
     if name not in stored["people"]:
         raise unknown("person in the gallery", name, stored["people"])
     del stored["people"][name]
-    _write(stored, file)  # first of all: whatever happens next, nothing of them is left
+    _write(stored, file)  # before all else, so that nothing of the person is left whatever fails afterwards
     if stored["people"]:
         try:
             trained = load_run(Path(stored["run"]))
@@ -357,15 +411,20 @@ def forget(name: str, file: Path) -> int:
             gallery.set_threshold(trained.split.novel, stored["far"])
             _write({**stored, "threshold": gallery.threshold}, file)
         except MetaFaceError as error:
-            warnings.warn(f"The threshold is still that of the larger gallery. {error}", stacklevel=2)
+            warnings.warn(f"The threshold is still that of the larger gallery. {error}", stacklevel=2)  # a stricter one
     return len(stored["people"])
 
 
 def forget_all(file: Path) -> None:
-    """Delete the gallery `file`, also where it is damaged. Raises `MetaFaceError` if there is none, or it is none."""
+    """Delete a whole gallery, even a damaged one.
+
+    file: the gallery.
+
+    Raises `MetaFaceError` if there is no such file, or if it is not a gallery.
+    """
     try:
         if file != gallery_file() and not file.read_bytes().startswith(_START):
-            raise MetaFaceError(f"{file} does not begin as a gallery does, and was not deleted. Name the right file.")
+            raise MetaFaceError(f"{file} is not a gallery, and was not deleted. Name the gallery's file.")
         file.unlink()
     except FileNotFoundError as error:
         raise _no_gallery(file) from error

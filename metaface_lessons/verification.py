@@ -137,9 +137,10 @@ class Verification:
     ) -> tuple[float, float]:
         """The 95% interval (low, high) of a statistic over *people*.
 
-        The vertex bootstrap (Snijders & Borgatti 1999) resamples the people with replacement. A genuine pair counts as often as its person was drawn; an impostor
-        pair counts as often as the product of both. The interval is between the 2.5% and 97.5% quantiles of the
-        statistic. Pairs share people, so resampling pairs would claim far more certainty than there is.
+        The vertex bootstrap (Snijders & Borgatti 1999) resamples the people with replacement. A genuine pair counts as
+        often as its person was drawn; an impostor pair counts as often as the product of both. The interval is between
+        the 2.5% and 97.5% quantiles of the statistic. Pairs share people, so resampling pairs would claim far more
+        certainty than there is.
 
         statistic: pairs → a number, such as `lambda pairs: pairs.eer`.
         samples: how often to resample.

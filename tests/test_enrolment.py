@@ -297,7 +297,7 @@ def test_names_that_read_alike_are_one_person(tmp_path: Path, capsys: pytest.Cap
     people = {"José Pérez": {"consent": "2026-01-01", "embeddings": [[0.0]]}}
     file.write_text(json.dumps({"run": "none", "weights": "", "far": 0.01, "threshold": -1, "people": people}))
     assert cli.main(["enrol", "a.jpg", "--name", "josé pérez", "--gallery", str(file)]) == 1
-    assert "'José Pérez' is enrolled" in capsys.readouterr().err
+    assert "'José Pérez' is enrolled already" in capsys.readouterr().err
     assert cli.main(["forget", "Jose\u0301 Pe\u0301rez", "--gallery", str(file)]) == 0
     assert not file.exists()
 
