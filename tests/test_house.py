@@ -250,3 +250,13 @@ def test_what_runs_without_torch_imports_none(repository: Path) -> None:
     code = "import sys; sys.modules['torch'] = None; from metaface_lessons import cli, doctor; cli.parser()"
     run = subprocess.run([sys.executable, "-c", code], cwd=repository, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
+
+
+def test_the_readme_says_how_long_the_core_is(repository: Path) -> None:
+    readme = (repository / "README.md").read_text(encoding="utf-8")
+    said = [int(number.replace(",", "")) for number in re.findall(r"evening, ([\d,]+) of its ([\d,]+) lines", readme)[0]]
+    path = re.findall(r"\]\((metaface_lessons/[\w/]+\.py)\)", readme)
+    everything = [str(file.relative_to(repository)) for file in (repository / "metaface_lessons").rglob("*.py")]
+    for number, files in zip(said, (path, everything), strict=True):
+        lines = sum(len((repository / file).read_text(encoding="utf-8").splitlines()) for file in files)
+        assert abs(number - lines) < 0.05 * lines, f"README says {number} lines, there are {lines}"
