@@ -5,7 +5,7 @@
 writes data/results/adaptation.json, which lesson 09 reads, and data/checkpoints/adaptation.pt, the learners of the
 first seed. Trainings and measurements are parts in runs/adaptation, and are not repeated. Everything runs on one
 thread; seconds and milliseconds are of the processor. Faces are procedural ones at 32×32. Where the folder of Extended
-Yale B is named, the networks of the first seed are tried on it, too: on a camera and lights that they never met.
+Yale B is named, the networks of the first seed are also tried on it: on a camera and lights that they never met.
 
 The stored result; all accuracies are of 5-way tasks:
 

@@ -4,7 +4,7 @@
 
 writes data/results/domains.json, which lesson 08 reads. A ProtoNet learns from one domain, or from two of three:
 pooled (episodes that take no notice of domains), within (each episode in one domain), across (support of one, query of
-the other), or leaving one out (MLDG, whose episodes are within a domain, too). All see as many images, in grey, for
+the other), or leaving one out (MLDG, whose episodes also are within a domain). All see as many images, in grey, for
 that is what all domains have; one training on photos in colour shows why. Then all nine pairs of support and query
 domain are measured on novel people, on the same episodes. Each training also goes to real faces, if they are there:
 LFW (scikit-learn's cache), and CUFS, photos and sketches of 188 people (--cufs). Every training and baseline is a part

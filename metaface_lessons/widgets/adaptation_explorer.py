@@ -37,7 +37,7 @@ class State:
 
 @dataclass
 class Adapted:
-    """Learners and the strangers of whom tasks are made; each path is computed once."""
+    """Learners, and strangers to make tasks from; each path is computed once."""
 
     learners: Mapping[str, MetaLearner]
     faces: FaceSet
@@ -136,5 +136,5 @@ def alt(state: State, data: Adapted) -> str:
 
 
 def explore(data: Adapted, start: State = State()) -> Explorer:
-    """Choose a task; move steps, rate and shots; see what adaptation mends, and what it spoils."""
+    """Choose a task; move steps, rate and shots; see what adaptation fixes, and what it spoils."""
     return Explorer(start, lambda s: draw(s, data), lambda s: alt(s, data))
