@@ -1,4 +1,4 @@
-"""The command `metaface`. Exit codes: 0 success, 1 it failed and says why, 2 wrong usage, 130 interrupted."""
+"""The command `metaface`. Exit codes: 0 success, 1 an error that stderr explains, 2 wrong usage, 130 interrupted."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__, experiments
+from .doctor import add_arguments
 from .errors import MetaFaceError
 from .runs.recipes import OPTIONS, PAIRS, PROTOCOLS, RECIPES
 
-# Imports of torch and of what needs it stand inside the commands: `metaface doctor` must run where torch is missing.
+# Each command imports torch and what needs it inside its function: `metaface doctor` must run where torch is missing.
 
 
 def lab(args: argparse.Namespace) -> int:
@@ -29,13 +30,14 @@ def lab(args: argparse.Namespace) -> int:
     print(f"Your lessons are in {folder}. Stop JupyterLab with Ctrl-C, twice.")
     if newer := workspace.waiting():
         print(
-            f"The course has a newer version of {', '.join(newer)}, which you have worked on: metaface reset brings it."
+            f"The course has a newer version of {', '.join(newer)}, but you have changed yours. `metaface reset` saves"
+            " yours and brings the new one."
         )
     return subprocess.call(workspace.lab_command(args.passed_on), cwd=folder, env=workspace.lab_environment())
 
 
 def _file(path: str) -> Path:
-    """Where a result is to be written. Raises `MetaFaceError`, before any work is done, if a folder has that name."""
+    """The file to write a result to. Raises `MetaFaceError`, before any work is done, if it is a folder."""
     if Path(path).is_dir():
         raise MetaFaceError(f"--out {path} is a folder. Name a file in it.")
     return Path(path)
@@ -55,13 +57,13 @@ def faces(args: argparse.Namespace) -> int:
 
     for name in ("people", "each"):
         if getattr(args, name) < 1:
-            raise MetaFaceError(f"--{name} must be at least 1, but is {getattr(args, name)}.")
+            raise MetaFaceError(f"--{name} is {getattr(args, name)}. Give 1 or more.")
     out = _file(args.out or f"{args.set.replace(':', '-').replace('/', '-')}.png")
     found = load_faces(args.set)
     people = found.identities
     chosen = people[torch.randperm(len(people), generator=torch.Generator().manual_seed(args.seed))[: args.people]]
     rows = []
-    for person in chosen:  # evenly out of all their images, so that conditions are seen that come one after the other
+    for person in chosen:  # spread evenly over their images: neighbours often share their conditions
         own = (found.identity == person).nonzero().flatten()
         rows.append(found.images[own[torch.linspace(0, len(own) - 1, min(args.each, len(own))).round().long()]])
     each = min(len(row) for row in rows)
@@ -81,7 +83,7 @@ def train(args: argparse.Namespace) -> int:
     settings = settings_of(args.learner, args.faces, args.seed, **given)
     out = Path(args.out or f"runs/{args.learner}-{args.faces.split(':')[0]}")
     if out.exists() and not out.is_dir():
-        raise MetaFaceError(f"--out {out} is a file. A run is a folder: name another.")
+        raise MetaFaceError(f"--out {out} is a file. A run is a folder. Name another.")
     steps, seconds = args.steps, args.seconds
     if steps is None and seconds is None:
         seconds = 120.0
@@ -90,14 +92,14 @@ def train(args: argparse.Namespace) -> int:
     )
     report = {"run": str(out), "steps": trained.steps, "seconds": round(trained.seconds, 1), "stopped": trained.stopped}
     why = {
-        "steps": "as many as were asked for",
+        "steps": "as many as you asked for",
         "seconds": "the time is up",
-        "patience": "validation got no better",
-        "interrupted": "interrupted; the same command goes on from there",
+        "patience": "validation stopped improving",
+        "interrupted": "interrupted; the same command continues",
     }[trained.stopped]
     text = f"{trained.steps} steps in {trained.seconds:.0f} s ({why}). Stored in {out}."
     if trained.steps == trained.resumed_at:
-        text = f"Nothing to do: {text} Ask for more steps or seconds, or train into another folder with --out."
+        text = f"Nothing to do: {text} Ask for more steps or seconds, or name another folder with --out."
     _say(args, report, text)
     return 130 if trained.stopped == "interrupted" else 0
 
@@ -223,17 +225,17 @@ def enrol(args: argparse.Namespace) -> int:
     _say(
         args,
         report,
-        f"{report['name']} is enrolled. Photos: {report['photos']}, of which new: {report['added']}. People in the"
-        f" gallery: {report['people']}. At its threshold {report['far']:.0%} of strangers are taken for one of them.",
+        f"{report['name']} is enrolled. Photos: {report['photos']}, new: {report['added']}. People in the gallery:"
+        f" {report['people']}. At its threshold {report['far']:.0%} of strangers are taken for one of them.",
     )
     return 0
 
 
 def _asked(question: str) -> bool:
     try:
-        print(question, "\nType yes or no: ", end="", file=sys.stderr, flush=True)  # the answer to a program is stdout
+        print(question, "\nType yes or no: ", end="", file=sys.stderr, flush=True)  # stdout is for results
         return input().strip().lower() == "yes"
-    except EOFError:  # nobody there to answer
+    except EOFError:  # nobody can answer
         return False
 
 
@@ -264,10 +266,10 @@ def forget(args: argparse.Namespace) -> int:
 
     file = _gallery_file(args)
     if args.all == bool(args.name):
-        raise MetaFaceError("Say whom to forget: a NAME, or --all to delete the whole gallery.")
+        raise MetaFaceError("Say whom to forget: a NAME, or --all for the whole gallery.")
     if args.all:
         forget_all(file)
-        _say(args, {"forgotten": "all", "people": 0}, f"Everybody is forgotten: {file} is deleted.")
+        _say(args, {"forgotten": "all", "people": 0}, f"Everybody is forgotten. {file} is deleted.")
         return 0
     left = forget(args.name, file)
     _say(args, {"forgotten": args.name, "people": left}, f"{args.name} is forgotten. People in the gallery: {left}.")
@@ -286,7 +288,7 @@ def reset(args: argparse.Namespace) -> int:
     from . import workspace
 
     restored, saved = workspace.reset(args.lesson)
-    kept = f"Yours is kept as {saved}." if saved else "There was none of yours to keep."
+    kept = f"Yours is kept as {saved}." if saved else "You had no changes to keep."
     _say(
         args,
         {"restored": str(restored), "saved": str(saved) if saved else None},
@@ -302,7 +304,7 @@ def classroom(args: argparse.Namespace) -> int:
     number = getattr(args, "lesson", "").zfill(2)
     if args.action == "release":
         file, exchanged = room.release(number)
-        where = "It is in nbgrader's exchange." if exchanged else "There is no exchange: hand the file out yourself."
+        where = "It is in nbgrader's exchange." if exchanged else "There is no exchange. Hand the file out yourself."
         _say(args, {"file": str(file), "exchange": exchanged}, f"{file}\n{where}")
     elif args.action == "collect":
         students = room.collect(number)
@@ -312,7 +314,7 @@ def classroom(args: argparse.Namespace) -> int:
         report = {student: [asdict(mark) for mark in found] for student, found in marks.items()}
         rows = []
         for student, found in marks.items():
-            texts = {mark.text for mark in found}  # one for all: what is wrong with the file
+            texts = {mark.text for mark in found}  # all answers share one message if the file is at fault
             why = f"  {texts.pop()}" if len(texts) == 1 < len(found) and not any(m.points for m in found) else ""
             rows.append(f"  {student:20s} {sum(m.points for m in found)} of {sum(m.of for m in found)}{why}")
         _say(args, report, "\n".join([f"{len(marks)} submissions of lesson {number}:", *rows]))
@@ -327,19 +329,19 @@ def classroom(args: argparse.Namespace) -> int:
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    """A warning as a line that is read, without the place in our code that issued it."""
+    """Print a warning as one line, without the place in our code that issued it."""
     print(f"metaface: warning: {message}", file=sys.stderr)
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
-    """Says the defaults of options that have one."""
+    """Help that shows an option's default, if it has one."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         return action.help if action.default in (None, False, []) else super()._get_help_string(action)
 
 
 class _RawHelp(_Help, argparse.RawDescriptionHelpFormatter):
-    """Leaves the lines of a docstring as they are."""
+    """Help that keeps the lines of a docstring."""
 
 
 FACE_SETS = (
@@ -349,7 +351,7 @@ FACE_SETS = (
 
 
 def _recipes(setting: str) -> str:
-    """The value of a setting in the recipes: "20 for protonet, 5 for maml, anil"."""
+    """The values of a setting in the recipes: "20 for protonet; 5 for maml, anil"."""
     learners: dict[float, list[str]] = {}
     for learner, recipe in RECIPES.items():
         if setting in recipe:
@@ -362,6 +364,7 @@ def _say(args: argparse.Namespace, report: Any, text: str) -> None:
 
 
 def parser() -> argparse.ArgumentParser:
+    """The parser of the command, with all sub-commands."""
     top = argparse.ArgumentParser(prog="metaface", description="Meta-learning for face recognition, from scratch.")
     top.add_argument("--version", action="version", version=f"metaface {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -382,19 +385,19 @@ def parser() -> argparse.ArgumentParser:
     text = "Open JupyterLab at your copy of the lessons. Other options are passed on to it, such as --no-browser."
     add(lab, text, "metaface lab --no-browser --port=8899", as_json=False)
 
-    sub = add(doctor, "Say what runs here, and the one-line fix of what does not.", "metaface doctor --fix")
-    sub.add_argument("--fix", action="store_true", help="apply the fixes that can be applied")
+    text = "Check what the course needs, and print the one-line fix of what does not work."
+    add_arguments(add(doctor, text, "metaface doctor --fix", as_json=False))
 
     sub = add(faces, "Draw a contact sheet of a face set to a PNG.", "metaface faces procedural --out sheet.png")
     sub.add_argument("set", nargs="?", default="procedural", help=FACE_SETS)
     sub.add_argument("--people", type=int, default=8, help="rows")
     sub.add_argument("--each", type=int, default=10, help="images of each person")
     sub.add_argument("--seed", type=int, default=0, help="which people")
-    sub.add_argument("--out", help="the PNG (default: the set's name)")
+    sub.add_argument("--out", help="the PNG file (default: the set's name)")
 
     sub = add(
         train,
-        "Meta-train a learner; Ctrl-C saves, and the same command goes on.",
+        "Meta-train a learner. Ctrl-C saves, and the same command continues.",
         "metaface train protonet --faces lfw --ways 20 --shots 1 --seconds 120 --seed 0 --out runs/protonet-lfw",
     )
     sub.add_argument("learner", help=", ".join(RECIPES))
@@ -403,46 +406,46 @@ def parser() -> argparse.ArgumentParser:
     for name, option in OPTIONS.items():
         text = f"{option['help']} ({_recipes(name)})"
         sub.add_argument(f"--{name.replace('_', '-')}", type=option["kind"], default=argparse.SUPPRESS, help=text)
-    sub.add_argument("--steps", type=int, help="stop after so many steps (repeats a run of --seconds exactly)")
-    sub.add_argument("--seconds", type=float, help="stop after so much wall time (120 if neither is given)")
-    sub.add_argument("--patience", type=int, help="stop after so many validations without a new best")
+    sub.add_argument("--steps", type=int, help="stop after this many steps; repeats a run of --seconds exactly")
+    sub.add_argument("--seconds", type=float, help="stop after this much time; 120 if neither is given")
+    sub.add_argument("--patience", type=int, help="stop after this many validations without a new best")
     sub.add_argument("--out", help="the run's folder (default: runs/LEARNER-FACES)")
     sub.add_argument("--quiet", action="store_true", help="no progress bar")
 
     sub = add(
         evaluate,
-        "Accuracy of runs, and of the baselines on the same episodes, on people never seen in training.",
+        "Measure runs, and the baselines on the same episodes, on people never seen in training.",
         "metaface evaluate runs/protonet-lfw --ways 5 --shots 1 --queries 4 --episodes 1000 --json",
     )
     sub.add_argument("runs", nargs="+", metavar="RUN", help="folders of runs; several are averaged")
     for name, value, text in (
-        ("ways", 5, "people per episode; a learner with a head knows those of its training only"),
+        ("ways", 5, "people per episode; a learner with a head needs those of its training"),
         ("shots", 1, "support images of each"),
         ("queries", 4, "query images of each"),
-        ("episodes", 1000, "how many"),
+        ("episodes", 1000, "number of episodes"),
         ("seed", 0, "of the episodes"),
     ):
         sub.add_argument(f"--{name}", type=int, default=value, help=text)
-    sub.add_argument("--no-baselines", action="store_true", help="only the runs")
+    sub.add_argument("--no-baselines", action="store_true", help="measure the runs alone")
     sub.add_argument(
         "--protocol",
         default="episodes",
         choices=("episodes", *PROTOCOLS),
         help="verification: pairs of the novel people, or LFW's own pairs (for View 2 name a run for each fold)",
     )
-    sub.add_argument("--pairs", type=int, default=PAIRS, help="how many of each kind, for the protocol pairs")
+    sub.add_argument("--pairs", type=int, default=PAIRS, help="pairs of each kind, for the protocol pairs")
     sub.add_argument(
         "--embedding",
         action="append",
         default=[],
         metavar="MODULE:FUNCTION",
-        help="compare with your own embedding, too: uint8 images [M, C, H, W] to numbers [M, D]",
+        help="also compare your own embedding: uint8 images [M, C, H, W] to numbers [M, D]",
     )
     sub.add_argument("--out", help="store the result in this JSON file, with the command and date")
 
     sub = add(
         experiment,
-        "Measure what the lessons quote, and store it in data/results; interrupted, the same command goes on.",
+        "Measure a result that the lessons quote, and store it. After an interruption the same command continues.",
         "metaface experiment light --yale FOLDER",
         as_json=False,
     )
@@ -450,8 +453,8 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("options", nargs=argparse.REMAINDER, help="of that experiment: metaface experiment NAME --help")
 
     text = (
-        "Enrol a person who has agreed, by photos of one face each; only numbers are kept. For somebody who is enrolled"
-        " the photos are added to theirs."
+        "Enrol a person who has agreed, from photos of one face each. Only numbers are kept. If the person is enrolled"
+        " already, the photos are added to theirs."
     )
     sub = add(enrol, text, "metaface enrol me1.jpg me2.jpg --name Ada --run runs/protonet-lfw")
     sub.add_argument("photos", nargs="+", metavar="PHOTO")
@@ -460,38 +463,38 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--far",
         type=float,
-        help="share of strangers who may be taken for somebody in the gallery (default: the gallery's, or 0.01)",
+        help="the share of strangers taken for somebody in the gallery (default: the gallery's, or 0.01)",
     )
-    sub.add_argument("--consent", action="store_true", help="say that the person has agreed, instead of being asked")
+    sub.add_argument("--consent", action="store_true", help="the person has agreed; without it the command asks")
 
-    sub = add(identify, "Who of the enrolled people is on a photo, or nobody.", "metaface identify photo.jpg")
+    sub = add(identify, "Say which enrolled person is on a photo, or nobody.", "metaface identify photo.jpg")
     sub.add_argument("photo", metavar="PHOTO")
 
-    sub = add(gallery, "Who is enrolled, with how many photos, and since when.", "metaface gallery")
+    sub = add(gallery, "List who is enrolled, with how many photos, and since when.", "metaface gallery")
 
     sub = add(forget, "Delete a person from the gallery, or all of it.", "metaface forget Ada")
     sub.add_argument("name", nargs="?", metavar="NAME")
-    sub.add_argument("--all", action="store_true", help="delete everybody, also where the gallery is damaged")
+    sub.add_argument("--all", action="store_true", help="delete everybody, even from a damaged gallery")
 
     for name in ("enrol", "identify", "gallery", "forget"):
         where = "the gallery's file (default: gallery.json in your MetaFace folder)"
         commands.choices[name].add_argument("--gallery", help=where)
 
     sub = add(
-        check, "Your progress: what is passed, tried and open, points, and when you last tried.", "metaface check 02"
+        check, "Show your progress: passed, tried and open exercises, points, and your last try.", "metaface check 02"
     )
     sub.add_argument("lesson", nargs="?", help="only this lesson, such as 02")
 
-    text = "A class, with nbgrader: release a lesson, collect it, grade it in a sandbox, write feedback, export marks."
+    text = "Run a class with nbgrader: release a lesson, collect, grade in a sandbox, write feedback, export marks."
     sub = add(classroom, text, "metaface class grade 02 --jobs 2", as_json=False, name="class")
     actions = sub.add_subparsers(dest="action", required=True, metavar="ACTION")
     for action, text in (
-        ("release", "make the assignment of a lesson, and hand it to nbgrader's exchange if there is one"),
+        ("release", "make a lesson's assignment, and put it into nbgrader's exchange if there is one"),
         ("collect", "fetch the submissions from the exchange"),
         ("grade", "mark the submissions in a sandbox, and write the marks into the gradebook"),
-        ("autograde", "the same as grade, by nbgrader's name for it"),
-        ("feedback", "write a page for each learner, and hand it to the exchange if there is one"),
-        ("export", "write all marks as CSV"),
+        ("autograde", "the same as grade, under nbgrader's name"),
+        ("feedback", "write a page for each student, and put it into the exchange if there is one"),
+        ("export", "write all marks to a CSV file"),
     ):
         step = actions.add_parser(action, help=text, description=text, formatter_class=_Help)
         if action == "export":
@@ -500,7 +503,7 @@ def parser() -> argparse.ArgumentParser:
             step.add_argument("lesson", help="its number, such as 02")
         if action in ("grade", "autograde"):
             step.add_argument("--jobs", type=int, default=1, help="submissions at a time")
-            step.add_argument("--unsafe", action="store_true", help="grade even where no sandbox works")
+            step.add_argument("--unsafe", action="store_true", help="grade where no sandbox works; only for trials")
         step.add_argument("--course", default=".", help="the class's folder")
         step.add_argument("--json", action="store_true", help="print JSON, for programs")
 
@@ -510,13 +513,14 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code. argv: the words after `metaface`; without it, those of the process."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     args, args_left = parser().parse_known_args(arguments)
     if args_left and args.function is not lab:
         parser().error(f"unrecognized arguments: {' '.join(args_left)}")
     args.command_line, args.passed_on = arguments, args_left
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a name that the terminal cannot write is no reason to fail
+        if isinstance(stream, io.TextIOWrapper):  # some terminals cannot write every name
             stream.reconfigure(errors="backslashreplace")
     try:
         with warnings.catch_warnings():
@@ -524,7 +528,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             code = args.function(args)
         sys.stdout.flush()
         return code
-    except BrokenPipeError:  # whoever reads has seen enough
+    except BrokenPipeError:  # the reader of our output, such as `head`, has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except MetaFaceError as error:

@@ -1,8 +1,8 @@
-"""`metaface doctor`: is everything here that the course needs, and if not, what is the one-line fix?
+"""`metaface doctor`: checks that the course can run here, and names the one-line fix of what is missing.
 
-Every check is a function without arguments that returns a `Check`. Nothing is downloaded and nothing is changed,
-unless `--fix` asks for the repairs. The module imports the standard library alone: it must run, and say what is
-missing, where torch or any other package is not installed.
+Every check is a function without arguments that returns a `Check`. It downloads nothing and changes nothing; only
+`--fix` repairs. This module imports only the standard library, so that it runs where torch or other packages are
+missing, and reports them.
 """
 
 from __future__ import annotations
@@ -38,11 +38,14 @@ Status = Literal["ok", "warn", "fail"]
 
 @dataclass(frozen=True)
 class Check:
-    """What one check found.
+    """The result of one check.
 
     status: "ok"; "warn" if the course runs without it; "fail" if it does not.
-    fix: what to do about it, in one line. repair: the function by which `--fix` does it, if it can.
-    repaired: what `--fix` did.
+    detail: what was found, in one line.
+    fix: what to do about it, in one line.
+    repair: the function that `--fix` calls; None if it cannot repair this.
+    repaired: what `--fix` did, in one line.
+    name: of the check.
     """
 
     status: Status
@@ -66,7 +69,7 @@ def check_python() -> Check:
 
 
 def check_packages() -> Check:
-    """What is installed is what pyproject.toml asks for."""
+    """The packages that pyproject.toml asks for are installed, in the right versions."""
     import tomllib
 
     from packaging.requirements import Requirement
@@ -91,7 +94,7 @@ def check_packages() -> Check:
 
 
 def check_torch() -> Check:
-    """torch computes on the device that lessons will choose."""
+    """torch computes on the device that lessons choose."""
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
@@ -101,15 +104,15 @@ def check_torch() -> Check:
     except RuntimeError as error:
         return Check("fail", f"{where} fails: {_first_line(error)}", INSTALL)
     if total != 8:
-        return Check("fail", f"{where} says that 8 ones add up to {total}", INSTALL)
+        return Check("fail", f"{where} computes that 8 ones add up to {total}", INSTALL)
     if device == "cpu" and shutil.which("nvidia-smi"):
         fix = "Update the NVIDIA driver, or install the build of torch for it: https://pytorch.org/get-started/locally"
-        return Check("warn", f"{where}, though an NVIDIA driver is installed", fix)
+        return Check("warn", f"{where}, although an NVIDIA driver is installed", fix)
     return Check("ok", where)
 
 
 def check_threads() -> Check:
-    """torch uses the cores that this process may use, neither one alone nor more than there are."""
+    """torch uses the cores that this process may use: more than one if there are more, and not more than there are."""
     import torch
 
     threads = torch.get_num_threads()
@@ -121,7 +124,7 @@ def check_threads() -> Check:
 
 
 def check_kernel() -> Check:
-    """Jupyter starts notebooks with this very Python."""
+    """Jupyter runs notebooks with this Python."""
     from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
 
     fix = f'"{sys.executable}" -m ipykernel install --sys-prefix --name python3'
@@ -129,8 +132,8 @@ def check_kernel() -> Check:
         python = Path(KernelSpecManager().get_kernel_spec("python3").argv[0])
     except NoSuchKernel:
         return Check("fail", "there is no kernel 'python3'", fix, repair=_install_kernel)
-    # A bare name stands for the Python that runs Jupyter. Folders are compared, for in a virtual environment the
-    # program itself is a link to the Python that all environments share.
+    # A bare name means the Python that runs Jupyter. Folders are compared, because in a virtual environment the program
+    # itself is a link to the Python that all environments share.
     if python.is_absolute() and python.parent.resolve() != Path(sys.executable).parent.resolve():
         return Check("fail", f"'python3' starts {python}, not {sys.executable}", fix, repair=_install_kernel)
     return Check("ok", f"'python3' starts {sys.executable}")
@@ -151,7 +154,7 @@ def check_cache() -> Check:
 
 
 def check_disk() -> Check:
-    """There is room where the course writes."""
+    """The disk has space where the course writes."""
     from .paths import cache_dir, home_dir
 
     free, folder = min((shutil.disk_usage(_existing(folder)).free, folder) for folder in (home_dir(), cache_dir()))
@@ -160,16 +163,16 @@ def check_disk() -> Check:
         return Check("ok", detail)
     fix = "Delete files there, or move the folders to another disk with METAFACE_HOME and METAFACE_CACHE"
     status: Status = "fail" if free < DISK_NEEDED else "warn"
-    return Check(status, f"{detail}, but {DISK_WANTED / GIGABYTE:.0f} GB are wanted", fix)
+    return Check(status, f"{detail}, but the course needs {DISK_WANTED / GIGABYTE:.0f} GB", fix)
 
 
 def check_procedural() -> Check:
-    """The default face set, once rendered, is whole and of this version."""
+    """The default face set is not damaged and is of this version, if it is rendered."""
     from .faces import load_faces
     from .faces.procedural import cache_file, load_cached
 
     file = cache_file()
-    if not file.exists():  # no fault: an installation need not wait for what the first lesson renders in a minute
+    if not file.exists():  # not a fault: the first lesson renders it in a minute
         return Check("ok", "not rendered yet; the first lesson that needs them does it")
     with warnings.catch_warnings(record=True) as damage:
         warnings.simplefilter("always")
@@ -179,28 +182,28 @@ def check_procedural() -> Check:
 
 
 def check_olivetti() -> Check:
-    """Olivetti lies in scikit-learn's cache."""
+    """Olivetti is in scikit-learn's cache."""
     return _check_real("olivetti", "olivetti_py3.pkz", "olivetti.pkz")
 
 
 def check_lfw() -> Check:
-    """LFW lies in scikit-learn's cache."""
+    """LFW is in scikit-learn's cache."""
     return _check_real("lfw", "lfw_home/lfw_funneled")
 
 
 def check_photos() -> Check:
-    """OpenCV finds the faces of `metaface enrol`."""
+    """OpenCV can find faces, for `metaface enrol`."""
     from .errors import MetaFaceError
     from .faces.photos import PACKAGE, opencv
 
     try:
         return Check("ok", f"OpenCV {opencv().__version__}")
     except MetaFaceError:
-        return Check("warn", "no OpenCV that finds faces; only metaface enrol needs it", f"pip install '{PACKAGE}'")
+        return Check("warn", "no OpenCV that can find faces; only metaface enrol needs it", f"pip install '{PACKAGE}'")
 
 
 def check_compiler() -> Check:
-    """There are a C compiler and Python's headers, which the installation of learn2learn needs."""
+    """A C compiler and Python's headers are here; installing learn2learn needs them."""
     compiler = find_compiler()
     header = Path(sysconfig.get_path("include"), "Python.h")
     if compiler and header.is_file():
@@ -214,7 +217,7 @@ def check_compiler() -> Check:
 
 
 def check_learn2learn() -> Check:
-    """The peer library can be imported."""
+    """learn2learn, the library that lessons compare with, can be imported."""
     from .learners import learn2learn_library
 
     try:
@@ -227,7 +230,7 @@ def check_learn2learn() -> Check:
 
 
 def check_browser() -> Check:
-    """There is a browser for the tests."""
+    """Chromium is here, for the browser tests."""
     browser = find_browser()
     if browser:
         return Check("ok", browser)
@@ -255,25 +258,28 @@ CHECKS: dict[str, Callable[[], Check]] = {
 
 
 def find_compiler() -> str | None:
-    """The C compiler with which Python builds packages, or None."""
+    """The C compiler that Python builds packages with, or None."""
     names = [os.environ.get("CC", ""), sysconfig.get_config_var("CC") or "", "cc", "gcc", "clang", "cl"]
     return next(filter(None, (shutil.which(name.split()[0]) for name in names if name.strip())), None)
 
 
 def find_browser() -> str | None:
-    """The Chromium that the browser tests drive, or None; `METAFACE_BROWSER` names another."""
+    """The Chromium that the browser tests use, or None. `METAFACE_BROWSER` names another."""
     names = [os.environ["METAFACE_BROWSER"]] if os.environ.get("METAFACE_BROWSER") else BROWSERS
     return next(filter(None, map(shutil.which, names)), None)
 
 
 def run_doctor(fix: bool = False) -> Iterator[Check]:
-    """Run the checks, one by one; with `fix`, repair what can be repaired and check it again."""
+    """Run the checks one by one.
+
+    fix: whether to repair what can be repaired, and then check it again. False.
+    """
     for name in CHECKS:
         found = _run(name)
         if fix and found.status != "ok" and found.repair:
             try:
                 found.repair()
-            except Exception as error:  # a failed repair is a finding, and the next check goes on
+            except Exception as error:  # a failed repair is reported, and the next check goes on
                 found = replace(found, repaired=f"the repair failed: {_first_line(error)}")
             else:
                 found = replace(_run(name), repaired=f"repaired (before: {found.detail})")
@@ -285,9 +291,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fix",
         action="store_true",
-        help="apply the fixes that can be applied: install learn2learn, make folders, render the default faces",
+        help="repair what can be repaired: install learn2learn, make folders, render the default faces",
     )
-    parser.add_argument("--json", action="store_true", help="print the checks as JSON")
+    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
 
 
 def main(args: argparse.Namespace) -> int:
@@ -301,7 +307,7 @@ def main(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps({"ok": not failed, "checks": [check.as_dict() for check in checks]}, indent=2))
     elif failed:
-        print(f"\n{failed} of {len(checks)} checks fail: the course cannot run until they are fixed.")
+        print(f"\n{failed} of {len(checks)} checks fail. The course cannot run until they are fixed.")
     else:
         warned = sum(check.status == "warn" for check in checks)
         print("\nThe course can run." + (f" {warned} optional things are missing." if warned else ""))
@@ -323,8 +329,8 @@ def _run(name: str) -> Check:
         found = CHECKS[name]()
     except ImportError as error:
         found = Check("fail", f"cannot be checked: {_first_line(error)}", INSTALL)
-    except Exception as error:  # one broken thing must not hide the state of the others
-        found = Check("fail", f"the check itself failed: {type(error).__name__}: {_first_line(error)}", INSTALL)
+    except Exception as error:  # one broken check must not stop the others
+        found = Check("fail", f"the check failed: {type(error).__name__}: {_first_line(error)}", INSTALL)
     return replace(found, name=name)
 
 

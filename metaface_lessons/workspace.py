@@ -1,10 +1,9 @@
-"""The learner's own folder: their copy of the lessons, kept apart from the course's, and never overwritten.
+"""The learner's folder: their own copy of the lessons, whose changes are never overwritten.
 
-A lesson that is not there yet is copied. A lesson that the learner has not touched since is refreshed when the course
-has a newer one. A lesson that they have touched stays as it is; `reset` saves it and brings the course's one back. The
-glossary, to which lessons link, is treated alike. Outputs are left out of the copy: a lesson asks for a prediction
-before its figure. The
-file `.lessons.json` holds the checksum of each lesson as it was copied: what differs from it has been touched.
+A missing lesson is copied. A lesson that the learner has not changed is replaced when the course has a newer version. A
+lesson that they have changed stays; `reset` saves it and copies the course's version again. The glossary, which lessons
+link to, is treated in the same way. The copies have no outputs, because a lesson asks for a prediction before each
+figure. The file `.lessons.json` holds the checksum of each copy: a lesson that differs from it has been changed.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ FIRST = "00_start_here.ipynb"
 
 
 def prepare() -> Path:
-    """Bring the learner's folder up to date, and return it. Raises `MetaFaceError` if it cannot be written."""
+    """Update the learner's folder, and return it. Raises `MetaFaceError` if it cannot be written."""
     home, copied = paths.home_dir(), _copied()
     try:
         for file in (*_course().values(), *paths.NOTEBOOKS.glob("*.md")):
@@ -40,7 +39,7 @@ def prepare() -> Path:
 
 
 def waiting() -> list[str]:
-    """The lessons ("02") that the course has a newer version of, but the learner has touched: `reset` brings it."""
+    """The lessons ("02") that the learner has changed, and that the course has a newer version of."""
     home, copied = paths.home_dir(), _copied()
     return [
         number
@@ -51,10 +50,11 @@ def waiting() -> list[str]:
 
 
 def reset(lesson: str) -> tuple[Path, Path | None]:
-    """Bring one lesson ("02") back as the course has it. Returns it, and where the learner's own was saved.
+    """Save the learner's version of a lesson, and copy the course's version again.
 
-    Nothing is saved, and the second is None, where there is no difference or no file. Raises `MetaFaceError` if there
-    is no such lesson.
+    lesson: its number, such as "02".
+    Returns the lesson's file, and the file with the saved version; the second is None if there was nothing to save.
+    Raises `MetaFaceError` if the lesson does not exist.
     """
     lessons = _course()
     number = lesson.split("_")[0]
@@ -68,17 +68,18 @@ def reset(lesson: str) -> tuple[Path, Path | None]:
 
 
 def lab_command(arguments: Sequence[str] = ()) -> list[str]:
-    """The command that opens this Python's JupyterLab at the first lesson. Run it in the learner's folder, with
-    `lab_environment`; `arguments` are handed on to JupyterLab."""
-    root = ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []  # in a container one often is
+    """The command that opens JupyterLab at the first lesson. Run it in the learner's folder, with `lab_environment`.
+
+    arguments: passed on to JupyterLab.
+    """
+    root = ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []  # as in many containers
     return [sys.executable, "-m", "jupyterlab", *root, *arguments, FIRST]
 
 
 def lab_environment() -> dict[str, str]:
-    """The environment variables for `lab_command`: ours, and one by which this Python is the kernel.
+    """The environment variables for `lab_command`: ours, and one that makes this Python the kernel.
 
-    Without it a kernel of the same name, which the learner once installed for their user from elsewhere, would win in
-    an environment that they do not own.
+    Without it, Jupyter would prefer a kernel of the same name that the learner once installed for their user.
     """
     return os.environ | {"JUPYTER_PREFER_ENV_PATH": "1"}
 
@@ -96,7 +97,7 @@ def _manifest() -> Path:
 
 
 def _copied() -> dict[str, str]:
-    """Name → checksum of what was copied. Without a readable manifest every lesson counts as touched."""
+    """Name → checksum of each copy. Without a readable manifest every lesson counts as changed."""
     try:
         copied = json.loads(_manifest().read_bytes())
     except (OSError, ValueError):
@@ -107,14 +108,14 @@ def _copied() -> dict[str, str]:
 def _copy(file: Path, copied: dict[str, str]) -> Path:
     theirs = paths.home_dir() / file.name
     content = _content(file)
-    paths.write_atomically(theirs, content)  # before the manifest: a crash in between only makes it count as touched
+    paths.write_atomically(theirs, content)  # before the manifest: after a crash between them it counts as changed
     copied[file.name] = _checksum(content)
     paths.write_atomically(_manifest(), json.dumps(copied, indent=1, sort_keys=True).encode())
     return theirs
 
 
 def _save(theirs: Path) -> Path:
-    """Copy to `saved/`, under a name that is not taken."""
+    """Copy a file to `saved/`, under a new name."""
     folder = theirs.parent / "saved"
     folder.mkdir(exist_ok=True)
     stem = f"{theirs.stem}.{datetime.now():%Y-%m-%dT%H%M%S}"
@@ -126,11 +127,11 @@ def _save(theirs: Path) -> Path:
             return folder / name
         except FileExistsError:
             continue
-    raise MetaFaceError(f"{folder} holds too many copies of {theirs.name}. Remove some.")
+    raise MetaFaceError(f"{folder} has too many copies of {theirs.name}. Remove some.")
 
 
 def _content(file: Path) -> bytes:
-    """A file of the course as learners get it: of a notebook, what is to be run, and not what came of it."""
+    """A course file as learners receive it: notebooks come without outputs."""
     if file.suffix != ".ipynb":
         return file.read_bytes()
     notebook = json.loads(file.read_bytes())

@@ -364,7 +364,7 @@ def test_every_command_has_help_with_an_example(capsys: pytest.CaptureFixture[st
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        (["faces", "procedural", "--people", "0"], "--people must be at least 1"),
+        (["faces", "procedural", "--people", "0"], "--people is 0. Give 1 or more"),
         (["faces", "procedural", "--out", "FOLDER"], "is a folder. Name a file"),
         (["evaluate", "none", "--out", "FOLDER"], "is a folder. Name a file"),
         (["train", "protonet", "--out", "FILE"], "is a file. A run is a folder"),

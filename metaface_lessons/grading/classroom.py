@@ -1,9 +1,9 @@
-"""A class around nbgrader, which keeps workflow, gradebook, feedback and exchange; the marks come from `marks`.
+"""A class: releases lessons, grades submissions and writes feedback, with nbgrader.
 
-A class lives in a folder of nbgrader's form, with its `nbgrader_config.py` if there is one: source/, release/,
-submitted/STUDENT/LESSON/, autograded/, feedback/, gradebook.db. To it comes `.metaface-seed`, which nobody but the
-instructor may read. What stands in autograded/ is the released notebook with the submitted answers in it: nothing else
-of a submission goes any further.
+nbgrader keeps the workflow, the gradebook, the feedback and the exchange. The marks come from `marks`. A class is a
+folder of nbgrader's form: source/, release/, submitted/STUDENT/LESSON/, autograded/, feedback/, gradebook.db, and
+`nbgrader_config.py` if there is one. The file `.metaface-seed` is ours, and only the instructor may read it.
+autograded/ holds the released notebook with the submitted answers in it. Nothing else of a submission gets there.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ class Classroom:
             from traitlets.config.loader import PyFileConfigLoader
         except ImportError as error:
             raise MetaFaceError(
-                "A class needs nbgrader, which is not installed. In the course's folder: pip install -e '.[authors]'"
+                "nbgrader is not installed. A class needs it. In the course's folder: pip install -e '.[authors]'"
             ) from error
-        # nbgrader runs `alembic` by name, which is not on the path of an environment that was not activated.
+        # nbgrader runs `alembic` by name. Without activation, the environment's programs are not on the path.
         os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
         self.folder = folder.resolve()
         config = Config()
@@ -56,7 +56,12 @@ class Classroom:
         self.config = config
 
     def release(self, number: str) -> tuple[Path, bool]:
-        """Make the assignment of a lesson ("02"). Returns its file, and whether it went to nbgrader's exchange."""
+        """Make the assignment of a lesson.
+
+        number: the lesson, such as "02".
+        Returns the assignment's file, and whether it was put into nbgrader's exchange. Raises `MetaFaceError` if there
+        is no such lesson, if the folder is in use for something else, or if nbgrader fails.
+        """
         from ..sources import read_source, sources
 
         known = lesson(number)
@@ -69,43 +74,56 @@ class Classroom:
         self._open()
         target = self.folder / "source" / number / known.notebook
         paths.write_atomically(target, json.dumps(notebook, indent=1).encode())
-        self._ask(self.api.generate_assignment(number), "nbgrader does not make the assignment")
+        self._ask(self.api.generate_assignment(number), "nbgrader could not make the assignment")
         exchanged = bool(self.api.coursedir.course_id) and self.api.exchange_is_functional
         if exchanged:
-            self._ask(self.api.release_assignment(number), "nbgrader does not release the assignment")
+            self._ask(self.api.release_assignment(number), "nbgrader could not release the assignment")
         return self.folder / "release" / number / known.notebook, exchanged
 
     def collect(self, number: str) -> list[str]:
-        """Fetch the submissions from nbgrader's exchange, as `collect` does it. Returns who has submitted."""
+        """Fetch the submissions of a lesson from nbgrader's exchange. Returns the students who have submitted.
+
+        Raises `MetaFaceError` if the class has no exchange, or if nbgrader fails.
+        """
         if not (self.api.coursedir.course_id and self.api.exchange_is_functional):
             raise MetaFaceError(
-                "There is no exchange to collect from: set CourseDirectory.course_id and Exchange.root in"
+                "There is no exchange to collect from. Set CourseDirectory.course_id and Exchange.root in"
                 f" nbgrader_config.py. Or put each notebook into submitted/STUDENT/{number}/ yourself."
             )
-        self._ask(self.api.collect(number), "nbgrader does not collect")
+        self._ask(self.api.collect(number), "nbgrader could not collect the submissions")
         return self.students(number)
 
     def students(self, number: str) -> list[str]:
-        """Who has submitted a lesson."""
+        """The students who have submitted a lesson, in alphabetical order."""
         return sorted(folder.parent.name for folder in self.folder.glob(f"submitted/*/{number}") if folder.is_dir())
 
     def _submitted(self, number: str) -> list[str]:
-        """As `students`. Raises `MetaFaceError` if there are none, or no such lesson."""
+        """The same as `students`. Raises `MetaFaceError` if there are no students, or no such lesson."""
         lesson(number)
         students = self.students(number)
         if not students:
             raise MetaFaceError(
-                f"Nobody has submitted lesson {number} in {self.folder}: there is no submitted/STUDENT/{number}/."
+                f"Nobody has submitted lesson {number} in {self.folder}. Put them into submitted/STUDENT/{number}/."
             )
         return students
 
     def grade(
         self, number: str, jobs: int = 1, unsafe: bool = False, done: Callable[[int], None] = lambda n: None
     ) -> dict[str, list[Mark]]:
-        """Mark every submission of a lesson, and write the marks into the gradebook. Returns them by student."""
+        """Mark every submission of a lesson, and write the marks into the gradebook.
+
+        number: the lesson, such as "02".
+        jobs: how many submissions are marked at a time.
+        unsafe: grade without a sandbox where none works.
+        done: called with the number of marked submissions after each one.
+        Returns the marks by student. Raises `MetaFaceError` if the lesson was not released, if nobody has submitted it,
+        or if no sandbox works.
+        """
         released = self.folder / "release" / number / lesson(number).notebook
         if not released.exists():
-            raise MetaFaceError(f"Lesson {number} has not been released here: metaface class release {number}")
+            raise MetaFaceError(
+                f"Lesson {number} has not been released here. Release it: metaface class release {number}"
+            )
         students = self._submitted(number)
         files = [self.folder / "submitted" / student / number / released.name for student in students]
         secret = f"{self._seed()}:{number}"
@@ -117,35 +135,38 @@ class Classroom:
         return marks
 
     def feedback(self, number: str) -> list[Path]:
-        """Write the feedback, and hand it to the exchange if there is one. Returns the pages.
+        """Write the feedback for each student, and put it into the exchange if there is one.
 
-        Raises `MetaFaceError` if nobody has submitted the lesson.
+        Returns the feedback's pages. Raises `MetaFaceError` if nobody has submitted the lesson, or if nbgrader fails.
         """
         for student in self._submitted(number):
             self._ask(
-                self.api.generate_feedback(number, student), f"nbgrader does not write the feedback for {student}"
+                self.api.generate_feedback(number, student), f"nbgrader could not write the feedback for {student}"
             )
         if self.api.coursedir.course_id and self.api.exchange_is_functional:
-            self._ask(self.api.release_feedback(number), "nbgrader does not release the feedback")
+            self._ask(self.api.release_feedback(number), "nbgrader could not release the feedback")
         return sorted(self.folder.glob(f"feedback/*/{number}/*.html"))
 
     def export(self, file: Path) -> None:
-        """Write all marks as CSV, with nbgrader's columns. Raises `MetaFaceError` without marks, or a place for it."""
+        """Write all marks to a CSV file, with nbgrader's columns.
+
+        Raises `MetaFaceError` if there are no marks yet, or if the file cannot be written.
+        """
         from nbgrader.plugins import CsvExportPlugin
 
         if not (self.folder / "gradebook.db").exists():
-            raise MetaFaceError(f"There is no gradebook in {self.folder}: grade a lesson first, or say --course PATH.")
+            raise MetaFaceError(f"There is no gradebook in {self.folder}. Grade a lesson first, or say --course PATH.")
         if file.is_dir() or not file.absolute().parent.is_dir():
-            raise MetaFaceError(f"{file} cannot be written: name a file in a folder that exists.")
+            raise MetaFaceError(f"{file} cannot be written. Name a file in a folder that exists.")
         with self.api.gradebook as gradebook:
             plugin = CsvExportPlugin(parent=self.api)
             plugin.to = str(file)
             plugin.export(gradebook)
 
     def _open(self) -> None:
-        """Make the folder a class's, for the instructor alone, if it is none yet: with a seed of its own.
+        """Turn the folder into a class's if it is not one yet: write its seed, and let only the instructor read it.
 
-        Raises `MetaFaceError` if the folder serves for something else.
+        Raises `MetaFaceError` if the folder is in use for something else.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         file = self.folder / SEED
@@ -153,8 +174,8 @@ class Classroom:
             others = {entry.name for entry in self.folder.iterdir() if not entry.name.startswith(".")} - _OF_A_CLASS
             if others and not (self.folder / "nbgrader_config.py").exists():
                 raise MetaFaceError(
-                    f"{self.folder} is no class's folder: it holds {min(others)}, for instance. Releasing closes the"
-                    " folder to everybody else, so make one for the class alone: metaface class release --course PATH"
+                    f"{self.folder} is not a class's folder: it holds {min(others)}, for instance. Releasing closes the"
+                    " folder to everybody else. Make one for the class alone: metaface class release --course PATH"
                 )
             self.folder.chmod(0o700)
             file.touch(0o600, exist_ok=False)
@@ -162,40 +183,45 @@ class Classroom:
         self._seed()
 
     def _seed(self) -> str:
-        """What fresh data are drawn from. Raises `MetaFaceError` if it is gone, or nothing that others do not know."""
+        """The secret seed of the fresh data. Raises `MetaFaceError` if it is gone, damaged or readable by others."""
         file = self.folder / SEED
         if not file.exists():
             raise MetaFaceError(
-                f"{file} is gone, from which the data are drawn that marks rest on. Restore it; or, for marks on other"
-                " data, release again."
+                f"{file} is gone. It holds the seed of the data that answers are marked on. Restore it, or release the"
+                " lesson again to mark on other data."
             )
         if len(file.read_text().strip()) < 32:
-            raise MetaFaceError(f"{file} is damaged: it must hold 64 random digits. Restore it, or delete and release.")
+            raise MetaFaceError(
+                f"{file} is damaged. It must hold 64 random digits. Restore it, or delete it and release."
+            )
         if stat.S_IMODE(file.stat().st_mode) & 0o077:
-            raise MetaFaceError(f"Others may read {file}. Delete it, and release again: a new one is made.")
+            raise MetaFaceError(
+                f"Others may read {file}. It must be secret. Delete it, and release again to make a new one."
+            )
         return file.read_text()
 
     def _write_autograded(self, released: Path, file: Path, student: str, number: str, marks: list[Mark]) -> None:
-        """The released notebook with the submitted answers, and under each what the checker says."""
+        """Write the released notebook with the submitted answers, and the checker's message under each answer."""
         notebook = json.loads(released.read_bytes())
         sources: dict[str, str] = {}
         with contextlib.suppress(MetaFaceError):
             sources = answer_cells(file)
-        told = {mark.cell: mark for mark in marks}
+        by_cell = {mark.cell: mark for mark in marks}
         for cell in notebook["cells"]:
             cell_id = cell["metadata"].get("nbgrader", {}).get("grade_id")
-            if cell_id in told:
-                mark = told[cell_id]
+            if cell_id in by_cell:
+                mark = by_cell[cell_id]
                 text = f"{mark.exercise}: {mark.points} of {mark.of} points. {mark.text}\n"
                 cell["source"] = sources.get(cell_id, "# There was no such cell in the submission.")
                 cell["outputs"] = [{"output_type": "stream", "name": "stdout", "text": text}]
         folder = self.folder / "autograded" / student / number
         shutil.rmtree(folder, ignore_errors=True)
         paths.write_atomically(folder / released.name, json.dumps(notebook, indent=1).encode())
-        # By these the exchange hands feedback back, to whoever knows the secret. One submission without stops nobody's.
+        # The exchange returns feedback to those who know the secret. Submissions without one must not stop the others.
         for name, otherwise in (("timestamp.txt", ""), ("submission_secret.txt", secrets.token_hex(64))):
-            given = file.parent / name
-            content = given.read_bytes() if given.is_file() and not given.is_symlink() else otherwise.encode()
+            submitted = file.parent / name
+            regular = submitted.is_file() and not submitted.is_symlink()
+            content = submitted.read_bytes() if regular else otherwise.encode()
             (folder / name).write_bytes(content)
 
     def _write_gradebook(self, file: Path, student: str, number: str, marks: list[Mark]) -> None:
@@ -204,10 +230,10 @@ class Classroom:
 
         notebook = file.stem
         when: Any = None
-        with contextlib.suppress(ValueError, AttributeError, OSError):  # what a learner wrote there is no date
+        with contextlib.suppress(ValueError, AttributeError, OSError):  # the learner's text may not be a date
             when = self.api.coursedir.get_existing_timestamp(str(file.parent))
         with self.api.gradebook as gradebook, warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*not in session")  # nbgrader's own, each time
+            warnings.filterwarnings("ignore", message=".*not in session")  # nbgrader causes it each time
             gradebook.update_or_create_student(student)
             gradebook.update_or_create_submission(number, student, **({"timestamp": when} if when else {}))
             for mark in marks:

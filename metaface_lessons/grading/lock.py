@@ -1,8 +1,8 @@
-"""The way into the lock: after `lock` this process can compute and talk over its channel, and nothing else.
+"""Locks a process: after `lock` it can only compute, and send and receive over its channel.
 
-It runs inside the sandbox, before any line of a submission, when all that a submission may import has been imported.
-From then on the root of its files is an empty folder that it cannot write to; it can start no process and no thread;
-its memory and its processor time are limited; it has no privilege left, and no way to get one.
+This runs inside the sandbox, after everything that a submission may import is imported, and before its first line.
+From then on, the process sees only an empty folder that it cannot write to. It cannot start a process or a thread. Its
+memory and its processor time are limited. It has no privileges, and cannot get any.
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ _NO_NEW_PRIVILEGES = 38  # PR_SET_NO_NEW_PRIVS
 
 
 def lock(room: str | None, user: int | None, cpu_seconds: int) -> None:
-    """room: the empty folder that becomes the root; None where files are not to be locked away (`--unsafe`).
+    """Lock this process.
 
+    room: the empty folder that becomes its root; None to leave files and new processes allowed (`--unsafe`).
     user: the number of the unprivileged user to become; None where this process is not root.
-    Raises `OSError` if a part of it is refused.
+    cpu_seconds: the limit of its processor time.
+    Raises `OSError` if the system refuses a part of it.
     """
     with open("/proc/self/statm") as file:
         size = int(file.read().split()[0]) * resource.getpagesize()
@@ -36,7 +38,7 @@ def lock(room: str | None, user: int | None, cpu_seconds: int) -> None:
     if room is not None:
         os.umask(0o777)
         if user is not None:
-            libc.unshare(_NEW_NET)  # where the machine allows it: no network, and no memory shared with others
+            libc.unshare(_NEW_NET)  # where the machine allows it: no network, and no shared memory
             libc.unshare(_NEW_IPC)
         os.chroot(room)
         os.chdir("/")
@@ -58,7 +60,7 @@ def _capabilities_header() -> ctypes.Array[ctypes.c_uint32]:
 
 
 def is_locked() -> bool:
-    """Whether it worked: no file in sight, no new process, not root."""
+    """Whether `lock` worked: this process sees no file, starts no process, and is not root."""
     try:
         if os.fork() == 0:
             os._exit(0)

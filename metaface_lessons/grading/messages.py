@@ -1,8 +1,8 @@
-"""What the checker and a submission say to each other: a tree in JSON, and the raw numbers of its tensors.
+"""The messages between the checker and a submission: a tree in JSON, and the raw numbers of its tensors.
 
-Nothing is unpickled and no code travels: whatever the other side sends becomes None, a bool, number or text, a tensor
-or array of a known type, or a list, tuple or dict of these, within the limits below, or is refused. The checker also
-sends face sets, networks with their optimiser, and what `problems` holds; it takes none of them back.
+Nothing is unpickled, and no code is sent. A message may hold None, a bool, a number, a text, a tensor or array of a
+known type, or a list, tuple or dict of these, within the limits below. Everything else is refused. The checker also
+sends face sets, networks with their optimiser, and the functions of `problems`, but never accepts them.
 """
 
 from __future__ import annotations
@@ -23,12 +23,8 @@ from torch import Tensor, nn
 
 from ..exercises import problems
 
-TEXT, NUMBERS, NODES, DEPTH = (
-    1 << 20,
-    64 << 20,
-    20_000,
-    12,
-)  # bytes of JSON, bytes of tensors, nodes and depth of a tree
+TEXT, NUMBERS = 1 << 20, 64 << 20  # the most bytes of JSON, and of tensors
+NODES, DEPTH = 20_000, 12  # of a tree, at most
 _HEADER = struct.Struct("!II")
 _DTYPES = {
     str(dtype).removeprefix("torch."): dtype
@@ -47,18 +43,24 @@ _LAYERS: dict[str, Callable[[Any], list[int]]] = {
 
 
 class Violation(Exception):
-    """The other side sent something that is no message of ours."""
+    """The other side sent something that is not a message of ours."""
 
 
 class Unsendable(Exception):
-    """A value is of no type that is exchanged; the text says of what."""
+    """A value has a type that cannot be sent; the text names it."""
 
 
 # ------------------------------------------------------------------------------------------------------------- frames
 
 
 def send(channel: socket.socket, tree: Any, numbers: list[bytes], deadline: float) -> None:
-    """Send one message. Raises `TimeoutError` at `deadline` (on the monotonic clock), `OSError` if nobody listens."""
+    """Send one message.
+
+    tree: its JSON.
+    numbers: the bytes of its tensors.
+    deadline: on the monotonic clock.
+    Raises `TimeoutError` at the deadline, `OSError` if the other side has gone, `Unsendable` if it is too large.
+    """
     text, data = json.dumps(tree).encode(), b"".join(numbers)
     if len(text) > TEXT or len(data) > NUMBERS:
         raise Unsendable("a value that is too large")
@@ -67,7 +69,10 @@ def send(channel: socket.socket, tree: Any, numbers: list[bytes], deadline: floa
 
 
 def receive(channel: socket.socket, deadline: float) -> tuple[Any, memoryview]:
-    """The next message. Raises `TimeoutError`, `Violation`, or `EOFError` if the other side has gone."""
+    """Wait for the next message: its tree, and the bytes of its tensors.
+
+    Raises `TimeoutError` at the deadline, `Violation` if it is not a message, `EOFError` if the other side has gone.
+    """
     text_size, data_size = _HEADER.unpack(_exactly(channel, _HEADER.size, deadline))
     if text_size > TEXT or data_size > NUMBERS:
         raise Violation("a message that is too large")
@@ -75,7 +80,7 @@ def receive(channel: socket.socket, deadline: float) -> tuple[Any, memoryview]:
     try:
         return json.loads(bytes(text)), data
     except (ValueError, RecursionError) as error:
-        raise Violation("a message that is no JSON") from error
+        raise Violation("a message that is not JSON") from error
 
 
 def _exactly(channel: socket.socket, size: int, deadline: float) -> memoryview:
@@ -100,10 +105,12 @@ def _exactly(channel: socket.socket, size: int, deadline: float) -> memoryview:
 
 
 class Encoder:
-    """Turns values into trees. Collects the numbers, and what an answer may change for its caller to see (`mutable`):
-    tensors that need a gradient, networks, optimisers. Raises `Unsendable`.
+    """Turns values into trees, and collects their numbers.
 
-    records: whether what only the checker sends may be sent, too."""
+    records: whether it also sends what only the checker may send. False.
+    `mutable` collects the values that an answer may change for its caller to see: tensors that need a gradient,
+    networks and optimisers. A call raises `Unsendable` for a value of another type.
+    """
 
     def __init__(self, records: bool = False) -> None:
         self.records = records
@@ -151,7 +158,7 @@ class Encoder:
                 module = type(value).__module__.removeprefix("metaface_lessons.")
                 return {"record": [module, type(value).__name__, fields]}
             case _ if getattr(value, "__module__", None) == problems.__name__:
-                return {"given": value.__name__}
+                return {"problem": value.__name__}
         raise Unsendable(f"a value of type {type(value).__name__}")
 
     def _tensor(self, value: Tensor) -> Any:
@@ -165,7 +172,7 @@ class Encoder:
 
 
 def _scalar(value: Any) -> Any:
-    """Without what a subclass may add."""
+    """The plain value, without anything that a subclass adds."""
     for kind in (bool, int, float, str):
         if isinstance(value, kind):
             return kind(value)
@@ -173,18 +180,22 @@ def _scalar(value: Any) -> Any:
 
 
 class Decoder:
-    """Turns trees back into values. Only inside the sandbox are `records` taken: face sets, networks, what is given."""
+    """Turns trees back into values.
+
+    numbers: the bytes of the tensors.
+    records: whether it accepts what only the checker may send, as it does inside the sandbox. False.
+    """
 
     def __init__(self, numbers: memoryview, records: bool = False) -> None:
         self.numbers, self.records, self.at, self.nodes = numbers, records, 0, 0
         self.mutable: list[Any] = []
 
     def all(self, tree: Any) -> Any:
-        """The value, after which no number may be left."""
+        """The value of a whole tree. Raises `Violation` if numbers are left over, or if it is not a tree of ours."""
         try:
             value = self(tree)
         except (TypeError, KeyError, IndexError, AttributeError, ValueError, RuntimeError, OverflowError) as error:
-            raise Violation("a tree that is none of ours") from error
+            raise Violation("a tree of another form") from error
         if self.at != len(self.numbers):
             raise Violation("numbers that belong to nothing")
         return value
@@ -213,14 +224,14 @@ class Decoder:
                 found = {}
                 for key, value in content:
                     if not isinstance(key, int | str):
-                        raise Violation("a key that is no number and no text")
+                        raise Violation("a key that is neither a number nor a text")
                     found[key] = self(value, depth + 1)
                 return found
             case "leaf" if self.records:
                 leaf = self._tensor(*content[0])
                 leaf.grad = self._tensor(*content[1])
                 return leaf
-            case "given" | "record" | "network" | "sgd" if self.records:
+            case "problem" | "record" | "network" | "sgd" if self.records:
                 return self._record(kind, content, depth + 1)
         raise Violation("an unknown kind of value")
 
@@ -233,7 +244,7 @@ class Decoder:
 
     def _take(self, dtype: torch.dtype, shape: Any) -> Tensor:
         if not isinstance(shape, list) or len(shape) > 16 or not all(type(n) is int and 0 <= n < 2**40 for n in shape):
-            raise Violation("no shape")
+            raise Violation("a shape that is not a list of sizes")
         size = math.prod(shape) * dtype.itemsize
         if size > len(self.numbers) - self.at:
             raise Violation("fewer numbers than its shape says")
@@ -243,7 +254,7 @@ class Decoder:
 
     def _record(self, kind: str, content: Any, depth: int) -> Any:
         match kind:
-            case "given":
+            case "problem":
                 return getattr(problems, content)
             case "record":
                 module, name, fields = content
@@ -281,7 +292,11 @@ def snapshot(value: Any) -> Any:
 
 
 def restore(value: Any, state: Any, strict: bool = True) -> None:
-    """Bring something mutable into a state. strict: raise `Violation` if a type or a shape is another than before."""
+    """Bring something mutable into a state that `snapshot` took.
+
+    value: a tensor, a network or an optimiser.
+    strict: whether to raise `Violation` if a type or a shape differs from the value's own. True.
+    """
     if strict:
         _same_form(snapshot(value), state)
     with torch.no_grad():
@@ -327,7 +342,7 @@ def _same_form(a: Any, b: Any) -> None:
             for one, other in zip(a, b, strict=True):
                 _same_form(one, other)
             return
-        case (None, None | Tensor()) | (Tensor(), None):  # a gradient or a momentum that came or went
+        case (None, None | Tensor()) | (Tensor(), None):  # a gradient or a momentum may appear or disappear
             return
         case bool(), bool():
             return

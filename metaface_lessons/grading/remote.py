@@ -1,9 +1,9 @@
-"""An answer inside the sandbox, which a check outside calls like any function.
+"""Calls an answer inside the sandbox like any function, from a check outside.
 
-Arguments and results travel by value. Gradients flow through: a result that depends on arguments that need a gradient
-is the output of an autograd function whose backward pass asks the sandbox for the vector-Jacobian product. What an
-answer changes of its arguments (a tensor that needs a gradient, a network, an optimiser) is changed outside, too, so
-that the check can say so; but a submission that changes them does not pass, whatever else it gives.
+Arguments and results are sent by value. Gradients still flow: a result that depends on arguments that need a gradient
+is the output of an autograd function, whose backward pass asks the sandbox for the vector-Jacobian product. If an
+answer changes an argument (a tensor that needs a gradient, a network, an optimiser), the original outside changes as
+well, so that the check can say so. A submission that changes its arguments never passes.
 """
 
 from __future__ import annotations
@@ -25,20 +25,23 @@ from ..exercises.core import RAISED, SECONDS, WRONG, AnswerError, Exercise, Outc
 from . import sandbox
 from .messages import Decoder, Encoder, Violation, receive, restore, same, send, snapshot
 
-START_SECONDS = 120.0  # to import PyTorch on a machine that does other things, too
-CPU_SECONDS = 120  # of a submission; the checker's own clock, `SECONDS` for each exercise, is the tighter limit
+START_SECONDS = 120.0  # to import PyTorch on a busy machine
+CPU_SECONDS = 120  # of a submission; the checker's own limit, `SECONDS` for each exercise, is tighter
 
-GONE = "Your code ended the process in which it ran, so nothing could be asked of it (an exit, or too much memory?)."
-WANTED = "Answers are numbers, texts, tensors, arrays, or lists, tuples and dicts of these."
-FORGED = "What came back is no result of an answer: {}."
-CHANGED = (
-    "Your code changes its arguments themselves, or leaves a gradient in them. Make new tensors, or work on a copy."
-)
+GONE = "Your code ended the process that it ran in. Look for an exit, or for too much memory."
+WANTED = "An answer is a number, text, tensor or array, or a list, tuple or dict of these."
+FORGED = f"The checker received something that is not an answer: {{}}. {WANTED}"
+CHANGED = "Your code changes its arguments, or leaves a gradient in them. Make new tensors, or work on a copy."
 
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """An answer cell: which exercise it answers, what is in it, and how the lesson names the answer."""
+    """An answer cell.
+
+    exercise: the name of the exercise that it answers.
+    source: its text.
+    name: the answer's name in the lesson.
+    """
 
     exercise: str
     source: str
@@ -46,17 +49,24 @@ class Cell:
 
 
 class Worker:
-    """One locked process, which has run some of the cells of a submission. A context manager.
+    """One locked process that runs the cells of a submission. A context manager.
 
-    setup: the import statements of the lesson; modules: what else the submission wants to import.
-    Raises `MetaFaceError` if it cannot be started.
+    kind: of the sandbox, see `sandbox.find`.
+    package_folder: the folder with the visible package, see `visible_package.prepared`.
+    setup: the import statements of the lesson.
+    modules: further modules that the submission imports.
+    optimisers: whether the submission may need an optimiser.
+    Entering it raises `MetaFaceError` if the process does not start.
     """
 
-    def __init__(self, kind: str, stage: Path, setup: Sequence[str], modules: Sequence[str], optimisers: bool) -> None:
-        self._running = sandbox.running(kind, stage, "from metaface_lessons.grading.worker import main; main(*{lock})")
+    def __init__(
+        self, kind: str, package_folder: Path, setup: Sequence[str], modules: Sequence[str], optimisers: bool
+    ) -> None:
+        code = "from metaface_lessons.grading.worker import main; main(*{lock})"
+        self._running = sandbox.running(kind, package_folder, code)
         self._start = {"setup": list(setup), "modules": sorted(modules), "optimisers": optimisers}
         self._deadline = 0.0
-        self._busy = False  # an answer is due: if it never comes, the process is of no use any more
+        self._busy = False  # whether a reply is due; if it never comes, the process cannot be used again
         self._calls = 0
         self._changed = False
 
@@ -69,7 +79,7 @@ class Worker:
         except BaseException as error:
             self.__exit__()
             if isinstance(error, TimeoutError | EOFError | OSError):
-                raise MetaFaceError("The sandbox does not start. Is there enough memory? Try `--jobs 1`.") from error
+                raise MetaFaceError("The sandbox does not start. It may lack memory. Try `--jobs 1`.") from error
             raise
         return self
 
@@ -81,8 +91,10 @@ class Worker:
         return not self._busy
 
     def run(self, cell: Cell) -> Any:
-        """Run a cell, and return its answer: a function to call, or a value. Raises `Wrong`, `TimeUp` or `AnswerError`
-        if it does not come to its end."""
+        """Run a cell, and return its answer: a function to call, or a value.
+
+        Raises `Wrong`, `TimeUp` or `AnswerError` if the cell does not finish.
+        """
         self._deadline, self._calls, self._changed = time.monotonic() + SECONDS, 0, False
         reply, numbers = self._ask({"do": "run"} | dataclasses.asdict(cell))
         if reply.get("callable") is True:
@@ -121,7 +133,7 @@ class Worker:
         return _swapped(result, {id(r): t for r, t in zip(results, through, strict=True)})
 
     def _take_over(self, mutable: list[Any], after: Any) -> None:
-        """Change the arguments as the answer has changed its copies of them."""
+        """Change the arguments in the same way as the answer changed its copies."""
         if not isinstance(after, list) or len(after) != len(mutable):
             raise self._forged("the arguments are missing")
         for value, state in zip(mutable, after, strict=True):
@@ -131,10 +143,16 @@ class Worker:
             try:
                 restore(value, state)
             except (Violation, RuntimeError, TypeError) as error:
-                raise self._forged("the arguments come back in another form") from error
+                raise self._forged("the arguments came back in another form") from error
 
     def pull(self, call: int, cotangents: list[Tensor | None], sources: list[Tensor]) -> list[Tensor | None]:
-        """The gradients by `sources`, the arguments of a call, for these gradients by its results."""
+        """The vector-Jacobian product of a call.
+
+        call: its number.
+        cotangents: the gradients with respect to its results.
+        sources: its arguments that need a gradient.
+        Returns the gradients with respect to `sources`.
+        """
         encoder = Encoder()
         tree = encoder(cotangents)
         reply, numbers = self._ask({"do": "pull", "call": call, "cotangents": tree}, encoder.numbers)
@@ -149,7 +167,7 @@ class Worker:
         return gradients
 
     def _ask(self, message: dict[str, Any], numbers: Sequence[bytes] = ()) -> tuple[dict[str, Any], memoryview]:
-        """The reply, if it is none of an error. Raises `Wrong`, `TimeUp` or `AnswerError`."""
+        """Send a message, and return the reply. Raises `Wrong`, `TimeUp` or `AnswerError` if it reports an error."""
         if self._busy:
             raise Wrong(GONE)
         self._busy = True
@@ -164,15 +182,15 @@ class Worker:
             raise Wrong(GONE) from error
         self._busy = False
         if not isinstance(reply, dict):
-            raise self._forged("no reply")
+            raise self._forged("a reply of another form")
         if "unsendable" in reply:
-            raise Wrong(f"Your answer gives {str(reply['unsendable'])[:100]}. {WANTED}")
+            raise Wrong(f"Your answer is {str(reply['unsendable'])[:100]}. {WANTED}")
         if "raised" in reply:
             raise AnswerError(self._error(reply["raised"]), "")
         return reply, data
 
     def _decoded(self, reply: dict[str, Any], numbers: memoryview, *keys: str) -> Any:
-        """What stands under the keys: one value, or a dict of several."""
+        """The value of one key, or a dict of the values of several."""
         try:
             found = Decoder(numbers).all({"dict": [[key, reply[key]] for key in keys]})
         except (Violation, KeyError) as error:
@@ -180,7 +198,7 @@ class Worker:
         return found if len(keys) > 1 else found[keys[0]]
 
     def _error(self, described: Any) -> Exception:
-        """An exception that looks like the submission's."""
+        """An exception with the type, text and line of the submission's."""
         if not isinstance(described, list) or len(described) != 3 or not all(isinstance(t, str) for t in described):
             raise self._forged("an error of another form")
         name, text, where = described
@@ -190,7 +208,7 @@ class Worker:
         return type(name, (Exception,), {})(f"{text[:2000]}{f' ({where[:60]})' if where else ''}")
 
     def _forged(self, how: str) -> Wrong:
-        self._busy = True  # nothing more is believed of this process
+        self._busy = True  # this process is not trusted any more
         return Wrong(FORGED.format(how))
 
 

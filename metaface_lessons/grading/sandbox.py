@@ -1,13 +1,13 @@
-"""Starts a locked process, and ends it with all that it may have started.
+"""Starts a locked process, and ends it together with every process that it started.
 
-Three kinds, the best that this machine allows:
+There are three kinds. The best one that works on this machine is used:
 
-- bubblewrap: namespaces of its own (processes, network), made by the program `bwrap`;
-- user: without bubblewrap, as root: another, unprivileged user, with nothing but an empty folder (`lock`);
-- none: only with `--unsafe`. The submission can do whatever you can. For a trial on your own answers.
+- bubblewrap: the program `bwrap` gives the process its own namespaces (processes, network).
+- user: for root without bubblewrap. The process becomes an unprivileged user who sees only an empty folder (`lock`).
+- none: only with `--unsafe`, for a trial on your own answers. The submission can do everything that you can.
 
-In the first two, `lock` takes away files, new processes and privileges. A kind is used only if a trial run of it found
-itself locked in.
+In the first two, `lock` takes away files, new processes and privileges. A kind is used only after a trial process
+found itself locked.
 """
 
 from __future__ import annotations
@@ -33,21 +33,25 @@ _SECONDS = 20.0  # for the trial run
 
 @functools.cache
 def find(unsafe: bool = False) -> str:
-    """The best kind that works here. Raises `MetaFaceError` if there is none, unless `unsafe`."""
+    """The best kind of sandbox that works here.
+
+    unsafe: whether to return `NONE` where no kind works. False.
+    Raises `MetaFaceError` where no kind works, unless `unsafe`.
+    """
     for kind in (BUBBLEWRAP, USER):
         if works(kind):
             return kind
     if unsafe:
         return NONE
     raise MetaFaceError(
-        "Nothing here can lock a submission in, so it could read and change whatever you can. Install bubblewrap (the"
-        " package `bubblewrap` of your Linux), or grade as root, for example in a container. `--unsafe` grades without."
+        "Nothing here can lock a submission in, so it could read and change all your files. Install bubblewrap (the"
+        " package `bubblewrap` of your Linux), or grade as root in a container. `--unsafe` grades without a lock."
     )
 
 
 @functools.cache
 def works(kind: str) -> bool:
-    """Whether a process of this kind finds itself locked in."""
+    """Whether a process of this kind finds itself locked."""
     if sys.platform != "linux" or (kind == USER and os.geteuid() != 0) or (kind == BUBBLEWRAP and not _bwrap()):
         return False
     code = (
@@ -63,9 +67,14 @@ def works(kind: str) -> bool:
 
 
 @contextlib.contextmanager
-def running(kind: str, stage: Path, code: str) -> Iterator[socket.socket]:
-    """A process that imports from the folder `stage` and runs `code`, in which `{lock}` stands for the first two
-    arguments of `lock`. Yields the channel to it; inside, the channel is file 0. Ends it, and all that it started."""
+def running(kind: str, package_folder: Path, code: str) -> Iterator[socket.socket]:
+    """A process that runs while the context lasts. Yields the channel to it.
+
+    kind: of the sandbox.
+    package_folder: the folder that it imports the package from.
+    code: what it runs. `{lock}` in it is replaced by the first two arguments of `lock`. Inside, the channel is file 0.
+    At the end the process is killed, and every process that it started.
+    """
     with tempfile.TemporaryDirectory(prefix="metaface-room-") as folder:
         room = Path(folder) / "room"
         room.mkdir()
@@ -73,8 +82,8 @@ def running(kind: str, stage: Path, code: str) -> Iterator[socket.socket]:
         user = _user() if os.geteuid() == 0 and kind != NONE else None
         lock = (None if kind == NONE else str(room), user)
         program = (
-            f"import sys; sys.path.insert(0, {str(stage)!r}); "
-            # An installation with `pip --editable` finds the whole package, wherever else one looks for it.
+            f"import sys; sys.path.insert(0, {str(package_folder)!r}); "
+            # `pip --editable` installs a finder that would always find the whole package.
             "sys.meta_path[:] = [f for f in sys.meta_path if f.__module__.startswith('_frozen_importlib')]; "
             + code.replace("{lock}", repr(lock))
         )
@@ -97,12 +106,12 @@ def running(kind: str, stage: Path, code: str) -> Iterator[socket.socket]:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-            if user is not None:  # whoever left the process group is still that user
+            if user is not None:  # processes that left the group still belong to this user
                 subprocess.run(["/bin/sh", "-c", "kill -9 -1"], user=user, group=user, extra_groups=[], stderr=-3)
 
 
 def _user() -> int:
-    """A user whom nobody is, another one for each process that grades."""
+    """An unused user id, different for each process that grades."""
     return _FIRST_USER + os.getpid() % _USERS
 
 
@@ -115,7 +124,7 @@ def _wrapped(command: list[str]) -> list[str]:
     return [
         str(_bwrap()),
         *("--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"),
-        *("--tmpfs", "/var/tmp"),  # PyTorch wants a temporary folder while it is imported
+        *("--tmpfs", "/var/tmp"),  # PyTorch needs a temporary folder during its import
         *("--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"),
         *("--die-with-parent", "--new-session", "--cap-drop", "ALL", "--cap-add", "CAP_SYS_CHROOT"),
         *(("--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID") if root else ("--unshare-user",)),

@@ -1,6 +1,6 @@
-"""The package as a submission finds it: what the lesson's answers need, and nothing that computes what is asked for.
+"""The part of the package that a submission can import: what its answers need, and nothing that is the answer.
 
-This is the one place that says what a submission may import, and what of the package is left.
+Only this module says what a submission may import.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 
-# In every lesson: errors, what checks hand over, and the sandbox's own side of the channel.
+# In every lesson: errors, the problems that checks hand out, and the sandbox's own side of the channel.
 _ALWAYS = (
     "__init__.py",
     "errors.py",
@@ -23,9 +23,8 @@ _ALWAYS = (
     *(f"grading/{name}.py" for name in ("__init__", "messages", "lock", "worker")),
 )
 
-# Module → what is removed from it. A lesson that is not named gets none: every other module of the package is removed
-# as a whole, `exercises` with its checks and right answers in all lessons. learn2learn and every library but these is,
-# too.
+# Lesson → module that its answers may import → what is removed from that module. All other modules of the package are
+# removed, and so are the checks in `exercises` with their right answers. Of libraries only `LIBRARIES` remain.
 LEFT: dict[str, dict[str, tuple[str, ...]]] = {
     "00": {"faces/faceset.py": ("FaceSet.split",)},  # `where` and `select` are what the lesson practises
     "01": {"faces/faceset.py": ("FaceSet.split",)},  # asked for as faces.split_by_identity
@@ -35,9 +34,9 @@ _NOT_FOR_ANSWERS = {"antigravity", "idlelib", "test", "this", "tkinter", "turtle
 
 
 @contextlib.contextmanager
-def staged(lesson: str) -> Iterator[Path]:
-    """A folder that holds the package as the submissions of a lesson ("02") find it, while the context lasts."""
-    with tempfile.TemporaryDirectory(prefix="metaface-stage-") as folder:
+def prepared(lesson: str) -> Iterator[Path]:
+    """A folder with the package that submissions of a lesson ("02") can import. It exists while the context lasts."""
+    with tempfile.TemporaryDirectory(prefix="metaface-package-") as folder:
         target = Path(folder) / "metaface_lessons"
         for name in _ALWAYS:
             _write(target / name, (_PACKAGE / name).read_text(encoding="utf-8"))
@@ -45,7 +44,7 @@ def staged(lesson: str) -> Iterator[Path]:
             _write(target / name, _without((_PACKAGE / name).read_text(encoding="utf-8"), removed))
         if "faces/faceset.py" in LEFT.get(lesson, {}):
             _write(target / "faces" / "__init__.py", "from .faceset import FaceSet\n")
-        (target / "exercises" / "__init__.py").touch()  # the checks are not there
+        (target / "exercises" / "__init__.py").touch()  # without the checks
         yield Path(folder)
 
 
@@ -56,8 +55,11 @@ def may_import(module: str) -> bool:
 
 
 def imported(source: str) -> set[str]:
-    """The modules that a submission asks for, of those that it may import. By the look of its lines: what it says is
-    not parsed outside the sandbox, and a module that is missed is only missing there."""
+    """The modules that a submission imports, as far as it may.
+
+    A regular expression finds them, because nothing of a submission is parsed outside the sandbox. A module that it
+    misses is only missing inside the sandbox.
+    """
     found = re.findall(r"^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+import|import[ \t]+([\w. \t,]+))", source, re.MULTILINE)
     names = {part.split()[0] for one, many in found for part in [one, *many.split(",")] if part.strip()}
     return {name for name in names if re.fullmatch(r"[\w.]+", name) and may_import(name)}

@@ -1,7 +1,7 @@
 """The sandbox's side: runs the answer cells of one submission, and calls its answers when the checker asks.
 
-Whatever is in here belongs to the submission as soon as its first line has run. So nothing that it may not know or
-change is in here, and the checker believes nothing of what it says but the numbers.
+After its first line, the submission controls everything in this process. So nothing is here that it may not know or
+change, and the checker trusts only the numbers that it sends.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ _FOREVER = 10.0**9  # the checker watches the clock
 
 
 def main(room: str | None, user: int | None) -> None:
+    """Serve the checker over file 0. room, user: of `lock`."""
     channel = socket.socket(fileno=os.dup(0))
-    for file in (0, 1, 2):  # what answers print is dropped
+    for file in (0, 1, 2):  # the output of answers is dropped
         os.dup2(os.open(os.devnull, os.O_RDWR), file)
     start, _ = receive(channel, _FOREVER)
     space: dict[str, Any] = {"__name__": "__main__", "hint": _nothing, "progress": _nothing}
     for statement in start["setup"]:
-        with contextlib.suppress(ImportError, AttributeError):  # what the submission must not have
+        with contextlib.suppress(ImportError, AttributeError):  # a module that the submission must not have
             exec(statement, space)
     for module in start["modules"]:
         with contextlib.suppress(Exception):
@@ -57,14 +58,20 @@ class _Worker:
                 self.reply(reply, data)
             except Unsendable as error:
                 self.reply({"unsendable": str(error)}, [])
-            except BaseException as error:  # SystemExit and KeyboardInterrupt, too
+            except BaseException as error:  # SystemExit and KeyboardInterrupt as well
                 self.reply({"raised": _described(error)}, [])
 
     def reply(self, tree: Any, numbers: list[bytes]) -> None:
         send(self.channel, tree, numbers, time.monotonic() + _FOREVER)
 
     def do_run(self, numbers: memoryview, exercise: str, source: str, name: str) -> tuple[Any, list[bytes]]:
-        """Run an answer cell. name: the answer's, where the cell hands nothing to `check`."""
+        """Run an answer cell.
+
+        numbers: of the message; there are none.
+        exercise: the exercise that it answers.
+        source: its text.
+        name: the answer's name, for a cell that hands nothing to `check`.
+        """
         self.kept.clear()
         self.answers.pop(exercise, None)
         exec(compile(source, f"<{exercise}>", "exec"), self.space)
@@ -80,17 +87,17 @@ class _Worker:
         result = self.answers[exercise](*args, **kwargs)
         encoder = Encoder()
         reply = {"result": encoder(result)}
-        given = [value for value in decoder.mutable if isinstance(value, Tensor)]
-        self.kept.append((given, list(encoder.mutable)))
+        tensors = [value for value in decoder.mutable if isinstance(value, Tensor)]
+        self.kept.append((tensors, list(encoder.mutable)))
         reply["after"] = encoder([snapshot(value) for value in decoder.mutable])
         return reply, encoder.numbers
 
     def do_pull(self, numbers: memoryview, call: int, cotangents: Any) -> tuple[Any, list[bytes]]:
-        """The vector-Jacobian product of a call: from its results back to its arguments."""
-        given, results = self.kept[call]
+        """The vector-Jacobian product of a call: from the gradients of its results to those of its arguments."""
+        tensors, results = self.kept[call]
         pairs = [(r, c) for r, c in zip(results, Decoder(numbers).all(cotangents), strict=True) if c is not None]
         gradients = torch.autograd.grad(
-            [r for r, _ in pairs], given, [c for _, c in pairs], retain_graph=True, allow_unused=True
+            [r for r, _ in pairs], tensors, [c for _, c in pairs], retain_graph=True, allow_unused=True
         )
         encoder = Encoder()
         return {"gradients": encoder([None if g is None else g.detach() for g in gradients])}, encoder.numbers
@@ -101,7 +108,7 @@ def _nothing(*args: Any, **kwargs: Any) -> None:
 
 
 def _described(error: BaseException) -> list[str]:
-    """Type, text, and the innermost line of the submission."""
+    """The type and text of an error, and the innermost line of the submission that raised it."""
     where = ""
     traceback = error.__traceback__
     while traceback is not None:
@@ -112,7 +119,7 @@ def _described(error: BaseException) -> list[str]:
 
 
 def _import_what_torch_puts_off(optimisers: bool) -> None:
-    """PyTorch imports some of itself when it is first needed; after `lock` no file can be read."""
+    """Use what PyTorch imports only when it is first needed: after `lock` no file can be read."""
     weight = torch.ones(2, 2, requires_grad=True)
     loss = torch.nn.functional.cross_entropy(weight, torch.tensor([0, 1]))
     torch.autograd.grad(loss, weight, create_graph=True)

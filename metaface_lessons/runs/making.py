@@ -1,4 +1,4 @@
-"""From settings to a fresh learner, by its name."""
+"""Makes a fresh learner from its settings."""
 
 from __future__ import annotations
 
@@ -22,8 +22,6 @@ from ..networks import Classifier, Conv4
 from .recipes import Settings
 
 Shape = tuple[int, int, int]  # of an image: channels, height, width
-
-
 Maker = Callable[[Settings, Shape, Tensor | None], MetaLearner]
 
 
@@ -34,7 +32,7 @@ def _embedding(settings: Settings, shape: Shape, norm: str = "batch") -> Conv4:
 
 def _pretrain(settings: Settings, shape: Shape, people: Tensor | None) -> MetaLearner:
     if people is None:
-        raise MetaFaceError("Pre-training learns to tell people apart: give the numbers of the base people, too.")
+        raise MetaFaceError("Pre-training learns to tell the base people apart. Give their numbers, `people`.")
     embedding = _embedding(settings, shape)
     fitting: dict[str, Any] = {"steps": settings.test_steps, "inner_rate": settings.inner_rate}
     return Pretraining(embedding, embedding.features, people, augment=Augment(seed=settings.seed), **fitting)
@@ -42,7 +40,7 @@ def _pretrain(settings: Settings, shape: Shape, people: Tensor | None) -> MetaLe
 
 def _margin(settings: Settings, shape: Shape, people: Tensor | None) -> MetaLearner:
     if people is None:
-        raise MetaFaceError("A margin loss tells people apart: give the numbers of the base people, too.")
+        raise MetaFaceError("A margin loss learns to tell the base people apart. Give their numbers, `people`.")
     embedding, augment = _embedding(settings, shape), Augment(seed=settings.seed)
     loss: dict[str, Any] = {"kind": settings.learner, "scale": settings.scale, "margin": settings.margin}
     return Margin(embedding, embedding.features, people, augment=augment, seed=settings.seed, **loss)
@@ -56,7 +54,7 @@ def _protonet(settings: Settings, shape: Shape, people: Tensor | None) -> MetaLe
 def _classifier(settings: Settings, shape: Shape) -> Classifier:
     embedding = _embedding(settings, shape, norm="task")
     classifier = Classifier(embedding, embedding.features, settings.ways)
-    for parameter in classifier.head.parameters():  # which label a person gets is chance: none is preferred
+    for parameter in classifier.head.parameters():  # labels are random, so the start must not prefer one
         torch.nn.init.zeros_(parameter)
     return classifier
 
@@ -108,7 +106,13 @@ LEARNERS: dict[str, Maker] = {
 
 
 def make_learner(settings: Settings, shape: Shape, people: Tensor | None = None) -> MetaLearner:
-    """A fresh meta-learner for images of `shape`. people: the base people's numbers, int64 `[I]`, for pre-training."""
+    """A fresh meta-learner.
+
+    settings: of its training; `settings.learner` is a key of `LEARNERS`.
+    shape: of an image: channels, height, width.
+    people: the base people's numbers, int64 `[I]`; only pre-training and margin losses need them. None.
+    Raises `MetaFaceError` if the learner does not exist, if `people` is missing, or if a library is missing.
+    """
     if settings.learner not in LEARNERS:
         raise unknown("learner", settings.learner, LEARNERS)
     return LEARNERS[settings.learner](settings, shape, people)

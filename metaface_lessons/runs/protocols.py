@@ -1,13 +1,14 @@
-"""Verification of runs, by protocol: on which pairs, with whose threshold, and who must not have been trained on.
+"""Verification of runs: do two photos show the same person? A protocol fixes the pairs and the choice of the threshold.
 
-"pairs": on the novel people of a run's split, in two halves; the threshold of each half is chosen on the other.
-"lfw-view1": LFW's development set; the threshold is chosen on its training pairs.
-"lfw-view2": LFW's ten folds, for reporting; the threshold of each is chosen on the other nine.
+"pairs": pairs of the novel people of a run's split, in two halves. Each half's threshold is chosen on the other half.
+"lfw-view1": LFW's development set. The threshold is chosen on its training pairs.
+"lfw-view2": LFW's ten folds, for reporting. Each fold's threshold is chosen on the other nine.
 
-In none of them may a run have been trained on anyone it is tested on. For the views of LFW, train on what
-`load_faces("lfw-without:…")` leaves, or on other faces. (Huang, Ramesh, Berg & Learned-Miller 2007; the categories of
-supervision are those of Huang & Learned-Miller, *Labeled Faces in the Wild: Updates and New Reporting Procedures*,
-2014.)
+A run may never be tested on people that it was trained on. For the views of LFW, train on `load_faces("lfw-without:…")`
+or on other faces.
+
+Source: Huang, Ramesh, Berg & Learned-Miller 2007. The categories of supervision are those of Huang & Learned-Miller,
+*Labeled Faces in the Wild: Updates and New Reporting Procedures*, 2014.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from .run import Run, comparer, load_run
 
 FAR = 0.01
 SAMPLES = 300  # of the bootstrap
-WITHOUT, BY_NAME, OUTSIDE = (  # of the six categories of supervision, those that can occur here
+WITHOUT, BY_NAME, OUTSIDE = (  # the three of LFW's six categories of supervision that can occur here
     "image-restricted, no outside data",
     "unrestricted, no outside data",
     "unrestricted, labeled outside data",
@@ -40,10 +41,11 @@ WITHOUT, BY_NAME, OUTSIDE = (  # of the six categories of supervision, those tha
 
 @dataclass(frozen=True)
 class Verified:
-    """What a method makes of the tested pairs.
+    """The result of one method on the tested pairs.
 
-    pairs: with their scores. margins: the same, with scores minus the threshold that was chosen on other people, so
-    that 0 is the threshold. folds: the accuracy in each fold.
+    pairs: the pairs with their scores.
+    margins: the pairs with their scores minus the threshold, which was chosen on other people.
+    folds: the accuracy in each fold.
     """
 
     pairs: Verification
@@ -55,7 +57,7 @@ class Verified:
         return statistics.mean(self.folds)
 
     def scores(self) -> dict[str, Any]:
-        """Accuracy, EER, AUC and TAR at `FAR`, each with its 95% interval over people, to store."""
+        """Accuracy, EER, AUC and TAR at `FAR`, each with its 95% interval over people, rounded for storage."""
         statistic: dict[str, tuple[Verification, Callable[[Verification], float]]] = {
             "accuracy": (self.margins, lambda pairs: pairs.accuracy(0.0)),
             "eer": (self.pairs, lambda pairs: pairs.eer),
@@ -70,7 +72,11 @@ class Verified:
 
 
 def cross_verify(scores: Floats, pairs: Pairs) -> Verified:
-    """Judge each fold with the threshold that is best on all the others, which share no person with it."""
+    """Judge each fold with the threshold that is best on all other folds, which share no person with it.
+
+    scores: of the pairs, float64 `[P]`; higher means more alike.
+    pairs: the pairs, with their folds.
+    """
     people, fold = pairs.people.cpu().numpy(), pairs.fold.cpu().numpy()
     margins, folds = np.empty_like(scores), []
     for k in np.unique(fold):
@@ -88,15 +94,15 @@ def _view1(method: Comparer, train: Pairs, test: Pairs) -> Verified:
 
 
 def _overlap(run: Run, tested: set[str]) -> list[str]:
-    """The tested people whom the run was trained or chosen on."""
+    """The tested people that the run was trained on or chosen with."""
     return sorted(tested & {*run.record["people"]["base"], *run.record["people"]["validation"]})
 
 
 def _refused(run: Run, overlap: list[str], what: str, part: str) -> MetaFaceError:
     named = ", ".join(overlap[:10]) + (f" and {len(overlap) - 10} more" if len(overlap) > 10 else "")
     return MetaFaceError(
-        f"{run.path} was trained on {len(overlap)} people of {what}: {named}. Nobody who is tested may have been"
-        f" trained on. Train a run without them: metaface train {run.settings.learner} --faces lfw-without:{part}"
+        f"{run.path} was trained on {len(overlap)} people of {what}: {named}. A run may not be tested on people of its"
+        f" training. Train one without them: metaface train {run.settings.learner} --faces lfw-without:{part}"
     )
 
 
@@ -110,19 +116,26 @@ def verify_runs(
     others: dict[str, ProtoNet] | None = None,
     device: torch.device | None = None,
 ) -> dict[str, Any]:
-    """Verification by each run, and by the baselines on the same pairs. others: further embeddings to compare with.
+    """Verify with each run, and with the baselines on the same pairs.
 
-    For "lfw-view2" each fold is judged by the first run that was trained on none of its people. For the other protocols
-    every run is tested, and the figures are means over them. each, seed: of the protocol "pairs".
+    For "lfw-view2", each fold is judged by the first run that was trained on nobody in it. For the other protocols,
+    every run is tested, and the scores are means over the runs.
 
+    paths: the folders of the runs.
+    protocol: one of `PROTOCOLS`. "pairs".
+    each: the number of pairs of each kind, for the protocol "pairs". `PAIRS`.
+    seed: of these pairs. 0.
+    compare: whether the baselines are measured as well. True.
+    others: more embeddings to compare with, by name. None.
+    device: to compute on; None chooses the best.
     Returns what `metaface evaluate --protocol … --json` prints. Raises `MetaFaceError` if a run was trained on people
-    it is to be tested on, which it names, or if LFW is not there.
+    of the test, and names them; or if LFW is missing.
     """
     if protocol not in PROTOCOLS:
         raise unknown("protocol", protocol, PROTOCOLS)
     runs = [load_run(path, device) for path in paths]
     for run in runs:
-        comparer(run)  # before anything takes long
+        comparer(run)  # raises before the long work
     if protocol == "lfw-view2":
         return _by_view2(runs, compare, others or {})
     pairs = (lfw_pairs("train"), lfw_pairs("test")) if protocol == "lfw-view1" else None
@@ -163,7 +176,10 @@ def verify_runs(
 
 
 def mean_over_runs(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Means of the figures and of the ends of their intervals; of several runs also the deviation of each figure."""
+    """Means over runs of the scores and of the ends of their intervals; with several runs also the deviations.
+
+    results: of the runs, as `Verified.scores` gives them.
+    """
     mean: dict[str, Any] = {}
     for key in ("accuracy", "eer", "auc", "tar"):
         values = [result[key] for result in results]
@@ -186,7 +202,7 @@ def _methods(run: Run, compare: bool, others: dict[str, ProtoNet]) -> dict[str, 
 
 
 def _category(runs: Sequence[Run], learner: str | None = None) -> str:
-    """LFW's category of supervision. Pixels and LBP learn no more than a threshold, from pairs."""
+    """LFW's category of supervision. Pixels and LBP learn only a threshold, from pairs."""
     if learner in ("pixels", "lbp"):
         return WITHOUT
     return BY_NAME if all(run.settings.faces.startswith("lfw") for run in runs) else OUTSIDE
@@ -196,7 +212,7 @@ def _by_view2(runs: Sequence[Run], compare: bool, others: dict[str, ProtoNet]) -
     learner = runs[0].settings.learner
     if mixed := {run.settings.learner for run in runs} - {learner}:
         raise MetaFaceError(
-            f"View 2 is reported for one method, but the runs are of {learner} and {', '.join(sorted(mixed))}. Evaluate"
+            f"The runs are of {learner} and {', '.join(sorted(mixed))}. View 2 is reported for one learner. Evaluate"
             " the runs of one learner at a time."
         )
     pairs = lfw_pairs("10_folds")
@@ -214,7 +230,7 @@ def _by_view2(runs: Sequence[Run], compare: bool, others: dict[str, ProtoNet]) -
             value = Verification(found[test], people[test]).accuracy(threshold)
             accuracy.setdefault(name, []).append(round(value, 4))
 
-    def told(name: str) -> dict[str, Any]:
+    def report(name: str) -> dict[str, Any]:
         return {
             "accuracy": round(statistics.mean(accuracy[name]), 4),
             "standard_error": round(statistics.stdev(accuracy[name]) / len(chosen) ** 0.5, 4),
@@ -224,11 +240,11 @@ def _by_view2(runs: Sequence[Run], compare: bool, others: dict[str, ProtoNet]) -
 
     return {
         "protocol": "lfw-view2",
-        **told(learner),
+        **report(learner),
         "pairs": len(pairs),
         "identities": len(pairs.people.unique()),
         "runs": [run.path.name for run in chosen],
-        "baselines": {name: told(name) for name in accuracy if name != learner},
+        "baselines": {name: report(name) for name in accuracy if name != learner},
     }
 
 

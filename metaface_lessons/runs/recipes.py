@@ -1,7 +1,7 @@
-"""What `metaface train` trains with: the settings of each learner, and their values unless others are given.
+"""The settings of each learner for `metaface train`, and their default values.
 
-The values were chosen on LFW, divided by another seed than those of the stored results. There is no torch here, so the
-command's help shows them where torch is missing, too.
+The values were chosen on LFW, on splits by other seeds than those of the stored results. This module does not import
+torch, so that the command's help works where torch is missing.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from ..errors import MetaFaceError, unknown
 
 FRACTIONS = (0.7, 0.05, 0.25)  # of the people: base, validation, novel
 PROTOCOLS = ("pairs", "lfw-view1", "lfw-view2")  # of verification, see `runs.protocols`
-PAIRS = 3000  # genuine pairs, and as many impostor pairs, of the protocol "pairs": enough to read FAR = 1% from
+PAIRS = 3000  # of each kind, genuine and impostor, in the protocol "pairs": enough to measure FAR = 1%
 
 _maml = {"ways": 5, "shots": 2, "queries": 3, "tasks": 4, "width": 32, "rate": 3e-3}
 _maml |= {"inner_rate": 0.2, "inner_steps": 2, "test_steps": 10}
-# Reptile learns from what one image of a person does for another. It needs many of each, and few people have them.
+# Reptile learns from how a step on one image of a person helps another. It needs many images of each person.
 _reptile = {"ways": 5, "shots": 5, "queries": 5, "tasks": 2, "width": 32, "rate": 0.25}
 _reptile |= {"inner_rate": 0.1, "inner_steps": 8, "test_steps": 10}
 
@@ -39,37 +39,41 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 
 def _setting(kind: type, words: str) -> Any:
-    """A setting that some learners have: None for the others. kind, words: of the command's option."""
+    """A setting that only some learners have; for the others it is None.
+
+    kind: the type of the command's option.
+    words: the help of the command's option.
+    """
     return field(default=None, metadata={"kind": kind, "help": words})
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What is trained on what; see `settings_of`, which fills in the learner's recipe.
+    """The settings of one training: the learner, the faces, the seed, and the learner's own settings.
 
-    The same settings and number of steps give the same weights on one machine. A setting that the learner does not have
-    is None. The fields say what each means; `metaface train` has an option for each.
+    `settings_of` fills in the learner's recipe. On one machine, the same settings and number of steps give the same
+    weights. A setting that the learner does not have is None. `metaface train` has an option for each field.
     """
 
     learner: str
     faces: str = "procedural"
     seed: int = 0
     ways: int = _setting(int, "people per episode")
-    shots: int = _setting(int, "support images of each")
-    queries: int = _setting(int, "query images of each")
+    shots: int = _setting(int, "support images of each person")
+    queries: int = _setting(int, "query images of each person")
     tasks: int = _setting(int, "episodes per step")
     width: int = _setting(int, "filters of each convolution")
     rate: float = _setting(float, "learning rate of the outer loop (Reptile's ε)")
-    temperature: float | None = _setting(float, "distances are divided by it")
+    temperature: float | None = _setting(float, "divides the distances")
     inner_rate: float | None = _setting(float, "learning rate of the inner loop")
     inner_steps: int | None = _setting(int, "inner steps in training")
     test_steps: int | None = _setting(int, "inner steps in evaluation")
-    scale: float | None = _setting(float, "cosines are multiplied by it")
-    margin: float | None = _setting(float, "by which the true person must win")
+    scale: float | None = _setting(float, "multiplies the cosines")
+    margin: float | None = _setting(float, "how much the true person must win by")
 
     @property
     def fixed_ways(self) -> bool:
-        """Whether the learner begins with a head, which has one output for each of `ways` people and for no others."""
+        """Whether the learner has a head with exactly `ways` outputs, so that episodes must have that many people."""
         return self.inner_steps is not None and self.learner != "protomaml"
 
 
@@ -77,9 +81,13 @@ OPTIONS = {f.name: f.metadata for f in fields(Settings) if f.metadata}  # the se
 
 
 def settings_of(learner: str, faces: str = "procedural", seed: int = 0, **given: Any) -> Settings:
-    """The learner's recipe, with what is `given` in place of its values.
+    """The settings of a training: the learner's recipe, with some values changed.
 
-    Raises `MetaFaceError` if there is no such learner, or it has no such setting.
+    learner: a key of `RECIPES`.
+    faces: the face set, by the name that `load_faces` takes. "procedural".
+    seed: of the split, the first weights and the episodes. 0.
+    given: values in place of the recipe's.
+    Raises `MetaFaceError` if the learner does not exist, or does not have a setting that is given.
     """
     if learner not in RECIPES:
         raise unknown("learner", learner, RECIPES)

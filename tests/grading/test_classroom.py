@@ -47,7 +47,7 @@ def test_from_release_to_export(tmp_path: Path, capsys: pytest.CaptureFixture[st
     (course / "submitted" / "bob" / "00" / "timestamp.txt").mkdir()
     capsys.readouterr()
     assert run(course, "grade", "00", "--jobs", "2") == 0
-    assert "0 of 4  The submitted file is no notebook" in capsys.readouterr().out
+    assert "0 of 4  The submitted file is not a notebook" in capsys.readouterr().out
     assert run(course, "feedback", "00") == 0
     assert main(["class", "export", str(tmp_path / "marks.csv"), "--course", str(course)]) == 0
     with (tmp_path / "marks.csv").open() as file:

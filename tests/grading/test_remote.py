@@ -47,7 +47,7 @@ def worker(request: pytest.FixtureRequest) -> Iterator[tuple[str, Worker]]:
     source = collecting(lesson)
     setup = ["import copy", "import torch", "from torch.nn import functional as F"]
     with (
-        visible_package.staged(lesson) as folder,
+        visible_package.prepared(lesson) as folder,
         Worker(kind, folder, setup, sorted(visible_package.imported(source)), True) as worker,
     ):
         worker.run(Cell("collect", f"{COLLECT}\n{source}\ndef collected(): return 0", "collected"))

@@ -47,7 +47,7 @@ def kind() -> str:
 
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
-    with visible_package.staged("00") as folder:
+    with visible_package.prepared("00") as folder:
         yield folder
 
 
@@ -231,7 +231,7 @@ check("protonet.cosine_prototype", my_cosine_prototype)
 """
     file = tmp_path / "02_prototypical_networks.ipynb"
     file.write_text(json.dumps(book))
-    with visible_package.staged("02") as folder:
+    with visible_package.prepared("02") as folder:
         found = {m.exercise: m for m in mark(file, "02", each_kind, folder, "secret")}
     cheat = found.pop("protonet.cosine_prototype")
     assert (cheat.points, cheat.text) == (0, remote.CHANGED)
