@@ -1,4 +1,4 @@
-"""Milliseconds from a key press on a slider to the changed picture, in a browser: the median over all sliders.
+"""Measures how fast explorers follow their sliders: milliseconds from a key press to the new picture, in a browser.
 
 python -m benchmarks.widgets [--presses 24] [--json]
 """
@@ -14,48 +14,28 @@ from pathlib import Path
 
 import nbformat
 
+from metaface_lessons import widgets
 from metaface_lessons.doctor import find_browser
 from metaface_lessons.faces import load_faces
 from metaface_lessons.workspace import FIRST
 from tests.browser.jupyter import SLIDER, chromium, explorers, jupyter_lab, move, open_notebook, run_all
 
 TARGET = 300  # milliseconds
-SETUP = """
-from metaface_lessons.experiments import adaptation, leak
-from metaface_lessons.experiments.snapshots import load_snapshots, snapshot_split
-from metaface_lessons.widgets import embedding_explorer, episode_explorer, face_explorer, leak_explorer
-from metaface_lessons.widgets import adaptation_explorer, cost_explorer, domain_explorer, light_explorer
-from metaface_lessons.widgets import gradient_explorer, path_explorer, quadratic_explorer, sinusoid_explorer
-from metaface_lessons.widgets import threshold_explorer
-from metaface_lessons.faces.pairs import draw_pairs
-
-split = snapshot_split()
-"""
-EXPLORERS = {
-    "face": "face_explorer.explore()",
-    "episode": "episode_explorer.explore(split.novel)",
-    "leak": "leak_explorer.explore(leak.leak_experiment(split.base))",
-    "embedding": "embedding_explorer.explore(load_snapshots(), split.novel)",
-    "quadratic": "quadratic_explorer.explore()",
-    "path": "path_explorer.explore()",
-    "cost": "cost_explorer.explore()",
-    "adaptation": "adaptation_explorer.explore(adaptation_explorer.Adapted("
-    "adaptation.load_learners(), adaptation.small_split().novel))",
-    "threshold": "threshold_explorer.explore(load_snapshots(), draw_pairs(split.novel, each=1000))",
-    "light": "light_explorer.explore(load_snapshots()[1500], split.novel.identities.tolist(), "
-    "light_explorer.State(occluder='block'))",  # without it the size of the block changes nothing
-    "domain": "domain_explorer.explore()",
-    "gradient": "gradient_explorer.explore()",
-    "sinusoid": "sinusoid_explorer.explore(sinusoid_explorer.Measured(sinusoid_explorer.load_methods()))",
-}
 
 
 def measure(browser: str, presses: int) -> dict[str, list[float]]:
-    """For each explorer, the milliseconds of `presses` moves of its sliders in turn."""
+    """Move the sliders of every explorer, one after the other.
+
+    browser: the Chromium to drive.
+    presses: of a key, for each explorer.
+    Returns the milliseconds of every press by the explorer's name.
+    """
     load_faces("procedural")  # rendered before the clock starts
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     notebook = nbformat.v4.new_notebook(metadata={"kernelspec": kernel})
-    notebook.cells = [nbformat.v4.new_code_cell(source) for source in (SETUP, *EXPLORERS.values())]
+    names = list(widgets.explorers())
+    cells = ("from metaface_lessons import widgets", *(f"widgets.example({name!r})" for name in names))
+    notebook.cells = [nbformat.v4.new_code_cell(source) for source in cells]
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder) / "home"
         home.mkdir()
@@ -64,7 +44,7 @@ def measure(browser: str, presses: int) -> dict[str, list[float]]:
             open_notebook(page, address, FIRST)
             run_all(page, seconds=300)
             times = {}
-            for i, name in enumerate(EXPLORERS):
+            for i, name in enumerate(names):
                 explorer = explorers(page).nth(i)
                 explorer.scroll_into_view_if_needed()
                 sliders = explorer.locator(SLIDER).count()
@@ -79,7 +59,7 @@ def main() -> int:
     arguments = parser.parse_args()
     browser = find_browser()
     if browser is None:
-        print("There is no Chromium here; METAFACE_BROWSER may name one.", file=sys.stderr)
+        print("No Chromium was found. The sliders need a browser. Name one with METAFACE_BROWSER.", file=sys.stderr)
         return 1
     times = measure(browser, arguments.presses)
     if arguments.json:

@@ -513,7 +513,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code. argv: the words after `metaface`; without it, those of the process."""
+    """Run the command with these arguments, or with those of the process, and return its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     args, args_left = parser().parse_known_args(arguments)
     if args_left and args.function is not lab:

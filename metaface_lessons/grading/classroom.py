@@ -59,8 +59,8 @@ class Classroom:
         """Make the assignment of a lesson.
 
         number: the lesson, such as "02".
-        Returns the assignment's file, and whether it was put into nbgrader's exchange. Raises `MetaFaceError` if there
-        is no such lesson, if the folder is in use for something else, or if nbgrader fails.
+        Returns the assignment's file, and whether it was put into nbgrader's exchange. Raises `MetaFaceError` if the
+        lesson does not exist, if the folder is in use for something else, or if nbgrader fails.
         """
         from ..sources import read_source, sources
 

@@ -24,7 +24,7 @@ _FOREVER = 10.0**9  # the checker watches the clock
 
 
 def main(room: str | None, user: int | None) -> None:
-    """Serve the checker over file 0. room, user: of `lock`."""
+    """Serve the checker over file 0, after `lock(room, user, …)`."""
     channel = socket.socket(fileno=os.dup(0))
     for file in (0, 1, 2):  # the output of answers is dropped
         os.dup2(os.open(os.devnull, os.O_RDWR), file)

@@ -17,7 +17,19 @@ from torch import Tensor
 
 from ..episodes import Episodes
 from ..errors import MetaFaceError, unknown
-from ..experiments.adaptation import CONDITIONS, LEARNERS, MOST, QUERIES, WAYS, Steps, path_of, sampler, seen
+from ..experiments.adaptation import (
+    CONDITIONS,
+    LEARNERS,
+    MOST,
+    QUERIES,
+    WAYS,
+    Steps,
+    load_learners,
+    path_of,
+    sampler,
+    seen,
+    small_split,
+)
 from ..faces import FaceSet
 from ..figures import COLOURS, FRAME, axes_on_page, faces_page, page_figure, page_text
 from ..learners.base import MetaLearner
@@ -138,3 +150,8 @@ def alt(state: State, data: Adapted) -> str:
 def explore(data: Adapted, start: State = State()) -> Explorer:
     """Choose a task; move steps, rate and shots; see what adaptation fixes, and what it spoils."""
     return Explorer(start, lambda s: draw(s, data), lambda s: alt(s, data))
+
+
+def example() -> Explorer:
+    """The explorer on the stored learners, and on people that they were not trained on."""
+    return explore(Adapted(load_learners(), small_split().novel))

@@ -1,11 +1,11 @@
-"""A 3-way episode as the embedding sees it: prototypes, queries, and the regions of the decision.
+"""Show a 3-way episode in the embedding: prototypes, queries, and the region of each predicted person.
 
     explore(load_snapshots(), snapshot_split().novel)
 
-Three prototypes lie in a plane, and the picture is that plane. With the squared and the plain Euclidean distance a
-query is as much nearer to one prototype than to another as its projection onto the plane is (in squares), so every
-query lies in the region of its prediction. With the cosine that holds only nearly. Predictions are always those of
-the full space.
+Three prototypes lie in a plane, and the picture is that plane; queries are projected onto it. The projection changes
+the squared distances from a query to all prototypes by the same amount. So with the squared and the plain Euclidean
+distance, every query lies in the region of its prediction. With the cosine this is only nearly so. Predictions are
+always those of the full space.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from torch import Tensor
 from ..episodes import Episodes, EpisodeSampler
 from ..errors import MetaFaceError
 from ..evaluation import Evaluation, evaluate
-from ..experiments.snapshots import STEPS
+from ..experiments.snapshots import STEPS, load_snapshots, snapshot_split
 from ..faces.faceset import FaceSet
 from ..figures import COLOURS, FRAME, axes_on_page, faces_page, page_figure, page_text
 from ..learners.baselines import FixedFeatures
@@ -32,7 +32,7 @@ from .explorer import Explorer, control
 
 WAYS, QUERIES, EPISODES = 3, 10, 100
 COSINE_TEMPERATURE = 0.1
-MARKS = ("o", "s", "^")  # so that colour is not all that tells people apart
+MARKS = ("o", "s", "^")  # so that people differ not only by colour
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,11 @@ class State:
 
 @dataclass
 class Embedded:
-    """Faces and their embeddings after each step of training, each computed once; and what was measured with them.
+    """Faces, and their embeddings by the network after each training step. Each embedding is computed once.
 
-    Raises `MetaFaceError` if the faces are not of the size that the networks were made for.
+    snapshots: training step → the network after it.
+    faces: the people of the episodes.
+    Raises `MetaFaceError` if the faces do not have the size that the networks were made for.
     """
 
     snapshots: Mapping[int, ProtoNet]
@@ -63,13 +65,13 @@ class Embedded:
                 self.features[step](images)
 
     def net(self, state: State) -> ProtoNet:
-        """The ProtoNet of the state, on embeddings that are known already."""
+        """The ProtoNet of the state, on the stored embeddings. Raises `MetaFaceError` if its step does not exist."""
         if state.step not in self.features:
             raise MetaFaceError(
-                f"There is no snapshot of step {state.step}, only of {', '.join(map(str, self.features))}."
+                f"There is no snapshot of step {state.step}. Choose one of {', '.join(map(str, self.features))}."
             )
         trained = self.snapshots[state.step].temperature
-        # The plain distance of the same points in the same units, (d²/τ)^½, and the cosine, which has no units.
+        # The plain distance in the same units is (d²/τ)^½. The cosine has no units.
         temperature = {"euclidean": trained**0.5, "cosine": COSINE_TEMPERATURE}.get(state.distance, trained)
         return ProtoNet(self.features[state.step], state.distance, temperature)
 
@@ -77,7 +79,7 @@ class Embedded:
         return EpisodeSampler(self.faces, WAYS, state.shots, QUERIES, seed=state.seed)
 
     def score(self, state: State) -> Evaluation:
-        """Accuracy over `EPISODES` episodes, the same for every state with as many shots."""
+        """Accuracy over `EPISODES` episodes, which are the same for all states with the same number of shots."""
         key = (state.step, state.shots, state.distance)
         if key not in self.scores:
             sampler = EpisodeSampler(self.faces, WAYS, state.shots, QUERIES, seed=1000)
@@ -98,9 +100,15 @@ def _remember(embedding: torch.nn.Module) -> FixedFeatures:
 class View:
     """One episode in the plane through its prototypes.
 
-    centres `[3, 2]`, support `[3·K, 2]`, queries `[3·Q, 2]`: coordinates in the plane.
-    y, predicted: int64 `[3·Q]`, the true and the predicted label of each query.
-    grid, probability: points `[G, G, 2]` of the plane and how probable each label is there, `[G, G, 3]`.
+    episodes: the episode.
+    centres: the prototypes' coordinates in the plane, `[3, 2]`.
+    support: those of the support images, `[3·K, 2]`.
+    queries: those of the queries, `[3·Q, 2]`.
+    y: the true label of each query, int64 `[3·Q]`.
+    predicted: the predicted label of each query, int64 `[3·Q]`.
+    loss: the mean cross-entropy of the queries.
+    grid: points of the plane, `[G, G, 2]`.
+    probability: of each label at each point of the grid, `[G, G, 3]`.
     """
 
     episodes: Episodes
@@ -115,15 +123,20 @@ class View:
 
 
 def view(state: State, data: Embedded, resolution: int = 400) -> View:
-    """Lay the plane through the prototypes, and put everything on it."""
+    """Project an episode onto the plane through its prototypes.
+
+    state: the controls.
+    data: the faces and their embeddings.
+    resolution: G, the points of the grid along each side. 400.
+    """
     net, episodes = data.net(state), data.sampler(state).sample()
     support, queries = net.embed(episodes.support.x)[0], net.embed(episodes.query.x)[0]
     learner = net.adapt(episodes.support)
     logits = learner.predict(episodes.query.x)[0]
     y = episodes.query.y[0]
 
-    # Distances among points of the plane are the same in coordinates of the 3-dimensional space that the prototypes
-    # span, which is much smaller than that of the embedding.
+    # The prototypes span a space of 3 dimensions, which is much smaller than that of the embedding. In coordinates of
+    # that space, distances between points of the plane are the same.
     space = torch.linalg.qr(learner.prototypes[0].T).Q  # [D, 3]
     centres = learner.prototypes[0] @ space
     middle = centres.mean(0)
@@ -157,9 +170,9 @@ def view(state: State, data: Embedded, resolution: int = 400) -> View:
 
 
 def draw(state: State, data: Embedded) -> Figure:
-    """On the left the plane, coloured by predicted person, paler where less sure; on the right the faces.
+    """Left: the plane, coloured by the predicted person, paler where it is less sure. Right: the faces.
 
-    A query's frame has the colour of the person that it is taken for.
+    A query's frame has the colour of its predicted person.
     """
     score, v = data.score(state), view(state, data)
     people = v.episodes.identities[0].tolist()
@@ -232,10 +245,10 @@ def draw(state: State, data: Embedded) -> Figure:
 
 
 def _regions(probability: Tensor) -> np.ndarray:
-    """The plane in colour: uint8 `[2·G, 2·G, 3]`, first row on top, with a line where the decision changes."""
+    """The plane in colour, uint8 `[2·G, 2·G, 3]`, top row first, with a line where the predicted person changes."""
     palette = torch.tensor([to_rgb(colour) for colour in COLOURS[:WAYS]])
     sure = (probability.amax(-1, keepdim=True) - 1 / WAYS) / (1 - 1 / WAYS)
-    sure = (sure * 8).round() / 8  # in steps, which are read as contours, and a picture half as large
+    sure = (sure * 8).round() / 8  # steps look like contours, and halve the picture's file
     decided = probability.argmax(-1)
     colour = 1 - (1 - palette[decided]) * (0.06 + 0.34 * sure)
     edge = torch.zeros_like(decided, dtype=torch.bool)
@@ -247,7 +260,7 @@ def _regions(probability: Tensor) -> np.ndarray:
 
 
 def alt(state: State, data: Embedded) -> str:
-    """What `draw` shows, in words."""
+    """The figure in words."""
     v = view(state, data, resolution=2)
     right = int((v.predicted == v.y).sum())
     return (
@@ -262,3 +275,8 @@ def explore(snapshots: Mapping[int, ProtoNet], faces: FaceSet, start: State = St
     data = Embedded(snapshots, faces)
     options = {"step": tuple(data.features)}
     return Explorer(start, lambda s: draw(s, data), lambda s: alt(s, data), options)
+
+
+def example() -> Explorer:
+    """The explorer on the stored snapshots, and on people that they were not trained on."""
+    return explore(load_snapshots(), snapshot_split().novel)

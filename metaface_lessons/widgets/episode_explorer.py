@@ -1,4 +1,4 @@
-"""What a learner is given in an N-way K-shot episode, and what it is asked.
+"""Show N-way K-shot episodes: the support images that a learner gets, and the query images that it must label.
 
 explore(faces)
 """
@@ -11,11 +11,11 @@ import torch
 from matplotlib.figure import Figure
 
 from ..episodes import CONDITIONS, Episodes, EpisodeSampler, condition
-from ..faces.faceset import FaceSet
+from ..faces import FaceSet, load_faces
 from ..figures import COLOURS, FRAME, face_zoom, faces_page, page_figure, page_text
 from .explorer import Explorer, control
 
-LARGE = 36  # with more faces than this, they are drawn half as large, to be seen at one glance
+LARGE = 36  # with more faces than this, they are drawn half as large, so that the figure fits the screen
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class State:
 
 
 def conditions(faces: FaceSet) -> list[str]:
-    """Which of `CONDITIONS` these faces can fulfil: those that they record."""
+    """The conditions that these faces record, so that episodes can fulfil them."""
     return [name for name, (support, query) in CONDITIONS.items() if {*support, *query} <= {*faces.conditions}]
 
 
@@ -39,7 +39,7 @@ def sample(state: State, faces: FaceSet) -> Episodes:
 
 
 def draw(state: State, faces: FaceSet) -> Figure:
-    """One row per person: on the left the support set, on the right the query set, framed in the person's colour."""
+    """One row for each person: left the support set, right the query set, framed in the person's colour."""
     episodes = sample(state, faces)
     ways, shots, queries = state.ways, state.shots, state.queries
     zoom = face_zoom(faces.images) if ways * (shots + queries) <= LARGE else face_zoom(faces.images, 64)
@@ -68,7 +68,7 @@ def draw(state: State, faces: FaceSet) -> Figure:
 
 
 def alt(state: State, faces: FaceSet) -> str:
-    """What `draw` shows, in words."""
+    """The figure in words."""
     people = ", ".join(map(str, sample(state, faces).identities[0].tolist()))
     return (
         f"Episode of {state.ways} ways and {state.shots} shots, condition: {state.condition}. One row for each of the"
@@ -77,5 +77,10 @@ def alt(state: State, faces: FaceSet) -> str:
 
 
 def explore(faces: FaceSet, start: State = State()) -> Explorer:
-    """Move sliders, see episodes of these faces."""
+    """Move the sliders, and see episodes of these faces."""
     return Explorer(start, lambda s: draw(s, faces), lambda s: alt(s, faces), {"condition": conditions(faces)})
+
+
+def example() -> Explorer:
+    """The explorer on the novel people of the default procedural faces."""
+    return explore(load_faces("procedural").split(seed=0).novel)

@@ -1,6 +1,6 @@
-"""What every explorer shares: a state declares its controls, and a picture follows them.
+"""The part that every explorer shares: a state declares its controls, and the picture follows them.
 
-An explorer is a frozen dataclass, whose fields say all there is to say about a control, and two pure functions:
+An explorer is a frozen dataclass, whose fields declare the controls, and two pure functions:
 
     @dataclass(frozen=True)
     class State:
@@ -29,7 +29,7 @@ from ..figures import image_tag
 
 @dataclass(frozen=True)
 class Control:
-    """How a field of a state is set: a number from `low` to `high` in steps of `step`, or one of `options`."""
+    """How the user sets a field of a state: a number from `low` to `high` in steps of `step`, or one of `options`."""
 
     label: str
     low: float | None = None
@@ -47,7 +47,14 @@ def control(
     step: float = 1,
     options: Sequence[Any] = (),
 ) -> Any:
-    """A field of a state, with its default and its control in one place. Numbers among `options` are ordered."""
+    """A field of a state, with its default and its control in one place.
+
+    default: the field's value at the start.
+    label: the text beside the control.
+    low, high: the range of a number.
+    step: of the slider. 1.
+    options: the values to choose from, in place of a range. Numbers must be in order. ().
+    """
     return field(default=default, metadata={"control": Control(label, low, high, step, tuple(options))})
 
 
@@ -57,7 +64,7 @@ def controls(state: type | Any) -> dict[str, Control]:
 
 
 def describe(state: type | Any) -> str:
-    """The controls with their defaults and ranges, for prose to quote: "shots 1 (1 to 5); distance squared (…)"."""
+    """The controls with their defaults and ranges, for a lesson to quote: "shots 1 (1 to 5); distance squared (…)"."""
     return "; ".join(f"{_control(f).label} {f.default} ({_range(_control(f))})" for f in fields(state))
 
 
@@ -73,10 +80,12 @@ def _range(c: Control) -> str:
 class Explorer(ipywidgets.VBox):
     """Controls and the picture that follows them. Jupyter displays it as the last line of a cell.
 
-    start: the state to begin with. draw, alt: state → figure, and the text that says what it shows.
-    options: for fields whose choices depend on data, the choices in place of those that the state declares.
+    start: the state to begin with.
+    draw: state → figure.
+    alt: state → the same in words.
+    options: field → its choices, where they depend on the data, in place of those that the state declares. None.
 
-    What a state cannot show, `draw` or `alt` say by a `MetaFaceError`, whose sentence then stands in for the picture.
+    If `draw` or `alt` raise a `MetaFaceError`, its message is shown in place of the picture.
     """
 
     def __init__(
@@ -86,7 +95,7 @@ class Explorer(ipywidgets.VBox):
         alt: Callable[[Any], str],
         options: Mapping[str, Sequence[Any]] | None = None,
     ) -> None:
-        self.state, self._draw, self._alt = start, draw, alt
+        self.state, self.draw, self.alt = start, draw, alt
         known = controls(start)
         for name, choices in (options or {}).items():
             known[name] = replace(known[name], options=tuple(choices))
@@ -103,14 +112,14 @@ class Explorer(ipywidgets.VBox):
 
     def _redraw(self) -> None:
         try:
-            self.text = self._alt(self.state)
-            self.picture.value = image_tag(self._draw(self.state), self.text)
+            self.text = self.alt(self.state)
+            self.picture.value = image_tag(self.draw(self.state), self.text)
         except MetaFaceError as error:
             self.text = str(error)
             self.picture.value = f'<p role="status">{html.escape(self.text)}</p>'
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
-        """The widget, the picture where no kernel runs, and its alt text, which is what nbval compares."""
+        """The widget, the picture for where no kernel runs, and its alt text, which nbval compares."""
         return {
             "text/plain": self.text,
             "text/html": self.picture.value,
@@ -127,7 +136,7 @@ _WIDTH = ipywidgets.Layout(width="36em", max_width="100%")
 
 
 def _widget(c: Control, value: Any) -> ipywidgets.ValueWidget:
-    """A slider with a text readout for numbers, a drop-down list for words. The keyboard reaches both."""
+    """A slider with a text readout for numbers, or a drop-down list for words. The keyboard reaches both."""
     shared = {"value": value, "description": c.label, "style": _LABEL, "layout": _WIDTH}
     if c.options:
         if value not in c.options:
@@ -135,6 +144,6 @@ def _widget(c: Control, value: Any) -> ipywidgets.ValueWidget:
         kind = ipywidgets.Dropdown if isinstance(value, str) else ipywidgets.SelectionSlider
         return kind(options=c.options, **shared)
     if c.low is None or c.high is None or not c.low <= value <= c.high:
-        raise MetaFaceError(f"{c.label} must lie in {c.low} to {c.high}, but is {value}.")
+        raise MetaFaceError(f"{c.label} is {value}. Choose {c.low} to {c.high}.")
     kind = ipywidgets.IntSlider if isinstance(value, int) else ipywidgets.FloatSlider
     return kind(min=c.low, max=c.high, step=c.step, **shared)

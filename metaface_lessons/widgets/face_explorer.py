@@ -1,4 +1,4 @@
-"""One synthetic head, photographed as you like: what changes is nuisance, what stays is the person.
+"""Photograph one synthetic person: the pose, the light and the expression change, and the person stays the same.
 
 explore()
 """
@@ -28,16 +28,17 @@ class State:
 
 @lru_cache(maxsize=64)
 def picture(state: State) -> Tensor:
-    """uint8 `[3, 160, 160]`."""
+    """The photograph, uint8 `[3, 160, 160]`."""
     return render_face(**asdict(state), size=160)
 
 
 def draw(state: State) -> Figure:
+    """The photograph."""
     return face_grid(picture(state)[None], columns=1, zoom=2)
 
 
 def alt(state: State) -> str:
-    """What `draw` shows, in words."""
+    """The figure in words."""
     worn = "nothing covers the face" if state.occluder == "none" else f"with {state.occluder}"
     return (
         f"Synthetic person {state.person}, turned by {state.yaw}°, lit from {state.light_azimuth}° aside and"
@@ -46,5 +47,5 @@ def alt(state: State) -> str:
 
 
 def explore(start: State = State()) -> Explorer:
-    """Turn the head, move the lamp."""
+    """Turn the head and move the lamp."""
     return Explorer(start, draw, alt)

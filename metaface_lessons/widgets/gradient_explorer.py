@@ -1,10 +1,11 @@
-"""Is a meta-gradient right? Its error against finite differences, for every h.
+"""Check a meta-gradient: its error against finite differences, for every step size h.
 
     explore()
 
-A regression so small that it takes milliseconds: a network with one hidden layer learns a sine from a few points, by
-inner steps; the meta-gradient is taken once with and once without the derivative of these steps. A right gradient
-gives a V, whose arms are the error of the difference (h²) and rounding (1/h); a wrong one a plateau.
+The regression is so small that it takes milliseconds: a network with one hidden layer learns a sine from a few points,
+by inner steps. The meta-gradient is computed once with the derivative of these steps and once without it. The error of
+a right gradient is a V over h: one arm is the error of the finite difference (h²), the other is rounding (1/h). The
+error of a wrong gradient is a plateau.
 """
 
 from __future__ import annotations
@@ -37,7 +38,12 @@ class State:
 
 @dataclass(frozen=True, eq=False)
 class Regression:
-    """support, query: `[5, 2]`, x and y of each example. theta, direction: `[D]`, the direction of length 1."""
+    """One small task, and the weights and direction to differentiate at.
+
+    support, query: float64 `[5, 2]`, x and y of each example.
+    theta: `[D]`, the weights.
+    direction: `[D]`, of length 1.
+    """
 
     support: Tensor
     query: Tensor
@@ -46,7 +52,7 @@ class Regression:
 
 
 def regression(seed: int = 0) -> Regression:
-    """Points of a sine, a random network and a direction to differentiate along, in float64."""
+    """Points of a sine, random weights and a random direction, in float64."""
     draw = torch.Generator().manual_seed(seed)
     x = 4 * torch.rand(10, generator=draw, dtype=torch.float64) - 2
     examples = torch.stack([x, torch.sin(2 * x)], dim=1)
@@ -68,16 +74,16 @@ def _after(w: Tensor, task: Regression, state: State, first_order: bool) -> Tens
     return _loss(w, task.query)
 
 
-@functools.lru_cache(maxsize=32)  # a picture and its alt text want the same
+@functools.lru_cache(maxsize=32)  # the picture and its alt text use the same
 def errors(state: State, task: Regression) -> dict[str, list[float]]:
-    """The relative error of each of the two meta-gradients, along the direction, for each of `STEP_SIZES`.
+    """The relative error of each of the two meta-gradients along the direction, for each of `STEP_SIZES`.
 
     Raises `MetaFaceError` for an unknown precision, or steps or a rate below 0.
     """
     if state.precision not in PRECISIONS:
         raise unknown("precision", state.precision, PRECISIONS)
     if state.steps < 0 or state.rate < 0:
-        raise MetaFaceError(f"steps and rate must be 0 or more, but are {state.steps} and {state.rate}.")
+        raise MetaFaceError(f"steps is {state.steps}, rate is {state.rate}. Choose 0 or more.")
     parts = (task.support, task.query, task.theta, task.direction)
     task = Regression(*(part.to(PRECISIONS[state.precision]) for part in parts))
     h = torch.tensor(STEP_SIZES, dtype=task.theta.dtype)
@@ -92,7 +98,7 @@ def errors(state: State, task: Regression) -> dict[str, list[float]]:
 
 
 def draw(state: State, task: Regression) -> Figure:
-    """Both errors against h."""
+    """Both errors over h."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(8, 3.8))
         axes = figure.subplots()
@@ -106,16 +112,16 @@ def draw(state: State, task: Regression) -> Figure:
 
 
 def alt(state: State, task: Regression) -> str:
-    """What `draw` shows, in words."""
+    """The figure in words."""
     best = {name: (min(values), STEP_SIZES[values.index(min(values))]) for name, values in errors(state, task).items()}
-    told = "; ".join(f"{name} {error:.0e} at h = {h:.0e}" for name, (error, h) in best.items())
+    least = "; ".join(f"{name} {error:.0e} at h = {h:.0e}" for name, (error, h) in best.items())
     return (
         f"Error of the meta-gradient against h, from 1e-1 to 1e-12, with {state.steps} inner"
-        f" step{'s' * (state.steps != 1)} at a rate of {state.rate:g}, in {state.precision}. Least errors: {told}."
+        f" step{'s' * (state.steps != 1)} at a rate of {state.rate:g}, in {state.precision}. Least errors: {least}."
     )
 
 
 def explore(task: Regression | None = None, start: State = State()) -> Explorer:
-    """Move inner rate and steps; tell the right gradient from the nearly right."""
-    given = regression() if task is None else task
-    return Explorer(start, lambda s: draw(s, given), lambda s: alt(s, given))
+    """Move the inner rate and the steps, and see the right gradient part from the nearly right one."""
+    chosen = regression() if task is None else task
+    return Explorer(start, lambda s: draw(s, chosen), lambda s: alt(s, chosen))

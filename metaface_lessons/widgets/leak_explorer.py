@@ -1,8 +1,8 @@
-"""How people who are in the training set and in the test set fake accuracy.
+"""Show how a test reports too high an accuracy when some of its people were in the training set.
 
     explore(leak_experiment(faces))
 
-`experiments.leak` measures what is shown here.
+`experiments.leak` measures the accuracies.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 
 from ..errors import MetaFaceError, unknown
 from ..evaluation import Evaluation
-from ..experiments.leak import KINDS, STEP, Leak
+from ..experiments.leak import KINDS, STEP, Leak, leak_experiment
+from ..faces import load_faces
 from ..figures import COLOURS, FRAME, axes_on_page, faces_page, page_figure, page_text
 from .explorer import Explorer, control
 
@@ -27,16 +28,16 @@ class State:
 
 
 def _read(state: State, data: Leak) -> tuple[tuple[Evaluation, ...], int]:
-    """The curve of the state's kind, up to its share, and how many people that share is."""
+    """The curve of the state's kind up to its share, and the number of leaked people."""
     if state.kind not in data.reported:
         raise unknown("kind of leak", state.kind, data.reported)
     if state.share not in range(0, 101, STEP):
-        raise MetaFaceError(f"share must be 0, {STEP}, {2 * STEP}, … or 100, but is {state.share}.")
+        raise MetaFaceError(f"share is {state.share}. Choose 0, {STEP}, {2 * STEP}, … or 100.")
     return data.reported[state.kind][: state.share // STEP + 1], round(len(data.portraits) * state.share / 100)
 
 
 def draw(state: State, data: Leak) -> Figure:
-    """The reported accuracy for every share up to the state's, above the test people, with the leaked ones framed."""
+    """Above: the reported accuracy for every share up to the state's. Below: the test people, leaked ones framed."""
     curve, leaked = _read(state, data)
     people = len(data.portraits)
     columns = -(-people // 2)
@@ -69,13 +70,13 @@ def draw(state: State, data: Leak) -> Figure:
     axes.set(xlim=(-3, 103), ylim=(0, 105), xticks=range(0, 101, 20), yticks=range(0, 101, 20))
     axes.set_xlabel("share of the test people who were in the training set, %")
     axes.set_ylabel("reported accuracy, %")
-    told = f"The test reports {mean[-1]:.0f} ± {ends[-1]:.0f} %. On strangers it is {mean[0]:.0f} ± {ends[0]:.0f} %."
-    axes.set_title(told, loc="left")
+    title = f"The test reports {mean[-1]:.0f} ± {ends[-1]:.0f} %. On strangers it is {mean[0]:.0f} ± {ends[0]:.0f} %."
+    axes.set_title(title, loc="left")
     return figure
 
 
 def alt(state: State, data: Leak) -> str:
-    """What `draw` shows, in words."""
+    """The figure in words."""
     curve, leaked = _read(state, data)
     last, honest = curve[-1], curve[0]
     return (
@@ -87,5 +88,10 @@ def alt(state: State, data: Leak) -> str:
 
 
 def explore(data: Leak, start: State = State()) -> Explorer:
-    """Move the share of leaked people, see the test report more than is true."""
+    """Move the share of leaked people, and see the test report more than is true."""
     return Explorer(start, lambda s: draw(s, data), lambda s: alt(s, data))
+
+
+def example() -> Explorer:
+    """The explorer on the default procedural faces."""
+    return explore(leak_experiment(load_faces("procedural").split(seed=0).base))

@@ -21,6 +21,7 @@ from torch import Tensor
 from ..errors import MetaFaceError
 from ..experiments import light
 from ..experiments.light import AZIMUTHS, KNOWN_LIGHT, photographs
+from ..experiments.snapshots import load_snapshots, snapshot_split
 from ..faces.procedural import OCCLUDERS
 from ..figures import COLOURS, STYLE
 from ..learners.protonet import ProtoNet
@@ -171,3 +172,8 @@ def explore(net: ProtoNet, people: Sequence[int], start: State = State()) -> Exp
     """
     gallery = Gallery(net, list(people)[:GALLERY])
     return Explorer(start, lambda state: draw(state, gallery), lambda state: alt(state, gallery))
+
+
+def example() -> Explorer:
+    """The explorer on a stored snapshot, and on people that it was not trained on. A block hides a part of the face."""
+    return explore(load_snapshots()[1500], snapshot_split().novel.identities.tolist(), State(occluder="block"))

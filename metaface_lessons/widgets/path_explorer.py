@@ -1,10 +1,10 @@
-"""Reptile between two tasks in the plane: where it goes, and where it comes to rest.
+"""Show Reptile's path between two tasks in the plane, and the point where it comes to rest.
 
     explore()
 
-Both tasks are quadratic bowls, so narrow that they are valleys. One outer step goes to the first task, the next to the
-second, and so on. Nothing is random, and every step of gradient descent on a quadratic is a linear map, so the end can
-be written down: `rest` and `cycle`.
+Both losses are quadratic, and so narrow that they look like valleys. The outer steps take turns: first task, second
+task, first task again. Nothing is random, and every step of gradient descent on a quadratic loss is a linear map. So
+the end has a closed form: `rest` for the batched outer step, `cycle` for taking turns.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .explorer import Explorer, control
 
 ROUNDS = 100  # of two outer steps each, one for each task
 SHOWN = 2  # rounds whose inner steps are drawn
-MARKS = ("+", "x")  # so that colour is not all that tells the tasks apart
+MARKS = ("+", "x")  # so that the tasks differ not only by colour
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,11 @@ class State:
 
 @dataclass(frozen=True)
 class Tasks:
-    """The losses ½(θ − c_t)ᵀ A_t (θ − c_t) of two tasks, and a start.
+    """Two tasks with the losses ½(θ − c_t)ᵀ A_t (θ − c_t), and a start.
 
-    minima: c, float64 `[2, 2]`. curvatures: A, `[2, 2, 2]`, symmetric with eigenvalues above 0. start: θ, `[2]`.
+    minima: c, float64 `[2, 2]`.
+    curvatures: A, float64 `[2, 2, 2]`, symmetric with eigenvalues above 0.
+    start: θ at the start, float64 `[2]`.
     """
 
     minima: Tensor
@@ -45,13 +47,18 @@ class Tasks:
     start: Tensor
 
     def loss(self, theta: Tensor) -> Tensor:
-        """Of each task: `[…, 2]` → `[…, 2]`."""
+        """The loss of each task at θ: `[…, 2]` → `[…, 2]`."""
         away = theta[..., None, :] - self.minima
         return torch.einsum("...td,tde,...te->...t", away, self.curvatures, away) / 2
 
 
 def valley(angle: float, along: float = 0.06, across: float = 1.0) -> Tensor:
-    """A curvature `[2, 2]`: flat in the direction of `angle` (degrees), steep across it."""
+    """A curvature `[2, 2]` that is flat in one direction and steep across it.
+
+    angle: of the flat direction, in degrees.
+    along: the curvature in that direction. 0.06.
+    across: the curvature across it. 1.
+    """
     turn = math.radians(angle)
     u, v = (torch.tensor([math.cos(t), math.sin(t)], dtype=torch.float64) for t in (turn, turn + math.pi / 2))
     return along * torch.outer(u, u) + across * torch.outer(v, v)
@@ -65,7 +72,7 @@ TASKS = Tasks(
 
 
 def left_over(state: State, tasks: Tasks) -> Tensor:
-    """R_t = (I − αA_t)^k, what k inner steps leave of the way to the minimum of task t: `[2, 2, 2]`.
+    """R_t = (I − αA_t)^k, the part of the way to the minimum of task t that is left after k inner steps: `[2, 2, 2]`.
 
     Raises `MetaFaceError` if the inner loop diverges.
     """
@@ -73,22 +80,22 @@ def left_over(state: State, tasks: Tasks) -> Tensor:
     if torch.linalg.matrix_norm(one, 2).max() >= 1:
         steepest = float(torch.linalg.eigvalsh(tasks.curvatures).max())
         raise MetaFaceError(
-            f"At an inner rate of {state.inner_rate:g} the inner loop diverges: the steepest curvature is"
-            f" {steepest:.3g}, so the rate must be below {2 / steepest:.3g}."
+            f"At an inner rate of {state.inner_rate:g} the inner loop diverges. The steepest curvature is"
+            f" {steepest:.3g}. Choose a rate below {2 / steepest:.3g}."
         )
     return torch.linalg.matrix_power(one, state.steps)
 
 
 def rest(state: State, tasks: Tasks) -> Tensor:
-    """Where Σ (I − R_t)(θ − c_t) = 0, the fixed point of the batched outer step, whatever its rate: `[2]`."""
+    """The fixed point of the batched outer step at any outer rate, where Σ (I − R_t)(θ − c_t) = 0: `[2]`."""
     weight = torch.eye(2, dtype=torch.float64) - left_over(state, tasks)
     return torch.linalg.solve(weight.sum(0), torch.einsum("tde,te->d", weight, tasks.minima))
 
 
 def cycle(state: State, tasks: Tasks) -> Tensor:
-    """The fixed point of one round, in closed form: `[2]`.
+    """The fixed point of one round of two outer steps, in closed form: `[2]`.
 
-    An outer step on task t is θ → c_t + M_t (θ − c_t) with M_t = I − ε(I − R_t). Both, one after the other, are linear.
+    An outer step on task t is θ → c_t + M_t (θ − c_t) with M_t = I − ε(I − R_t). A round applies both, so it is linear.
     """
     identity = torch.eye(2, dtype=torch.float64)
     first, second = identity - state.outer_rate * (identity - left_over(state, tasks))
@@ -97,8 +104,15 @@ def cycle(state: State, tasks: Tasks) -> Tensor:
 
 
 def simulate(state: State, tasks: Tasks, rounds: int = ROUNDS) -> tuple[Tensor, Tensor]:
-    """θ after every outer step, and φ_0, …, φ_k of every inner loop: `[2·rounds + 1, 2]`, `[2·rounds, k + 1, 2]`."""
-    left_over(state, tasks)  # refuses what diverges
+    """Simulate Reptile.
+
+    state: the controls.
+    tasks: the two tasks.
+    rounds: of two outer steps each. `ROUNDS`.
+    Returns θ before the first and after each outer step, `[2·rounds + 1, 2]`, and φ_0, …, φ_k of each inner loop,
+    `[2·rounds, k + 1, 2]`. Raises `MetaFaceError` if the inner loop diverges.
+    """
+    left_over(state, tasks)  # raises if the inner loop diverges
     slow, inner = [tasks.start], []
     for step in range(2 * rounds):
         curvature, minimum = tasks.curvatures[step % 2], tasks.minima[step % 2]
@@ -111,16 +125,16 @@ def simulate(state: State, tasks: Tasks, rounds: int = ROUNDS) -> tuple[Tensor, 
 
 
 def draw(state: State, tasks: Tasks = TASKS) -> Figure:
-    """On the left the path of θ over both valleys; on the right the losses before and after the inner loop."""
+    """Left: the path of θ over both valleys. Right: the losses before and after each inner loop."""
     slow, inner = simulate(state, tasks)
     end, predicted = slow[-1], cycle(state, tasks)
     figure = page_figure(np.full((740, 1340, 3), 255, np.uint8))
-    told = f"After {2 * ROUNDS} outer steps θ is at {_point(end)}. The closed form of the end says {_point(predicted)}"
+    title = f"After {2 * ROUNDS} outer steps θ is at {_point(end)}. The closed form of the end says {_point(predicted)}"
     if (end - predicted).norm() > 0.01:
-        told += ": θ is still on its way"
-    page_text(figure, told + ".", 34, 20, va="bottom", fontsize=12)
+        title += ": θ is still on its way"
+    page_text(figure, title + ".", 34, 20, va="bottom", fontsize=12)
 
-    axes = axes_on_page(figure, 84, 60, 690, 710)  # as many pixels per unit across as upwards: right angles stay right
+    axes = axes_on_page(figure, 84, 60, 690, 710)  # the same scale on both axes, so that right angles stay right
     ticks = [torch.linspace(low, high, 91, dtype=torch.float64) for low, high in ((-2.95, 3.0), (-2.6, 2.95))]
     loss = tasks.loss(torch.stack(torch.meshgrid(*ticks, indexing="xy"), dim=-1))
     for i in range(2):
@@ -169,7 +183,7 @@ def _point(point: Tensor) -> str:
 
 
 def alt(state: State, tasks: Tasks = TASKS) -> str:
-    """What `draw` shows, in words."""
+    """The figure in words."""
     slow, inner = simulate(state, tasks)
     before, after = (float(tasks.loss(inner[-1, j])[1]) for j in (0, -1))
     return (

@@ -1,9 +1,9 @@
-"""Two tasks that are parabolas, and where four methods come to rest between them.
+"""Show where four methods come to rest between two tasks whose losses are parabolas.
 
     explore()
 
-The losses are ½a(θ − c)², of support and query alike. Every method is simulated by autograd, which is not told any
-formula; beside it stands its closed form, the mean of the minima c weighted by
+The losses are ½a(θ − c)², the same for support and query. Each method is simulated with autograd, which knows no
+formula. The figure compares the end with the closed form, the mean of the minima c weighted by
 
     joint training  a        MAML  a·r²        FOMAML  a·r        Reptile  1 − r,        r = (1 − αa)^k
 """
@@ -24,7 +24,7 @@ from .explorer import Explorer, control
 
 A, C = (torch.tensor(v, dtype=torch.float64) for v in ([1.0, 4.0], [0.0, 1.0]))  # curvature and minimum of each task
 START, OUTER_STEPS = 1.3, 40
-WEIGHTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {  # of the tasks, from a and r
+WEIGHTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {  # method → the weights of the tasks, from a and r
     "joint training": lambda a, r: a,
     "MAML": lambda a, r: a * r**2,
     "FOMAML": lambda a, r: a * r,
@@ -35,23 +35,29 @@ WEIGHTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {  # of the tasks, from
 @dataclass(frozen=True)
 class State:
     steps: int = control(1, "inner steps k", low=1, high=10)
-    rate: float = control(0.1, "inner rate α", low=0.02, high=0.24, step=0.02)  # below 1/4 no step leaps over a minimum
+    rate: float = control(0.1, "inner rate α", low=0.02, high=0.24, step=0.02)  # below 1/4 no step jumps over a minimum
 
 
 def loss(theta: Tensor) -> Tensor:
-    """The loss of both tasks: `[…, 2]`, or what broadcasts to it, → `[…, 2]`."""
+    """The loss of both tasks at θ: `[…, 2]`, or a shape that broadcasts to it, → `[…, 2]`."""
     return A * (theta - C).square() / 2
 
 
 def fixed_points(state: State) -> Tensor:
-    """Where each method comes to rest, by the closed form: `[4]`, in the order of `WEIGHTS`."""
+    """The closed form of the point where each method comes to rest: `[4]`, in the order of `WEIGHTS`."""
     r = (1 - state.rate * A) ** state.steps
     weights = torch.stack([weight(A, r) for weight in WEIGHTS.values()])
     return weights @ C / weights.sum(1)
 
 
 def inner_path(theta: Tensor, state: State, graph: bool = False) -> list[Tensor]:
-    """φ_0, …, φ_k of both tasks from each of M starts: `[M]` → `[M, 2]` each."""
+    """The inner steps φ_0, …, φ_k on both tasks from each of M starts.
+
+    theta: the starts, `[M]`.
+    state: the controls.
+    graph: whether autograd can differentiate through the steps. False.
+    Returns k + 1 tensors `[M, 2]`.
+    """
     path = [theta[:, None].expand(-1, 2)]
     if not graph:
         path = [path[0].detach().requires_grad_()]
@@ -62,7 +68,7 @@ def inner_path(theta: Tensor, state: State, graph: bool = False) -> list[Tensor]
 
 
 def meta_gradients(theta: Tensor, state: State) -> Tensor:
-    """What each method takes for its outer gradient, at a θ of its own: `[4]` → `[4]`."""
+    """The outer gradient of each method, each at its own θ: `[4]` → `[4]`."""
     theta = theta.detach().requires_grad_()
     path = inner_path(theta, state, graph=True)
     before, after = loss(path[0]).mean(1), loss(path[-1]).mean(1)
@@ -77,8 +83,8 @@ def meta_gradients(theta: Tensor, state: State) -> Tensor:
 def simulate(state: State) -> Tensor:
     """θ of each method before the first and after each outer step: `[OUTER_STEPS + 1, 4]`.
 
-    The outer rates are such that all methods approach their goal at the same pace, 15% of the way with each step:
-    a method's gradient is a straight line in θ, and its slope says what rate that takes.
+    The outer rates let every method go 15% of the way to its goal in each step. A method's gradient is a straight line
+    in θ, and the slope of that line gives the rate.
     """
     ones = torch.ones(len(WEIGHTS), dtype=torch.float64)
     slope = meta_gradients(ones, state) - meta_gradients(0 * ones, state)
@@ -94,9 +100,9 @@ def after_adaptation(theta: Tensor, state: State) -> Tensor:
 
 
 def draw(state: State) -> Figure:
-    """On the left the inner steps from where joint training and MAML rest; on the right how all methods got there."""
+    """Left: the inner steps from the goals of joint training and of MAML. Right: how all methods reach their goals."""
     goals, paths = fixed_points(state), simulate(state)
-    with matplotlib.rc_context({**STYLE, "figure.constrained_layout.use": False}):  # a solver takes its time
+    with matplotlib.rc_context({**STYLE, "figure.constrained_layout.use": False}):  # the layout solver is slow
         figure = Figure(figsize=(9, 4.1))
         figure.subplots_adjust(left=0.07, right=0.98, bottom=0.14, top=0.9, wspace=0.22)
         left, right = figure.subplots(1, 2)
@@ -123,7 +129,7 @@ def draw(state: State) -> Figure:
 
     for i, name in enumerate(WEIGHTS):
         right.axhline(goals[i], color=COLOURS[i], linewidth=1.2, linestyle="--")
-        width = 3.5 if i == 0 else 2  # what lies on top of it does not hide it
+        width = 3.5 if i == 0 else 2  # so that lines on top do not hide it
         right.plot(paths[:, i], color=COLOURS[i], linewidth=width, label=f"{name}: {paths[-1, i]:.3f} → {goals[i]:.3f}")
     right.set(xlabel="outer step", ylim=(-0.08, 1.35))
     right.set_title("θ: simulated (solid) → closed form (dashed)", loc="left", fontsize=11)
@@ -132,7 +138,7 @@ def draw(state: State) -> Figure:
 
 
 def alt(state: State) -> str:
-    """What `draw` shows, in words."""
+    """The figure in words."""
     goals, ends = fixed_points(state), simulate(state)[-1]
     rests = ", ".join(f"{name} {goal:.3f}" for name, goal in zip(WEIGHTS, goals, strict=True))
     gap = (ends - goals).abs().max()

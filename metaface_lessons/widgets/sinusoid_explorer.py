@@ -156,6 +156,11 @@ def explore(data: Measured, start: State = State()) -> Explorer:
     return Explorer(start, lambda s: draw(s, data), lambda s: alt(s, data))
 
 
+def example() -> Explorer:
+    """The explorer on the stored methods."""
+    return explore(Measured(load_methods()))
+
+
 def main() -> None:
     argparse.ArgumentParser(prog=COMMAND, description=__doc__.splitlines()[0]).parse_args()
     make_methods()

@@ -14,8 +14,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ..errors import MetaFaceError
-from ..experiments.snapshots import STEPS
-from ..faces.pairs import Pairs
+from ..experiments.snapshots import STEPS, load_snapshots, snapshot_split
+from ..faces.pairs import Pairs, draw_pairs
 from ..figures import COLOURS, FRAME, axes_on_page, faces_page, page_figure, page_text
 from ..learners.protonet import ProtoNet
 from ..verification import Comparer, Verification
@@ -126,3 +126,8 @@ def explore(snapshots: Mapping[int, ProtoNet], pairs: Pairs, start: State = Stat
     """Move the threshold; go back in training. Scores all pairs with each network first, which takes seconds."""
     data = Compared(snapshots, pairs)
     return Explorer(start, lambda s: draw(s, data), lambda s: alt(s, data), {"step": tuple(data.found)})
+
+
+def example() -> Explorer:
+    """The explorer on the stored snapshots, and on pairs of people that they were not trained on."""
+    return explore(load_snapshots(), draw_pairs(snapshot_split().novel, each=1000))

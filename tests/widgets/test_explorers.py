@@ -16,6 +16,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
+from metaface_lessons import widgets
 from metaface_lessons.errors import MetaFaceError
 from metaface_lessons.experiments import domains, leak, light
 from metaface_lessons.experiments.snapshots import STEPS
@@ -58,7 +59,7 @@ def conditioned_faces(people: int = 10) -> FaceSet:
 
 
 def noise(people: int = 24, each: int = 8) -> FaceSet:
-    """Images that have nothing in common: whoever recognises their people has seen them before."""
+    """Images with nothing in common: a learner recognises only people that it has seen before."""
     images = torch.randint(256, (people * each, 1, 16, 16), generator=torch.Generator().manual_seed(0))
     return FaceSet(images.byte(), torch.arange(people).repeat_interleave(each), name="noise")
 
@@ -81,39 +82,22 @@ def adapted() -> adaptation_explorer.Adapted:
 
 @pytest.fixture(scope="module")
 def explorers() -> dict[ModuleType, Any]:
-    """Each explorer's module, with data for it; None where it needs none."""
+    """Small data for the explorers that need some. The others are opened as `widgets.example` opens them."""
     nets = {step: ProtoNet(Conv4(1, 16, width=8, depth=2, seed=step), temperature=4).eval() for step in STEPS}
     return {
         episode_explorer: conditioned_faces(),
         leak_explorer: leak.leak_experiment(noise(), people=12, episodes=40),
         embedding_explorer: embedding_explorer.Embedded(nets, random_faces(people=5, each=15)),
         adaptation_explorer: adapted(),
-        cost_explorer: None,
         light_explorer: light_explorer.Gallery(ProtoNet(Conv4(3, 64, width=8)).eval(), range(8)),
-        domain_explorer: None,
-        quadratic_explorer: None,
-        path_explorer: None,
         gradient_explorer: gradient_explorer.regression(),
         sinusoid_explorer: sinusoid_explorer.Measured(sinusoid_explorer.load_methods()),
         threshold_explorer: threshold_explorer.Compared(nets, draw_pairs(random_faces(people=8, each=6), each=60)),
     }
 
 
-MODULES = [
-    adaptation_explorer,
-    cost_explorer,
-    domain_explorer,
-    episode_explorer,
-    leak_explorer,
-    light_explorer,
-    embedding_explorer,
-    gradient_explorer,
-    path_explorer,
-    quadratic_explorer,
-    sinusoid_explorer,
-    threshold_explorer,
-]
-each_explorer = pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__.split(".")[-1])
+MODULES = widgets.explorers()
+each_explorer = pytest.mark.parametrize("module", MODULES.values(), ids=MODULES)
 
 
 def corners(state: type) -> Iterator[Any]:
@@ -127,44 +111,54 @@ def corners(state: type) -> Iterator[Any]:
     return (state(*values) for values in itertools.product(*ends))
 
 
-def given(data: Any) -> tuple[Any, ...]:
-    """The arguments that follow the state."""
-    return () if data is None else (data,)
+@pytest.fixture
+def explore(explorers: dict[ModuleType, Any]) -> Callable[[ModuleType], Explorer]:
+    """Open an explorer on its small data, or on the course's own if it has none."""
+
+    def opened(module: ModuleType) -> Explorer:
+        data = explorers.get(module)
+        if data is None:
+            return widgets.example(next(name for name, known in MODULES.items() if known is module))
+        several = {embedding_explorer: ("snapshots", "faces"), threshold_explorer: ("snapshots", "pairs")}
+        several[light_explorer] = ("net", "people")
+        parts = [getattr(data, part) for part in several.get(module, ())]
+        explorer = module.explore(*parts) if parts else module.explore(data)
+        assert isinstance(explorer, Explorer)
+        return explorer
+
+    return opened
+
+
+def test_every_explorer_is_found_and_an_unknown_one_is_refused() -> None:
+    assert {"face", "episode", "light"} <= set(MODULES)
+    assert all(hasattr(module, part) for module in MODULES.values() for part in ("State", "draw", "alt", "explore"))
+    with pytest.raises(MetaFaceError, match=r"no explorer called 'faces'. Did you mean 'face'"):
+        widgets.example("faces")
+
+
+def test_every_example_opens() -> None:
+    """Benchmarks and a reader's first try open every explorer without arguments."""
+    for name in MODULES:
+        explorer = widgets.example(name)
+        assert explorer.picture.value.startswith("<img"), name
 
 
 @each_explorer
-def test_every_corner_is_drawn_and_described(module: ModuleType, explorers: dict[ModuleType, Any]) -> None:
-    said, states = set(), [module.State(), *corners(module.State)]
-    for state in states:
-        figure = module.draw(state, *given(explorers[module]))
+def test_every_corner_is_drawn_and_described(module: ModuleType, explore: Callable[[ModuleType], Explorer]) -> None:
+    explorer, said = explore(module), set()
+    for state in (module.State(), *corners(module.State)):
+        figure = explorer.draw(state)
         assert isinstance(figure, Figure)
-        said.add(module.alt(state, *given(explorers[module])))
+        said.add(explorer.alt(state))
         assert all(word not in max(said, key=len) for word in ("nan", "tensor", "None"))
     assert min(map(len, said)) > 60
     png(figure)  # drawing is lazy: matplotlib complains only now
 
 
 @each_explorer
-def test_a_state_draws_the_same_picture_again(module: ModuleType, explorers: dict[ModuleType, Any]) -> None:
-    data = given(explorers[module])
-    assert png(module.draw(module.State(), *data)) == png(module.draw(module.State(), *data))
-
-
-@pytest.fixture
-def explore(explorers: dict[ModuleType, Any], monkeypatch: pytest.MonkeyPatch) -> Callable[[ModuleType], Explorer]:
-    def opened(module: ModuleType) -> Explorer:
-        data = given(explorers[module])
-        if module is embedding_explorer:
-            data = data[0].snapshots, data[0].faces
-        elif module is threshold_explorer:
-            data = data[0].snapshots, data[0].pairs
-        if module is light_explorer:
-            data = data[0].net, data[0].people
-        explorer = module.explore(*data)
-        assert isinstance(explorer, Explorer)
-        return explorer
-
-    return opened
+def test_a_state_draws_the_same_picture_again(module: ModuleType, explore: Callable[[ModuleType], Explorer]) -> None:
+    explorer = explore(module)
+    assert png(explorer.draw(module.State())) == png(explorer.draw(module.State()))
 
 
 @each_explorer
@@ -201,9 +195,9 @@ def test_every_control_changes_the_picture(module: ModuleType, explore: Callable
 
 @each_explorer
 def test_prose_can_quote_every_default(module: ModuleType) -> None:
-    told = describe(module.State)
+    text = describe(module.State)
     for f in fields(module.State):
-        assert f"{f.metadata['control'].label} {f.default} (" in told
+        assert f"{f.metadata['control'].label} {f.default} (" in text
 
 
 def test_what_nbval_compares_is_the_alt_text(explore: Callable[[ModuleType], Explorer]) -> None:
@@ -234,7 +228,7 @@ def test_a_mistake_in_the_code_of_an_explorer_is_not_hidden() -> None:
 
     with pytest.raises(ZeroDivisionError):
         Explorer(State(), mistaken, lambda state: "alt")
-    with pytest.raises(MetaFaceError, match="shots must lie in 1 to 5, but is 9"):
+    with pytest.raises(MetaFaceError, match=r"shots is 9\. Choose 1 to 5"):
         Explorer(State(9), lambda state: Figure(), lambda state: "alt")
 
 
@@ -308,7 +302,7 @@ def test_leak_experiments_that_cannot_be_made_are_refused(explorers: dict[Module
         leak.leak_experiment(noise())
     with pytest.raises(MetaFaceError, match="at least 4 images"):
         leak.leak_experiment(noise(each=3), people=12)
-    with pytest.raises(MetaFaceError, match="share must be"):
+    with pytest.raises(MetaFaceError, match=r"share is 33\. Choose 0, 10, 20"):
         leak_explorer.draw(leak_explorer.State(share=33), explorers[leak_explorer])
     with pytest.raises(MetaFaceError, match="kind of leak"):
         leak_explorer.draw(leak_explorer.State(kind="none"), explorers[leak_explorer])
