@@ -1,4 +1,4 @@
-"""What all tests share, the notebooks' among them: folders of their own, real faces where there are any, a browser."""
+"""Shared by all tests, including those of the notebooks: temporary folders, real faces if there are any, a browser."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _own_folders = pytest.StashKey[tempfile.TemporaryDirectory[str]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Keep the learner's folder out of it; likewise their cache, unless METAFACE_CACHE names one for the tests."""
+    """Use temporary folders in place of the user's. METAFACE_CACHE may name a cache for the tests."""
     option = config.option
     option.nbval_sanitize_with = option.nbval_sanitize_with or str(REPOSITORY / "tests" / "nbval.cfg")
     os.environ.setdefault("METAFACE_BUDGET", "quick")
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # as notebooks/build.py does, so that outputs come out alike
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # as in notebooks/build.py, so that outputs are equal
     config.stash[_own_folders] = folders = tempfile.TemporaryDirectory(prefix="metaface-tests-")
     os.environ["METAFACE_HOME"] = os.path.join(folders.name, "home")
     os.environ.setdefault("METAFACE_CACHE", os.path.join(folders.name, "cache"))
@@ -28,7 +28,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Give each notebook a learner's folder of its own: what was passed in another must not show in its progress."""
+    """Give each notebook its own learner's folder, so that its progress does not show the points of another."""
     own = ""
     if item.path.suffix == ".ipynb":
         own = f"-{item.path.parent.name}-{item.path.stem}"
@@ -38,8 +38,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @cache
 def _render() -> None:
-    """Have the procedural faces in the cache: the bar shown while they are made would be an output too many."""
-    from metaface_lessons.faces.procedural import procedural_faces  # not sooner: torch reads OMP_NUM_THREADS once
+    """Render the procedural faces into the cache, so that no notebook shows a progress bar for it."""
+    from metaface_lessons.faces.procedural import procedural_faces  # not earlier: torch reads OMP_NUM_THREADS once
 
     procedural_faces(progress=False)
 
@@ -55,22 +55,22 @@ def repository() -> Path:
 
 @pytest.fixture(scope="session")
 def shared_faces() -> Path:
-    """Folder with real faces, read-only: METAFACE_TEST_FACES, or `shared/faces` beside the repository."""
+    """The folder with real faces, read-only: METAFACE_TEST_FACES, or `shared/faces` beside the repository."""
     folder = Path(os.environ.get("METAFACE_TEST_FACES") or REPOSITORY.parent / "shared" / "faces")
     if not folder.is_dir():
-        pytest.skip(f"no real faces at {folder}; METAFACE_TEST_FACES may name their folder")
+        pytest.skip(f"There are no real faces in {folder}. Name their folder with METAFACE_TEST_FACES.")
     return folder
 
 
 @pytest.fixture(scope="session")
 def sklearn_data(shared_faces: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data home for scikit-learn with Olivetti and LFW: links, since the fetchers write their own cache beside them.
+    """A data folder for scikit-learn with Olivetti and LFW, as links: the fetchers write their cache beside them.
 
     Use it with `monkeypatch.setenv("SCIKIT_LEARN_DATA", str(sklearn_data))`.
     """
     source = shared_faces / "scikit_learn_data"
     if not source.is_dir():
-        pytest.skip(f"no scikit-learn data at {source}")
+        pytest.skip(f"There are no Olivetti and LFW in {source}.")
     home = tmp_path_factory.mktemp("scikit_learn_data")
     for entry in (*source.glob("*.pkz"), *source.glob("lfw_home/*")):
         link = home / entry.relative_to(source)
@@ -81,9 +81,9 @@ def sklearn_data(shared_faces: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture(scope="session")
 def browser_path() -> str:
-    """Chromium. On a CI machine its absence is a failure, elsewhere the tests that need it are skipped."""
+    """The path of Chromium. Without it, tests that need it are skipped; where CI is set they fail."""
     browser = find_browser()
     if browser is None:
-        reason = "no Chromium found; METAFACE_BROWSER may name it (see metaface doctor)"
+        reason = "No Chromium was found. Install it (see metaface doctor), or name it with METAFACE_BROWSER."
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
     return browser

@@ -1,4 +1,4 @@
-"""Run the benchmarks that are named, or all: python -m benchmarks [NAME …]"""
+"""Runs the named benchmarks, or all: python -m benchmarks [NAME …]"""
 
 import subprocess
 import sys

@@ -1,9 +1,9 @@
-"""A hundred submissions of lesson 02 graded on two cores, and whether the marks are those of grading one by one.
+"""Measures how fast a class is graded: a hundred submissions of lesson 02, two at a time.
 
 python -m benchmarks.grading        # writes data/results/grading.json
 
-The submissions are right, untouched, without one of the answers, and broken files, in turn. Memory is the largest
-of a single process, checker or submission.
+It also says whether the marks equal those of grading one by one. The submissions take turns: solved, untouched, one
+answer missing, not a notebook. Memory is the peak of the largest single process, checker or submission.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ LESSON, SUBMISSIONS, JOBS = "02", 100, 2
 
 
 def submissions(folder: Path) -> list[Path]:
+    """Write the submissions below a folder, and return their files."""
     name = lesson(LESSON).notebook
     solved, blank = (NOTEBOOKS / "solutions" / name).read_text(), (NOTEBOOKS / name).read_text()
     partly = json.loads(solved)
@@ -37,6 +38,7 @@ def submissions(folder: Path) -> list[Path]:
 
 
 def main() -> None:
+    """Grade, and store the result."""
     kind = sandbox.find()
     with tempfile.TemporaryDirectory() as folder:
         files = submissions(Path(folder))

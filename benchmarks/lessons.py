@@ -1,4 +1,4 @@
-"""Seconds that each lesson takes from top to bottom in a fresh kernel, against the budget that it states.
+"""Measures how many seconds each lesson takes in a fresh kernel, beside the budget that it states.
 
 python -m benchmarks lessons
 """
@@ -18,7 +18,8 @@ from metaface_lessons.sources import lesson_budget
 
 
 def main() -> None:
-    load_faces("procedural")  # so that no lesson is charged for the first rendering
+    """Run each lesson, and print its seconds and its budget."""
+    load_faces("procedural")  # rendered before the clock starts
     os.environ["METAFACE_BUDGET"] = "quick"
     print("lesson                          seconds   budget")
     for file in sorted(NOTEBOOKS.glob("[0-9]*.ipynb")):

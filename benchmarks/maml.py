@@ -1,12 +1,12 @@
-"""How fast MAML's meta-gradient is, against learn2learn's on the same networks, tasks and machine.
+"""Measures how fast MAML's meta-gradient is, beside learn2learn's on the same networks, tasks and machine.
 
 python -m benchmarks.maml [--cases ABCD] [--rounds 15] [--json] [--out data/results/maml-speed.json]
 python -m benchmarks.maml --profile A        # where the time goes
 
-Both compute the same gradients, which is checked in float64. They take turns; a speed is the median over the rounds of
-the ratio of their times. learn2learn's network is in the order (N, C, H, W), in which it is faster. Two clocks are
-read: the wall's, and the processor's, which says more where other programs want the cores, too. Peak memory is that of
-a process that does nothing else. On a GPU, where there is one, the same cases are measured again.
+Both compute the same gradients; this is checked in float64. They take turns, and a speed is the median over the rounds
+of the ratio of their times. learn2learn's network has the order (N, C, H, W), in which it is faster. Two clocks are
+read: wall time, and processor time, which other programs on the machine change less. Peak memory is that of a process
+that does nothing else. `python -m benchmarks.gpu` measures on a GPU.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from datetime import date
@@ -38,12 +38,21 @@ from metaface_lessons.machine import peak_memory, processor
 from metaface_lessons.networks import Classifier, Conv4, TaskNorm, standardise
 from metaface_lessons.paths import write_atomically
 
-WANTED = {"second": 2.0, "first": 1.7, "mean": 2.3, "memory": 2.0, "gpu": 10.0, "latency": 60.0}
+TARGET = {"second": 2.0, "first": 1.7, "mean": 2.3, "memory": 2.0, "gpu": 10.0, "latency": 60.0}
 
 
 @dataclass(frozen=True)
 class Case:
-    """5-way tasks for a Conv-4 of equal widths; `pool` is Conv4's."""
+    """5-way tasks, and a Conv-4 for them.
+
+    channels, size: of an image.
+    width: the filters of each convolution.
+    pool: of `Conv4`.
+    shots, queries: images of each person.
+    steps: of the inner loop.
+    tasks: in one meta-gradient.
+    rate: of the inner loop.
+    """
 
     channels: int
     size: int
@@ -56,10 +65,12 @@ class Case:
     rate: float
 
     def network(self, dtype: torch.dtype = torch.float32) -> Classifier:
+        """The network of the case."""
         embedding = Conv4(self.channels, self.size, self.width, norm="task", pool=self.pool, first=self.width)
         return Classifier(embedding, embedding.features, ways=5).to(dtype)
 
     def episodes(self, tasks: int | None = None) -> Episodes:
+        """Tasks of random images, as many as the case has if `tasks` is None."""
         tasks, generator = tasks or self.tasks, torch.Generator().manual_seed(0)
 
         def examples(each: int) -> Examples:
@@ -79,7 +90,7 @@ CASES = {
 
 
 def library_network(network: Classifier) -> nn.Sequential:
-    """The same network and weights, as someone who uses learn2learn would write it."""
+    """The same network with the same weights, written as a user of learn2learn would."""
     layers: list[nn.Module] = []
     for layer in [*deepcopy(network.embedding).children(), deepcopy(network.head)]:
         if isinstance(layer, nn.Conv2d):
@@ -93,7 +104,7 @@ def library_network(network: Classifier) -> nn.Sequential:
 
 
 def library(network: nn.Module, episodes: Episodes, case: Case, first_order: bool) -> Callable[[], object]:
-    """The meta-gradient by learn2learn's MAML: one task after the other, so that one graph is held at a time."""
+    """The meta-gradient by learn2learn's MAML, one task after the other, so that only one graph is in memory."""
     maml = Learn2LearnMAML(network, steps=case.steps, test_steps=0, inner_rate=case.rate, first_order=first_order)
     dtype = next(network.parameters()).dtype
 
@@ -106,31 +117,42 @@ def library(network: nn.Module, episodes: Episodes, case: Case, first_order: boo
 
 
 def ours(network: Classifier, episodes: Episodes, case: Case, first_order: bool) -> Callable[[], object]:
-    """The meta-gradient by `MAML`; queries are normalised as in learn2learn's examples, by their own statistics."""
+    """The meta-gradient by `MAML`. Queries are normalised by their own statistics, as in learn2learn's examples."""
     net = MAML(network, steps=case.steps, inner_rate=case.rate, first_order=first_order, transductive=True)
     assert net.formulation == "tasks as channel groups"
     return lambda: net.meta_gradient(episodes)
 
 
 def on(device: str, episodes: Episodes) -> Episodes:
+    """The episodes on a device."""
     support, query = (Examples(e.x.to(device), e.y.to(device)) for e in (episodes.support, episodes.query))
     return Episodes(support, query, episodes.identities.to(device))
 
 
 def difference(case: Case, first_order: bool, device: str) -> float:
-    """By how much both gradients differ in float64, as a share: the largest over the parameters."""
+    """The relative difference of both gradients in float64, the largest over the parameters."""
     network, episodes = case.network(torch.float64).to(device), on(device, case.episodes(tasks=2))
     other = library_network(network)
     ours(network, episodes, case, first_order)()
     library(other, episodes, case, first_order)()
+    return apart(network, other)
+
+
+def apart(network: nn.Module, other: nn.Module) -> float:
+    """The relative difference of two networks' gradients, the largest over the parameters."""
     pairs: list[tuple[Any, Any]] = [
-        (p.grad, q.grad) for p, q in zip(network.parameters(), other.parameters(), strict=True)
+        (p.grad.cpu(), q.grad.cpu()) for p, q in zip(network.parameters(), other.parameters(), strict=True)
     ]
     return max(((a - b).norm() / b.norm()).item() for a, b in pairs)
 
 
 def take_turns(work: dict[str, Callable[[], object]], rounds: int, device: str) -> dict[str, list[tuple[float, float]]]:
-    """Wall and processor seconds of each in each round, after two rounds that do not count."""
+    """Wall and processor seconds of each piece of work in each round, after two rounds that do not count.
+
+    work: name → what is timed.
+    rounds: in each of which everything runs once.
+    device: which is waited for if it is "cuda".
+    """
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in work}
     for turn in range(rounds + 2):
         for name, step in work.items():
@@ -144,7 +166,7 @@ def take_turns(work: dict[str, Callable[[], object]], rounds: int, device: str) 
 
 
 def speed(case: Case, first_order: bool, rounds: int, device: str) -> dict[str, float]:
-    """Milliseconds of both, and how many times ours is faster, by the wall clock and by the processor's."""
+    """Milliseconds of both libraries, and how many times ours is faster, by wall time and by processor time."""
     network, episodes = case.network().to(device), on(device, case.episodes())
     steps = {
         "learn2learn": library(library_network(network), episodes, case, first_order),
@@ -185,8 +207,8 @@ def memory(name: str) -> dict[str, Any]:
     return found
 
 
-def latency(device: str) -> dict[str, dict[str, float]]:
-    """Median milliseconds until a learner has adapted to one task of case A by five steps, and answered its queries."""
+def latency(device: str, rounds: int = 15) -> dict[str, dict[str, float]]:
+    """Median milliseconds in which a learner adapts to one task of case A by five steps, and answers its queries."""
     case = CASES["A"]
     episodes = on(device, case.episodes(tasks=1))
     found = {}
@@ -199,14 +221,14 @@ def latency(device: str) -> dict[str, dict[str, float]]:
             def respond(net: MAML = net, support: Examples = support) -> None:
                 net.adapt(support).predict(episodes.query.x)
 
-            times = take_turns({"ours": respond}, 15, device)["ours"]
+            times = take_turns({"ours": respond}, rounds, device)["ours"]
             wall, processor = (round(1000 * statistics.median(clock), 1) for clock in zip(*times, strict=True))
             found[f"pool={pool}, {shots}-shot"] = {"wall": wall, "processor": processor}
     return found
 
 
 def profile(name: str) -> None:
-    """Print the operations of one meta-gradient of second order, by the time that they take themselves."""
+    """Print the operations of one second-order meta-gradient, in the order of their own time."""
     case = CASES[name]
     step = ours(case.network(), case.episodes(), case, False)
     step()
@@ -219,81 +241,91 @@ def profile(name: str) -> None:
         print(f"{100 * row.self_cpu_time_total / whole:6.1f}% {row.count:6d}  {row.key}")
 
 
+def compare(cases: Mapping[str, Case], rounds: int, device: str) -> dict[str, Any]:
+    """The speed of every case on one device, with gradients of second and of first order, and the latency.
+
+    cases: name → case.
+    rounds: the result is the median over them.
+    """
+    found: dict[str, Any] = {}
+    for order in ("second", "first"):
+        rows = {name: speed(case, order == "first", rounds, device) for name, case in cases.items()}
+        clocks = ("speed", "speed_processor")
+        mean = {c: round(math.prod(row[c] for row in rows.values()) ** (1 / len(rows)), 3) for c in clocks}
+        found[order] = {**rows, "geometric mean": mean}
+    found["latency_ms"] = latency(device, rounds)
+    return found
+
+
 def measure(cases: str, rounds: int) -> dict[str, Any]:
+    """Memory, speed and latency on the CPU."""
     found: dict[str, Any] = {
         "machine": machine(),
         "date": date.today().isoformat(),
         "load": round(os.getloadavg()[0], 1),
     }
-    found["memory_mb"] = {name: memory(name) for name in cases}  # first: a child counts what its parent held
-    for device in ["cpu"] + ["cuda"] * torch.cuda.is_available():
-        found[device] = {}
-        for order in ("second", "first"):
-            rows = {name: speed(CASES[name], order == "first", rounds, device) for name in cases}
-            clocks = ("speed", "speed_processor")
-            mean = {c: round(math.prod(row[c] for row in rows.values()) ** (1 / len(rows)), 3) for c in clocks}
-            found[device][order] = {**rows, "geometric mean": mean}
-        found[device]["latency_ms"] = latency(device)
+    found["memory_mb"] = {name: memory(name) for name in cases}  # first, because a child counts its parent's memory
+    found["cpu"] = compare({name: CASES[name] for name in cases}, rounds, "cpu")
     return found
 
 
 def machine() -> dict[str, Any]:
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    return {"cpu": processor(), "threads": torch.get_num_threads(), "gpu": gpu, "torch": torch.__version__}
+    """What the result says about the machine."""
+    return {"cpu": processor(), "threads": torch.get_num_threads(), "torch": torch.__version__}
 
 
 def show(found: dict[str, Any]) -> None:
-    print(f"{found['machine']}, load {found['load']}")
-    for device in ("cpu", "cuda"):
-        if device not in found:
-            print("No GPU is at hand here: the cases on a GPU are not measured. The same command measures them there.")
-            continue
+    """Print speed, latency and memory as tables, as far as they were measured."""
+    for device in [device for device in ("cpu", "cuda") if device in found]:
         for order in ("second", "first"):
-            wanted = WANTED["gpu"] if device == "cuda" else WANTED[order]
-            print(f"\n{device}, {order} order    learn2learn      ours   speed  by processor time   (wanted: {wanted})")
+            target = TARGET["gpu"] if device == "cuda" else TARGET[order]
+            print(f"\n{device}, {order} order    learn2learn      ours   speed  by processor time   (target: {target})")
             for name, row in found[device][order].items():
                 times = f"{row['learn2learn_ms']:10.0f} ms {row['ours_ms']:6.0f} ms" if "ours_ms" in row else " " * 23
                 print(f"{name:>20s} {times} {row['speed']:7.2f} {row['speed_processor']:18.2f}")
-        print(f"\n{device}: ms to adapt to one task and answer (wanted: {WANTED['latency']:.0f})")
+        print(f"\n{device}: ms to adapt to one task and answer (target: {TARGET['latency']:.0f})")
         for name, row in found[device]["latency_ms"].items():
             print(f"{name:>30s} {row['wall']:7.1f}, {row['processor']:.1f} of a processor")
-    print(
-        f"\npeak memory, MB: learn2learn, ours, ratio (wanted: {WANTED['memory']}); ratio without what the start takes"
-    )
-    for name, row in found["memory_mb"].items():
+    if "memory_mb" in found:
+        print(
+            f"\npeak memory, MB: learn2learn, ours, ratio (target: {TARGET['memory']}); ratio without that at the start"
+        )
+    for name, row in found.get("memory_mb", {}).items():
         peaks = [row[who]["peak"] for who in ("learn2learn", "ours")]
         print(f"{name:>20s} {peaks[0]:6d} {peaks[1]:6d} {row['ratio']:6.2f} {row['ratio_without_start']:6.2f}")
 
 
 def failures(found: dict[str, Any]) -> list[str]:
-    """What does not reach what is wanted."""
+    """The results that miss their targets, in words."""
     missed = []
     for device in ("cpu", "cuda"):
         for order in ("second", "first"):
             for name, row in found.get(device, {}).get(order, {}).items():
-                wanted = WANTED["gpu"] if device == "cuda" else WANTED["mean" if "mean" in name else order]
-                wanted = WANTED["first"] if "mean" in name and order == "first" else wanted
-                if row["speed"] < wanted:
-                    missed.append(f"{device}, {order} order, {name}: {row['speed']} < {wanted}")
+                target = TARGET["gpu"] if device == "cuda" else TARGET["mean" if "mean" in name else order]
+                target = TARGET["first"] if "mean" in name and order == "first" else target
+                if row["speed"] < target:
+                    missed.append(f"{device}, {order} order, {name}: {row['speed']} < {target}")
                 if row.get("gradients_differ", 0) > 1e-9:
                     missed.append(f"{device}, {order} order, {name}: gradients differ by {row['gradients_differ']}")
         for name, row in found.get(device, {}).get("latency_ms", {}).items():
-            if row["wall"] > WANTED["latency"]:
+            if row["wall"] > TARGET["latency"]:
                 missed.append(f"{device}, adaptation, {name}: {row['wall']} ms")
-    return missed + [f"memory, {name}" for name, row in found["memory_mb"].items() if row["ratio"] > WANTED["memory"]]
+    memory = found.get("memory_mb", {})
+    return missed + [f"memory, {name}" for name, row in memory.items() if row["ratio"] > TARGET["memory"]]
 
 
 def main() -> int:
+    """Measure and print; return 1 if a target is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", default="ABCD", help="some of them")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--out", type=Path, help="store the figures in this file")
-    parser.add_argument("--profile", choices=CASES, help="say what takes the time in this case")
+    parser.add_argument("--out", type=Path, help="store the result in this file")
+    parser.add_argument("--profile", choices=CASES, help="show what takes the time in this case")
     parser.add_argument("--memory", nargs=2, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if unknown := set(asked.cases) - set(CASES):
-        parser.error(f"There is no case {', '.join(sorted(unknown))}: name some of {''.join(CASES)}.")
+        parser.error(f"There is no case {', '.join(sorted(unknown))}. Name some of {''.join(CASES)}.")
     if asked.memory:
         peak(*asked.memory)
         return 0
@@ -303,7 +335,7 @@ def main() -> int:
     try:
         import_learn2learn()
     except ImportError as error:
-        print(f"Not measured: {error}", file=sys.stderr)
+        print(f"Nothing was measured: {error}", file=sys.stderr)
         return 0
     threads = f"OMP_NUM_THREADS={torch.get_num_threads()}"
     command = f"{threads} python -m benchmarks.maml --cases {asked.cases} --rounds {asked.rounds}"
@@ -313,6 +345,7 @@ def main() -> int:
     if asked.json:
         print(json.dumps(found, indent=1))
     else:
+        print(f"{found['machine']}, load {found['load']}")
         show(found)
     for line in failures(found):
         print(f"missed: {line}", file=sys.stderr)

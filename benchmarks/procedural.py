@@ -1,4 +1,4 @@
-"""How fast procedural faces are rendered, and how soon the cached set is there.
+"""Measures how fast procedural faces are rendered, and how fast the cached set is read.
 
 python -m benchmarks.procedural --json
 """
@@ -17,24 +17,34 @@ import torch
 
 from metaface_lessons.faces.procedural import procedural_faces, render, sample_identities, sample_nuisance
 
-RATE_WANTED, RELOAD_WANTED = 200.0, 2.0  # images a second at 64×64 on two cores; seconds
+RATE_TARGET, RELOAD_TARGET = 200.0, 2.0  # images a second at 64×64 on two cores; seconds
 
 
 def seconds(work: Callable[[], object]) -> float:
+    """The wall seconds of a piece of work."""
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
 
 
 def rate(size: int, pictures: int, repeats: int = 5) -> float:
-    """Images a second: the median of some runs, after one that does not count."""
+    """Images rendered in a second, as the median over repeats after one that does not count.
+
+    size: of an image, in pixels.
+    pictures: rendered in each repeat.
+    repeats: 5.
+    """
     people, how = sample_identities(pictures, 0), sample_nuisance(pictures, 1)
     render(people, how, size)
     return pictures / statistics.median(seconds(lambda: render(people, how, size)) for _ in range(repeats))
 
 
 def core_milliseconds(size: int, pictures: int) -> float:
-    """What a picture costs one core: it says more than the rate does where other programs want the cores, too."""
+    """Processor milliseconds of one picture. Other programs on the machine change them less than the rate.
+
+    size: of an image, in pixels.
+    pictures: to render.
+    """
     people, how = sample_identities(pictures, 0), sample_nuisance(pictures, 1)
     start = time.process_time()
     render(people, how, size)
@@ -42,6 +52,7 @@ def core_milliseconds(size: int, pictures: int) -> float:
 
 
 def main() -> int:
+    """Measure, print, and return 1 if a target is missed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.procedural", description="Speed of procedural faces.")
     parser.add_argument("--json", action="store_true", help="print JSON instead of lines")
     asked = parser.parse_args()
@@ -61,14 +72,14 @@ def main() -> int:
         print(json.dumps(found, indent=2))
     else:
         print(
-            f"rendering  64×64  {found['images_per_second_64']:6.0f} images/s (wanted: {RATE_WANTED:.0f}),"
+            f"rendering  64×64  {found['images_per_second_64']:6.0f} images/s (target: {RATE_TARGET:.0f}),"
             f" {found['core_milliseconds_64']:.1f} ms of a core each"
         )
         print(f"rendering 256×256 {found['images_per_second_256']:6.0f} images/s")
         print(
             f"default set: rendered in {found['first_load_seconds']:.1f} s, reloaded in {found['reload_seconds']:.2f} s"
         )
-    fast = found["images_per_second_64"] >= RATE_WANTED and found["reload_seconds"] < RELOAD_WANTED
+    fast = found["images_per_second_64"] >= RATE_TARGET and found["reload_seconds"] < RELOAD_TARGET
     return 0 if fast else 1
 
 

@@ -53,6 +53,7 @@ def measure(browser: str, presses: int) -> dict[str, list[float]]:
 
 
 def main() -> int:
+    """Measure and print; return 1 without a browser."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--presses", type=int, default=24, help="presses for each explorer")
     parser.add_argument("--json", action="store_true", help="print JSON")

@@ -2,16 +2,15 @@
 
     python notebooks/build.py            # all lessons
     python notebooks/build.py 02         # some
-    python notebooks/build.py --check    # only compare: are the notebooks in step with their sources?
+    python notebooks/build.py --check    # only compare the notebooks with their sources
 
-`source/NN_name.py`, read by `metaface_lessons/sources.py`, becomes `solutions/NN_name.ipynb`, solved, and
-`NN_name.ipynb`, which learners open: nbgrader's own `ClearSolutions` replaces what stands between `### BEGIN SOLUTION`
-and `### END SOLUTION`.
-An answer that is a value, not a function, is asked for outside any function, after `answer = ...`; there the stub is a
-comment alone, so that the notebook runs from top to bottom before anything is solved.
+`metaface_lessons/sources.py` reads `source/NN_name.py`. It becomes two notebooks: `solutions/NN_name.ipynb` is solved,
+and learners open `NN_name.ipynb`. In the second, nbgrader's own `ClearSolutions` replaces everything between
+`### BEGIN SOLUTION` and `### END SOLUTION` by a stub. If the answer is a value and not a function, its cell says
+`answer = ...` first, and the stub is only a comment. So the notebook runs from top to bottom before anything is solved.
 
-Both are executed in a learner's folder of their own, with METAFACE_BUDGET=quick, and keep their outputs; what differs
-from run to run stays out. A lesson with a fault is refused: see `source_faults` and `output_faults`.
+Both are executed in a temporary learner's folder with METAFACE_BUDGET=quick, and keep their outputs, except what
+differs from run to run. A lesson with a fault is refused: see `source_faults` and `output_faults`.
 """
 
 from __future__ import annotations
@@ -40,8 +39,8 @@ from metaface_lessons.paths import NOTEBOOKS, write_atomically
 from metaface_lessons.sources import METADATA, Question, lesson_budget, quiz, read_source, sources
 
 CELL_SECONDS = 600
-IGNORE_OUTPUT = "nbval-ignore-output"  # nbval's own tag: this cell's outputs are not compared
-REAL_FACES = "real-faces"  # this cell works with pictures of real people, so none may be among its outputs
+IGNORE_OUTPUT = "nbval-ignore-output"  # nbval's own tag: the outputs of this cell are not compared
+REAL_FACES = "real-faces"  # this cell reads pictures of real people, so its outputs may not show any picture
 
 _STUB = "# YOUR CODE HERE\nraise NotImplementedError()"  # as nbgrader writes it
 _CHECK = re.compile(r"""^check\(\s*["']([^"']+)["']""", re.MULTILINE)
@@ -63,7 +62,7 @@ def solved(lesson: NotebookNode) -> NotebookNode:
 
 
 def learners(lesson: NotebookNode) -> NotebookNode:
-    """The lesson with stubs instead of solutions. Raises what nbgrader raises if the metadata of a cell are wrong."""
+    """The lesson with stubs in place of its solutions. nbgrader raises an error if the metadata of a cell are wrong."""
     notebook, resources = copy.deepcopy(lesson), {}
     for preprocessor in (ClearSolutions(), CheckCellMetadata()):
         notebook, resources = preprocessor.preprocess(notebook, resources)
@@ -73,10 +72,15 @@ def learners(lesson: NotebookNode) -> NotebookNode:
 
 
 def execute(notebook: NotebookNode, folder: Path) -> None:
-    """Run all cells in a fresh kernel that works in `folder`, as a learner who has done nothing yet."""
+    """Run all cells in a fresh kernel, as a learner who has not solved anything yet.
+
+    notebook: keeps the outputs.
+    folder: which the kernel works in.
+    Raises `MetaFaceError` if a cell fails.
+    """
     with tempfile.TemporaryDirectory() as home:
         environment = os.environ | {"METAFACE_HOME": home, "METAFACE_BUDGET": "quick", "JUPYTER_PREFER_ENV_PATH": "1"}
-        environment["OMP_NUM_THREADS"] = "1"  # sums come out alike on any number of cores, for nbval to compare
+        environment["OMP_NUM_THREADS"] = "1"  # so that sums are equal on any number of cores, for nbval
         client = NotebookClient(
             notebook,
             timeout=CELL_SECONDS,
@@ -97,8 +101,10 @@ def execute(notebook: NotebookNode, folder: Path) -> None:
 
 
 def _kept(output: NotebookNode, tags: list[str]) -> NotebookNode | None:
-    """The output without widgets, which a stored notebook cannot show (their picture stays). None for progress bars and
-    warnings in cells that nbval does not compare."""
+    """The output without widgets, which a stored notebook cannot show; the widget's picture stays.
+
+    None for progress bars, and for warnings in cells that nbval does not compare.
+    """
     text = output.get("text", "") or output.get("data", {}).get("text/plain", "")
     if IGNORE_OUTPUT in tags and (_BAR.search(text) or output.get("name") == "stderr"):
         return None
@@ -112,7 +118,7 @@ def _kept(output: NotebookNode, tags: list[str]) -> NotebookNode | None:
 
 
 def source_faults(lesson: NotebookNode, number: str) -> list[str]:
-    """What is wrong with a lesson as it is written, in sentences."""
+    """The faults of a lesson's source, in sentences."""
     faults = (_head_faults, _exercise_faults, _equation_faults, _picture_faults)
     return [*(fault for find in faults for fault in find(lesson, number)), *_quiz_faults(quiz(lesson))]
 
@@ -166,10 +172,10 @@ def _exercise_faults(lesson: NotebookNode, number: str) -> Iterator[str]:
     code = "\n".join(cell.source for cell in lesson.cells if cell.cell_type == "code")
     for function in ("hint", "solution"):
         if checked and not re.search(rf"^from metaface_lessons\.exercises import .*\b{function}\b", code, re.MULTILINE):
-            yield f"The lesson does not import `{function}`, which the messages of its checks tell learners to call."
+            yield f"The lesson does not import `{function}`, but its checks tell learners to call it. Import it."
     for name in dict.fromkeys(checked):
         if name not in registered:
-            yield f"The check of '{name}' has no exercise of that name in exercises/lesson{number}.py."
+            yield f"The lesson checks '{name}', but exercises/lesson{number}.py has no such exercise."
     for name in registered:
         if checked.count(name) != 1:
             yield f"The exercise '{name}' is checked {checked.count(name)} times instead of once."
@@ -245,9 +251,11 @@ def _picture_faults(lesson: NotebookNode, number: str) -> Iterator[str]:
 
 
 def output_faults(notebook: NotebookNode, number: str, passed: bool) -> list[str]:
-    """What is wrong with the outputs of an executed lesson, in sentences.
+    """The faults of an executed lesson's outputs, in sentences.
 
-    passed: whether its checks must say that they passed (solved) or that nothing was attempted (learner's).
+    notebook: the executed lesson.
+    number: the lesson, such as "02".
+    passed: whether its checks must pass, as in the solved notebook, or must say that nothing was attempted.
     """
     faults = []
     private = (str(NOTEBOOKS.parent), str(Path.home()), tempfile.gettempdir())
@@ -268,7 +276,7 @@ def output_faults(notebook: NotebookNode, number: str, passed: bool) -> list[str
                     f"{_quote(cell)} shows a picture without alt text: show it with figures.show(figure, alt)."
                 )
             if REAL_FACES in _tags(cell) and (any(kind.startswith("image/") for kind in data) or "<img" in html):
-                faults.append(f"{_quote(cell)} works with real faces, and shows a picture: store numbers only.")
+                faults.append(f"{_quote(cell)} reads real faces, and shows a picture: store numbers only.")
             if output.get("name") == "stderr" and not ignored:
                 faults.append(f"{_quote(cell)} writes to stderr:\n{text}\nFix it, or {_tag(IGNORE_OUTPUT)}.")
             if (_BAR.search(text) or re.search(r"\b0x[0-9a-f]{6,}", text)) and not ignored:
@@ -333,7 +341,10 @@ def targets(source: Path) -> dict[Path, bool]:
 
 
 def build(source: Path) -> None:
-    """Build, execute and write both notebooks. Raises `MetaFaceError` with all faults, and then writes neither."""
+    """Build, execute and write both notebooks of a source.
+
+    Raises `MetaFaceError` with all faults, and then writes neither.
+    """
     lesson, number = read_source(source), source.name[:2]
     faults = source_faults(lesson, number)
     if faults:
@@ -353,7 +364,7 @@ def build(source: Path) -> None:
 
 
 def out_of_step(source: Path) -> list[str]:
-    """Where the notebooks of a source differ from it: cells and metadata, not outputs."""
+    """The differences between a source and its notebooks, in cells and metadata, not in outputs."""
     lesson = read_source(source)
     faults = []
     for target, is_solved in targets(source).items():
@@ -374,9 +385,10 @@ def out_of_step(source: Path) -> list[str]:
 
 
 def main(arguments: list[str] | None = None, folder: Path = NOTEBOOKS) -> int:
+    """Build or compare the lessons that are named, or all. Returns 1 if one fails."""
     parser = argparse.ArgumentParser(description="Build and execute the notebooks.", epilog="example: build.py 02")
-    parser.add_argument("lessons", nargs="*", help="their numbers, such as 02; by default all")
-    parser.add_argument("--check", action="store_true", help="compare notebooks with sources, write nothing")
+    parser.add_argument("lessons", nargs="*", help="numbers such as 02; without them, all lessons")
+    parser.add_argument("--check", action="store_true", help="compare notebooks with sources, and write nothing")
     args = parser.parse_args(arguments)
 
     known = sources(folder)
@@ -395,7 +407,7 @@ def main(arguments: list[str] | None = None, folder: Path = NOTEBOOKS) -> int:
             else:
                 build(source)
                 print(f"built and executed twice in {time.monotonic() - start:.0f} s")
-        except Exception as error:  # one bad lesson does not keep the others from being built
+        except Exception as error:  # the other lessons are built all the same
             failed = True
             print(
                 f"refused\n{error}" if isinstance(error, MetaFaceError) else f"failed\n{type(error).__name__}: {error}"

@@ -9,7 +9,14 @@ from metaface_lessons.faces.faceset import FaceSet
 
 
 def random_faces(people: int = 8, each: int = 6, size: int = 16, channels: int = 1, seed: int = 0) -> FaceSet:
-    """Noise, every image different, with two conditions; a person's images share a pattern that can be learned."""
+    """Faces of noise with two conditions. A person's images differ, but share a pattern that can be learned.
+
+    people: how many. 8.
+    each: images of each person. 6.
+    size: of an image, in pixels. 16.
+    channels: 1 (grey) or 3. 1.
+    seed: of the noise. 0.
+    """
     generator = torch.Generator().manual_seed(seed)
     person = torch.arange(people).repeat_interleave(each)
     pattern = interpolate(torch.rand((people, channels, 4, 4), generator=generator), size=(size, size))

@@ -1,6 +1,6 @@
-"""A JupyterHub as deploy/jupyterhub sets it up, with system users of its own, driven through its REST API.
+"""Runs a JupyterHub as deploy/jupyterhub sets it up, with temporary system users, through its REST API.
 
-All that it makes on the machine (users, groups, homes, processes) is gone afterwards, whatever happens.
+Everything that it makes on the machine (users, groups, homes, processes) is removed at the end, also after an error.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ import requests
 import websocket
 
 DEPLOY = Path(__file__).resolve().parent.parent / "deploy" / "jupyterhub"
-SECONDS = 120.0  # to wait for whatever should happen soon
+SECONDS = 120.0  # the longest wait
 TOOLS = ("useradd", "userdel", "groupadd", "groupdel", "chpasswd", "configurable-http-proxy", "node")
 
 
 def missing() -> str:
-    """Why a hub with system users cannot be started here, or an empty text."""
+    """Why a hub with system users cannot run here; an empty text if it can."""
     if sys.platform != "linux" or os.geteuid() != 0:
         return "needs Linux and root, to make system users"
     if absent := [tool for tool in TOOLS if shutil.which(tool) is None]:
@@ -47,7 +47,12 @@ def missing() -> str:
 
 @dataclass
 class User:
-    """Someone with a password who has logged in, through their own server only."""
+    """A system user with a password, who acts only through their own server.
+
+    hub: the hub's address.
+    name: the user's.
+    home: the user's folder.
+    """
 
     hub: str
     name: str
@@ -57,7 +62,7 @@ class User:
     kernel: str = ""
 
     def log_in(self) -> None:
-        """By the form, with the password; from then on with a token of their own. Starts their server."""
+        """Log in with the form and the password, get a token for later requests, and start the user's server."""
         browser, xsrf = log_in_form(self.hub, self.name, self.password)
         made = browser.post(f"{self.hub}/hub/api/users/{self.name}/tokens", headers={"X-XSRFToken": xsrf}, json={})
         made.raise_for_status()
@@ -67,28 +72,32 @@ class User:
         wait_for(lambda: self.api.get(me).json()["servers"].get("", {}).get("ready"), f"the server of {self.name}")
 
     def url(self, path: str) -> str:
+        """The address of a path on the user's server."""
         return f"{self.hub}/user/{self.name}/{path}"
 
     def get(self, path: str, **options: Any) -> Any:
+        """The JSON at a path of the user's server. Raises `HTTPError`."""
         reply = self.api.get(self.url(path), **options)
         reply.raise_for_status()
         return reply.json()
 
     def post(self, path: str, **data: Any) -> Any:
+        """Post data to a path of the user's server, and return the reply's JSON. Raises `HTTPError`."""
         reply = self.api.post(self.url(path), json=data)
         reply.raise_for_status()
         return reply.json()
 
     def read(self, path: str) -> str:
-        """A text file below their home, through the contents API."""
+        """The text of a file below the user's home, through the contents API."""
         return str(self.get(f"api/contents/{path}", params={"type": "file", "format": "text"})["content"])
 
     def write(self, path: str, text: str) -> None:
+        """Write a text file below the user's home, through the contents API."""
         model = {"type": "file", "format": "text", "content": text}
         self.api.put(self.url(f"api/contents/{path}"), json=model).raise_for_status()
 
     def run(self, command: str) -> tuple[int, str]:
-        """Run a shell command in a kernel of their server. Returns its exit code and what it wrote."""
+        """Run a shell command in a kernel of the user's server. Returns its exit code and its output."""
         if not self.kernel:
             self.kernel = self.post("api/kernels", name="python3")["id"]
         code = (
@@ -118,7 +127,7 @@ class User:
 
 
 def log_in_form(hub: str, name: str, password: str) -> tuple[requests.Session, str]:
-    """A browser's session after the login form, and its token against forged requests. Raises `HTTPError`."""
+    """A browser session after the login form, and its token against forged requests. Raises `HTTPError`."""
     browser = requests.Session()
     browser.get(f"{hub}/hub/login").raise_for_status()
     form = {"username": name, "password": password, "_xsrf": _xsrf(browser)}
@@ -131,6 +140,7 @@ def _xsrf(browser: requests.Session) -> str:
 
 
 def wait_for(happened: Any, what: str) -> None:
+    """Wait until a function returns something true. Fails after `SECONDS`, with `what` in the message."""
     deadline = time.monotonic() + SECONDS
     while not happened():
         assert time.monotonic() < deadline, f"{what} did not come within {SECONDS:g} s"
@@ -139,9 +149,10 @@ def wait_for(happened: Any, what: str) -> None:
 
 @contextlib.contextmanager
 def running_hub(instructors: Sequence[str], students: Sequence[str]) -> Iterator[dict[str, User]]:
-    """Yields those people, each a system user, by the names given. The hub runs, and none has logged in.
+    """A running hub with a system user for each person. Yields the users by person; nobody has logged in yet.
 
-    There is one more system user, "stranger", in no group of the course. On an error the hub's log is printed.
+    instructors, students: the names of the people.
+    One more user, "stranger", is in no group of the course. After an error the hub's log is printed.
     """
     mark = f"mf{secrets.token_hex(3)}"
     learners, teachers = f"{mark}l", f"{mark}t"
@@ -159,7 +170,7 @@ def running_hub(instructors: Sequence[str], students: Sequence[str]) -> Iterator
         (folder / "home").mkdir()
         for who, user in people.items():
             groups = {"stranger": []}.get(who, [learners, teachers] if who in instructors else [learners])
-            # As a server's administrator might, with homes that others may look into.
+            # As on many servers, others may read the homes.
             _call("useradd", "--create-home", "-K", "HOME_MODE=0755", "--home-dir", str(user.home), user.name)
             undo.callback(_remove, user.name)
             if groups:
@@ -194,7 +205,7 @@ def running_hub(instructors: Sequence[str], students: Sequence[str]) -> Iterator
 
 
 def _environment() -> dict[str, str]:
-    """The tests' environment, without what they set for themselves."""
+    """The environment of the tests, without the variables that they set themselves."""
     return {key: value for key, value in os.environ.items() if not key.startswith(("METAFACE_", "JUPYTER_"))}
 
 
@@ -217,7 +228,7 @@ def _call(*command: str, input: str | None = None) -> None:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """End the hub, which ends its proxy and the users' servers."""
+    """End the hub. It ends its proxy and the users' servers."""
     process.send_signal(signal.SIGTERM)
     try:
         process.wait(timeout=60)
@@ -227,7 +238,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def _remove(user: str) -> None:
-    """Remove a user of ours, and whatever of theirs still runs."""
+    """Remove a user of ours, and end all of their processes."""
     number = pwd.getpwnam(user).pw_uid
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
@@ -240,8 +251,8 @@ def _remove(user: str) -> None:
 
 
 # ---------------------------------------------------------------------------- a Python that others may run
-# On a server the course lies where everyone may read it. Where tests run, it often lies in root's home, which is
-# closed. There the hub gets a view of the files of its own: the way to it is open, all else of that folder is gone.
+# On a server everyone may read the course. Where tests run, it is often in root's home, which is closed to others. Then
+# the hub gets its own view of the files: the path to the course is open, and the rest of that folder is hidden.
 
 
 def _needed() -> list[Path]:
@@ -253,7 +264,7 @@ def _needed() -> list[Path]:
 
 
 def _closed() -> list[Path]:
-    """The outermost folders that are closed to other users, and hide from them what they need."""
+    """The outermost folders that are closed to other users and contain what these need."""
     ways = [list(reversed(path.parents))[1:] for path in _needed()]
     found = (next((folder for folder in way if not folder.stat().st_mode & 0o001), None) for way in ways)
     return sorted({folder for folder in found if folder})

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from metaface_lessons import experiments
 from metaface_lessons.cli import parser
 from metaface_lessons.runs.making import LEARNERS
 
@@ -46,6 +47,11 @@ def test_every_example_is_understood(text: str) -> None:
 def test_every_option_is_described(text: str) -> None:
     described = set(re.findall(r"--[a-z]+(?:-[a-z]+)*", text))
     assert described - {"--no-browser"} == set(options(parser())) - {"--version"}
+
+
+def test_every_experiment_is_described(text: str) -> None:
+    table = text[text.index("| experiment |") : text.index("## Lessons")]
+    assert re.findall(r"^\| `(\w+)`", table, re.MULTILINE) == experiments.names()
 
 
 def test_every_learner_is_described(text: str) -> None:

@@ -269,7 +269,7 @@ FAULTS: dict[str, tuple[Callable[[str], str], str]] = {
     "right is longest": (lambda s: s.replace(">Two</summary>", ">It is two, or near</summary>"), "longest in 3 of 3"),
     "right is shortest": (lambda s: s.replace(">Two</summary>", ">2</summary>"), "shortest in 2 of 3"),
     "no solution": (lambda s: s.replace(", solution", ""), "not import `solution`"),
-    "not registered": (lambda s: s.replace('check("tiny.mean"', 'check("tiny.meen"'), "no exercise of that name"),
+    "not registered": (lambda s: s.replace('check("tiny.mean"', 'check("tiny.meen"'), "has no such exercise"),
     "not checked": (lambda s: s.replace('check("tiny.mean", mean)', 'check("tiny.number", 1)'), "checked 0 times"),
     "no number": (lambda s: s.replace(r"\tag{97.1}", ""), "has no number"),
     "number of another lesson": (lambda s: s.replace(r"\tag{97.1}", r"\tag{2.1}"), "not of the form 97.n"),

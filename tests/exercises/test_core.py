@@ -19,13 +19,13 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import answers
 from metaface_lessons import exercises, paths
 from metaface_lessons.errors import MetaFaceError
 from metaface_lessons.exercises import check, core, hint, progress, progress_rows, progress_text, solution, verdict
 from metaface_lessons.exercises.core import Outcome, Wrong, expect, judge
 from metaface_lessons.exercises.progress import progress_file, record_outcome
 from metaface_lessons.exercises.solutions import solution_text
+from tests import answers
 
 LESSONS = core.exercises()
 

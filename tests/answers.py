@@ -1,6 +1,6 @@
-"""Are all checks right? Every exercise with its right answers accepted and its wrong answers caught, each by its hint.
+"""Prints a table of all exercises: how many right answers their checks accept, how many wrong ones they catch.
 
-python -m benchmarks answers        # exits with 1 if one is missed
+python -m tests.answers        # exits with 1 if a check misses one
 """
 
 from __future__ import annotations
@@ -11,16 +11,18 @@ from metaface_lessons.exercises.core import RAISED, WRONG, Exercise, WrongAnswer
 
 
 def accepted(exercise: Exercise, answer: object) -> bool:
+    """Whether the check accepts a right answer."""
     return judge(exercise, answer).passed
 
 
 def caught(exercise: Exercise, wrong: WrongAnswer) -> bool:
-    """Refused, and with the hint that was written for it."""
+    """Whether the check refuses a wrong answer, with the hint that was written for it."""
     outcome = judge(exercise, wrong.answer)
     return outcome.kind in (WRONG, RAISED) and wrong.hint in outcome.message
 
 
 def main() -> int:
+    """Print the table, and return the exit code."""
     found = exercises()
     width = max(len(exercise.name) for exercise in found)
     row = f"{{:{width}}}  {{:>14}}  {{:>12}}".format

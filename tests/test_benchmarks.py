@@ -1,0 +1,55 @@
+"""Benchmarks: the one for a GPU says when there is none, and what it does there runs on the CPU."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks import episodes, gpu
+from benchmarks.maml import CASES, Case
+from metaface_lessons.learners.learn2learn_library import import_learn2learn
+
+TINY = Case(channels=1, size=16, width=4, pool="stride", shots=1, queries=1, steps=1, tasks=2, rate=0.4)
+
+
+def test_without_a_gpu_it_says_so_and_stores_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(gpu, "FILE", tmp_path / "gpu.json")
+    monkeypatch.setattr(sys, "argv", ["gpu"])
+    assert gpu.main() == 0
+    assert "There is no CUDA GPU here" in capsys.readouterr().out
+    assert not gpu.FILE.exists()
+
+
+def test_what_runs_on_a_gpu_runs_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    try:
+        import_learn2learn()
+    except ImportError as error:
+        pytest.skip(str(error))
+    for name, value in (("PEOPLE", 20), ("EACH", 20)):
+        monkeypatch.setattr(episodes, name, value)
+    found = gpu.measure({"tiny": TINY}, rounds=1, device="cpu")
+    assert found["differs_from_cpu"]["tiny"] == {"float64": 0, "float32": 0}
+    for order in ("second", "first"):
+        assert found["cpu"][order]["tiny"]["gradients_differ"] < 1e-9
+        assert found["cpu"][order]["geometric mean"]["speed"] == found["cpu"][order]["tiny"]["speed"]
+    assert min(found["protonet_ms"].values()) > 0
+    assert min(found["sampling"]["tasks_per_second"].values()) > 0
+
+
+def test_the_agreement_notices_another_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network whose copy has changed weights has another gradient."""
+
+    def changed(network: torch.nn.Module) -> torch.nn.Module:
+        copy = TINY.network(torch.float64)
+        copy.load_state_dict({name: 1.01 * value for name, value in network.state_dict().items()})
+        return copy
+
+    monkeypatch.setattr(gpu, "deepcopy", changed)
+    assert gpu.agreement(TINY, "cpu", torch.float64) > 1e-4
+    assert {"A", "C"} <= set(CASES), "the cases that the command measures"
