@@ -25,29 +25,23 @@ from .maml import CASES, Case, apart, compare, failures, on, ours, show
 FILE = stored.RESULTS / "gpu.json"
 
 
-def agreement(case: Case, device: str, dtype: torch.dtype) -> float:
-    """The relative difference of a meta-gradient on a device and on the CPU, the largest over the parameters."""
-    here, episodes = case.network(dtype), case.episodes(tasks=2)
-    there = deepcopy(here).to(device)
-    ours(here, episodes, case, False)()
-    ours(there, on(device, episodes), case, False)()
-    return apart(there, here)
+def agreement(case: Case, device: str) -> dict[str, float]:
+    """The relative difference of a meta-gradient on a device and on the CPU, in two types, the largest over weights."""
+    found, episodes = {}, case.episodes(tasks=2)
+    for dtype in (torch.float64, torch.float32):
+        here = case.network(dtype)
+        there = deepcopy(here).to(device)
+        ours(here, episodes, case, False)()
+        ours(there, on(device, episodes), case, False)()
+        found[str(dtype).removeprefix("torch.")] = apart(there, here)
+    return found
 
 
 def measure(cases: Mapping[str, Case], rounds: int, device: str = "cuda") -> dict[str, Any]:
-    """Measure everything on one device.
-
-    cases: name → MAML's case.
-    rounds: the result is the median over them.
-    device: "cuda".
-    """
-    differs = {
-        name: {"float64": agreement(case, device, torch.float64), "float32": agreement(case, device, torch.float32)}
-        for name, case in cases.items()
-    }
+    """Measure these cases of MAML and all else on one device, as medians over the rounds."""
     return {
         device: compare(cases, rounds, device),
-        "differs_from_cpu": differs,
+        "differs_from_cpu": {name: agreement(case, device) for name, case in cases.items()},
         "protonet_ms": protonet(rounds, device),
         "sampling": sampling(rounds, device),
     }
