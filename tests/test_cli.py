@@ -1,4 +1,4 @@
-"""The command as its users type it, on small faces in a folder."""
+"""The command `metaface` as users type it, on small faces in a folder."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def test_every_other_camera_changes_the_pictures_and_nothing_else(name: str) -> 
     assert (seen.images.float() - FACES.images.float()).abs().mean() > 5
     assert torch.equal(seen.identity, FACES.identity)
     assert torch.equal(camera(FACES.images, seed=3), camera(FACES.images, seed=3))
-    assert camera(FACES.images[:, :1]).shape == FACES.images[:, :1].shape, "grey pictures, too"
+    assert camera(FACES.images[:, :1]).shape == FACES.images[:, :1].shape, "grey pictures as well"
 
 
 def test_blur_keeps_the_mean_and_spreads_a_point() -> None:

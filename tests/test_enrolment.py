@@ -168,7 +168,7 @@ def test_what_is_to_be_installed_is_said_in_one_way(repository: Path) -> None:
 
 @pytest.fixture
 def run(sklearn_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A short training on LFW: it tells little, but all of the way is gone."""
+    """A short training on LFW: its accuracy means little, but every step of the way runs."""
     monkeypatch.setenv("SCIKIT_LEARN_DATA", str(sklearn_data))
     small = ["--ways", "5", "--queries", "2", "--width", "16", "--steps", "30", "--quiet"]
     assert cli.main(["train", "protonet", "--faces", "lfw", *small, "--out", str(tmp_path / "run")]) == 0
@@ -255,7 +255,7 @@ def test_enrol_identify_forget(
     assert "Did you mean 'Ada'" in capsys.readouterr().err
     assert cli.main(["forget", "Ada", "--gallery", str(file)]) == 0
     assert "Ada" not in file.read_text()
-    assert json.loads(file.read_text())["threshold"] < 0  # measured anew for those who are left
+    assert json.loads(file.read_text())["threshold"] < 0  # measured again for those who are left
     assert cli.main(["forget", "Ben", "--gallery", str(file)]) == 0
     assert not file.exists()
     assert cli.main(["identify", str(hers[0]), "--gallery", str(file)]) == 1
@@ -334,7 +334,7 @@ def test_a_terminal_that_cannot_write_a_name_or_closes_is_no_crash(encoding: str
     done = subprocess.run(command, env=environment, capture_output=True, check=True)
     assert {"ascii": b"Jos\\xe9", "utf-8": "José".encode()}[encoding] in done.stdout
     read, write = os.pipe()
-    os.close(read)  # whoever reads is gone before a line is written
+    os.close(read)  # the reader is gone before a line is written
     gone = subprocess.run(command, env=environment, stdout=write, stderr=subprocess.PIPE, check=False)
     os.close(write)
     assert (gone.returncode, gone.stderr) == (1, b"")

@@ -1,4 +1,4 @@
-"""The learner's folder: whatever the course does, their work stays."""
+"""The learner's folder: the course never overwrites their work."""
 
 from __future__ import annotations
 

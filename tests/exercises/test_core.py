@@ -126,7 +126,7 @@ def test_no_two_slips_look_alike(name: str, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize("name", [e.name for e in LESSONS])
 def test_nonsense_is_the_learners_fault_not_the_checks(name: str) -> None:
-    """Wrong type, shape and NaN have their messages. None of them breaks the check."""
+    """Wrong type, shape and NaN are reported, and none of them breaks the check."""
     for value in ("text", 3, [], (), {}, object(), torch.zeros(1, 2, 3, 4), torch.tensor(float("nan"))):
         answer = value if core.find(name).value else lambda *args, value=value, **kwargs: value
         assert judge(core.find(name), answer).kind in (core.WRONG, core.RAISED), f"{name} given {value!r}"
@@ -600,7 +600,7 @@ def test_without_the_sources_there_is_no_solution_and_nothing_is_recorded(source
 def test_progress_is_recorded(rows: core.Exercise) -> None:
     assert progress_rows()[0]["outcome"] == "open"
     check("rows.mean", ...)
-    assert progress_rows()[0]["tries"] == 0  # an untouched stub is no try
+    assert progress_rows()[0]["tries"] == 0  # an untouched stub does not count as a try
     check("rows.mean", lambda x: x)
     assert progress_rows()[0]["outcome"] == "tried"
     check("rows.mean", row_means)
@@ -660,7 +660,7 @@ def test_fields_of_a_later_version_are_kept(rows: core.Exercise, home: Path) -> 
 def test_progress_says_when_the_last_try_was(rows: core.Exercise, home: Path, hours: float, shown: str) -> None:
     home.mkdir()
     stamp = (datetime.now(UTC) - timedelta(hours=hours)).isoformat(timespec="seconds")
-    now = datetime.now(UTC).isoformat(timespec="seconds")  # of a hint, which is no try
+    now = datetime.now(UTC).isoformat(timespec="seconds")  # of a hint, which does not count as a try
     for times in ({"tried": stamp, "latest": now}, {"latest": stamp}):  # the second from before tries had a time
         entry = {"best": "wrong", "last": "wrong", "tries": 1, "hints": 1, "points": 0, "first": stamp}
         progress_file().write_text(json.dumps({"format": 1, "exercises": {"rows.mean": entry | times}}))

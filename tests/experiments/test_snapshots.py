@@ -1,4 +1,4 @@
-"""Snapshots of a training: made, resumed, stored, refused when they are not what they should be."""
+"""Snapshots of a training: made, resumed, stored, refused when damaged or of another kind."""
 
 from __future__ import annotations
 

@@ -175,7 +175,7 @@ def test_tan_triggs_on_real_light(shared_faces: Path) -> None:
 
 
 def test_tan_and_triggs_chain_is_the_papers() -> None:
-    """Written out anew from section III of the paper, with SciPy's blur."""
+    """Written again from section III of the paper, with SciPy's blur."""
     picture = torch.randint(0, 256, (1, 1, 40, 40), generator=torch.Generator().manual_seed(0)).byte()
     raised = (picture[0, 0].numpy() / 255) ** 0.2
     band = gaussian_filter(raised, 1, mode="nearest") - gaussian_filter(raised, 2, mode="nearest")

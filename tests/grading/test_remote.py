@@ -17,7 +17,7 @@ from metaface_lessons.grading.remote import Cell, Worker
 LESSONS = sorted({e.lesson for e in core.exercises()})
 KINDS = [kind for kind in (sandbox.BUBBLEWRAP, sandbox.USER) if sandbox.works(kind)] or [sandbox.NONE]
 
-# The answers stand in the modules of the lessons, as functions without a name: the module runs in the sandbox with its
+# The answers are in the modules of the lessons, as functions without a name: the module runs in the sandbox with its
 # decorators replaced by some that number the answers.
 COLLECT = """
 answers = {}

@@ -1,4 +1,4 @@
-"""Submissions that want points for nothing, or no points for anybody. None gets what it wants.
+"""Hostile submissions: some try to get points without an answer, some try to spoil the others' marks. All fail.
 
 Each is an answer to the first exercise of lesson 00, between right answers to the others. What breaks in does so before
 it returns the right value, so that it gains the point exactly if it could break in.
@@ -24,7 +24,7 @@ from metaface_lessons.grading.marks import lesson, mark
 
 KINDS = [kind for kind in (sandbox.BUBBLEWRAP, sandbox.USER) if sandbox.works(kind)]
 FILE = "00_start_here.ipynb"
-WHOLE = sum(e.points for e in core.exercises("00"))  # of which the first exercise is worth 1
+WHOLE = sum(e.points for e in core.exercises("00"))  # the first exercise is worth 1 of them
 CHANCE = lesson("00").cells["start.chance"][0]
 PACKAGE = str(Path(core.__file__).parent.parent)
 

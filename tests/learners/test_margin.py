@@ -1,4 +1,4 @@
-"""ArcFace and CosFace: their logits, that they learn, and how they meet a task."""
+"""ArcFace and CosFace: their logits, that they learn, and how they adapt to a task."""
 
 from __future__ import annotations
 

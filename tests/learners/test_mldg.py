@@ -1,4 +1,4 @@
-"""Leave-one-domain-out meta-training: its gradient against an independent statement of it, and its episodes."""
+"""Leave-one-domain-out meta-training: its gradient against an independent computation, and its episodes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DOMAINS = ("photo", "sketch", "near-infrared")
 
 
 def faces(people: int = PEOPLE, each: int = EACH) -> FaceSet:
-    """Pixel 0 tells the domain, pixel 1 the person; the rest is noise."""
+    """Pixel 0 shows the domain, pixel 1 the person; the rest is noise."""
     draw = torch.Generator().manual_seed(0)
     person = torch.arange(people).repeat_interleave(each).repeat(3)
     domain = torch.arange(3).repeat_interleave(people * each)
@@ -43,7 +43,7 @@ def tasks(seed: int = 0, number: int = 4) -> Episodes:
 
 
 def domain_of(x: Tensor) -> Tensor:
-    """`[T, S]`: the domain that each image tells."""
+    """`[T, S]`: the domain that each image shows."""
     return x[:, :, 0, 0, 0].long()
 
 

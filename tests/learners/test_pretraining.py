@@ -1,4 +1,4 @@
-"""Pre-training tells the base people apart; the new last layer is what gradient descent makes of the support set."""
+"""Pre-training tells the base people apart; gradient descent on the support set gives the new last layer."""
 
 from __future__ import annotations
 

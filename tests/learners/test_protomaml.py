@@ -135,7 +135,7 @@ def test_the_first_order_gradient_fails_that_test(kind: str, steps: int) -> None
 
 
 def test_the_gradient_through_the_prototypes_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without it, the finite differences notice: the start of the head is no constant."""
+    """Without it, the finite differences notice: the start of the head is not constant."""
     net, episodes = smooth("all", 1)
     start = ProtoMAML.start
 

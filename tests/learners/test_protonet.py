@@ -1,4 +1,4 @@
-"""The mathematics of `protonet`, each claim of its docstrings against an independent statement of it, in float64."""
+"""The mathematics of `protonet`: each claim of its docstrings against an independent computation, in float64."""
 
 from __future__ import annotations
 

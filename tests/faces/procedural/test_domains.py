@@ -1,4 +1,4 @@
-"""Domains: the same people as photos, sketches and near-infrared pictures; and what controls leave of a picture."""
+"""Domains: the same people as photos, sketches and near-infrared pictures; and what controls keep of a picture."""
 
 from __future__ import annotations
 

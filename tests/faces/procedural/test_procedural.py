@@ -439,7 +439,7 @@ def test_a_damaged_cache_is_noticed_and_rebuilt(small_default, damage):
     with pytest.warns(UserWarning, match="rendering them again"):
         again = default_set()
     assert torch.equal(first.images, again.images)
-    assert small_default.read_bytes()[:200] == whole[:200]  # mended
+    assert small_default.read_bytes()[:200] == whole[:200]  # made again
     default_set()  # and read without a warning
 
 

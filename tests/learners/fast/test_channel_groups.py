@@ -104,7 +104,7 @@ def test_equal_for_other_shapes(pool: str, shape: dict[str, int]) -> None:
 @pytest.mark.parametrize("shots", [1, 7])
 @pytest.mark.parametrize("number", [1, 4, 25])
 def test_equal_for_any_number_of_tasks(number: int, shots: int) -> None:
-    """25 are run in two goes, of which the first has the larger set of images in two parts."""
+    """25 run in two parts; the first has to split its larger set of images again."""
     network, episodes = classifier("after", first=16, size=32), tasks(number, size=32, shots=shots, queries=8 - shots)
     fast = ChannelGroups.of(network)
     assert fast is not None
@@ -123,7 +123,7 @@ def test_first_order_would_not_pass() -> None:
 
 
 def test_learners_predict_alike() -> None:
-    network, episodes = classifier("after", size=64, first=32), tasks(3, size=64)  # of which it runs two together
+    network, episodes = classifier("after", size=64, first=32), tasks(3, size=64)  # it runs two of them together
     for transductive in (True, False):
         one, other = (MAML(network, transductive=transductive, fast=fast) for fast in (True, False))
         assert (one.network_per_task.name, other.network_per_task.name) == ("tasks as channel groups", "one by one")
@@ -162,7 +162,7 @@ def test_passes_of_a_layer_are_the_derivatives_of_one_another(kind: str, monkeyp
     data = [None] if "patches" in kind else []
     inputs, inputs_dot = ([random(*shape, seed=seed + i) for i, shape in enumerate(shapes)] for seed in (0, 100))
     if "pooled" in kind and len(inputs) == 3:
-        inputs[1].abs_()  # the scale, of which pooling first asks that it is not negative
+        inputs[1].abs_()  # the scale, which may not be negative when pooling comes first
 
     def run(e: float) -> tuple[Tensor, tuple[Any, ...]]:
         layer = make()
@@ -226,7 +226,7 @@ def test_steps_without_a_way_back_are_forgotten(pool: str, monkeypatch: pytest.M
 
 
 def test_any_loss() -> None:
-    """One that is linear in the logits, too, though it has no second derivative by them."""
+    """Even one that is linear in the logits, so that its second derivative by them is 0."""
 
     def curved(logits: Tensor, y: Tensor) -> Tensor:
         return (logits.softmax(1) - torch.eye(3, dtype=logits.dtype)[y]).square().mean()
