@@ -158,7 +158,7 @@ class Encoder:
                 module = type(value).__module__.removeprefix("metaface_lessons.")
                 return {"record": [module, type(value).__name__, fields]}
             case _ if getattr(value, "__module__", None) == problems.__name__:
-                return {"problem": value.__name__}
+                return {"given": value.__name__}
         raise Unsendable(f"a value of type {type(value).__name__}")
 
     def _tensor(self, value: Tensor) -> Any:
@@ -231,7 +231,7 @@ class Decoder:
                 leaf = self._tensor(*content[0])
                 leaf.grad = self._tensor(*content[1])
                 return leaf
-            case "problem" | "record" | "network" | "sgd" if self.records:
+            case "given" | "record" | "network" | "sgd" if self.records:
                 return self._record(kind, content, depth + 1)
         raise Violation("an unknown kind of value")
 
@@ -254,7 +254,7 @@ class Decoder:
 
     def _record(self, kind: str, content: Any, depth: int) -> Any:
         match kind:
-            case "problem":
+            case "given":
                 return getattr(problems, content)
             case "record":
                 module, name, fields = content

@@ -126,7 +126,7 @@ def test_no_two_slips_look_alike(name: str, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize("name", [e.name for e in LESSONS])
 def test_nonsense_is_the_learners_fault_not_the_checks(name: str) -> None:
-    """Wrong type, shape and NaN are reported, and none of them breaks the check."""
+    """Wrong type, shape and NaN are told; none of them breaks the check."""
     for value in ("text", 3, [], (), {}, object(), torch.zeros(1, 2, 3, 4), torch.tensor(float("nan"))):
         answer = value if core.find(name).value else lambda *args, value=value, **kwargs: value
         assert judge(core.find(name), answer).kind in (core.WRONG, core.RAISED), f"{name} given {value!r}"
