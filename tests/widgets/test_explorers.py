@@ -417,7 +417,7 @@ def test_small_outer_steps_end_at_the_batched_fixed_point_and_k_1_at_joint_train
 
 
 def test_an_inner_rate_at_which_the_path_diverges_is_refused() -> None:
-    with pytest.raises(MetaFaceError, match=r"steepest curvature is 1, so the rate must be below 2"):
+    with pytest.raises(MetaFaceError, match=r"steepest curvature is 1\. Choose a rate below 2\."):
         path_explorer.draw(path_explorer.State(inner_rate=2.5))
 
 
