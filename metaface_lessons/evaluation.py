@@ -8,6 +8,7 @@ scores; `Identification` judges probes that are searched in a gallery. In both a
 from __future__ import annotations
 
 import math
+import statistics
 import zlib
 from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
@@ -244,6 +245,28 @@ def interval(values: NDArray[np.float64]) -> float:
     For few values, and for trainings, use `over_seeds`: it takes Student's t in place of 1.96.
     """
     return float(1.96 * values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")
+
+
+DEVIATION = {"accuracy": "deviation"}  # of which score, and what it is called
+
+
+def mean_over_seeds(results: Sequence[Any], deviation: Mapping[str, str] = DEVIATION) -> Any:
+    """The mean of the results of several seeds: of each number in them, rounded to four digits.
+
+    results: one of each seed, all of the same shape: numbers, or lists and dicts of them.
+    deviation: the entries of a dict whose standard deviation over the seeds is added, and the name that it gets. A
+        single seed has none.
+    """
+    first = results[0]
+    if isinstance(first, Mapping):
+        mean = {key: mean_over_seeds([result[key] for result in results], deviation) for key in first}
+        for key, name in deviation.items():
+            if key in first and len(results) > 1:
+                mean[name] = round(statistics.stdev(result[key] for result in results), 4)
+        return mean
+    if isinstance(first, Sequence):
+        return [mean_over_seeds(same, deviation) for same in zip(*results, strict=True)]
+    return round(statistics.mean(results), 4)
 
 
 def frontier(cost: NDArray[np.float64], accuracy: NDArray[np.float64]) -> NDArray[np.bool_]:

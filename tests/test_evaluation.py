@@ -23,6 +23,7 @@ from metaface_lessons.evaluation import (
     from_json,
     frontier,
     interval,
+    mean_over_seeds,
     over_seeds,
     paired,
     student_t,
@@ -189,6 +190,20 @@ def test_expected_accuracy_is_the_mean_over_every_episode_there_is() -> None:
         assert expected_accuracy(nearer, 6, ways) == pytest.approx(np.mean(right))
     with pytest.raises(MetaFaceError, match="2 to 7, the number of people, but is 8"):
         expected_accuracy(nearer, 6, 8)
+
+
+def test_means_over_seeds_keep_the_shape_of_one() -> None:
+    seeds: list[dict[str, Any]] = [
+        {"net": {"accuracy": 0.5, "ci95": 0.02}, "curve": [[1, 0.25], [3, 0.75]], "steps": 20},
+        {"net": {"accuracy": 0.8, "ci95": 0.04}, "curve": [[2, 0.25], [3, 0.25]], "steps": 20},
+    ]
+    mean = {"net": {"accuracy": 0.65, "ci95": 0.03, "deviation": 0.2121}, "curve": [[1.5, 0.25], [3, 0.5]], "steps": 20}
+    assert mean_over_seeds(seeds) == mean
+    assert mean_over_seeds(seeds[:1]) == seeds[0]
+    named = mean_over_seeds([seed["net"] for seed in seeds], {"ci95": "of the interval"})
+    assert named == {"accuracy": 0.65, "ci95": 0.03, "of the interval": 0.0141}
+    with pytest.raises(ValueError, match="shorter"):
+        mean_over_seeds([[1, 2], [1]])
 
 
 # ------------------------------------------------------------------------------------------------- paired differences

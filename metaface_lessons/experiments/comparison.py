@@ -28,7 +28,7 @@ from tqdm.auto import tqdm
 
 from ..episodes import EpisodeSampler
 from ..errors import MetaFaceError
-from ..evaluation import evaluate
+from ..evaluation import evaluate, mean_over_seeds
 from ..faces import FaceSet, load_faces
 from ..learners.base import Adapts
 from ..learners.baselines import FixedFeatures, baselines
@@ -38,7 +38,7 @@ from ..machine import peak_memory, resident_memory
 from ..paths import DATA, write_atomically
 from ..runs.making import make_learner
 from ..runs.recipes import FRACTIONS, settings_of
-from ..runs.run import load_run, mean_scores, train
+from ..runs.run import load_run, train
 from ..training import meta_train
 from .stored import about
 
@@ -163,7 +163,7 @@ def measure(faces: str, learner: str, seed: int, out: Path) -> None:
 
 def _means(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The figures of a learner, as means over its seeds; accuracies with their deviation over seeds, too."""
-    found: dict[str, Any] = {p: mean_scores([run[p] for run in runs]) for p in PROTOCOLS}
+    found: dict[str, Any] = {p: mean_over_seeds([run[p] for run in runs]) for p in PROTOCOLS}
     for key in ("seconds", "steps", "adaptation_ms"):
         if key in runs[0]:
             found[key] = round(statistics.mean(run[key] for run in runs), 2)

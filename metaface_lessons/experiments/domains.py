@@ -39,7 +39,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import os
-import statistics
 import subprocess
 import sys
 import time
@@ -55,7 +54,7 @@ from torch.nn import functional as F
 
 from ..episodes import DOMAIN_KINDS, DomainSampler, EpisodeSampler, Sampler
 from ..errors import MetaFaceError
-from ..evaluation import Evaluation, evaluate, from_json, join, paired, people_to_json, to_json
+from ..evaluation import Evaluation, evaluate, from_json, join, mean_over_seeds, paired, people_to_json, to_json
 from ..faces import FaceSet, Split, load_faces
 from ..faces.controls import inside_only, outside_only, procedural_controls
 from ..faces.procedural import DOMAINS
@@ -65,7 +64,6 @@ from ..learners.mldg import MLDG
 from ..learners.protonet import ProtoNet
 from ..networks import Conv4
 from ..runs.recipes import FRACTIONS
-from ..runs.run import mean_scores
 from ..training import meta_train
 from . import stored
 
@@ -296,19 +294,6 @@ def _evaluations(found: Mapping[str, Any], within: str = "") -> Iterator[tuple[s
             yield from [(name, from_json(value)["it"])] if "right" in value else _evaluations(value, name)
 
 
-def _means(runs: Sequence[Any]) -> Any:
-    """The means over seeds of nested dicts, whose leaves are numbers or `Evaluation.scores`."""
-    first = runs[0]
-    if not isinstance(first, dict):
-        return round(statistics.mean(runs), 4)
-    if "accuracy" in first:
-        found = mean_scores(runs)
-        if "rank1" in first:
-            found["rank1"] = round(statistics.mean(run["rank1"] for run in runs), 4)
-        return found
-    return {key: _means([run[key] for run in runs]) for key in first}
-
-
 def _paired(by_job: Mapping[str, Sequence[Mapping[str, Evaluation]]], share: float) -> dict[str, Any]:
     """By training, by what it is compared with, by condition: the difference over all seeds."""
     found: dict[str, Any] = {}
@@ -366,7 +351,7 @@ def measure(seeds: Sequence[int], faces: FaceSet, real: Mapping[str, FaceSet]) -
     split = faces.split(FRACTIONS, seed=seeds[0])
     silhouettes = parts_of(real)(_part("controls", seeds[0]), lambda: controls(split.novel, seeds[0]))
     scores = [_scores(found) for found in by_seed]
-    means = {job: _means([found[job] for found in scores]) for job in jobs()}
+    means = {job: mean_over_seeds([found[job] for found in scores]) for job in jobs()}
     by_job = {job: [dict(_evaluations(found[job])) for found in by_seed] for job in jobs()}
     return {
         "size": SIZE,

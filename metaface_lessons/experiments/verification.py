@@ -23,15 +23,15 @@ from sklearn.decomposition import PCA
 
 from ..episodes import EpisodeSampler
 from ..errors import MetaFaceError
-from ..evaluation import evaluate
+from ..evaluation import evaluate, mean_over_seeds
 from ..faces import FaceSet, load_faces
 from ..faces.pairs import draw_pairs
 from ..learners.baselines import FixedFeatures, baselines, pixels
 from ..learners.protonet import ProtoNet
 from ..paths import DATA, write_atomically
-from ..runs.protocols import FAR, cross_verify, mean_over_runs
+from ..runs.protocols import DEVIATION, FAR, SCORES, cross_verify
 from ..runs.recipes import FRACTIONS, PAIRS, settings_of
-from ..runs.run import load_run, mean_scores, train
+from ..runs.run import load_run, train
 from ..verification import Comparer, Verification
 from .stored import about
 
@@ -90,8 +90,8 @@ def collect(seeds: dict[int, dict[str, dict[str, Any]]], people: int) -> dict[st
         own = [found[name] for found in seeds.values() if name in found]
         methods[name] = {
             "seeds": len(own),
-            **mean_over_runs(own),
-            "1-shot": mean_scores([result["1-shot"] for result in own]),
+            **mean_over_seeds([{key: result[key] for key in SCORES} for result in own], DEVIATION),
+            "1-shot": mean_over_seeds([result["1-shot"] for result in own]),
             **{key: round(statistics.mean(r[key] for r in own), 4) for key in TRAINED if key in own[0]},
             "roc": np.mean([result["roc"] for result in own], axis=0).round(4).tolist(),
         }

@@ -23,6 +23,7 @@ import numpy as np
 import torch
 
 from ..errors import MetaFaceError, unknown
+from ..evaluation import mean_over_seeds
 from ..faces.pairs import Pairs, draw_pairs, lfw_pairs
 from ..learners.baselines import baselines
 from ..learners.protonet import ProtoNet
@@ -32,6 +33,8 @@ from .run import Run, comparer, load_run
 
 FAR = 0.01
 SAMPLES = 300  # of the bootstrap
+SCORES = [name + end for name in ("accuracy", "eer", "auc", "tar") for end in ("", "95")]  # see `Verified.scores`
+DEVIATION = {key: f"{key}_deviation" for key in ("accuracy", "eer", "auc", "tar")}  # over seeds, as it is stored
 WITHOUT, BY_NAME, OUTSIDE = (  # the three of LFW's six categories of supervision that can occur here
     "image-restricted, no outside data",
     "unrestricted, no outside data",
@@ -139,15 +142,17 @@ def verify_runs(
     if protocol == "lfw-view2":
         return _by_view2(runs, compare, others or {})
     pairs = (lfw_pairs("train"), lfw_pairs("test")) if protocol == "lfw-view1" else None
-    results = []
+    results, scores = [], []
     for run in runs:
         if pairs and (overlap := _overlap(run, pairs[1].names())):
             raise _refused(run, overlap, "View 1's test pairs", "view1")
         tested = pairs[1] if pairs else draw_pairs(run.split.novel.to("cpu"), each, folds=2, seed=seed)
-        found = {
-            name: _view1(method, *pairs) if pairs else cross_verify(method.score_pairs(tested), tested)
+        rivals = {
+            name: (_view1(method, *pairs) if pairs else cross_verify(method.score_pairs(tested), tested)).scores()
             for name, method in _methods(run, compare, others or {}).items()
         }
+        own = rivals.pop(run.settings.learner)
+        scores.append((own, rivals))
         results.append(
             {
                 "run": run.path.name,
@@ -158,38 +163,20 @@ def verify_runs(
                 "category": _category([run]),
                 "identities": len(tested.people.unique()),
                 "pairs": len(tested),
-                **found.pop(run.settings.learner).scores(),
-                "baselines": {name: result.scores() for name, result in found.items()},
+                **own,
+                "baselines": rivals,
             }
         )
+    mean, mean_of_rivals = mean_over_seeds(scores, DEVIATION)
     return {
         "protocol": protocol,
         "far": FAR,
-        **mean_over_runs(results),
+        **mean,
         "category": _category(runs),
         **{key: results[0][key] for key in ("identities", "pairs")},
-        "baselines": {
-            name: mean_over_runs([r["baselines"][name] for r in results]) for name in results[0]["baselines"]
-        },
+        "baselines": mean_of_rivals,
         "runs": results,
     }
-
-
-def mean_over_runs(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Means over runs of the scores and of the ends of their intervals; with several runs also the deviations.
-
-    results: of the runs, as `Verified.scores` gives them.
-    """
-    mean: dict[str, Any] = {}
-    for key in ("accuracy", "eer", "auc", "tar"):
-        values = [result[key] for result in results]
-        mean[key] = round(statistics.mean(values), 4)
-        if f"{key}95" in results[0]:
-            ends = zip(*(result[f"{key}95"] for result in results), strict=True)
-            mean[f"{key}95"] = [round(statistics.mean(end), 4) for end in ends]
-        if len(results) > 1:
-            mean[f"{key}_deviation"] = round(statistics.stdev(values), 4)
-    return mean
 
 
 def _methods(run: Run, compare: bool, others: dict[str, ProtoNet]) -> dict[str, Comparer]:

@@ -20,7 +20,7 @@ from ..augmentation import Augment, Augmented
 from ..checkpoints import load_weights
 from ..episodes import EpisodeSampler, Sampler
 from ..errors import MetaFaceError, unknown
-from ..evaluation import Evaluation, evaluate, paired, to_json
+from ..evaluation import Evaluation, evaluate, mean_over_seeds, paired, to_json
 from ..faces import FaceSet, Split, load_faces
 from ..learners.base import MetaLearner
 from ..learners.baselines import baselines
@@ -204,10 +204,10 @@ def evaluate_runs(
             }
         )
     learner, names = runs[0].settings.learner, list(results[0]["baselines"])
-    means = {name: mean_scores([result["baselines"][name] for result in results]) for name in names}
+    means = mean_over_seeds([result["baselines"] for result in results])
     shared, test_share = _shared_people(runs)
     return {
-        **mean_scores(results),
+        **mean_over_seeds([found[learner].scores() for found in evaluations]),
         "ways": ways,
         "shots": shots,
         "queries": queries,
@@ -252,18 +252,6 @@ def _shared_people(runs: Sequence[Run]) -> tuple[bool, float]:
     shared = len(set().union(*people)) < sum(map(len, people))
     tested, trained = (sum(len(run.record["people"][part]) for run in runs) for part in ("novel", "base"))
     return shared, tested / trained
-
-
-def mean_scores(results: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """Mean accuracy and mean interval over the runs, and the deviation of the accuracy where there are several."""
-    mean = {
-        key: round(sum(result[key] for result in results) / len(results), 4)
-        for key in ("accuracy", "ci95", "ci95_people")
-    }
-    if len(results) > 1:
-        accuracies = torch.tensor([result["accuracy"] for result in results], dtype=torch.float64)
-        mean["deviation"] = round(accuracies.std().item(), 4)
-    return mean
 
 
 def _people(faces: FaceSet, part: FaceSet) -> list[str]:
