@@ -146,6 +146,11 @@ class Verification:
         samples: how often to resample.
         seed: of the resampling.
         """
+        low, high = np.quantile(self._resampled(statistic, samples, seed), (0.025, 0.975))
+        return float(low), float(high)
+
+    def _resampled(self, statistic: Callable[[Verification], float], samples: int, seed: int) -> Floats:
+        """The statistic of each sample of people. Methods that judge the same pairs get the same samples."""
         everyone, who = np.unique(self.people, return_inverse=True)
         who = who.reshape(-1, 2)
         generator, found = np.random.default_rng(seed), list[float]()
@@ -158,8 +163,31 @@ class Verification:
                     kept = weights > 0
                     pairs = Verification(self.scores[kept], self.people[kept], weights[kept])
                     found.append(statistic(pairs))
-        low, high = np.quantile(found, (0.025, 0.975))
-        return float(low), float(high)
+        return np.array(found)
+
+
+def paired_bootstrap(
+    a: Verification, b: Verification, statistic: Callable[[Verification], float], samples: int = 500, seed: int = 0
+) -> tuple[float, float]:
+    """The 95% interval over people of the difference of a statistic between two methods that judge the same pairs.
+
+    Both are computed on the same samples of people, so what is hard for both cancels out.
+
+    a, b: the same pairs in the same order, with the scores of each method.
+    statistic: as for `Verification.bootstrap`; of a, minus that of b.
+    samples: how many.
+    seed: of the samples.
+
+    Returns (low, high). Raises `MetaFaceError` if the pairs are not of the same people.
+    """
+    if not np.array_equal(a.people, b.people):
+        raise MetaFaceError(
+            f"The two methods judged other pairs ({len(a.people)} and {len(b.people)}). A paired difference needs"
+            " the same pairs in the same order. Score the same pairs with both."
+        )
+    difference = a._resampled(statistic, samples, seed) - b._resampled(statistic, samples, seed)
+    low, high = np.quantile(difference, (0.025, 0.975))
+    return float(low), float(high)
 
 
 def check_rate(far: float, trials: int, what: str) -> None:

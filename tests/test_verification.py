@@ -10,7 +10,7 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from metaface_lessons.errors import MetaFaceError
-from metaface_lessons.verification import Identification, Verification
+from metaface_lessons.verification import Identification, Verification, paired_bootstrap
 
 
 def pairs_of(genuine: list[float], impostor: list[float]) -> Verification:
@@ -101,6 +101,19 @@ def test_the_bootstrap_over_people_covers_the_truth_and_one_over_pairs_does_not(
         inside_pairs += abs(far(pairs) - truth) <= 1.96 * error
     assert 88 <= inside <= 100
     assert inside_pairs < 60
+
+
+def test_the_bootstrap_of_a_difference_leaves_out_what_both_methods_share() -> None:
+    pairs = simulated(30, 3, np.random.default_rng(0))
+    noise = 0.01 * np.random.default_rng(1).normal(size=len(pairs.scores))
+    near = Verification(pairs.scores + noise, pairs.people)
+    own = [high - low for low, high in (found.bootstrap(lambda p: p.auc, samples=60) for found in (pairs, near))]
+    low, high = paired_bootstrap(pairs, near, lambda p: p.auc, samples=60)
+    assert high - low < 0.2 * min(own)
+    assert paired_bootstrap(near, pairs, lambda p: p.auc, samples=60) == pytest.approx((-high, -low))
+    assert paired_bootstrap(pairs, pairs, lambda p: p.auc, samples=60) == (0, 0)
+    with pytest.raises(MetaFaceError, match="same pairs in the same order"):
+        paired_bootstrap(pairs, Verification(pairs.scores[::-1], pairs.people[::-1]), lambda p: p.auc)
 
 
 def test_the_bootstrap_is_repeatable() -> None:

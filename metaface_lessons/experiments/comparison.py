@@ -1,25 +1,43 @@
 """Every learner of the course on the same people, the same episodes and the same computing time, with three seeds.
 
-metaface experiment comparison [--faces procedural lfw] [--seeds 0 1 2] [--jobs 2]
+Each learner trains with its recipe (`metaface train`) on one thread, for the number of steps that takes about the
+budget of its face set in seconds of one core. At a sixteenth, an eighth … of them its accuracy is measured on a few
+episodes, at the end on many. Episodes and people are those of the seed, the same for all learners. Seconds are of the
+processor, which other programs do not lengthen.
 
-writes data/results/comparison-FACES.json, which lesson 06 and the README read. Each learner trains with its recipe
-(`metaface train`) on one thread, for the number of steps that takes about BUDGET seconds of one core. At a sixteenth,
-an eighth … of them its accuracy is measured on a few episodes, at the end on many; episodes and people are those of
-its seed, the same for all learners. Seconds are of the processor, which other programs do not lengthen. A training
-that was interrupted goes on, and one that is done is not repeated: both lie in runs/comparison.
+Trainings and finished parts are kept in runs/comparison. The same command goes on where it was interrupted.
+
+The stored result, data/results/comparison-FACES.json, has
+
+- budget_seconds, ways, episodes, people: what was measured, the people being those of a test;
+- learners: by name, the means over the seeds: 1-shot and 4-shot (accuracy, ci95, ci95_people, deviation),
+  adaptation_ms, and of what was trained seconds, steps, memory_mb and curve (seconds and accuracy at each share);
+- seeds: by seed and name, 1-shot and 4-shot without deviation.
+
+Newer files also have
+
+- best_baseline: by protocol, the name of the most accurate one on these very episodes, which is why a difference to it
+  is rather too low;
+- paired: by protocol, the more accurate learner and the other, their difference on the same episodes with 95% intervals
+  over people, episodes and seeds; the last is corrected, because the seeds divide the same people again;
+- evaluations: by seed and protocol, how many answers about whom were right (`evaluation.from_json` reads them).
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
+import itertools
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,61 +46,88 @@ from tqdm.auto import tqdm
 
 from ..episodes import EpisodeSampler
 from ..errors import MetaFaceError
-from ..evaluation import evaluate, mean_over_seeds
+from ..evaluation import evaluate, from_json, mean_over_seeds, to_json
 from ..faces import FaceSet, load_faces
 from ..learners.base import Adapts
 from ..learners.baselines import FixedFeatures, baselines
 from ..learners.learn2learn_library import import_learn2learn
 from ..learners.protonet import ProtoNet
 from ..machine import peak_memory, resident_memory
-from ..paths import DATA, write_atomically
 from ..runs.making import make_learner
-from ..runs.recipes import FRACTIONS, settings_of
+from ..runs.recipes import FRACTIONS, Settings, settings_of
 from ..runs.run import load_run, train
 from ..training import meta_train
-from .stored import about
+from . import stored
 
-BUDGET = {"procedural": 60, "lfw": 180}  # seconds of one core
-STEPS = {  # how many each learner makes in that time
-    "procedural": {
-        "pretrain": 250,
-        "protonet": 270,
-        "maml": 215,
-        "learn2learn": 175,
-        "fomaml": 340,
-        "anil": 430,
-        "reptile": 420,
-    },
-    "lfw": {
-        "pretrain": 1780,
-        "protonet": 1560,
-        "maml": 1070,
-        "learn2learn": 870,
-        "fomaml": 1650,
-        "anil": 2090,
-        "reptile": 1930,
-    },
-}
-SHARES = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1)
+COMMAND = "metaface experiment comparison"
+SHARES = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1)  # of a training, at which its accuracy is measured
 PROTOCOLS = {"1-shot": (1, 4), "4-shot": (4, 1)}  # shots and queries: five images of each person
-WAYS, EPISODES, GLANCE = 5, 600, 100  # the last: episodes at the shares of a training
-RUNS = Path("runs/comparison")
-BASELINES = "baselines"
+CURVE = "4-shot"  # the protocol of the curves
+WAYS = 5
+SEEDS = (0, 1, 2)
+BASELINES = "baselines"  # the part that measures them all
 
 
-def sampler(novel: FaceSet, protocol: str, seed: int) -> EpisodeSampler:
-    return EpisodeSampler(novel, WAYS, *PROTOCOLS[protocol], seed=seed)
+@dataclass(frozen=True)
+class Plan:
+    """How much is measured on a face set.
+
+    budget: seconds of one core, which the steps take about.
+    steps: of each learner that trains.
+    episodes: at the end of a training.
+    glance: episodes at each of its shares.
+    """
+
+    budget: int
+    steps: dict[str, int]
+    episodes: int = 600
+    glance: int = 100
 
 
-def accuracies(methods: Mapping[str, Adapts], novel: FaceSet, seed: int) -> dict[str, dict[str, dict[str, float]]]:
-    """By method and protocol: accuracy and its intervals over episodes and over people."""
-    found = {p: evaluate(methods, sampler(novel, p, seed), EPISODES, progress=True) for p in PROTOCOLS}
-    return {name: {p: found[p][name].scores() for p in PROTOCOLS} for name in methods}
+PLANS = {
+    "procedural": Plan(
+        60,
+        {
+            "pretrain": 250,
+            "protonet": 270,
+            "maml": 215,
+            "learn2learn": 175,
+            "fomaml": 340,
+            "anil": 430,
+            "reptile": 420,
+        },
+    ),
+    "lfw": Plan(
+        180,
+        {
+            "pretrain": 1780,
+            "protonet": 1560,
+            "maml": 1070,
+            "learn2learn": 870,
+            "fomaml": 1650,
+            "anil": 2090,
+            "reptile": 1930,
+        },
+    ),
+}
+
+
+def file_of(faces: str) -> Path:
+    """Where the result on these faces is stored."""
+    return stored.RESULTS / f"comparison-{faces}.json"
+
+
+def load(faces: str) -> dict[str, Any]:
+    """The stored result on these faces. Raises `MetaFaceError` if it is missing or damaged."""
+    return stored.load(file_of(faces), f"{COMMAND} --faces {faces}")
+
+
+# ------------------------------------------------------------------------------------------------- one part of a seed
 
 
 def adaptation(method: Adapts, novel: FaceSet, repeats: int = 30) -> float:
     """Median milliseconds of one core to learn a 5-way 4-shot task and answer its five queries."""
-    episodes, taken = sampler(novel, "4-shot", seed=1), []
+    episodes, taken = EpisodeSampler(novel, WAYS, *PROTOCOLS["4-shot"], seed=1), []
     for _ in range(repeats):
         task = episodes.sample()
         if isinstance(method, ProtoNet) and isinstance(method.embedding, FixedFeatures):
@@ -94,14 +139,14 @@ def adaptation(method: Adapts, novel: FaceSet, repeats: int = 30) -> float:
     return round(statistics.median(taken), 2)
 
 
-def training_memory(learner: str, shape: tuple[int, int, int]) -> int:
-    """Megabytes that training adds, at its peak, to what a process holds before it; in a process of its own."""
-    command = [sys.executable, "-m", "metaface_lessons.experiments.comparison", "--memory", learner, *map(str, shape)]
-    return int(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
-
-
 def peak(learner: str, shape: tuple[int, int, int]) -> int:
-    """See `training_memory`. The images are noise: loading real ones has a peak of its own."""
+    """Megabytes that training adds, at its peak, to what this process holds before it. Call it in a fresh process.
+
+    The images are noise: loading real ones has a peak of its own.
+
+    learner: its name.
+    shape: of an image: channels, height, width.
+    """
     people = torch.arange(30).repeat_interleave(10)
     images = torch.randint(0, 256, (len(people), *shape), dtype=torch.uint8)
     settings = settings_of(learner)
@@ -112,146 +157,188 @@ def peak(learner: str, shape: tuple[int, int, int]) -> int:
     return peak_memory() - before
 
 
-def measure(faces: str, learner: str, seed: int, out: Path) -> None:
-    """Train and evaluate one learner, or evaluate the baselines; store what was found in `out`."""
+def _parts(faces: str, plan: Plan, work: Path) -> stored.Parts:
+    return stored.Parts(f"comparison/{faces.replace('/', '-')}", asdict(plan), work)
+
+
+def measure_part(faces: str, learner: str, seed: int, plan: Plan, work: Path = stored.WORK) -> dict[str, Any]:
+    """Train and evaluate one learner with one seed, or evaluate the baselines. What is done already is read.
+
+    faces: the name of the face set.
+    learner: its name, or `BASELINES`.
+    seed: of the division of the people, the first weights and the episodes.
+    plan: how much.
+    work: the folder of trainings and finished parts.
+
+    Returns the costs by method, and by protocol the evaluations as `to_json` gives them.
+    """
+    parts = _parts(faces, plan, work)
+    return dict(parts(f"{learner}-{seed}", lambda: _part(faces, learner, seed, plan, parts)))
+
+
+def _part(faces: str, learner: str, seed: int, plan: Plan, parts: stored.Parts) -> dict[str, Any]:
     torch.set_num_threads(1)
+    methods: dict[str, Adapts]
+    costs: dict[str, dict[str, Any]]
     if learner == BASELINES:
         split = load_faces(faces).split(FRACTIONS, seed=seed)
         start = time.process_time()
-        methods = baselines(split.base)  # LDA learns
-        seconds = time.process_time() - start
-        found: dict[str, Any] = {
-            name: {**table, "adaptation_ms": adaptation(methods[name], split.novel)}
-            for name, table in accuracies(methods, split.novel, seed).items()
-        }
-        found["lda"]["seconds"] = round(seconds, 1)
+        methods = dict(baselines(split.base))  # LDA learns
+        seconds = round(time.process_time() - start, 1)
+        costs = {name: {"seconds": seconds} if name == "lda" else {} for name in methods}
     else:
-        points: list[dict[str, float]] = []
-        run = out.with_suffix("")
-        for share in SHARES:
-            steps = max(1, round(share * STEPS[faces][learner]))
-            progress = out.with_name(f"{run.name}-{steps}.json")
-            if not progress.exists():
-                start = time.process_time()
-                train(settings_of(learner, faces, seed), run, steps=steps)
-                seconds = time.process_time() - start
-                trained = load_run(run)
-                glance = evaluate(
-                    {learner: trained.learner}, sampler(trained.split.novel, "4-shot", seed), GLANCE, at_once=4
-                )
-                point = {"steps": steps, "seconds": seconds, "accuracy": glance[learner].accuracy}
-                write_atomically(progress, json.dumps(point).encode())
-            points.append(json.loads(progress.read_text()))
-        trained = load_run(run)
-        found = {
-            learner: {
-                **accuracies({learner: trained.learner}, trained.split.novel, seed)[learner],
-                "seconds": sum(point["seconds"] for point in points),
-                "steps": points[-1]["steps"],
-                "adaptation_ms": adaptation(trained.learner, trained.split.novel),
-                "curve": [
-                    {
-                        "seconds": sum(point["seconds"] for point in points[: i + 1]),
-                        "accuracy": round(points[i]["accuracy"], 4),
-                    }
-                    for i in range(len(points))
-                ],
-            }
-        }
-    write_atomically(out, (json.dumps(found, indent=1) + "\n").encode())
-
-
-def _means(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The figures of a learner, as means over its seeds; accuracies with their deviation over seeds, too."""
-    found: dict[str, Any] = {p: mean_over_seeds([run[p] for run in runs]) for p in PROTOCOLS}
-    for key in ("seconds", "steps", "adaptation_ms"):
-        if key in runs[0]:
-            found[key] = round(statistics.mean(run[key] for run in runs), 2)
-    if "curve" in runs[0]:
-        found["curve"] = [
-            {key: round(statistics.mean(point[key] for point in same), 4) for key in same[0]}
-            for same in zip(*(run["curve"] for run in runs), strict=True)
-        ]
-    return found
-
-
-def collect(faces: str, seeds: Sequence[int]) -> dict[str, Any]:
-    """The means over the seeds, and every seed's own accuracies."""
-    by_seed = []
-    for seed in seeds:
-        jobs = [RUNS / faces / f"{learner}-{seed}.json" for learner in (BASELINES, *STEPS[faces])]
-        by_seed.append({name: row for job in jobs for name, row in json.loads(job.read_text()).items()})
-    novel = load_faces(faces).split(FRACTIONS, seed=seeds[0]).novel
-    learners = {name: _means([run[name] for run in by_seed]) for name in by_seed[0]}
-    for name in STEPS[faces]:
-        learners[name]["memory_mb"] = training_memory(name, novel.shape)
+        curve = _trained(faces, learner, seed, plan, parts)
+        run = load_run(parts.folder / f"{learner}-{seed}")
+        split, methods = run.split, {learner: run.learner}
+        costs = {learner: {"seconds": curve[-1]["seconds"], "steps": plan.steps[learner], "curve": curve}}
+    for name, method in methods.items():
+        costs[name]["adaptation_ms"] = adaptation(method, split.novel)
     return {
-        **about(f"metaface experiment comparison --faces {faces} --seeds {' '.join(map(str, seeds))}"),
-        "budget_seconds": BUDGET[faces],
-        "ways": WAYS,
-        "episodes": EPISODES,
-        "people": sampler(novel, "4-shot", 0).people,
-        "learners": learners,
-        "seeds": {
-            str(seed): {name: {p: row[p] for p in PROTOCOLS} for name, row in found.items()}
-            for seed, found in zip(seeds, by_seed, strict=True)
+        "costs": costs,
+        "evaluations": {
+            protocol: to_json(
+                evaluate(methods, EpisodeSampler(split.novel, WAYS, *each, seed=seed), plan.episodes, progress=True)
+            )
+            for protocol, each in PROTOCOLS.items()
         },
     }
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--faces", nargs="+", default=list(STEPS), choices=list(STEPS))
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="trainings side by side, a thread each")
-    parser.add_argument("--one", nargs=3, metavar=("FACES", "LEARNER", "SEED"), help=argparse.SUPPRESS)
-    parser.add_argument("--memory", nargs=4, metavar=("LEARNER", "C", "H", "W"), help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.memory:
-        learner, channels, height, width = asked.memory
-        print(peak(learner, (int(channels), int(height), int(width))))
-        return 0
-    if asked.one:
-        faces, learner, seed = asked.one
-        measure(faces, learner, int(seed), RUNS / faces / f"{learner}-{seed}.json")
-        return 0
-    try:
-        import_learn2learn()
-    except ImportError as error:
-        print(f"Not measured: {error}", file=sys.stderr)
-        return 0
-    here = []
-    for faces in asked.faces:
-        try:
-            load_faces(faces)
-            here.append(faces)
-        except MetaFaceError as error:
-            print(f"Not measured on {faces}: {error}", file=sys.stderr)
-    jobs = [(f, name, s) for s in asked.seeds for f in here for name in (*STEPS[f], BASELINES)]
-    left = [job for job in jobs if not (RUNS / job[0] / f"{job[1]}-{job[2]}.json").exists()]
+def _trained(faces: str, learner: str, seed: int, plan: Plan, parts: stored.Parts) -> list[dict[str, float]]:
+    """Train share by share. Returns the seconds from the start, and the accuracy, at the end of each."""
+    folder = parts.folder / f"{learner}-{seed}"
+    shares = [max(1, round(share * plan.steps[learner])) for share in SHARES]
+    name = {steps: f"{folder.name}-{steps}" for steps in shares}
+    if any(f"{name[steps]}-seconds" not in parts for steps in shares if steps <= stored.steps_of(folder)):
+        shutil.rmtree(folder)  # a part was lost, or is of another plan, and training does not go back to it
+        for part in parts.folder.glob(f"{folder.name}-*.json"):
+            part.unlink()
 
-    def run(job: tuple[str, str, int]) -> None:
-        faces, learner, seed = job
-        (RUNS / faces).mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "metaface_lessons.experiments.comparison", "--one", faces, learner, str(seed)]
-        with (RUNS / faces / f"{learner}-{seed}.log").open("w") as log:
-            done = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=log, stderr=log)
-        if done.returncode:
-            raise RuntimeError(f"{' '.join(command)} failed; {log.name} says why.")
+    def glance() -> float:
+        run = load_run(folder)
+        episodes = EpisodeSampler(run.split.novel, WAYS, *PROTOCOLS[CURVE], seed=seed)
+        return evaluate({learner: run.learner}, episodes, plan.glance, at_once=4)[learner].accuracy
 
-    with ThreadPoolExecutor(asked.jobs) as pool:
-        for _ in tqdm(pool.map(run, left), total=len(jobs), initial=len(jobs) - len(left), desc="compare"):
-            pass
-    for faces in here:
-        file = DATA / "results" / f"comparison-{faces}.json"
-        write_atomically(file, (json.dumps(collect(faces, asked.seeds), indent=1) + "\n").encode())
-        show(file)
-    return 0
+    settings, curve, seconds = settings_of(learner, faces, seed), list[dict[str, float]](), 0.0
+    for before, steps in itertools.pairwise([0, *shares]):
+        seconds += parts(f"{name[steps]}-seconds", functools.partial(_seconds, settings, folder, before, steps))
+        accuracy = parts(f"{name[steps]}-accuracy", glance)
+        curve.append({"seconds": seconds, "accuracy": round(accuracy, 4)})
+    return curve
 
 
-def show(file: Path) -> None:
-    found = json.loads(file.read_text())
-    print(f"\n{file.stem}, % (± over episodes, over people, deviation over seeds); seconds of one core")
+def _seconds(settings: Settings, folder: Path, before: int, steps: int) -> float:
+    """Train from step `before` to `steps`. Returns the seconds of one core that this takes.
+
+    Of a training that was interrupted in between, the steps of this process alone are timed. The others took as long.
+    """
+    start = time.process_time()
+    trained = train(settings, folder, steps=steps)
+    seconds = time.process_time() - start
+    if trained.stopped == "interrupted":
+        raise KeyboardInterrupt
+    return seconds * (steps - before) / max(1, steps - trained.resumed_at)
+
+
+# ------------------------------------------------------------------------------------------------------------ all parts
+
+
+def _child(*options: str) -> list[str]:
+    """The command that does one part of this experiment, in a process of its own."""
+    return [sys.executable, "-m", "metaface_lessons.cli", *COMMAND.split()[1:], *options]
+
+
+def training_memory(learner: str, shape: tuple[int, int, int]) -> int:
+    """What `peak` finds in a fresh process."""
+    found = subprocess.run(_child("--memory", learner, *map(str, shape)), stdout=subprocess.PIPE, text=True, check=True)
+    return int(found.stdout)
+
+
+def _part_in_a_process(faces: str, learner: str, seed: int, plan: Plan, work: Path) -> None:
+    """`measure_part` in a process with one thread. Raises `MetaFaceError` if it fails; its last words are in a log."""
+    job = {"faces": faces, "learner": learner, "seed": seed, "plan": asdict(plan), "work": str(work)}
+    log = _parts(faces, plan, work).folder / f"{learner}-{seed}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("w") as output:
+        command = _child("--one", json.dumps(job))
+        done = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=output, stderr=output)
+    if done.returncode:
+        raise MetaFaceError(f"{learner} on {faces} with seed {seed} failed. {log} says why.")
+
+
+def measure(
+    faces: str,
+    plan: Plan,
+    seeds: Sequence[int] = SEEDS,
+    jobs: int = 1,
+    work: Path = stored.WORK,
+    part: Callable[[str, str, int, Plan, Path], object] = _part_in_a_process,
+) -> dict[str, Any]:
+    """The stored result on one face set; see the module for what it has.
+
+    faces: their name.
+    plan: how much is measured.
+    seeds: each divides the people in another way.
+    jobs: trainings side by side, each in a process with one thread.
+    work: the folder of trainings and finished parts.
+    part: what measures a part that is not there yet; `measure_part` does it in this process.
+
+    Raises `MetaFaceError` if the faces are missing, or a part fails.
+    """
+    split = load_faces(faces).split(FRACTIONS, seed=seeds[0])
+    parts = _parts(faces, plan, work)
+    wanted = [(learner, seed) for seed in seeds for learner in (*plan.steps, BASELINES)]
+    left = [(learner, seed) for learner, seed in wanted if f"{learner}-{seed}" not in parts]
+    with (
+        ThreadPoolExecutor(jobs) as pool,
+        tqdm(total=len(wanted), initial=len(wanted) - len(left), desc=f"compare on {faces}") as bar,
+    ):
+        for _ in pool.map(lambda job: part(faces, job[0], job[1], plan, work), left):
+            bar.update()
+    found = {
+        seed: [measure_part(faces, learner, seed, plan, work) for learner in (BASELINES, *plan.steps)] for seed in seeds
+    }
+    together = collect(found, test_share=len(split.novel.identities) / len(split.base.identities))
+    for learner in plan.steps:
+        memory = parts(f"memory-{learner}", functools.partial(training_memory, learner, split.novel.shape))
+        together["learners"][learner]["memory_mb"] = memory
+    return {
+        "budget_seconds": plan.budget,
+        "ways": WAYS,
+        "episodes": plan.episodes,
+        "people": EpisodeSampler(split.novel, WAYS, *PROTOCOLS[CURVE]).people,
+        **together,
+    }
+
+
+def collect(found: Mapping[int, Sequence[Mapping[str, Any]]], test_share: float) -> dict[str, Any]:
+    """What the parts of all seeds say together: means, every seed's own scores, and paired differences.
+
+    found: of each seed what `measure_part` returns, the baselines first.
+    test_share: the people of a test for each one of training.
+    """
+    costs = [stored.joined(part["costs"] for part in parts) for parts in found.values()]
+    tests = {
+        p: [stored.joined(from_json(part["evaluations"][p]) for part in parts) for parts in found.values()]
+        for p in PROTOCOLS
+    }
+    scores = [{name: {p: tests[p][i][name].scores() for p in PROTOCOLS} for name in row} for i, row in enumerate(costs)]
+    accuracy, cost = mean_over_seeds(scores), mean_over_seeds(costs, {})
+    rivals = next(iter(found.values()))[0]["costs"]
+    return {
+        "learners": {name: accuracy[name] | cost[name] for name in accuracy},
+        "seeds": {str(seed): row for seed, row in zip(found, scores, strict=True)},
+        "best_baseline": {p: max((accuracy[name][p]["accuracy"], name) for name in rivals)[1] for p in PROTOCOLS},
+        "paired": {protocol: stored.differences(seeds, test_share) for protocol, seeds in tests.items()},
+        "evaluations": {
+            str(seed): {protocol: to_json(tests[protocol][i]) for protocol in PROTOCOLS} for i, seed in enumerate(found)
+        },
+    }
+
+
+def show(faces: str, found: Mapping[str, Any]) -> None:
+    """Print a result on these faces, as `measure` returns it."""
+    print(f"\n{faces}, % (± over episodes, over people, deviation over seeds); seconds of one core")
     for name, row in found["learners"].items():
         cells = [
             f"{100 * row[p]['accuracy']:5.1f} ± {100 * row[p]['ci95']:.1f}, {100 * row[p]['ci95_people']:.1f},"
@@ -262,5 +349,40 @@ def show(file: Path) -> None:
         print(f"{name:12s} {'   '.join(cells)} {costs}")
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+# ------------------------------------------------------------------------------------------------------- the experiment
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which faces and seeds, and how many trainings at a time."""
+    parser.add_argument("--faces", nargs="+", default=list(PLANS), choices=list(PLANS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="trainings side by side, a thread each")
+    parser.add_argument("--one", type=json.loads, help=argparse.SUPPRESS)  # a part, see `_part_in_a_process`
+    parser.add_argument("--memory", nargs=4, metavar=("LEARNER", "C", "H", "W"), help=argparse.SUPPRESS)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Measure, store and print, a face set after the other.
+
+    Raises `MetaFaceError` if learn2learn is not installed, a part fails, or, at the end, if faces are missing.
+    """
+    if arguments.memory:
+        learner, channels, height, width = arguments.memory
+        print(peak(learner, (int(channels), int(height), int(width))))
+        return
+    if arguments.one:
+        job = arguments.one
+        measure_part(job["faces"], job["learner"], job["seed"], Plan(**job["plan"]), Path(job["work"]))
+        return
+    try:
+        import_learn2learn()
+    except ImportError as error:
+        raise MetaFaceError(str(error)) from error
+
+    def one(faces: str) -> None:
+        found = measure(faces, PLANS[faces], arguments.seeds, arguments.jobs)
+        seeds = " ".join(map(str, arguments.seeds))
+        stored.store(file_of(faces), f"{COMMAND} --faces {faces} --seeds {seeds}", found)
+        show(faces, found)
+
+    stored.on_each(arguments.faces, one)

@@ -6,8 +6,10 @@ import functools
 import json
 import os
 import platform
+import shutil
+import statistics
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
@@ -16,8 +18,12 @@ from typing import Any
 import torch
 
 from ..errors import MetaFaceError
+from ..evaluation import Evaluation, paired
+from ..faces import load_faces
 from ..machine import device_name, processor
 from ..paths import COURSE, DATA, write_atomically
+from ..runs.recipes import Settings
+from ..runs.run import Run, load_run, train
 
 RESULTS = DATA / "results"
 CHECKPOINTS = DATA / "checkpoints"
@@ -67,6 +73,68 @@ def load(file: Path, command: str) -> dict[str, Any]:
         raise MetaFaceError(f"{file} is missing. Measure it: {command}") from error
     except ValueError as error:
         raise MetaFaceError(f"{file} is damaged ({error}). Delete it and measure again: {command}") from error
+
+
+def on_each(faces: Sequence[str], measure: Callable[[str], None]) -> None:
+    """Run `measure` on each face set in turn. A set that is missing does not stop the others.
+
+    faces: their names, for `load_faces`.
+
+    Raises `MetaFaceError` at the end, which names the sets that are missing.
+    """
+    missing = []
+    for name in faces:
+        try:
+            load_faces(name)
+        except MetaFaceError as error:
+            missing.append(f"{name} ({error})")
+        else:
+            measure(name)
+    if missing:
+        raise MetaFaceError(f"Not measured, because the faces are missing: {'; '.join(missing)}")
+
+
+def differences(
+    seeds: Sequence[Mapping[str, Evaluation]], test_share: float | None = None
+) -> dict[str, dict[str, Any]]:
+    """By how much each method is better than every method that is less accurate, with 95% intervals.
+
+    seeds: of each seed the evaluations by method, all on the same episodes. The seeds divide the same people again.
+    test_share: of several seeds, the people of a test for each one of training.
+
+    Returns `Difference.scores` by method, and then by the less accurate one. See `evaluation.paired`.
+    """
+    mean = {name: statistics.mean(found[name].accuracy for found in seeds) for name in seeds[0]}
+    ranked = sorted(mean, key=lambda name: -mean[name])
+
+    def between(better: str, other: str) -> dict[str, Any]:
+        several = ([found[name] for found in seeds] for name in (better, other))
+        return paired(*several, shared=True, test_share=test_share).scores()
+
+    return {better: {other: between(better, other) for other in ranked[i:]} for i, better in enumerate(ranked[:-1], 1)}
+
+
+def steps_of(folder: Path) -> int:
+    """How many steps the run in this folder has made; 0 if there is none."""
+    record = folder / "run.json"
+    return int(json.loads(record.read_text())["training"]["steps"]) if record.exists() else 0
+
+
+def trained(settings: Settings, folder: Path, steps: int) -> Run:
+    """The run in `folder` after `steps`, trained as far as it is not yet. One that has gone further starts again.
+
+    Raises `KeyboardInterrupt` if the training is interrupted. The next call goes on from there.
+    """
+    if steps_of(folder) > steps:
+        shutil.rmtree(folder)
+    if train(settings, folder, steps=steps, progress=False).stopped == "interrupted":
+        raise KeyboardInterrupt
+    return load_run(folder)
+
+
+def joined(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """What several parts found, each about other methods, as one."""
+    return {name: found for part in parts for name, found in part.items()}
 
 
 class Parts:

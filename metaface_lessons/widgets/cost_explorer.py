@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -18,7 +17,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ..errors import MetaFaceError, unknown
-from ..experiments import stored
+from ..experiments.comparison import CURVE, load
 from ..figures import COLOURS, STYLE
 from .explorer import Explorer, control
 
@@ -37,7 +36,6 @@ NAMES = {
 }
 _DARK = (*COLOURS[:6], COLOURS[7])  # yellow lines are hard to see; no two that are trained share a colour
 LOOK = {name: {"color": _DARK[i % 7], "marker": "os^vDPXph*"[i]} for i, name in enumerate(NAMES)}
-PROTOCOL = "4-shot"  # of which the curves are
 
 
 @dataclass(frozen=True)
@@ -47,18 +45,13 @@ class State:
     tasks: int = control(1000, "tasks to learn after it", options=(1, 10, 100, 1000, 10_000, 100_000))
 
 
-def load_comparison(faces: str, folder: Path = stored.RESULTS) -> dict[str, Any]:
-    """The stored comparison on `faces`. Raises `MetaFaceError` if there is none."""
-    return stored.load(folder / f"comparison-{faces}.json", f"metaface experiment comparison --faces {faces}")
-
-
 def after(row: dict[str, Any], seconds: float) -> tuple[float, float]:
     """Accuracy of a learner, and the seconds of training that it took, when `seconds` may be spent at most.
 
     A learner that does not train is as good as ever. One whose first measurement comes later is given that.
     """
     if "curve" not in row:
-        return row[PROTOCOL]["accuracy"], row.get("seconds", 0.0)
+        return row[CURVE]["accuracy"], row.get("seconds", 0.0)
     spent, accuracy = (np.array([point[key] for point in row["curve"]]) for key in ("seconds", "accuracy"))
     seconds = float(np.clip(seconds, spent[0], spent[-1]))
     return float(np.interp(np.log(seconds), np.log(spent), accuracy)), seconds
@@ -76,7 +69,7 @@ def scores(state: State) -> dict[str, tuple[float, float]]:
         raise MetaFaceError(
             f"seconds and tasks must be above 0, but are {state.seconds} and {state.tasks}. Choose larger ones."
         )
-    rows, found = load_comparison(FACES[state.faces])["learners"], {}
+    rows, found = load(FACES[state.faces])["learners"], {}
     for name in NAMES:
         accuracy, trained = after(rows[name], state.seconds)
         found[name] = accuracy, trained + state.tasks * rows[name]["adaptation_ms"] / 1000
@@ -85,7 +78,7 @@ def scores(state: State) -> dict[str, tuple[float, float]]:
 
 def draw(state: State) -> Figure:
     """Left: accuracy against training time. Right: accuracy against all seconds, those of the tasks included."""
-    rows, found = load_comparison(FACES[state.faces])["learners"], scores(state)
+    rows, found = load(FACES[state.faces])["learners"], scores(state)
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(9.6, 4.2))
         left, right = figure.subplots(1, 2, sharey=True)

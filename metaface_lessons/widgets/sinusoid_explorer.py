@@ -3,15 +3,13 @@
     explore(Measured(load_methods()))
 
 Both networks were trained on the same tasks by the same code: joint training is MAML with no inner step. Their weights
-are stored; `python -m metaface_lessons.widgets.sinusoid_explorer` trains them anew and writes data/checkpoints/.
+are stored, see `experiments.sinusoids`.
 """
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import matplotlib
 import torch
@@ -19,55 +17,21 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn import functional as F
 
-from .. import checkpoints
 from ..episodes import Episodes, Examples
+from ..experiments.sinusoids import TEST_STEPS, load_methods
 from ..figures import COLOURS, STYLE
 from ..learners.inner_loop import InnerLoop
-from ..learners.maml import MAML
-from ..paths import DATA
-from ..sinusoids import SinusoidSampler, X, regressor
-from ..training import meta_train
+from ..sinusoids import SinusoidSampler, X
 from .explorer import Explorer, control
 
-FILE = DATA / "checkpoints" / "sinusoids.pt"
-COMMAND = "python -m metaface_lessons.widgets.sinusoid_explorer"
-METHODS = {"MAML": 1, "joint training": 0}  # inner steps of meta-training
-SHOTS, RATE, TRAINING_STEPS, TASKS_A_STEP = 10, 0.01, 15_000, 25  # as the paper's, but for fewer steps
-MOST, TASKS = 10, 100  # inner steps, and tasks over which errors are measured
-_FORMAT = 1
+TASKS = 100  # over which errors are measured
 
 
 @dataclass(frozen=True)
 class State:
-    steps: int = control(1, "inner steps", low=0, high=MOST)
+    steps: int = control(1, "inner steps", low=0, high=TEST_STEPS)
     shots: int = control(10, "points to learn from", options=(5, 10))
     task: int = control(0, "task", low=0, high=49)
-
-
-def _method(steps: int) -> MAML:
-    return MAML(regressor(), steps=steps, test_steps=MOST, inner_rate=RATE, loss=F.mse_loss)
-
-
-def make_methods(path: Path = FILE, steps: int = TRAINING_STEPS, progress: bool = True) -> None:
-    """Train both methods, and write their weights to `path`."""
-    weights = {}
-    for name, inner in METHODS.items():
-        sampler = SinusoidSampler(SHOTS, SHOTS, seed=0)
-        trained = meta_train(
-            _method(inner), sampler, steps=steps, tasks=TASKS_A_STEP, halve_every=steps / 3, progress=progress
-        )
-        weights[name] = trained.learner.get_submodule("network").state_dict()
-    checkpoints.store(path, {"format": _FORMAT, "steps": steps, "weights": weights})
-
-
-def load_methods(path: Path = FILE) -> dict[str, MAML]:
-    """The trained methods by their names. Raises `MetaFaceError` if the file is missing, damaged or of another kind."""
-    state = checkpoints.load(path, "weights", _FORMAT, COMMAND)
-    methods = {}
-    for name, weights in state["weights"].items():
-        methods[name] = _method(METHODS[name])
-        checkpoints.load_weights(methods[name].network, weights, path)
-    return methods
 
 
 @dataclass
@@ -78,11 +42,12 @@ class Measured:
     errors: dict[int, dict[str, Tensor]] = field(init=False, default_factory=dict)
 
     def error(self, shots: int) -> dict[str, Tensor]:
-        """Each method's mean squared error on `TASKS` tasks after 0, 1, …, `MOST` inner steps: `[MOST + 1]`."""
+        """Each method's mean squared error on `TASKS` tasks after 0, 1, … inner steps: `[TEST_STEPS + 1]`."""
         if shots not in self.errors:
             episodes = SinusoidSampler(shots, 50, seed=1000).sample(TASKS)
             self.errors[shots] = {
-                name: method.trajectory(episodes, MOST).query_loss.mean(0) for name, method in self.methods.items()
+                name: method.trajectory(episodes, TEST_STEPS).query_loss.mean(0)
+                for name, method in self.methods.items()
             }
         return self.errors[shots]
 
@@ -159,13 +124,3 @@ def explore(data: Measured, start: State = State()) -> Explorer:
 def example() -> Explorer:
     """The explorer on the stored methods."""
     return explore(Measured(load_methods()))
-
-
-def main() -> None:
-    argparse.ArgumentParser(prog=COMMAND, description=__doc__.splitlines()[0]).parse_args()
-    make_methods()
-    print(f"Wrote {FILE} ({FILE.stat().st_size / 1e3:.0f} kB).")
-
-
-if __name__ == "__main__":
-    main()

@@ -653,17 +653,17 @@ for name, answer in (("the answer 0", 0 * many.x), ("the mean of all curves", -2
 # %% [markdown]
 # Joint training can reach the second number, and no less, *before* it sees the ten points. MAML cannot do better before either! The difference must
 # come after. Two networks of the same shape (two hidden layers of 40 units) were trained on the same tasks by the same code: one with k = 1 at α =
-# 0.01, one with k = 0, which is (3.4). That takes minutes, so their weights are stored; `python -m metaface_lessons.widgets.sinusoid_explorer` makes
-# them anew.
+# 0.01, one with k = 0, which is (3.4). That takes minutes, so their weights are stored; `metaface experiment sinusoids` trains them again.
 
 # %% [markdown]
 # **Predict:** both now take 10 inner steps on ten points of a new curve. MAML was trained for *one*. Does its error go on falling after the first
 # step, or does the curve go wild? What do ten steps from the jointly trained network do?
 
 # %%
+from metaface_lessons.experiments import sinusoids
 from metaface_lessons.widgets import sinusoid_explorer
 
-methods = sinusoid_explorer.load_methods()
+methods = sinusoids.load_methods()
 new = SinusoidSampler(shots=10, queries=50, seed=2).sample(tasks=200)
 print("squared error after    " + "".join(f"{k:>7d}" for k in (0, 1, 5, 10)) + "  inner steps")
 for name, method in methods.items():

@@ -243,14 +243,15 @@ for name in ("pre-train", "ANIL", "MAML", "FOMAML", "Reptile"):
 # ## 4 · Three seeds, more time, real faces
 #
 # The same with the recipes of `metaface train`, for about one minute of one core on the synthetic faces and three on Labeled Faces in the Wild, with three
-# seeds each. The width of the network belongs to the recipe: ProtoNet and pre-training have 64 filters in a layer, those with an inner loop 32, which leaves them time for it. All of it is stored; `python -m benchmarks.comparison` measures it again, in about two hours of two cores. The people of the test have been
+# seeds each. The width of the network belongs to the recipe: ProtoNet and pre-training have 64 filters in a layer, those with an inner loop 32, which leaves them time for it. All of it is stored; `metaface experiment comparison` measures it again, in about two hours of two cores. The people of the test have been
 # seen by nobody. "MAML, learn2learn" is the library's; its inner rate stays what it was, whereas ours is learned for each layer.
 
 # %% tags=["real-faces"]
+from metaface_lessons.experiments import comparison
 from metaface_lessons.widgets import cost_explorer
 from metaface_lessons.widgets.cost_explorer import LOOK, NAMES
 
-stored = {faces: cost_explorer.load_comparison(faces) for faces in ("procedural", "lfw")}
+stored = {faces: comparison.load(faces) for faces in ("procedural", "lfw")}
 T2 = stats.t.ppf(0.975, df=2)
 for faces, results in stored.items():
     print(

@@ -30,7 +30,6 @@
 # needed. What took longer, on real faces, is stored with the course.
 
 # %%
-import json
 import math
 
 import numpy as np
@@ -40,11 +39,11 @@ from matplotlib import pyplot as plt
 from metaface_lessons.episodes import EpisodeSampler
 from metaface_lessons.evaluation import evaluate
 from metaface_lessons.exercises import check, hint, progress, solution
+from metaface_lessons.experiments import verification
 from metaface_lessons.experiments.snapshots import load_snapshots, snapshot_split
 from metaface_lessons.faces.pairs import draw_pairs
 from metaface_lessons.figures import COLOURS, show, style
 from metaface_lessons.learners.baselines import pixels
-from metaface_lessons.paths import DATA
 from metaface_lessons.verification import Comparer, Identification, Verification
 
 style()
@@ -264,7 +263,7 @@ for name, chosen in (("37 base people", verified(some_base)), ("37 strangers", v
     print(f"{name:32s} {100 * chosen.eer:8.1f} % {100 * far:16.2f} % {100 * tar:8.1f} %")
 
 # %%
-stored = json.loads((DATA / "results" / "verification-lfw.json").read_text())
+stored = verification.load()
 real = stored["methods"]["protonet"]
 print("Real faces, a ProtoNet on LFW, stored:")
 print(f"EER {100 * real['base_eer']:.1f} % on people whom it was trained on, {100 * real['eer']:.1f} % on others")
@@ -576,7 +575,7 @@ show(
 #
 # See, too, how much the distance matters for LDA: with the squared one of lesson 02 it falls behind LBP. So the course compares LDA by the cosine. The distance is a choice like any other; yours to make on validation people.
 #
-# To measure it on your own copy: `python -m benchmarks.verification`, which trains ProtoNet and ArcFace with three seeds, for about three minutes of a core each.
+# To measure it on your own copy: `metaface experiment verification`, which trains ProtoNet and ArcFace with three seeds, for about three minutes of a core each.
 #
 # ### Your own embedding, beside ours
 #

@@ -6,7 +6,6 @@ import html
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -18,7 +17,7 @@ from matplotlib.figure import Figure
 
 from metaface_lessons import widgets
 from metaface_lessons.errors import MetaFaceError
-from metaface_lessons.experiments import domains, leak, light
+from metaface_lessons.experiments import comparison, domains, leak, light, sinusoids
 from metaface_lessons.experiments.snapshots import STEPS
 from metaface_lessons.faces.faceset import FaceSet
 from metaface_lessons.faces.pairs import draw_pairs
@@ -91,7 +90,7 @@ def explorers() -> dict[ModuleType, Any]:
         adaptation_explorer: adapted(),
         light_explorer: light_explorer.Gallery(ProtoNet(Conv4(3, 64, width=8)).eval(), range(8)),
         gradient_explorer: gradient_explorer.regression(),
-        sinusoid_explorer: sinusoid_explorer.Measured(sinusoid_explorer.load_methods()),
+        sinusoid_explorer: sinusoid_explorer.Measured(sinusoids.load_methods()),
         threshold_explorer: threshold_explorer.Compared(nets, draw_pairs(random_faces(people=8, each=6), each=60)),
     }
 
@@ -427,7 +426,7 @@ def test_an_inner_rate_at_which_the_path_diverges_is_refused() -> None:
 def test_the_stored_networks_show_what_the_lesson_says(explorers: dict[ModuleType, Any]) -> None:
     """Both begin with the error of the mean of all curves, 3.0057; one step takes MAML most of the way to 0."""
     error = explorers[sinusoid_explorer].error(10)
-    for name in sinusoid_explorer.METHODS:
+    for name in explorers[sinusoid_explorer].methods:
         assert error[name][0] == pytest.approx(3.0, abs=0.5)  # of 100 tasks, so not exactly
     assert error["MAML"][1] < 0.6
     assert error["MAML"][10] < 0.25
@@ -441,23 +440,6 @@ def test_the_curve_is_what_the_adapted_learner_predicts(explorers: dict[ModuleTy
     wanted = method.adapt(task.support).predict(task.query.x)[0, :, 0]
     torch.testing.assert_close(path[-1], wanted)
     assert not torch.allclose(path[0], wanted, atol=0.1)
-
-
-def test_methods_are_trained_stored_and_read_back(tmp_path: Path) -> None:
-    file = tmp_path / "sinusoids.pt"
-    with pytest.raises(MetaFaceError, match=r"missing\. It should hold weights"):
-        sinusoid_explorer.load_methods(file)
-    sinusoid_explorer.make_methods(file, steps=3, progress=False)
-    methods = sinusoid_explorer.load_methods(file)
-    assert {name: method.steps for name, method in methods.items()} == {"MAML": 1, "joint training": 0}
-    first, second = (method.network[0].weight for method in methods.values())
-    assert not torch.equal(first, second)
-    file.write_bytes(file.read_bytes()[:-100])
-    with pytest.raises(MetaFaceError, match="damaged"):
-        sinusoid_explorer.load_methods(file)
-    torch.save({"format": 99}, file)
-    with pytest.raises(MetaFaceError, match="of this version"):
-        sinusoid_explorer.load_methods(file)
 
 
 # The gradient explorer
@@ -486,7 +468,7 @@ def test_an_unknown_precision_is_refused() -> None:
 
 def test_costs_are_those_of_the_stored_comparison() -> None:
     """At the end of training and without a task, what was stored; with tasks, that many times the milliseconds more."""
-    rows = cost_explorer.load_comparison("lfw")["learners"]
+    rows = comparison.load("lfw")["learners"]
     few, many = (cost_explorer.scores(cost_explorer.State(seconds=180, tasks=n)) for n in (1, 1001))
     for name, row in rows.items():
         if name in cost_explorer.NAMES:
@@ -496,9 +478,7 @@ def test_costs_are_those_of_the_stored_comparison() -> None:
     assert cost_explorer.after(rows["lbp"], 30) == (rows["lbp"]["4-shot"]["accuracy"], 0)
 
 
-def test_costs_of_faces_that_were_not_compared(tmp_path: Path) -> None:
-    with pytest.raises(MetaFaceError, match="Measure it"):
-        cost_explorer.load_comparison("lfw", tmp_path)
+def test_costs_of_no_tasks_are_refused() -> None:
     with pytest.raises(MetaFaceError, match="above 0"):
         cost_explorer.scores(cost_explorer.State(tasks=0))
 
