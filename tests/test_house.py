@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import graphlib
-import json
 import os
 import re
 import subprocess
@@ -16,6 +15,7 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
+from metaface_lessons.experiments import comparison, few_shot
 from metaface_lessons.sources import lesson_budget, read_source, sources
 
 # Packages whose import name is not their name in the index.
@@ -172,14 +172,13 @@ def _text(file: Path) -> str:
 
 def test_the_readme_says_what_is_stored(repository: Path) -> None:
     readme = (repository / "README.md").read_text(encoding="utf-8")
-    file = repository / "data" / "results" / "comparison-lfw.json"
     told = [line for line in readme.splitlines() if line.startswith("|") and "(±" in line]
-    stored = sorted(json.loads(file.read_text())["learners"].values(), key=lambda row: -row["4-shot"]["accuracy"])
+    stored = sorted(comparison.load("lfw")["learners"].values(), key=lambda row: -row["4-shot"]["accuracy"])
     for line, row in zip(told, stored, strict=True):
         figures = (row["1-shot"], row["4-shot"])
         cells = (f"{100 * f['accuracy']:.1f} ± {100 * f['ci95']:.1f} (± {100 * f['ci95_people']:.1f})" for f in figures)
         assert line.endswith(f"| {' | '.join(cells)} |")
-    longer = [json.loads((file.parent / f"reptile-lfw-{shots}shot.json").read_text()) for shots in (1, 4)]
+    longer = [few_shot.load("reptile", "lfw", shots) for shots in (1, 4)]
     figures = " and ".join(f"{100 * result['accuracy']:.1f}" for result in longer)
     assert f"it has {figures}." in readme
     assert max(run["seconds"] for result in longer for run in result["runs"]) < 12 * 60

@@ -701,14 +701,12 @@ for name, found in evaluate(controls, EpisodeSampler(novel, 5, 1, 5, seed=0), 60
 # people who were not trained on. No picture of a real person is shown.
 
 # %% tags=["real-faces"]
-import json
+from metaface_lessons.experiments import few_shot
 
-from metaface_lessons.paths import DATA
-
-for file in sorted((DATA / "results").glob("protonet-*.json")):
-    stored = json.loads(file.read_text())
+for place, shots in few_shot.tests_of("protonet"):
+    stored = few_shot.load("protonet", place, shots)
     print(
-        f"{file.stem}: {stored['ways']}-way {stored['shots']}-shot, {stored['identities']} strangers, chance {100 / stored['ways']:.0f} %"
+        f"protonet-{place}-{shots}shot: {stored['ways']}-way {stored['shots']}-shot, {stored['identities']} strangers, chance {100 / stored['ways']:.0f} %"
     )
     for name, found in stored["baselines"].items():
         print(f"   {name:8s} {100 * found['accuracy']:.1f} ± {100 * found['ci95_people']:.1f} % over people")

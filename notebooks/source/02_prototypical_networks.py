@@ -774,12 +774,10 @@ for name, r in evaluate(controls, EpisodeSampler(novel, ways=5, shots=1, queries
 # **Predict:** on which of the two will ProtoNet gain more over LDA?
 
 # %% tags=["real-faces"]
-import json
-
-from metaface_lessons.paths import DATA
+from metaface_lessons.experiments import few_shot
 
 for name, shots in (("lfw", 1), ("lfw", 4), ("olivetti", 1), ("olivetti", 5)):
-    stored = json.loads((DATA / "results" / f"protonet-{name}-{shots}shot.json").read_text())
+    stored = few_shot.load("protonet", name, shots)
     print(
         f"{name.upper()}, {shots}-shot: {stored['identities']} strangers, runs: {len(stored['runs'])} ({stored['date']})"
     )
