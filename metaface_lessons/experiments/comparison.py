@@ -209,8 +209,11 @@ def _trained(faces: str, learner: str, seed: int, plan: Plan, parts: stored.Part
     folder = parts.folder / f"{learner}-{seed}"
     shares = [max(1, round(share * plan.steps[learner])) for share in SHARES]
     name = {steps: f"{folder.name}-{steps}" for steps in shares}
-    if any(f"{name[steps]}-seconds" not in parts for steps in shares if steps <= stored.steps_of(folder)):
-        shutil.rmtree(folder)  # a part was lost, or is of another plan, and training does not go back to it
+    done = stored.steps_of(folder)
+    passed = [f"{name[steps]}-seconds" for steps in shares if steps <= done]
+    passed += [f"{name[steps]}-accuracy" for steps in shares if steps < done]
+    if any(part not in parts for part in passed):  # it was lost, or is of another plan, and training does not go back
+        shutil.rmtree(folder)
         for part in parts.folder.glob(f"{folder.name}-*.json"):
             part.unlink()
 

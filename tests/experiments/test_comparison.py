@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -109,13 +110,15 @@ def test_an_interrupted_training_goes_on_and_gives_the_same(
     assert curves[0] == curves[1]
 
 
+@pytest.mark.parametrize("lost", ["seconds", "accuracy"])
 def test_a_damaged_part_is_measured_again_from_the_start_of_its_training(
-    found: dict[str, Any], photos: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    lost: str, found: dict[str, Any], photos: str, work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    shutil.copytree(work, tmp_path, dirs_exist_ok=True)
     whole = measure_part(photos, "protonet", 0, PLAN, tmp_path)
     parts = comparison._parts(photos, PLAN, tmp_path)
     parts.file("protonet-0").write_text("{")
-    parts.file("protonet-0-4-seconds").write_text("")
+    parts.file(f"protonet-0-4-{lost}").write_text("")
     train, trained = comparison.train, list[int]()
 
     def counted(settings: Any, folder: Path, steps: int) -> Any:
@@ -126,6 +129,8 @@ def test_a_damaged_part_is_measured_again_from_the_start_of_its_training(
     again = measure_part(photos, "protonet", 0, PLAN, tmp_path)
     assert trained == [1, 2, 4, 8, 16]  # a training does not go back to its fourth step
     assert again["evaluations"] == whole["evaluations"]
+    curves = [[point["accuracy"] for point in one["costs"]["protonet"]["curve"]] for one in (again, whole)]
+    assert curves[0] == curves[1]
 
 
 def test_the_seconds_of_an_interrupted_share_are_those_of_the_whole(

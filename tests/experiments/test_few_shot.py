@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,7 @@ def test_the_command_measures_what_is_here_and_names_what_is_missing(
 ) -> None:
     absent = Training("protonet", f"folder:{tmp_path / 'absent'}", steps=(1,), tests={1: 4})
     monkeypatch.setattr(few_shot, "TRAININGS", (absent, Training("protonet", training.faces, (2,), {1: 4})))
-    monkeypatch.setattr(few_shot, "EPISODES", 20)
+    monkeypatch.setattr(few_shot, "measure", functools.partial(measure, episodes=20))
     monkeypatch.setattr(few_shot, "file_of", lambda learner, faces, shots: tmp_path / f"{learner}-{shots}shot.json")
     monkeypatch.chdir(tmp_path)
     parser = argparse.ArgumentParser()
