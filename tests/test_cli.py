@@ -112,8 +112,9 @@ def test_runs_are_compared_with_each_baseline_and_averaged_if_they_are_seeds_of_
     assert "by its accuracy on these episodes, is pixels" in shown
     assert "divide the same people (Nadeau & Bengio 2003)" in shown
 
-    assert cli.main(["evaluate", str(one), str(wider), *small]) == 1
-    assert f"{one} has shots 1, and {wider} has 2. Evaluate them one at a time" in capsys.readouterr().err
+    for protocol in ("episodes", "pairs"):
+        assert cli.main(["evaluate", str(one), str(wider), *small, "--protocol", protocol]) == 1
+        assert f"{one} has shots 1, and {wider} has 2. Evaluate them one at a time" in capsys.readouterr().err
     assert cli.main(["evaluate", str(one), *small, "--no-baselines"]) == 0
     assert "points" not in capsys.readouterr().out
 

@@ -29,7 +29,7 @@ from ..learners.baselines import baselines
 from ..learners.protonet import ProtoNet
 from ..verification import Comparer, Floats, Verification
 from .recipes import PAIRS, PROTOCOLS
-from .run import Run, comparer, load_run
+from .run import Run, check_seeds, comparer, load_run
 
 FAR = 0.01
 SAMPLES = 300  # of the bootstrap
@@ -141,6 +141,7 @@ def verify_runs(
         comparer(run)  # raises before the long work
     if protocol == "lfw-view2":
         return _by_view2(runs, compare, others or {})
+    check_seeds(runs)
     pairs = (lfw_pairs("train"), lfw_pairs("test")) if protocol == "lfw-view1" else None
     results, scores = [], []
     for run in runs:
