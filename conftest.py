@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from metaface_lessons.doctor import find_browser
+from tests.needs import FACES, REPOSITORY, SKLEARN_DATA, need
 
-REPOSITORY = Path(__file__).resolve().parent
 _own_folders = pytest.StashKey[tempfile.TemporaryDirectory[str]]()
 
 
@@ -28,7 +28,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Give each notebook its own learner's folder, so that its progress does not show the points of another."""
+    """Look for what a test is marked to need, and give each notebook a learner's folder of its own.
+
+    What was passed in another notebook must not show in its progress.
+    """
+    need(*(name for mark in item.iter_markers("needs") for name in mark.args))
     own = ""
     if item.path.suffix == ".ipynb":
         own = f"-{item.path.parent.name}-{item.path.stem}"
@@ -55,25 +59,21 @@ def repository() -> Path:
 
 @pytest.fixture(scope="session")
 def shared_faces() -> Path:
-    """The folder with real faces, read-only: METAFACE_TEST_FACES, or `shared/faces` beside the repository."""
-    folder = Path(os.environ.get("METAFACE_TEST_FACES") or REPOSITORY.parent / "shared" / "faces")
-    if not folder.is_dir():
-        pytest.skip(f"There are no real faces in {folder}. Name their folder with METAFACE_TEST_FACES.")
-    return folder
+    """Folder with real faces, read-only: METAFACE_TEST_FACES, or `shared/faces` beside the repository."""
+    need("real faces")
+    return FACES
 
 
 @pytest.fixture(scope="session")
-def sklearn_data(shared_faces: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data folder for scikit-learn with Olivetti and LFW, as links: the fetchers write their cache beside them.
+def sklearn_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data home for scikit-learn with Olivetti and LFW: links, since the fetchers write their own cache beside them.
 
     Use it with `monkeypatch.setenv("SCIKIT_LEARN_DATA", str(sklearn_data))`.
     """
-    source = shared_faces / "scikit_learn_data"
-    if not source.is_dir():
-        pytest.skip(f"There are no Olivetti and LFW in {source}.")
+    need("Olivetti and LFW")
     home = tmp_path_factory.mktemp("scikit_learn_data")
-    for entry in (*source.glob("*.pkz"), *source.glob("lfw_home/*")):
-        link = home / entry.relative_to(source)
+    for entry in (*SKLEARN_DATA.glob("*.pkz"), *SKLEARN_DATA.glob("lfw_home/*")):
+        link = home / entry.relative_to(SKLEARN_DATA)
         link.parent.mkdir(exist_ok=True)
         link.symlink_to(entry)
     return home
@@ -81,9 +81,6 @@ def sklearn_data(shared_faces: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture(scope="session")
 def browser_path() -> str:
-    """The path of Chromium. Without it, tests that need it are skipped; where CI is set they fail."""
-    browser = find_browser()
-    if browser is None:
-        reason = "No Chromium was found. Install it (see metaface doctor), or name it with METAFACE_BROWSER."
-        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
-    return browser
+    """The program of Chromium."""
+    need("Chromium")
+    return str(find_browser())

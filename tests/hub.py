@@ -24,25 +24,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pytest
 import requests
 import websocket
 
+from tests.needs import root
+
 DEPLOY = Path(__file__).resolve().parent.parent / "deploy" / "jupyterhub"
-SECONDS = 120.0  # the longest wait
-TOOLS = ("useradd", "userdel", "groupadd", "groupdel", "chpasswd", "configurable-http-proxy", "node")
+SECONDS = 120.0  # to wait for whatever should happen soon
 
 
-def missing() -> str:
-    """Why a hub with system users cannot run here; an empty text if it can."""
-    if sys.platform != "linux" or os.geteuid() != 0:
-        return "needs Linux and root, to make system users"
-    if absent := [tool for tool in TOOLS if shutil.which(tool) is None]:
-        return f"needs {', '.join(absent)} (the proxy: npm install --global configurable-http-proxy)"
-    pytest.importorskip("jupyterhub")
-    if _closed() and subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode:
-        return f"other users cannot run this Python: {_closed()[0]} is closed to them, and mounts are not allowed"
-    return ""
+def needs() -> list[str]:
+    """What a hub with system users needs; mounts where this Python lies in a folder that is closed to others."""
+    found = ["root", "system users", "node", "configurable-http-proxy", "JupyterHub"]
+    return [*found, "mounts"] if root() and _closed() else found
 
 
 @dataclass

@@ -24,8 +24,7 @@ from metaface_lessons.learners.base import MetaLearner
 from metaface_lessons.learners.maml import MAML
 from metaface_lessons.learners.protonet import ProtoNet
 from metaface_lessons.learners.reptile import Reptile
-
-from .helpers import random_faces
+from tests.helpers import random_faces
 
 FOLDER = Path(__file__).parents[1] / "examples"
 NAMES = ("protonet", "maml", "reptile")

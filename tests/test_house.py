@@ -17,6 +17,7 @@ from packaging.requirements import Requirement
 
 from metaface_lessons.experiments import comparison, few_shot
 from metaface_lessons.sources import lesson_budget, read_source, sources
+from tests.needs import need
 
 # Packages whose import name is not their name in the index.
 IMPORT_NAMES = {
@@ -49,9 +50,9 @@ def project(repository: Path) -> dict:
 @pytest.fixture(scope="module")
 def tracked(repository: Path) -> list[Path]:
     """Every text file that git tracks."""
+    need("a git clone")
     listing = subprocess.run(["git", "ls-files", "-z"], cwd=repository, capture_output=True, text=True)
-    if listing.returncode:
-        pytest.skip("not a git clone")
+    assert listing.returncode == 0, listing.stderr
     files = [repository / name for name in listing.stdout.split("\0") if name]
     return [file for file in files if file.is_file() and b"\0" not in file.read_bytes()]
 

@@ -3,7 +3,7 @@
 Its release 0.2.0 needs two detours (https://github.com/learnables/learn2learn/issues/413):
 
 - It ships C files that do not compile on Python 3.11 and newer. Building with `build_ext` generates them again with
-  Cython.
+  Cython. pip before 23.1 (Debian 12 has 23.0) drops that setting, unless `--use-pep517` makes it build a wheel.
 - It declares packages that nothing here needs and that require numpy 1. So it is installed without its dependencies;
   those that it does import are among the course's own.
 
@@ -45,14 +45,16 @@ def install_learn2learn() -> None:
 
     It takes about a minute and needs a C compiler.
 
-    Raises RuntimeError, with the last line that pip printed, if pip fails.
+    Raises RuntimeError, with the first error that pip reported, if pip fails.
     """
-    options = ["--no-deps", "--config-settings=--build-option=build_ext"]
+    options = ["--no-deps", "--use-pep517", "--config-settings=--build-option=build_ext"]
     command = [sys.executable, "-m", "pip", "install", *options, LEARN2LEARN]
     pip = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if pip.returncode:
         words = (pip.stderr or pip.stdout).strip().splitlines() or ["pip said nothing"]
-        raise RuntimeError(f"pip could not install {LEARN2LEARN}: {words[-1].strip()}")
+        # What follows the first error says that there was one; "subprocess-exited-with-error" says no more.
+        errors = [line for line in words if "error: " in line.lower() and "exited-with-error" not in line]
+        raise RuntimeError(f"pip could not install {LEARN2LEARN}: {(errors or words[-1:])[0].strip()}")
 
 
 def _import_torchvision() -> None:

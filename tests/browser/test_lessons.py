@@ -13,8 +13,6 @@ from metaface_lessons.faces import load_faces
 from metaface_lessons.paths import NOTEBOOKS
 from metaface_lessons.workspace import prepare
 
-pytest.importorskip("playwright")
-
 from .jupyter import PICTURE, chromium, explorers, jupyter_lab, move, open_notebook, run_all, type_and_run
 
 LESSONS = sorted(path.name for path in NOTEBOOKS.glob("[0-9]*.ipynb"))

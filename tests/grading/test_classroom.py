@@ -11,9 +11,8 @@ import pytest
 
 from metaface_lessons import paths
 from metaface_lessons.cli import main
-from metaface_lessons.grading import sandbox
+from tests.needs import SANDBOX
 
-KINDS = [kind for kind in (sandbox.BUBBLEWRAP, sandbox.USER) if sandbox.works(kind)]
 FILE = "00_start_here.ipynb"
 
 
@@ -21,7 +20,7 @@ def run(course: Path, *arguments: str) -> int:
     return main(["class", *arguments, "--course", str(course)])
 
 
-@pytest.mark.skipif(not KINDS, reason="no sandbox works here: install bubblewrap, or run as root on Linux")
+@pytest.mark.needs(*SANDBOX)
 @pytest.mark.filterwarnings("ignore")  # other people's, at the import of nbgrader
 def test_from_release_to_export(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     course = tmp_path / "class"

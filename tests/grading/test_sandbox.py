@@ -10,7 +10,6 @@ import copy
 import json
 import os
 import socket
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,17 +20,18 @@ from metaface_lessons import paths
 from metaface_lessons.exercises import core
 from metaface_lessons.grading import remote, sandbox, visible_package
 from metaface_lessons.grading.marks import lesson, mark
+from tests.needs import SANDBOX, need
 
-KINDS = [kind for kind in (sandbox.BUBBLEWRAP, sandbox.USER) if sandbox.works(kind)]
+KINDS = [
+    pytest.param(sandbox.BUBBLEWRAP, marks=pytest.mark.needs("bubblewrap", "namespaces")),
+    pytest.param(sandbox.USER, marks=pytest.mark.needs("root")),
+]
 FILE = "00_start_here.ipynb"
 WHOLE = sum(e.points for e in core.exercises("00"))  # the first exercise is worth 1 of them
 CHANCE = lesson("00").cells["start.chance"][0]
 PACKAGE = str(Path(core.__file__).parent.parent)
 
-pytestmark = [
-    pytest.mark.hostile,
-    pytest.mark.skipif(not KINDS, reason="no sandbox works here: install bubblewrap, or run as root on Linux"),
-]
+pytestmark = pytest.mark.hostile
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -42,7 +42,8 @@ def each_kind(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="module")
 def kind() -> str:
     """For what no kind of sandbox sees."""
-    return KINDS[0]
+    need(*SANDBOX)
+    return sandbox.find()
 
 
 @pytest.fixture(scope="module")
@@ -239,8 +240,8 @@ check("protonet.cosine_prototype", my_cosine_prototype)
 
 
 def test_an_answer_that_opens_a_connection(tmp_path: Path, each_kind: str, folder: Path) -> None:
-    if each_kind == sandbox.USER and subprocess.run(["unshare", "--net", "true"], capture_output=True).returncode:
-        pytest.skip("this machine lets nobody make a network of their own, so the kind 'user' cannot forbid ours")
+    if each_kind == sandbox.USER:
+        need("a network of its own")
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = server.getsockname()
         book = notebook()

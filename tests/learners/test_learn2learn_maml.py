@@ -6,19 +6,12 @@ import pytest
 import torch
 
 from metaface_lessons.episodes import Episodes, EpisodeSampler
-from metaface_lessons.learners.learn2learn_library import import_learn2learn
 from metaface_lessons.learners.learn2learn_maml import Learn2LearnMAML
 from metaface_lessons.learners.maml import MAML
 from metaface_lessons.networks import Classifier, Conv4
 from tests.helpers import random_faces
 
-
-@pytest.fixture(scope="module", autouse=True)
-def library() -> None:
-    try:
-        import_learn2learn()
-    except ImportError as error:
-        pytest.skip(str(error))
+pytestmark = pytest.mark.needs("learn2learn")
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from metaface_lessons.learners.maml import MAML, RATES
 from metaface_lessons.networks import Classifier, Conv4, TaskNorm
 from metaface_lessons.training import meta_train
 from tests.helpers import random_faces
+from tests.needs import need
 
 FACES = random_faces(people=12, each=8)
 
@@ -257,10 +258,8 @@ def test_gradients_add_up() -> None:
 
 @pytest.fixture(scope="module")
 def learn2learn() -> ModuleType:
-    try:
-        return learn2learn_library.import_learn2learn()
-    except ImportError as error:
-        pytest.skip(str(error))
+    need("learn2learn")
+    return learn2learn_library.import_learn2learn()
 
 
 def gradients_of_learn2learn(

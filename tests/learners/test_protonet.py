@@ -237,13 +237,11 @@ def test_agrees_with_a_plain_transcription_of_the_paper() -> None:
     assert loss.item() == pytest.approx(total / (TASKS * WAYS * QUERIES), abs=1e-12)
 
 
+@pytest.mark.needs("learn2learn")
 def test_agrees_with_learn2learn() -> None:
     from metaface_lessons.learners import learn2learn_library
 
-    try:
-        learn2learn = learn2learn_library.import_learn2learn()
-    except ImportError as error:
-        pytest.skip(str(error))
+    learn2learn = learn2learn_library.import_learn2learn()
     net, task = ProtoNet(smooth_net()), episodes()
     with torch.no_grad():
         support, query = net.embed(task.support.x), net.embed(task.query.x)

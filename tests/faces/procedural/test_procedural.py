@@ -1,6 +1,5 @@
 """Procedural faces: the z-buffer, the geometry, what is random and what is not, and the cache."""
 
-import os
 import stat
 from dataclasses import fields, replace
 from pathlib import Path
@@ -224,7 +223,7 @@ def test_a_picture_does_not_depend_on_its_batch():
     assert (together.float() - alone.float()).abs().mean() < 0.05
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no second device")
+@pytest.mark.needs("a GPU")
 def test_devices_agree():
     people, how = sample_identities(8, 0), sample_nuisance(8, 1)
     difference = (render(people, how).float() - render(people, how, device="cuda").cpu().float()).abs()
@@ -467,7 +466,7 @@ def test_a_cache_folder_that_cannot_be_made_gives_a_warning(tmp_path, small_defa
     assert len(faces) == 6
 
 
-@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="permissions do not bind this user")
+@pytest.mark.needs("an ordinary user")
 def test_a_read_only_cache_folder_gives_a_warning(small_default):
     small_default.parent.mkdir()
     small_default.parent.chmod(stat.S_IRUSR | stat.S_IXUSR)

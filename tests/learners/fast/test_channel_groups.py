@@ -22,7 +22,7 @@ from metaface_lessons.networks import POOLS, Classifier, Conv4
 
 DEVICES = [
     "cpu",
-    pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")),
+    pytest.param("cuda", marks=pytest.mark.needs("a GPU")),
 ]
 
 
