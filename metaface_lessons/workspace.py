@@ -73,7 +73,8 @@ def lab_command(arguments: Sequence[str] = ()) -> list[str]:
     arguments: passed on to JupyterLab.
     """
     root = ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []  # as in many containers
-    return [sys.executable, "-m", "jupyterlab", *root, *arguments, FIRST]
+    # The lesson is not given as a file to open: without a browser JupyterLab prints an address, which must name it too.
+    return [sys.executable, "-m", "jupyterlab", *root, f"--LabApp.default_url=/lab/tree/{FIRST}", *arguments]
 
 
 def lab_environment() -> dict[str, str]:

@@ -173,7 +173,7 @@ def test_a_course_without_notebooks(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_the_lab_opens_the_first_lesson_with_this_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     command = workspace.lab_command(["--no-browser", "--port=8899"])
     assert command[:3] == [sys.executable, "-m", "jupyterlab"]
-    assert command[-3:] == ["--no-browser", "--port=8899", "00_start_here.ipynb"]
+    assert command[-3:] == ["--LabApp.default_url=/lab/tree/00_start_here.ipynb", "--no-browser", "--port=8899"]
     assert command[3:-3] == (["--allow-root"] if os.geteuid() == 0 else [])
 
     # A kernel of the same name, installed for this user by some other Python, does not take its place, even where
