@@ -16,12 +16,15 @@ _own_folders = pytest.StashKey[tempfile.TemporaryDirectory[str]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Use temporary folders in place of the user's. METAFACE_CACHE may name a cache for the tests."""
+    """Use temporary folders in place of the user's. METAFACE_CACHE may name a cache for the tests.
+
+    Their names have a space and letters of another script, as a learner's may.
+    """
     option = config.option
     option.nbval_sanitize_with = option.nbval_sanitize_with or str(REPOSITORY / "tests" / "nbval.cfg")
     os.environ.setdefault("METAFACE_BUDGET", "quick")
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # as in notebooks/build.py, so that outputs are equal
-    config.stash[_own_folders] = folders = tempfile.TemporaryDirectory(prefix="metaface-tests-")
+    config.stash[_own_folders] = folders = tempfile.TemporaryDirectory(prefix="metaface tests 测试-")
     os.environ["METAFACE_HOME"] = os.path.join(folders.name, "home")
     os.environ.setdefault("METAFACE_CACHE", os.path.join(folders.name, "cache"))
 

@@ -80,6 +80,11 @@ OUTSIDE = {
     "JupyterHub": Need(lambda: find_spec("jupyterhub"), "pip install -e '.[hub]'"),
     "learn2learn": Need(learn2learn, "metaface doctor --fix"),
     "namespaces": Need(namespaces, "a machine that lets bubblewrap make them", installable=False),
+    "namespaces for everybody": Need(
+        allowed("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "unshare", "--user", "true"),
+        "a machine that lets ordinary users make them, as a chroot does not",
+        installable=False,
+    ),
     "a network of its own": Need(
         allowed("unshare", "--net", "true"), "a machine that lets processes make one", installable=False
     ),

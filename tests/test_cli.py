@@ -343,7 +343,7 @@ def test_the_lab_passes_on_what_it_does_not_know(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("METAFACE_HOME", str(tmp_path))
     monkeypatch.setattr(cli.subprocess, "call", lambda command, **_: called.append(command) or 0)
     assert cli.main(["lab", "--no-browser", "--port", "8899"]) == 0
-    assert called[0][-4:] == ["--no-browser", "--port", "8899", "00_start_here.ipynb"]
+    assert called[0][-3:] == ["--no-browser", "--port", "8899"]
     with pytest.raises(SystemExit) as stop:
         cli.main(["check", "--no-browser"])
     assert stop.value.code == 2

@@ -152,7 +152,7 @@ def test_a_student_reads_neither_anothers_work_nor_what_is_the_instructors(submi
     assert bob.run(f"echo 1 > {exchange / COURSE / 'outbound' / LESSON}/x")[0] != 0
 
 
-@pytest.mark.needs("bubblewrap", "namespaces")  # for the instructor, who is not root
+@pytest.mark.needs("bubblewrap", "namespaces for everybody")  # the instructor is not root
 def test_what_students_put_into_the_exchange_is_not_believed(submitted: dict[str, User]) -> None:
     """Bob forges a submission of Ann's, and in one of his own links to what only the instructor may read. He gets
     neither it nor her marks, and the others' grading goes on. Then all fetch their feedback, and see their own."""
