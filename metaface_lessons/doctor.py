@@ -282,7 +282,9 @@ def run_doctor(fix: bool = False) -> Iterator[Check]:
             except Exception as error:  # a failed repair is reported, and the next check goes on
                 found = replace(found, repaired=f"the repair failed: {_first_line(error)}")
             else:
-                found = replace(_run(name), repaired=f"repaired (before: {found.detail})")
+                again = _run(name)
+                done = "repaired" if again.status == "ok" else "the repair was not enough"
+                found = replace(again, repaired=f"{done} (before: {found.detail})")
         yield found
 
 
