@@ -195,6 +195,7 @@ def test_the_readme_gives_a_lesson_the_minutes_and_seconds_that_it_says(reposito
     assert listed == said
 
 
+<<<<<<< HEAD
 # The floors of the package, from the ground up. A module imports from its own floor and from those below it.
 FLOORS = (
     "errors paths",
@@ -208,6 +209,22 @@ FLOORS = (
     "widgets grading workspace doctor",
     "cli",
 )
+=======
+@pytest.mark.parametrize("ci", ["", "true"])
+@pytest.mark.parametrize("installable", [True, False])
+def test_what_is_absent_is_named(ci: str, installable: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It fails where CI is set, unless nobody could have installed it; elsewhere it is skipped."""
+    monkeypatch.setitem(needs.OUTSIDE, "the moon", needs.Need(lambda: False, "fly there", installable))
+    monkeypatch.setitem(needs.OUTSIDE, "the earth", needs.Need(lambda: True, "stay", installable))
+    monkeypatch.setenv("CI", ci)
+    outcome = pytest.fail.Exception if ci and installable else pytest.skip.Exception
+    with pytest.raises(
+        (pytest.fail.Exception, pytest.skip.Exception), match=r"^needs the moon \(fly there\)$"
+    ) as found:
+        need("the earth", "the moon")
+    assert found.type is outcome
+    need("the earth")
+>>>>>>> ccaeb6a (A test of needs that cannot skip itself)
 
 
 def arrows(repository: Path) -> dict[str, set[str]]:
