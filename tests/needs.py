@@ -35,10 +35,10 @@ class Need:
 
 
 def learn2learn() -> bool:
-    from metaface_lessons import peers  # not sooner: it imports torch, which reads OMP_NUM_THREADS once
+    from metaface_lessons.learners.learn2learn_library import import_learn2learn
 
     try:
-        peers.import_learn2learn()
+        import_learn2learn()  # not sooner: it imports torch, which reads OMP_NUM_THREADS once
     except ImportError:
         return False
     return True

@@ -10,7 +10,6 @@ import torch
 
 from benchmarks import episodes, gpu
 from benchmarks.maml import CASES, Case
-from metaface_lessons.learners.learn2learn_library import import_learn2learn
 
 TINY = Case(channels=1, size=16, width=4, pool="stride", shots=1, queries=1, steps=1, tasks=2, rate=0.4)
 
@@ -26,11 +25,8 @@ def test_without_a_gpu_it_says_so_and_stores_nothing(
     assert not gpu.FILE.exists()
 
 
+@pytest.mark.needs("learn2learn")
 def test_what_runs_on_a_gpu_runs_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    try:
-        import_learn2learn()
-    except ImportError as error:
-        pytest.skip(str(error))
     for name, value in (("PEOPLE", 20), ("EACH", 20)):
         monkeypatch.setattr(episodes, name, value)
     found = gpu.measure({"tiny": TINY}, rounds=1, device="cpu")

@@ -301,7 +301,8 @@ def test_a_failed_repair_is_a_finding(monkeypatch: Patch) -> None:
 def test_a_repair_that_does_not_help_is_not_called_one(monkeypatch: Patch) -> None:
     no_learn2learn(monkeypatch)
     monkeypatch.setattr(doctor, "find_compiler", lambda: "/usr/bin/cc")
-    monkeypatch.setattr(peers.subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 0, "", ""))
+    answer = subprocess.CompletedProcess([], 0, "", "")
+    monkeypatch.setattr(learn2learn_library.subprocess, "run", lambda command, **_: answer)
     check = examine("learn2learn", fix=True)
     assert check.status == "warn"
     assert check.repaired.startswith("the repair was not enough (before: ")

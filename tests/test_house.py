@@ -17,6 +17,7 @@ from packaging.requirements import Requirement
 
 from metaface_lessons.experiments import comparison, few_shot
 from metaface_lessons.sources import lesson_budget, read_source, sources
+from tests import needs
 from tests.needs import need
 
 # Packages whose import name is not their name in the index.
@@ -195,7 +196,6 @@ def test_the_readme_gives_a_lesson_the_minutes_and_seconds_that_it_says(reposito
     assert listed == said
 
 
-<<<<<<< HEAD
 # The floors of the package, from the ground up. A module imports from its own floor and from those below it.
 FLOORS = (
     "errors paths",
@@ -209,22 +209,6 @@ FLOORS = (
     "widgets grading workspace doctor",
     "cli",
 )
-=======
-@pytest.mark.parametrize("ci", ["", "true"])
-@pytest.mark.parametrize("installable", [True, False])
-def test_what_is_absent_is_named(ci: str, installable: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It fails where CI is set, unless nobody could have installed it; elsewhere it is skipped."""
-    monkeypatch.setitem(needs.OUTSIDE, "the moon", needs.Need(lambda: False, "fly there", installable))
-    monkeypatch.setitem(needs.OUTSIDE, "the earth", needs.Need(lambda: True, "stay", installable))
-    monkeypatch.setenv("CI", ci)
-    outcome = pytest.fail.Exception if ci and installable else pytest.skip.Exception
-    with pytest.raises(
-        (pytest.fail.Exception, pytest.skip.Exception), match=r"^needs the moon \(fly there\)$"
-    ) as found:
-        need("the earth", "the moon")
-    assert found.type is outcome
-    need("the earth")
->>>>>>> ccaeb6a (A test of needs that cannot skip itself)
 
 
 def arrows(repository: Path) -> dict[str, set[str]]:
@@ -278,3 +262,26 @@ def test_the_readme_says_how_long_the_core_is(repository: Path) -> None:
     for number, files in zip(said, (path, everything), strict=True):
         lines = sum(len((repository / file).read_text(encoding="utf-8").splitlines()) for file in files)
         assert abs(number - lines) < 0.05 * lines, f"README says {number} lines, there are {lines}"
+
+
+@pytest.mark.parametrize("ci", ["", "true"])
+@pytest.mark.parametrize("installable", [True, False])
+def test_what_is_absent_is_named(ci: str, installable: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It fails where CI is set, unless nobody could have installed it; elsewhere it is skipped."""
+    monkeypatch.setitem(needs.OUTSIDE, "the moon", needs.Need(lambda: False, "fly there", installable))
+    monkeypatch.setitem(needs.OUTSIDE, "the earth", needs.Need(lambda: True, "stay", installable))
+    monkeypatch.setenv("CI", ci)
+    outcome = pytest.fail.Exception if ci and installable else pytest.skip.Exception
+    with pytest.raises(
+        (pytest.fail.Exception, pytest.skip.Exception), match=r"^needs the moon \(fly there\)$"
+    ) as found:
+        need("the earth", "the moon")
+    assert found.type is outcome
+    need("the earth")
+
+
+def test_only_needs_skips(repository: Path) -> None:
+    """Whatever else skips a test would skip it where CI is set as well, unseen."""
+    ways = re.compile(r"\b(skipif|importorskip|unittest\.skip|(?:pytest|mark)\.skip)\b")
+    files = {repository / "conftest.py", *(repository / "tests").rglob("*.py")} - {Path(__file__).resolve()}
+    assert [file.name for file in files if ways.search(file.read_text(encoding="utf-8"))] == ["needs.py"]
