@@ -72,7 +72,7 @@ class Evaluation:
     def ci95_people(self) -> float:
         """1.96·s/√I over the people's accuracies: how far other people would move the mean, as most papers have it.
 
-        It leaves out that a person is an impostor to others, too: see `over_people`, which is wider.
+        It leaves out that a person is also an impostor to others: see `over_people`, which is wider.
         """
         return interval(self.people)
 
@@ -247,7 +247,7 @@ def interval(values: NDArray[np.float64]) -> float:
     return float(1.96 * values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")
 
 
-DEVIATION = {"accuracy": "deviation"}  # of which score, and what it is called
+DEVIATION = {"accuracy": "deviation"}  # the deviation of this score is added, under this name
 
 
 def mean_over_seeds(results: Sequence[Any], deviation: Mapping[str, str] = DEVIATION) -> Any:
@@ -302,7 +302,7 @@ class Estimate:
     mean: a share, such as an accuracy.
     over_people: another draw of people (and of episodes of them).
     over_episodes: another draw of episodes of the same people.
-    over_seeds: another training, and for new people other people, too.
+    over_seeds: another training; where each seed has new people, also other people.
     """
 
     mean: float
@@ -373,8 +373,8 @@ def paired(
     shared, test_share: of several seeds, see `over_seeds`.
 
     `over_people` comes from `people_interval`, `over_episodes` is Student's t over the episodes' differences. With
-    several seeds the mean is over them, a person who is tested by several of them counts as one, and `over_seeds` is
-    given, too.
+    several seeds the mean is over them, a person who is tested by several of them counts as one, and there is also
+    `over_seeds`.
 
     Raises `MetaFaceError` if the evaluations are not of the same people and episodes, or their numbers differ.
     """

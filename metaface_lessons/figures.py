@@ -130,8 +130,11 @@ def face_grid(
 ) -> Figure:
     """Faces in rows of `columns`, each image pixel drawn as `zoom` × `zoom` pixels, so that none is smeared.
 
-    images: uint8 `[M, C, H, W]`, C = 1 or 3. titles, borders: one for each image, a line of text above it and the
-    colour of a frame around it (None for no frame). zoom: by default so that faces come out 128 pixels high or more.
+    images: uint8 `[M, C, H, W]`, C = 1 or 3.
+    columns: faces in a row.
+    titles: a line of text above each image.
+    borders: the colour of a frame around each image; None for no frame.
+    zoom: by default so that faces are 128 pixels high or more.
 
     Raises `MetaFaceError` if the images have another shape or type, or there are more or fewer titles or borders.
     """
@@ -178,8 +181,10 @@ def faces_page(
 ) -> NDArray[np.uint8]:
     """Faces on a white page, each image pixel as `zoom` × `zoom` pixels: `[M, C, H, W]` → uint8 `[height, width, 3]`.
 
-    corners: row and column of the top left pixel of each face with its frame. size: height and width of the page.
     One picture of all faces is many times faster to draw than one pair of axes for each.
+
+    corners: row and column of the top left pixel of each face with its frame.
+    size: height and width of the page.
     """
     page = np.full((*size, 3), 255, np.uint8)
     faces = images.cpu().numpy().transpose(0, 2, 3, 1).repeat(zoom, 1).repeat(zoom, 2)

@@ -42,7 +42,7 @@ class Choice:
         ]
 
     def scores(self) -> dict[str, Any]:
-        """To store: the best, and for each candidate its score, its difference to the best, and whether that tells."""
+        """To store: the best; and of each candidate its score, its difference to the best, whether that decides."""
         return {
             "best": self.best,
             "tried": {
@@ -75,7 +75,7 @@ def choose(
 
     candidates: by name, settings that JSON can hold; put the simplest first, which wins where scores are equal.
     score: of one candidate's settings, an `Evaluation` on validation people, the same episodes for all, or a number
-        of which more is better. From evaluations, differences to the best are paired.
+        where more is better. From evaluations, differences to the best are paired.
     file: keeps every score as soon as it is there, so that the same call after an interruption goes on from there.
 
     Raises `MetaFaceError` if there are no candidates, a score is not finite, the evaluations are not of the same

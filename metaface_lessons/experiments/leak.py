@@ -1,4 +1,4 @@
-"""What a leak of people fakes: LDA, tested on people of whom a growing share was trained on.
+"""What a leak of people fakes: LDA is tested on people, and was trained on a growing share of them.
 
 The test never changes: the same people, the same images, the same episodes. What changes is how many of these people
 the training set holds, in place of as many others; it always has the same size. So all that accuracy gains from left
@@ -44,7 +44,7 @@ class Leak:
 
 
 def leak_experiment(faces: FaceSet, seed: int = 0, people: int = 30, episodes: int = 200) -> Leak:
-    """Train LDA on `people` of whom more and more are the test people, and test it on the same episodes each time.
+    """Train LDA on more and more of the test people, and test it on the same episodes each time.
 
     Images are shrunk to 32×32 pixels, so the whole takes a few seconds.
 

@@ -48,7 +48,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "FOMAML": {"steps": 1, "first_order": True},
     "joint training": {"steps": 0},
 }
-WEIGHTED = ("MAML", "joint training")  # those of which the weights are stored
+WEIGHTED = ("MAML", "joint training")  # their weights are stored
 SHOTS, TASKS, INNER_RATE = 10, 25, 0.01  # points to learn from; tasks of an outer step; all as in the paper
 STEPS, WEIGHTS_STEPS = 20_000, 15_000  # outer steps: of the result, and of the weights
 TEST_TASKS, TEST_STEPS = 4000, 10

@@ -16,10 +16,11 @@ from .faceset import FaceSet
 class Camera:
     """Changes images as a camera of this kind would have taken them.
 
-    blur: standard deviation of a Gaussian, as a share of the image's width. noise: standard deviation of what is added
-    to each pixel and channel, in levels of 0 to 255. gamma: the exponent of the tone curve, above 1 for darker middle
-    tones. balance: factors of red, green and blue. infrared: from 0, colour, to 1, grey with the tones of near
-    infrared, in which skin is bright and blue hardly seen.
+    blur: standard deviation of a Gaussian, as a share of the image's width.
+    noise: standard deviation of what is added to each pixel and channel, in levels of 0 to 255.
+    gamma: the exponent of the tone curve, above 1 for darker middle tones.
+    balance: factors of red, green and blue.
+    infrared: from 0, colour, to 1, grey with the tones of near infrared: skin is bright, and blue is hardly seen.
 
     Raises `MetaFaceError` for values out of these ranges.
     """

@@ -269,7 +269,7 @@ def comparer(run: Run, net: Any = None) -> Comparer:
     embedding = getattr(net, "embedding", None)
     if not isinstance(embedding, nn.Module):
         raise MetaFaceError(
-            f"Verification compares embeddings, and {run.settings.learner} has none: its network is made anew for each"
+            f"Verification compares embeddings, and {run.settings.learner} has none: its network is another for each"
             " task. Train protonet, pretrain, arcface or cosface."
         )
     return Comparer(embedding, run.split.base.shape, getattr(net, "distance", "cosine"))

@@ -117,7 +117,7 @@ def draw(state: State, data: Adapted) -> Figure:
 
 WORDS = {
     (True, True): "right before and after",
-    (False, True): "mended",
+    (False, True): "fixed",
     (True, False): "spoiled",
     (False, False): "wrong before and after",
 }
@@ -138,11 +138,11 @@ def alt(state: State, data: Adapted) -> str:
     path, task = data.path(state), data.task(state)
     people = ", ".join(map(str, task.identities[0].tolist()))
     pairs = _pairs(path.predicted == task.query.y[0], state.steps)
-    mended, spoiled = pairs.count((False, True)), pairs.count((True, False))
+    fixed, spoiled = pairs.count((False, True)), pairs.count((True, False))
     return (
         f"{state.learner} on the people {people}, {state.shots}-shot, condition: {state.condition}, at"
-        f" {state.rate:g} times the learned inner rates: {_verdict(path, state)}. Of {len(pairs)} queries {mended} were"
-        f" mended and {spoiled} spoiled; the support set went from {100 * float(path.support[0]):.0f}% to"
+        f" {state.rate:g} times the learned inner rates: {_verdict(path, state)}. Of {len(pairs)} queries {fixed} were"
+        f" fixed and {spoiled} spoiled; the support set went from {100 * float(path.support[0]):.0f}% to"
         f" {100 * float(path.support[state.steps]):.0f}%."
     )
 
