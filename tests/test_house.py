@@ -151,8 +151,9 @@ def test_make_refuses_an_old_python(repository: Path, tmp_path: Path) -> None:
 
 def test_ci_script(repository: Path) -> None:
     script = repository / ".ci" / "run"
-    assert os.access(script, os.X_OK)
-    assert subprocess.run(["bash", "-n", script]).returncode == 0
+    for each in (script, repository / ".ci" / "bare"):
+        assert os.access(each, os.X_OK)
+        assert subprocess.run(["bash", "-n", each]).returncode == 0
     assert script.read_text(encoding="utf-8").rstrip().endswith("make test")
 
 
