@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import torch
 from torch.nn.functional import interpolate
 
+from metaface_lessons.augmentation import Augment
+from metaface_lessons.episodes import EpisodeSampler
 from metaface_lessons.faces.faceset import FaceSet
+from metaface_lessons.faces.procedural import sample_identities, sample_nuisance
+from metaface_lessons.faces.procedural.geometry import Mesh, Template, mesh, on_device
+from metaface_lessons.faces.procedural.parameters import DOMAINS, Nuisance
+from metaface_lessons.faces.procedural.rendering import buffers
+from metaface_lessons.faces.procedural.zbuffer import Buffers
+from metaface_lessons.learners.protonet import ProtoNet
+from metaface_lessons.networks import Conv4
+from metaface_lessons.training import Trained, meta_train
 
 
 def random_faces(people: int = 8, each: int = 6, size: int = 16, channels: int = 1, seed: int = 0) -> FaceSet:
@@ -32,3 +45,58 @@ def random_faces(people: int = 8, each: int = 6, size: int = 16, channels: int =
         name="noise",
         synthetic=True,
     )
+
+
+def lit_faces(people: int = 20, size: int = 32) -> FaceSet:
+    """Each person with a pattern of their own, four times: in even light, and in three that fall off to one side."""
+    faces = random_faces(people, 4, size)
+    number = torch.arange(len(faces)) % 4
+    fall = torch.tensor([0.0, -2.0, 2.0, -1.5])[number]
+    light = (fall[:, None] * torch.linspace(-1, 1, size)).exp()[:, None, None, :]
+    light = light / light.amax(dim=3, keepdim=True)
+    return replace(faces, images=(faces.images * light).round().byte(), conditions={"fall": fall}, levels={})
+
+
+def domain_faces(people: int = 8, each: int = 5, size: int = 6) -> FaceSet:
+    """The same people in every domain: pixel 0 shows the domain, pixel 1 the person; the rest is noise."""
+    draw = torch.Generator().manual_seed(0)
+    person = torch.arange(people).repeat_interleave(each).repeat(3)
+    domain = torch.arange(3).repeat_interleave(people * each)
+    images = torch.randint(0, 256, (len(person), 1, size, size), generator=draw, dtype=torch.uint8)
+    images[:, 0, 0, 0], images[:, 0, 0, 1] = domain.byte(), person.byte()
+    return FaceSet(images, person, {"domain": domain}, {"domain": DOMAINS}, name="domains", synthetic=True)
+
+
+# ----------------------------------------------------------------------------------------------------- procedural faces
+
+
+def pictures(count: int = 1, kind: str = "clean", seed: int = 0, **conditions: float) -> Nuisance:
+    """Nuisance of `count` procedural pictures, with some conditions set to one value."""
+    how = sample_nuisance(count, seed, kind)
+    return replace(how, **{name: torch.full_like(getattr(how, name), value) for name, value in conditions.items()})
+
+
+def look(how: Nuisance, size: int = 96) -> tuple[Buffers, Mesh, Template]:
+    """The geometry buffers of procedural pictures, the meshes and the template."""
+    model = on_device(1.0, torch.device("cpu"))
+    heads = mesh(sample_identities(len(how), 0), how, model)
+    return buffers(heads, model, how, size, size), heads, model
+
+
+# ----------------------------------------------------------------------------------------------------------- a training
+
+
+SPLIT = random_faces(people=30, each=6).split(seed=1)
+
+
+def small_protonet(seed: int = 0) -> ProtoNet:
+    """A prototypical network of 8 filters, for grey images of 16 pixels."""
+    return ProtoNet(Conv4(1, 16, 8, seed=seed), augment=Augment(seed=seed))
+
+
+def train_briefly(**options: Any) -> Trained:
+    """Train on the base people of `SPLIT`, and validate; `net` is the network, a `small_protonet` if not given."""
+    sampler = EpisodeSampler(SPLIT.base, ways=5, shots=1, queries=3, seed=2)
+    validation = EpisodeSampler(SPLIT.validation, ways=3, shots=1, queries=3, seed=3)
+    given = {"validation": validation, "validate_every": 5, "validation_episodes": 20, "progress": False}
+    return meta_train(options.pop("net", None) or small_protonet(), sampler, **given | options)

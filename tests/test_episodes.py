@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor
 
-from metaface_lessons.episodes import EpisodeSampler, condition, draw_without_replacement
+from metaface_lessons.episodes import DomainSampler, Episodes, EpisodeSampler, condition, draw_without_replacement
 from metaface_lessons.errors import MetaFaceError
 from metaface_lessons.faces.faceset import FaceSet
-from tests.helpers import random_faces
+from metaface_lessons.faces.procedural import DOMAINS, procedural_domains
+from tests.helpers import domain_faces, lit_faces, random_faces
 
 
 def numbered(counts: list[int]) -> FaceSet:
@@ -133,3 +135,100 @@ def test_impossible_conditions_say_so() -> None:
         EpisodeSampler(faces, 5, 1, 4, query_where={"occluder": "mask"})
     with pytest.raises(MetaFaceError, match="tasks must be at least 1"):
         EpisodeSampler(faces, 2, 1, 1).sample(0)
+
+
+def test_a_condition_that_no_image_has_is_named() -> None:
+    faces = lit_faces(people=6)
+    with pytest.raises(MetaFaceError, match=r"query where \{'fall': \(50, 90\)\}, but only 0 of the 6 people"):
+        EpisodeSampler(faces, 5, 1, 1, support_where={"fall": 0.0}, query_where={"fall": (50, 90)})
+    with pytest.raises(MetaFaceError, match="no condition called 'subset'"):
+        EpisodeSampler(faces, 5, 1, 1, query_where={"subset": 5})
+    worn = random_faces()
+    with pytest.raises(MetaFaceError, match="no occluder called 'scarf'"):
+        EpisodeSampler(worn, 5, 1, 1, query_where={"occluder": "scarf"})
+
+
+def test_joined_undoes_split() -> None:
+    whole = EpisodeSampler(domain_faces(), 3, 1, 2).sample(5)
+    again = Episodes.join(whole.split(2))
+    for a, b in zip(
+        (*whole.support, *whole.query, whole.identities), (*again.support, *again.query, again.identities), strict=True
+    ):
+        assert torch.equal(a, b)
+
+
+# -------------------------------------------------------------------------------------------------- episodes of domains
+
+
+def domain_of(x: Tensor) -> Tensor:
+    """`[T, S]`: the domain that each image shows."""
+    return x[:, :, 0, 0, 0].long()
+
+
+def test_a_domain_with_one_image_a_person_gives_no_two_shots() -> None:
+    faces = procedural_domains(("photo", "sketch"), identities=6, images=1, size=16, progress=False)
+    EpisodeSampler(faces, 5, 1, 1, support_where={"domain": "photo"}, query_where={"domain": "sketch"}).sample()
+    with pytest.raises(MetaFaceError, match=r"2 \+ 1 images .* support where {'domain': 'photo'}.* only 0 of the 6"):
+        EpisodeSampler(faces, 5, 2, 1, support_where={"domain": "photo"}, query_where={"domain": "sketch"})
+    with pytest.raises(MetaFaceError, match=r"only 0 of the 6 .* widen the conditions"):
+        EpisodeSampler(faces, 5, 1, 1, support_where={"domain": "sketch"}, query_where={"domain": "sketch"})
+
+
+def test_a_domain_that_no_image_has_is_named() -> None:
+    faces = procedural_domains(("photo", "sketch"), identities=6, images=2, size=16, progress=False)
+    with pytest.raises(MetaFaceError, match=r"query where {'domain': 'near-infrared'}.* only 0 of the 6"):
+        EpisodeSampler(faces, 5, 1, 1, query_where={"domain": "near-infrared"})
+    with pytest.raises(MetaFaceError, match="no domain called 'thermal'"):
+        EpisodeSampler(faces, 5, 1, 1, query_where={"domain": "thermal"})
+    with pytest.raises(MetaFaceError, match="needs images, but there are none"):
+        faces.select(faces.where(domain="near-infrared"))
+
+
+@pytest.mark.parametrize("kind", ["within", "across", "leave one out"])
+def test_every_task_keeps_to_its_domains(kind: str) -> None:
+    sampler = DomainSampler(domain_faces(), DOMAINS, 3, 2, 2, kind)
+    pairs = set()
+    for _ in range(60):
+        episodes = sampler.sample(4)
+        support, query = domain_of(episodes.support.x), domain_of(episodes.query.x)
+        for values in (support, query):
+            assert (values == values[:, :1]).all()
+        pairs |= set(zip(support[:, 0].tolist(), query[:, 0].tolist(), strict=True))
+        if kind == "leave one out":
+            held_out = support[2:, 0].unique()
+            assert len(held_out) == 1
+            assert held_out not in support[:2, 0]
+    same = {(d, d) for d in range(3)}
+    every = {(a, b) for a in range(3) for b in range(3)}
+    assert pairs == (every - same if kind == "across" else same)
+
+
+def test_only_the_named_domains_are_drawn() -> None:
+    sampler = DomainSampler(domain_faces(), ("photo", "near-infrared"), 3, 1, 1, "leave one out")
+    drawn = {d for _ in range(20) for d in domain_of(sampler.sample(2).support.x)[:, 0].tolist()}
+    assert drawn == {0, 2}
+
+
+def test_the_stream_of_domains_follows_its_seed_and_resumes() -> None:
+    first, same, other = (DomainSampler(domain_faces(), DOMAINS, 3, 1, 2, "across", seed) for seed in (3, 3, 4))
+    assert torch.equal(first.sample(6).query.x, same.sample(6).query.x)
+    assert not torch.equal(first.sample(6).query.x, other.sample(6).query.x)
+    state = first.state_dict()
+    wanted = first.sample(5)
+    other.load_state_dict(state)
+    assert torch.equal(other.sample(5).support.x, wanted.support.x)
+
+
+def test_what_cannot_be_drawn_is_refused() -> None:
+    with pytest.raises(MetaFaceError, match="two or more different ones"):
+        DomainSampler(domain_faces(), ("photo",), 3, 1, 1)
+    with pytest.raises(MetaFaceError, match="two or more different ones"):
+        DomainSampler(domain_faces(), ("photo", "photo"), 3, 1, 1)
+    with pytest.raises(MetaFaceError, match="Did you mean 'sketch'"):
+        DomainSampler(domain_faces(), ("photo", "scetch"), 3, 1, 1)
+    with pytest.raises(MetaFaceError, match="no kind of domain episodes called 'between'"):
+        DomainSampler(domain_faces(), DOMAINS, 3, 1, 1, "between")
+    with pytest.raises(MetaFaceError, match=r"support where {'domain': 'photo'}"):
+        DomainSampler(domain_faces(each=1), DOMAINS, 3, 1, 1, "within")
+    with pytest.raises(MetaFaceError, match="even number of tasks"):
+        DomainSampler(domain_faces(), DOMAINS, 3, 1, 1, "leave one out").sample(3)

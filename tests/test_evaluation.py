@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import itertools
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,8 +28,6 @@ from metaface_lessons.evaluation import (
     student_t,
     to_json,
 )
-from metaface_lessons.faces import load_faces
-from metaface_lessons.learners.baselines import baselines, lbp, lda, pixels
 from metaface_lessons.learners.protonet import ProtoNet
 from metaface_lessons.networks import Conv4
 from tests.helpers import random_faces
@@ -97,51 +94,6 @@ def test_networks_are_evaluated_inductively_and_left_as_they_were() -> None:
 def test_episodes_must_be_asked_for() -> None:
     with pytest.raises(MetaFaceError, match="at least 1"):
         evaluate({}, EpisodeSampler(random_faces(), 3, 1, 2), episodes=0)
-
-
-def test_baselines_recognise_what_they_can() -> None:
-    split = random_faces(people=24, each=6).split((0.5, 0.2, 0.3))
-    results = evaluate(baselines(split.base), EpisodeSampler(split.novel, 5, 2, 3), episodes=50)
-    assert list(results) == ["pixels", "lbp", "lda"]
-    assert results["pixels"].accuracy > 0.9  # the pattern is in the pixels …
-    assert results["lda"].accuracy > 0.4
-    assert all(0.15 < result.accuracy <= 1 for result in results.values())
-
-
-def test_pixels_are_the_nearest_mean_of_standardised_images() -> None:
-    faces = random_faces()
-    episodes = EpisodeSampler(faces, 4, 2, 3).sample(6)
-    logits = pixels().adapt(episodes.support).predict(episodes.query.x)
-
-    def standard(x: torch.Tensor) -> np.ndarray:
-        flat = x.flatten(2).double().numpy()
-        return (flat - flat.mean(-1, keepdims=True)) / flat.std(-1, keepdims=True)
-
-    support, query = standard(episodes.support.x), standard(episodes.query.x)
-    mean = support.reshape(6, 4, 2, -1).mean(axis=2)
-    wanted = -((query[:, :, None] - mean[:, None]) ** 2).sum(-1)
-    assert np.allclose(logits.numpy(), wanted, rtol=1e-4)
-
-
-def test_lbp_does_not_know_brightness_and_knows_texture() -> None:
-    images = random_faces().images // 2
-    assert torch.allclose(lbp().embedding(images), lbp().embedding(images + 40))
-    assert not torch.allclose(lbp().embedding(images), lbp().embedding(images.flip(-1)))
-    assert torch.allclose(lbp().embedding(images).square().sum(1), torch.tensor(64.0))  # a distribution in each cell
-
-
-def test_lda_needs_several_images_of_a_person() -> None:
-    with pytest.raises(MetaFaceError, match="more than one image"):
-        lda(random_faces(people=8, each=1))
-
-
-def test_lda_is_compared_in_its_stronger_way(sklearn_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SCIKIT_LEARN_DATA", str(sklearn_data))
-    split = load_faces("lfw").split(seed=0)
-    own = lda(split.base)
-    methods = {"own": own, "squared": ProtoNet(own.embedding, distance="squared")}
-    found = evaluate(methods, EpisodeSampler(split.novel, 5, 1, 4), episodes=100)
-    assert found["own"].accuracy > found["squared"].accuracy + 0.08
 
 
 def test_the_interval_of_a_paired_difference_leaves_out_what_is_common() -> None:

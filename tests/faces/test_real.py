@@ -9,7 +9,6 @@ import pytest
 import torch
 from PIL import Image
 
-from metaface_lessons import paths
 from metaface_lessons.errors import MetaFaceError
 from metaface_lessons.faces import load_faces
 
@@ -136,13 +135,3 @@ def test_data_that_only_their_owner_may_write_are_read_through_links(
     monkeypatch.setattr("sklearn.datasets.fetch_lfw_people", only_where_it_may_write)
     for _ in range(2):  # the links are there already the second time
         assert len(load_faces("lfw").identities) > 100
-
-
-def test_an_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SCIKIT_LEARN_DATA", "")
-    assert paths.sklearn_data() == Path.home() / "scikit_learn_data"
-
-
-def test_an_unknown_set_is_answered_with_the_nearest() -> None:
-    with pytest.raises(MetaFaceError, match="Did you mean 'olivetti'"):
-        load_faces("oliveti")

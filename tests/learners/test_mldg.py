@@ -1,4 +1,4 @@
-"""Leave-one-domain-out meta-training: its gradient against an independent computation, and its episodes."""
+"""Leave-one-domain-out meta-training: its gradient against an independent computation."""
 
 from __future__ import annotations
 
@@ -8,23 +8,13 @@ from torch import Tensor, nn
 
 from metaface_lessons.episodes import DomainSampler, Episodes, EpisodeSampler
 from metaface_lessons.errors import MetaFaceError
-from metaface_lessons.faces.faceset import FaceSet
+from metaface_lessons.faces.procedural import DOMAINS
 from metaface_lessons.learners.mldg import MLDG
 from metaface_lessons.learners.protonet import ProtoNet
 from metaface_lessons.training import meta_train
+from tests.helpers import domain_faces
 
-PEOPLE, EACH, SIZE = 8, 5, 6
-DOMAINS = ("photo", "sketch", "near-infrared")
-
-
-def faces(people: int = PEOPLE, each: int = EACH) -> FaceSet:
-    """Pixel 0 shows the domain, pixel 1 the person; the rest is noise."""
-    draw = torch.Generator().manual_seed(0)
-    person = torch.arange(people).repeat_interleave(each).repeat(3)
-    domain = torch.arange(3).repeat_interleave(people * each)
-    images = torch.randint(0, 256, (len(person), 1, SIZE, SIZE), generator=draw, dtype=torch.uint8)
-    images[:, 0, 0, 0], images[:, 0, 0, 1] = domain.byte(), person.byte()
-    return FaceSet(images, person, {"domain": domain}, {"domain": DOMAINS}, name="domains", synthetic=True)
+SIZE = 6
 
 
 def net(seed: int = 0) -> ProtoNet:
@@ -39,15 +29,7 @@ def net(seed: int = 0) -> ProtoNet:
 
 
 def tasks(seed: int = 0, number: int = 4) -> Episodes:
-    return DomainSampler(faces(), DOMAINS, 3, 1, 2, "leave one out", seed).sample(number)
-
-
-def domain_of(x: Tensor) -> Tensor:
-    """`[T, S]`: the domain that each image shows."""
-    return x[:, :, 0, 0, 0].long()
-
-
-# --- the gradient
+    return DomainSampler(domain_faces(), DOMAINS, 3, 1, 2, "leave one out", seed).sample(number)
 
 
 def objective(model: ProtoNet, episodes: Episodes, rate: float, weight: float) -> Tensor:
@@ -118,7 +100,7 @@ def test_without_an_inner_step_it_is_plain_training_on_both_halves() -> None:
 
 def test_it_trains_and_its_learner_is_protonet() -> None:
     model = MLDG(net(), inner_rate=0.1, first_order=True)
-    sampler = DomainSampler(faces(), DOMAINS, 3, 1, 2, "leave one out")
+    sampler = DomainSampler(domain_faces(), DOMAINS, 3, 1, 2, "leave one out")
     trained = meta_train(model, sampler, steps=3, tasks=2, progress=False)
     support = sampler.sample(2).support
     assert torch.equal(
@@ -126,67 +108,8 @@ def test_it_trains_and_its_learner_is_protonet() -> None:
     )
 
 
-# --- the episodes
-
-
-@pytest.mark.parametrize("kind", ["within", "across", "leave one out"])
-def test_every_task_keeps_to_its_domains(kind: str) -> None:
-    sampler = DomainSampler(faces(), DOMAINS, 3, 2, 2, kind)
-    pairs = set()
-    for _ in range(60):
-        episodes = sampler.sample(4)
-        support, query = domain_of(episodes.support.x), domain_of(episodes.query.x)
-        for values in (support, query):
-            assert (values == values[:, :1]).all()
-        pairs |= set(zip(support[:, 0].tolist(), query[:, 0].tolist(), strict=True))
-        if kind == "leave one out":
-            held_out = support[2:, 0].unique()
-            assert len(held_out) == 1
-            assert held_out not in support[:2, 0]
-    same = {(d, d) for d in range(3)}
-    every = {(a, b) for a in range(3) for b in range(3)}
-    assert pairs == (every - same if kind == "across" else same)
-
-
-def test_only_the_named_domains_are_drawn() -> None:
-    sampler = DomainSampler(faces(), ("photo", "near-infrared"), 3, 1, 1, "leave one out")
-    drawn = {d for _ in range(20) for d in domain_of(sampler.sample(2).support.x)[:, 0].tolist()}
-    assert drawn == {0, 2}
-
-
-def test_the_stream_follows_its_seed_and_resumes() -> None:
-    first, same, other = (DomainSampler(faces(), DOMAINS, 3, 1, 2, "across", seed) for seed in (3, 3, 4))
-    assert torch.equal(first.sample(6).query.x, same.sample(6).query.x)
-    assert not torch.equal(first.sample(6).query.x, other.sample(6).query.x)
-    state = first.state_dict()
-    wanted = first.sample(5)
-    other.load_state_dict(state)
-    assert torch.equal(other.sample(5).support.x, wanted.support.x)
-
-
-def test_joined_undoes_split() -> None:
-    whole = EpisodeSampler(faces(), 3, 1, 2).sample(5)
-    again = Episodes.join(whole.split(2))
-    for a, b in zip(
-        (*whole.support, *whole.query, whole.identities), (*again.support, *again.query, again.identities), strict=True
-    ):
-        assert torch.equal(a, b)
-
-
-def test_what_cannot_be_drawn_or_halved_is_refused() -> None:
-    with pytest.raises(MetaFaceError, match="two or more different ones"):
-        DomainSampler(faces(), ("photo",), 3, 1, 1)
-    with pytest.raises(MetaFaceError, match="two or more different ones"):
-        DomainSampler(faces(), ("photo", "photo"), 3, 1, 1)
-    with pytest.raises(MetaFaceError, match="Did you mean 'sketch'"):
-        DomainSampler(faces(), ("photo", "scetch"), 3, 1, 1)
-    with pytest.raises(MetaFaceError, match="no kind of domain episodes called 'between'"):
-        DomainSampler(faces(), DOMAINS, 3, 1, 1, "between")
-    with pytest.raises(MetaFaceError, match=r"support where {'domain': 'photo'}"):
-        DomainSampler(faces(each=1), DOMAINS, 3, 1, 1, "within")
-    with pytest.raises(MetaFaceError, match="even number of tasks"):
-        DomainSampler(faces(), DOMAINS, 3, 1, 1, "leave one out").sample(3)
+def test_what_cannot_be_halved_is_refused() -> None:
     with pytest.raises(MetaFaceError, match="halves the tasks"):
-        MLDG(net()).meta_gradient(EpisodeSampler(faces(), 3, 1, 1).sample(3))
+        MLDG(net()).meta_gradient(EpisodeSampler(domain_faces(), 3, 1, 1).sample(3))
     with pytest.raises(MetaFaceError, match="0 or more"):
         MLDG(net(), inner_rate=-1)

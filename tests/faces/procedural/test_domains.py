@@ -1,4 +1,4 @@
-"""Domains: the same people as photos, sketches and near-infrared pictures; and what controls keep of a picture."""
+"""Domains: the same people as photos, sketches and near-infrared pictures."""
 
 from __future__ import annotations
 
@@ -7,40 +7,24 @@ from dataclasses import replace
 import pytest
 import torch
 
-from metaface_lessons.episodes import EpisodeSampler
 from metaface_lessons.errors import MetaFaceError
-from metaface_lessons.evaluation import evaluate
 from metaface_lessons.faces import load_faces
-from metaface_lessons.faces.controls import (
-    brightness_only,
-    controlled,
-    ellipse,
-    inside_only,
-    outside_only,
-    procedural_controls,
-)
 from metaface_lessons.faces.procedural import (
     DOMAINS,
     procedural_domains,
     procedural_faces,
     render,
     render_face,
-    render_with_mask,
     sample_identities,
     sample_nuisance,
 )
 from metaface_lessons.faces.procedural.domains import DOMAIN
-from metaface_lessons.learners.baselines import brightness
-from tests.helpers import random_faces
 
 OTHERS = DOMAINS[1:]
 
 
 def clean(people: int = 12, images: int = 2, domain: str = "sketch") -> torch.Tensor:
     return procedural_faces(people, images, size=48, nuisance="clean", progress=False, domain=domain).images
-
-
-# --- the pictures
 
 
 def test_a_set_of_all_domains_shows_the_same_people_under_other_circumstances() -> None:
@@ -132,73 +116,3 @@ def test_bad_domains_are_refused() -> None:
         procedural_domains(["photo", "photo"], identities=2, images=1, size=16)
     with pytest.raises(MetaFaceError, match="at least one domain"):
         procedural_domains([])
-
-
-# --- episodes that cannot be had
-
-
-def test_a_domain_with_one_image_a_person_gives_no_two_shots() -> None:
-    faces = procedural_domains(("photo", "sketch"), identities=6, images=1, size=16, progress=False)
-    EpisodeSampler(faces, 5, 1, 1, support_where={"domain": "photo"}, query_where={"domain": "sketch"}).sample()
-    with pytest.raises(MetaFaceError, match=r"2 \+ 1 images .* support where {'domain': 'photo'}.* only 0 of the 6"):
-        EpisodeSampler(faces, 5, 2, 1, support_where={"domain": "photo"}, query_where={"domain": "sketch"})
-    with pytest.raises(MetaFaceError, match=r"only 0 of the 6 .* widen the conditions"):
-        EpisodeSampler(faces, 5, 1, 1, support_where={"domain": "sketch"}, query_where={"domain": "sketch"})
-
-
-def test_a_domain_that_no_image_has_is_named() -> None:
-    faces = procedural_domains(("photo", "sketch"), identities=6, images=2, size=16, progress=False)
-    with pytest.raises(MetaFaceError, match=r"query where {'domain': 'near-infrared'}.* only 0 of the 6"):
-        EpisodeSampler(faces, 5, 1, 1, query_where={"domain": "near-infrared"})
-    with pytest.raises(MetaFaceError, match="no domain called 'thermal'"):
-        EpisodeSampler(faces, 5, 1, 1, query_where={"domain": "thermal"})
-    with pytest.raises(MetaFaceError, match="needs images, but there are none"):
-        faces.select(faces.where(domain="near-infrared"))
-
-
-# --- controls
-
-
-def test_controls_leave_what_they_say() -> None:
-    images = random_faces(size=20, channels=3).images
-    inside = ellipse(20, 20)
-    assert 0.15 < inside.float().mean() < 0.5
-    outer, inner = outside_only(images), inside_only(images)
-    assert torch.equal(outer[:, :, ~inside], images[:, :, ~inside])
-    assert torch.equal(inner[:, :, inside], images[:, :, inside])
-    assert (outer[:, :, inside].amax(2) == outer[:, :, inside].amin(2)).all()
-    scrambled = images.clone()
-    scrambled[:, :, inside] = 255 - scrambled[:, :, inside]
-    assert torch.equal(outside_only(scrambled), outer)  # nothing of the inner face has a say
-    mean = brightness_only(images)
-    assert mean.shape == images.shape
-    assert mean.flatten(1).unique(dim=1).shape[1] == 1
-    assert (mean[:, 0, 0, 0] - images.float().mean((1, 2, 3))).abs().max() <= 0.5
-    for at in ((0.5, 0.5, 2.0, 2.0), (3.0, 3.0, 0.1, 0.1)):
-        with pytest.raises(MetaFaceError, match="shares of the picture"):
-            ellipse(20, 20, at)
-
-
-def test_the_brightness_control_sees_brightness_and_nothing_else() -> None:
-    faces = random_faces(people=6, each=8, size=16)
-    lit = replace(faces, images=(0.2 * faces.images + 30 * faces.identity[:, None, None, None]).byte())
-    for shown, low, high in ((faces, 0.0, 0.6), (lit, 0.95, 1.0)):
-        one, control = (
-            evaluate({"mean": brightness()}, EpisodeSampler(seen, 5, 1, 4), 40)["mean"].accuracy
-            for seen in (shown, controlled(shown, brightness_only))
-        )
-        assert low <= one <= high
-        assert control == pytest.approx(one, abs=0.1)  # but for rounding to whole grey levels
-
-
-@pytest.mark.parametrize("domain", DOMAINS)
-def test_procedural_controls_belong_to_the_pictures(domain: str) -> None:
-    faces = procedural_faces(3, 2, size=32, progress=False, domain=domain)
-    controls = procedural_controls(3, 2, size=32, domain=domain)
-    outline, empty = controls["outline only"], controls["background only"]
-    assert torch.equal(outline.identity, faces.identity)
-    outside = (outline.images == 0).expand_as(faces.images)
-    difference = (faces.images[outside].float() - empty.images[outside].float()).abs()
-    assert difference.median() <= 4  # blur spreads the outline a little
-    again = render_with_mask(sample_identities(6, 5), sample_nuisance(6, 0), 32, domain=domain)[2]
-    assert torch.equal(again, render_with_mask(sample_identities(6, 6), sample_nuisance(6, 0), 32, domain=domain)[2])
