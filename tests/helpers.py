@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pytest
 import torch
+from PIL import Image
 from torch.nn.functional import interpolate
 
+from metaface_lessons import cli
 from metaface_lessons.augmentation import Augment
 from metaface_lessons.episodes import EpisodeSampler
 from metaface_lessons.faces.faceset import FaceSet
@@ -67,6 +73,33 @@ def domain_faces(people: int = 8, each: int = 5, size: int = 6) -> FaceSet:
     return FaceSet(images, person, {"domain": domain}, {"domain": DOMAINS}, name="domains", synthetic=True)
 
 
+def conditioned_faces(people: int = 10) -> FaceSet:
+    """Five images of each person under every combination of two yaws, two lights and two occluders."""
+    combination = torch.arange(40).repeat(people)
+    return replace(
+        random_faces(people=people, each=40),
+        conditions={
+            "yaw": (combination % 2) * 30.0,
+            "light_azimuth": (combination // 2 % 2) * 60.0,
+            "occluder": combination // 4 % 2,
+        },
+    )
+
+
+def unlike_faces(people: int = 24, each: int = 8) -> FaceSet:
+    """Images with nothing in common: a learner recognises only people that it has seen before."""
+    images = torch.randint(256, (people * each, 1, 16, 16), generator=torch.Generator().manual_seed(0))
+    return FaceSet(images.byte(), torch.arange(people).repeat_interleave(each), name="noise")
+
+
+def write_pictures(faces: FaceSet, folder: Path) -> None:
+    """Write each picture `[3, H, W]` to a file in a folder of its person."""
+    for m, (image, person) in enumerate(zip(faces.images, faces.identity, strict=True)):
+        file = folder / f"person{int(person):02d}" / f"{m}.png"
+        file.parent.mkdir(exist_ok=True)
+        Image.fromarray(np.ascontiguousarray(image.permute(1, 2, 0).numpy())).save(file)
+
+
 # ----------------------------------------------------------------------------------------------------- procedural faces
 
 
@@ -100,3 +133,36 @@ def train_briefly(**options: Any) -> Trained:
     validation = EpisodeSampler(SPLIT.validation, ways=3, shots=1, queries=3, seed=3)
     given = {"validation": validation, "validate_every": 5, "validation_episodes": 20, "progress": False}
     return meta_train(options.pop("net", None) or small_protonet(), sampler, **given | options)
+
+
+# ------------------------------------------------------------------------------------------------------- by the command
+
+
+def train_run(photos: Path, out: Path, *more: str) -> int:
+    """Train a small prototypical network on a folder of photos; `more` are more words of the command."""
+    small = ("--ways", "5", "--queries", "2", "--width", "8", "--quiet")
+    return cli.main(["train", "protonet", "--faces", f"folder:{photos}", *small, "--out", str(out), *more])
+
+
+def printed(capsys: pytest.CaptureFixture[str]) -> dict:
+    """What the command has printed, as JSON."""
+    return json.loads(capsys.readouterr().out)
+
+
+# -------------------------------------------------------------------------------------------------------------- results
+
+
+def shape(value: Any) -> Any:
+    """The keys and kinds of a result, without its numbers: two results of one schema have the same."""
+    if isinstance(value, dict):
+        return {key: shape(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [shape(value[0])] if value else []
+    return "number" if isinstance(value, (int, float)) else type(value)
+
+
+# ---------------------------------------------------------------------------------------------------------- an exercise
+
+
+def row_means(x: torch.Tensor) -> torch.Tensor:
+    return x.mean(dim=1)

@@ -6,11 +6,15 @@ import warnings
 
 import numpy as np
 import pytest
+import torch
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from metaface_lessons.errors import MetaFaceError
-from metaface_lessons.verification import Identification, Verification, paired_bootstrap
+from metaface_lessons.faces.pairs import draw_pairs
+from metaface_lessons.learners.baselines import FixedFeatures
+from metaface_lessons.verification import Comparer, Identification, Verification, fitted, paired_bootstrap
+from tests.helpers import random_faces
 
 
 def pairs_of(genuine: list[float], impostor: list[float]) -> Verification:
@@ -204,3 +208,21 @@ def test_an_open_set_needs_strangers() -> None:
     found = Identification(np.eye(3), np.arange(3), np.arange(3))
     with pytest.raises(MetaFaceError, match="not in the gallery: add some"):
         found.dir_at_far(0.1)
+
+
+# -------------------------------------------------------------------------------------------------- what compares faces
+
+
+def test_scores_are_those_of_the_learner_and_mirrored_faces_are_alike() -> None:
+    faces = random_faces(people=4, each=2, channels=3)
+    comparer = Comparer(FixedFeatures(lambda x: x.float().flatten(1).numpy()), faces.shape, "squared")
+    points = comparer.embed(faces.images)
+    both = (faces.images + 0.0 + faces.images.flip(-1)) / 2
+    assert torch.allclose(points, both.flatten(1))
+    assert torch.equal(points, comparer.embed(faces.images.flip(-1)))
+    pairs = draw_pairs(faces, each=4)
+    one, other = points[pairs.index].unbind(1)
+    assert torch.allclose(torch.tensor(comparer.score_pairs(pairs)).float(), -(one - other).square().sum(1), rtol=1e-4)
+    grey = fitted(faces.images, (1, 8, 8))
+    assert (grey.shape, grey.dtype) == ((8, 1, 8, 8), torch.uint8)
+    assert fitted(grey, (3, 16, 16)).shape == (8, 3, 16, 16)

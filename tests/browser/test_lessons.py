@@ -12,8 +12,7 @@ import pytest
 from metaface_lessons.faces import load_faces
 from metaface_lessons.paths import NOTEBOOKS
 from metaface_lessons.workspace import prepare
-
-from .jupyter import PICTURE, chromium, explorers, jupyter_lab, move, open_notebook, run_all, type_and_run
+from tests.browser.jupyter import PICTURE, chromium, explorers, jupyter_lab, move, open_notebook, run_all, type_and_run
 
 LESSONS = sorted(path.name for path in NOTEBOOKS.glob("[0-9]*.ipynb"))
 

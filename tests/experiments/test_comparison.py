@@ -15,9 +15,7 @@ from metaface_lessons.errors import MetaFaceError
 from metaface_lessons.evaluation import from_json, mean_over_seeds
 from metaface_lessons.experiments import comparison
 from metaface_lessons.experiments.comparison import PROTOCOLS, Plan, measure, measure_part
-
-from ..helpers import random_faces
-from .conftest import shape
+from tests.helpers import random_faces, shape
 
 LEARNERS = ("protonet",)
 PLAN = Plan(budget=1, steps=dict.fromkeys(LEARNERS, 16), episodes=30, glance=2)

@@ -14,8 +14,7 @@ from metaface_lessons.errors import MetaFaceError
 from metaface_lessons.evaluation import mean_over_seeds
 from metaface_lessons.experiments import few_shot, stored
 from metaface_lessons.experiments.few_shot import TRAININGS, Training, measure
-
-from .conftest import shape
+from tests.helpers import shape
 
 
 @pytest.fixture(scope="module")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from metaface_lessons.experiments import leak
-
-from ..helpers import random_faces
-from .conftest import shape
+from tests.helpers import random_faces, shape
 
 
 def test_what_is_measured_has_the_shape_of_what_is_stored() -> None:

@@ -12,8 +12,7 @@ import torch
 from metaface_lessons.errors import MetaFaceError
 from metaface_lessons.experiments import sinusoids
 from metaface_lessons.experiments.sinusoids import METHODS, load_methods, make_methods, measure
-
-from .conftest import shape
+from tests.helpers import shape
 
 
 def test_what_is_measured_has_the_shape_of_what_is_stored(tmp_path: Path) -> None:

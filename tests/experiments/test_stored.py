@@ -9,20 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from metaface_lessons import experiments
 from metaface_lessons.errors import MetaFaceError
 from metaface_lessons.evaluation import Evaluation, paired
 from metaface_lessons.experiments import stored
 from metaface_lessons.experiments.stored import Parts, differences, on_each
-
-
-def test_every_experiment_has_the_interface() -> None:
-    for name in experiments.names():
-        module = experiments.experiment(name)
-        assert module.COMMAND == f"metaface experiment {name}"
-        assert all(hasattr(module, function) for function in ("add_arguments", "run"))
-    with pytest.raises(MetaFaceError, match="sinusoids"):
-        experiments.experiment("sinusoid")
 
 
 def test_a_part_is_measured_once(tmp_path: Path) -> None:

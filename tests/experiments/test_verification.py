@@ -12,8 +12,7 @@ from metaface_lessons.errors import MetaFaceError
 from metaface_lessons.evaluation import from_json, mean_over_seeds
 from metaface_lessons.experiments import verification
 from metaface_lessons.runs.protocols import SCORES
-
-from .conftest import shape
+from tests.helpers import shape
 
 FEW: dict[str, Any] = {"seeds": (0, 1), "steps": {"protonet": 20}, "each": 60, "episodes": 30}
 METHODS = ("protonet", "pixels", "lbp", "lda", "whitened pca", "lda, squared")

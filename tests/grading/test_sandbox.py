@@ -6,13 +6,10 @@ it returns the right value, so that it gains the point exactly if it could break
 
 from __future__ import annotations
 
-import copy
 import json
 import os
 import socket
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -20,18 +17,16 @@ from metaface_lessons import paths
 from metaface_lessons.exercises import core
 from metaface_lessons.grading import remote, sandbox, visible_package
 from metaface_lessons.grading.marks import lesson, mark
-from tests.needs import SANDBOX, need
+from tests.grading.submissions import FILE, WHOLE, cell_of, notebook, points
+from tests.needs import need
 
 KINDS = [
     pytest.param(sandbox.BUBBLEWRAP, marks=pytest.mark.needs("bubblewrap", "namespaces")),
     pytest.param(sandbox.USER, marks=pytest.mark.needs("root")),
 ]
-FILE = "00_start_here.ipynb"
-WHOLE = sum(e.points for e in core.exercises("00"))  # the first exercise is worth 1 of them
-CHANCE = lesson("00").cells["start.chance"][0]
 PACKAGE = str(Path(core.__file__).parent.parent)
 
-pytestmark = pytest.mark.hostile
+pytestmark = [pytest.mark.hostile, pytest.mark.usefixtures("impatient")]
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -39,40 +34,7 @@ def each_kind(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-@pytest.fixture(scope="module")
-def kind() -> str:
-    """For what no kind of sandbox sees."""
-    need(*SANDBOX)
-    return sandbox.find()
-
-
-@pytest.fixture(scope="module")
-def folder() -> Iterator[Path]:
-    with visible_package.prepared("00") as folder:
-        yield folder
-
-
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote, "SECONDS", 2.0)
-
-
-def notebook() -> dict[str, Any]:
-    """The lesson, solved."""
-    return json.loads((paths.NOTEBOOKS / "solutions" / FILE).read_bytes())
-
-
-def cell_of(book: dict[str, Any], cell_id: str = CHANCE) -> dict[str, Any]:
-    return next(c for c in book["cells"] if c["metadata"].get("nbgrader", {}).get("grade_id") == cell_id)
-
-
-def points(book: dict[str, Any] | str, tmp_path: Path, kind: str, folder: Path) -> dict[str, int]:
-    file = tmp_path / FILE
-    file.write_text(book if isinstance(book, str) else json.dumps(book))
-    return {m.exercise: m.points for m in mark(file, "00", kind, folder, "secret")}
-
-
-# What an answer does before it would return the right value; or how it returns a wrong one.
+# What an answer does before it would return the right value.
 BREAK_INS = {
     "exits": "raise SystemExit(0)",
     "ends its process": "import os; os._exit(0)",
@@ -118,22 +80,6 @@ BREAK_INS = {
         "import gc; 1 / any('secret' == o for d in gc.get_objects() if isinstance(d, dict) for o in d.values()"
         " if isinstance(o, str))"
     ),
-}
-RETURNS = {
-    "nothing": "None",
-    "an object that equals anything": "type('Any', (), {'__eq__': lambda s, o: True, '__float__': lambda s: 0.5})()",
-    "a number that equals anything": "type('Any', (float,), {'__eq__': lambda s, o: True})(0.123)",
-    "a tensor that equals anything": (
-        "torch.zeros(1).as_subclass(type('Any', (torch.Tensor,), {'__eq__': lambda *a: 1}))"
-    ),
-    "NaN": "float('nan')",
-    "infinity": "float('inf')",
-    "a number that is too long": "10 ** 10000",
-    "what contains itself": "(lambda x: x.append(x) or x)([])",
-    "a class": "float",
-    "a function": "lambda *a: 1 / ways",
-    "a generator": "(1 / ways for _ in range(1))",
-    "the table of the examples that everybody sees": "{5: 1 / 5, 2: 1 / 2, 20: 1 / 20}.get(ways, 0.0)",
 }
 PATCHES = {
     "the package's place": (
@@ -195,15 +141,6 @@ def test_an_answer_that(what: str, tmp_path: Path, each_kind: str, folder: Path)
     assert sum(got.values()) == WHOLE - 1, "the other answers are right"
 
 
-@pytest.mark.parametrize("what", RETURNS)
-def test_an_answer_that_returns(what: str, tmp_path: Path, kind: str, folder: Path) -> None:
-    book = notebook()
-    cell_of(book)["source"] = f"def chance(ways):\n    return {RETURNS[what]}\ncheck('start.chance', chance)"
-    got = points(book, tmp_path, kind, folder)
-    assert got.pop("start.chance") == 0
-    assert sum(got.values()) == WHOLE - 1
-
-
 @pytest.mark.parametrize("what", PATCHES)
 def test_a_cell_that_patches(what: str, tmp_path: Path, each_kind: str, folder: Path) -> None:
     """It may spoil its own other answers, but gains nothing for the wrong one."""
@@ -253,101 +190,3 @@ def test_an_answer_that_opens_a_connection(tmp_path: Path, each_kind: str, folde
 def test_the_answers_as_they_are(tmp_path: Path, each_kind: str, folder: Path) -> None:
     """Without an attack all points are gained: what the others lose is not lost for another reason."""
     assert sum(points(notebook(), tmp_path, each_kind, folder).values()) == WHOLE
-
-
-# -------------------------------------------------------------------------------------------------- damaged notebooks
-
-
-def test_a_deleted_cell(tmp_path: Path, kind: str, folder: Path) -> None:
-    book = notebook()
-    book["cells"].remove(cell_of(book))
-    got = points(book, tmp_path, kind, folder)
-    assert (got["start.chance"], sum(got.values())) == (0, WHOLE - 1)
-
-
-def test_a_renamed_cell(tmp_path: Path, kind: str, folder: Path) -> None:
-    book = notebook()
-    cell_of(book)["metadata"]["nbgrader"]["grade_id"] = "mine"
-    assert points(book, tmp_path, kind, folder)["start.chance"] == 0
-
-
-def test_a_cell_in_the_name_of_another(tmp_path: Path, kind: str, folder: Path) -> None:
-    """The easy answer does not count for the hard exercise."""
-    book = notebook()
-    hard = cell_of(book, lesson("00").cells["start.standardise"][0])
-    hard["source"] = cell_of(book)["source"]
-    got = points(book, tmp_path, kind, folder)
-    assert (got["start.standardise"], got["start.chance"]) == (0, 1)
-
-
-def test_a_duplicated_cell(tmp_path: Path, kind: str, folder: Path) -> None:
-    """The last one counts, once."""
-    book = notebook()
-    wrong = copy.deepcopy(cell_of(book))
-    wrong["source"] = "def chance(ways):\n    return 0.5\ncheck('start.chance', chance)"
-    book["cells"] += [wrong]
-    assert points(book, tmp_path, kind, folder)["start.chance"] == 0
-    book["cells"] += [copy.deepcopy(cell_of(notebook()))] * 3
-    assert sum(points(book, tmp_path, kind, folder).values()) == WHOLE
-
-
-def test_reordered_cells(tmp_path: Path, kind: str, folder: Path) -> None:
-    book = notebook()
-    book["cells"].reverse()
-    assert sum(points(book, tmp_path, kind, folder).values()) == WHOLE
-
-
-def test_cells_edited_outside_the_answers(tmp_path: Path, kind: str, folder: Path) -> None:
-    """They are not run: neither an attack in them nor an answer."""
-    book = notebook()
-    for cell in book["cells"]:
-        if cell["cell_type"] == "code" and "nbgrader" not in cell["metadata"]:
-            cell["source"] = "import os\nos._exit(0)\ndef chance(ways): return 1 / ways"
-    cell_of(book)["source"] = "check('start.chance', chance)"
-    got = points(book, tmp_path, kind, folder)
-    assert (got["start.chance"], sum(got.values())) == (0, WHOLE - 1)
-
-
-def test_forged_outputs(tmp_path: Path, kind: str, folder: Path) -> None:
-    book = notebook()
-    cell_of(book)["source"] = "def chance(ways):\n    raise NotImplementedError()\ncheck('start.chance', chance)"
-    text = "✓ start.chance: passed (1 point)."
-    cell_of(book)["outputs"] = [{"output_type": "stream", "name": "stdout", "text": text}]
-    assert points(book, tmp_path, kind, folder)["start.chance"] == 0
-
-
-def test_forged_points(tmp_path: Path, kind: str, folder: Path) -> None:
-    book = notebook()
-    cell_of(book)["metadata"]["nbgrader"] |= {"points": 1000, "grade": True}
-    assert sum(points(book, tmp_path, kind, folder).values()) == WHOLE
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "{broken",
-        "",
-        "[]",
-        "null",
-        '{"cells": 3}',
-        '{"cells": [{}]}',
-        '{"cells": [null]}',
-        "[" * 100_000,
-        '{"cells": []}',
-    ],
-    ids=["broken", "empty", "list", "null", "number", "no cell", "null cell", "bottomless", "no cells"],
-)
-def test_a_file_that_is_no_notebook(text: str, tmp_path: Path, kind: str, folder: Path) -> None:
-    assert sum(points(text, tmp_path, kind, folder).values()) == 0
-
-
-def test_a_link_to_the_work_of_another(tmp_path: Path, kind: str, folder: Path) -> None:
-    other = tmp_path / "other.ipynb"
-    other.write_text(json.dumps(notebook()))
-    (tmp_path / FILE).symlink_to(other)
-    assert sum(m.points for m in mark(tmp_path / FILE, "00", kind, folder, "secret")) == 0
-
-
-def test_a_pipe_instead_of_a_file(tmp_path: Path, kind: str, folder: Path) -> None:
-    os.mkfifo(tmp_path / FILE)
-    assert sum(m.points for m in mark(tmp_path / FILE, "00", kind, folder, "secret")) == 0

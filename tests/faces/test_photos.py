@@ -1,0 +1,83 @@
+"""Faces found in photos, with LFW's pictures where they are."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from metaface_lessons.errors import MetaFaceError
+from metaface_lessons.faces import photos
+from metaface_lessons.faces.photos import find_face
+from metaface_lessons.faces.real import LFW_COLUMNS, LFW_ROWS
+
+
+def test_a_face_is_cut_out_as_lfw_is(lfw_photos: dict[str, list[Path]]) -> None:
+    alike = []
+    for photo in [file for files in lfw_photos.values() for file in files[:4]]:
+        try:
+            face = find_face(photo, 48).float().mean(0)
+        except MetaFaceError:
+            continue
+        crop = Image.open(photo).crop((LFW_COLUMNS.start, LFW_ROWS.start, LFW_COLUMNS.stop, LFW_ROWS.stop))
+        wanted = torch.from_numpy(np.array(crop.resize((48, 48), Image.Resampling.LANCZOS))).float().mean(-1)
+        alike.append(torch.corrcoef(torch.stack([face.flatten(), wanted.flatten()]))[0, 1].item())
+    assert len(alike) >= 9
+    assert np.median(alike) > 0.8
+
+
+def test_no_face_several_faces_and_no_photo(lfw_photos: dict[str, list[Path]], tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (200, 200, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "noise.png")
+    with pytest.raises(MetaFaceError, match=r"No face was found in .*noise\.png"):
+        find_face(tmp_path / "noise.png")
+    files = next(iter(lfw_photos.values()))
+    two = np.concatenate([np.array(Image.open(file)) for file in (files[0], files[0])], axis=1)
+    Image.fromarray(two).save(tmp_path / "two.png")
+    with pytest.raises(MetaFaceError, match=r"2 faces were found in .*Cut out one person"):
+        find_face(tmp_path / "two.png")
+    with pytest.raises(MetaFaceError, match="There is no photo"):
+        find_face(tmp_path / "none.jpg")
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8no picture")
+    with pytest.raises(MetaFaceError, match=r"broken\.jpg is damaged, or no picture"):
+        find_face(tmp_path / "broken.jpg")
+    with pytest.raises(MetaFaceError, match="is a folder"):
+        find_face(tmp_path)
+
+
+def test_a_tilted_head_is_turned_upright(lfw_photos: dict[str, list[Path]], tmp_path: Path) -> None:
+    """Over several photos, finding the eyes must bring most of a tilt of 12 degrees back."""
+    better = total = 0
+    for files in lfw_photos.values():
+        for photo in files[:4]:
+            try:
+                level = find_face(photo).float().flatten()
+                Image.open(photo).rotate(12, Image.Resampling.BILINEAR).save(tmp_path / "tilted.png")
+                turned = find_face(tmp_path / "tilted.png").float().flatten()
+                with pytest.MonkeyPatch.context() as patch:
+                    patch.setattr(photos, "_tilt", lambda *_: 0.0)
+                    left = find_face(tmp_path / "tilted.png").float().flatten()
+            except MetaFaceError:
+                continue
+            total += 1
+            better += (turned - level).norm() < (left - level).norm()
+    assert total >= 6
+    assert better >= total / 2
+
+
+@pytest.mark.parametrize("module", [None, type(sys)("cv2")])
+def test_without_opencv_the_error_says_what_to_install(
+    module: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "cv2", module)
+    Image.new("RGB", (50, 50)).save(tmp_path / "a.png")
+    with pytest.raises(MetaFaceError, match=r"needs OpenCV.*pip install 'opencv-python-headless>=4\.10,<5'"):
+        find_face(tmp_path / "a.png")
+
+
+def test_what_is_to_be_installed_is_said_in_one_way(repository: Path) -> None:
+    assert f'photos = ["{photos.PACKAGE}"]' in (repository / "pyproject.toml").read_text()

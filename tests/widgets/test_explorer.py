@@ -1,0 +1,59 @@
+"""An explorer: what nbval compares, what cannot be drawn, and its controls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
+
+import ipywidgets
+import pytest
+from matplotlib.figure import Figure
+
+from metaface_lessons.errors import MetaFaceError
+from metaface_lessons.widgets import embedding_explorer, episode_explorer
+from metaface_lessons.widgets.explorer import Explorer, control
+from tests.helpers import random_faces
+
+
+def test_what_nbval_compares_is_the_alt_text(explore: Callable[[ModuleType], Explorer]) -> None:
+    explorer = explore(episode_explorer)
+    bundle = explorer._repr_mimebundle_()
+    assert bundle["text/plain"] == explorer.text
+    assert bundle["text/html"] == explorer.picture.value
+    assert bundle["application/vnd.jupyter.widget-view+json"]["model_id"] == explorer.model_id
+
+
+def test_what_cannot_be_drawn_is_a_sentence_and_the_controls_live_on() -> None:
+    explorer = episode_explorer.explore(random_faces(people=4, each=4))
+    assert "5-way episodes need 5 people" in explorer.picture.value
+    assert "<img" not in explorer.picture.value
+    explorer.controls["ways"].value = 3
+    assert "<img" in explorer.picture.value
+    explorer.controls["shots"].value = 5
+    assert "shots + queries can be at most 4" in explorer.picture.value
+
+
+def test_a_mistake_in_the_code_of_an_explorer_is_not_hidden() -> None:
+    @dataclass(frozen=True)
+    class State:
+        shots: int = control(1, "shots", low=1, high=5)
+
+    def mistaken(state: State) -> Figure:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        Explorer(State(), mistaken, lambda state: "alt")
+    with pytest.raises(MetaFaceError, match=r"shots is 9\. Choose 1 to 5"):
+        Explorer(State(9), lambda state: Figure(), lambda state: "alt")
+
+
+def test_words_are_chosen_from_a_list_and_numbers_on_a_slider(explore: Callable[[ModuleType], Explorer]) -> None:
+    explorer = explore(embedding_explorer)
+    kinds = {name: type(widget) for name, widget in explorer.controls.items()}
+    assert kinds == {
+        "step": ipywidgets.SelectionSlider,
+        "shots": ipywidgets.IntSlider,
+        "distance": ipywidgets.Dropdown,
+        "seed": ipywidgets.IntSlider,
+    }
