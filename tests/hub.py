@@ -244,7 +244,7 @@ def _remove(user: str) -> None:
         _call("groupdel", user)
 
 
-# ---------------------------------------------------------------------------- a Python that others may run
+# ----------------------------------------------------------------------------------------- a Python that others may run
 # On a server everyone may read the course. Where tests run, it is often in root's home, which is closed to others. Then
 # the hub gets its own view of the files: the path to the course is open, and the rest of that folder is hidden.
 

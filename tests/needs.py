@@ -89,6 +89,7 @@ OUTSIDE = {
         allowed("unshare", "--net", "true"), "a machine that lets processes make one", installable=False
     ),
     "mounts": Need(allowed("unshare", "--mount", "true"), "a machine that allows them", installable=False),
+    "Linux": Need(lambda: sys.platform == "linux", "run the tests there", installable=False),
     "root": Need(root, "run the tests as root, on Linux, for example in a container", installable=False),
     "an ordinary user": Need(
         lambda: os.name == "posix" and os.geteuid(), "run the tests as one: files are closed to all but root", False

@@ -158,7 +158,7 @@ def test_means_over_seeds_keep_the_shape_of_one() -> None:
         mean_over_seeds([[1, 2], [1]])
 
 
-# ------------------------------------------------------------------------------------------------- paired differences
+# --------------------------------------------------------------------------------------------------- paired differences
 
 
 def counts(right: Any, who: Any, people: int, asked: int = 4) -> Evaluation:
@@ -251,7 +251,7 @@ def test_what_is_stored_comes_back() -> None:
         to_json({})
 
 
-# ------------------------------------------------------------------------ how often the intervals hold the truth
+# ------------------------------------------------------------------------------- how often the intervals hold the truth
 
 
 def made_up(

@@ -119,7 +119,7 @@ def test_bad_input_is_refused(arguments: dict[str, Any], says: str) -> None:
         face_grid(**({"images": torch.zeros(2, 1, 16, 16, dtype=torch.uint8)} | arguments))
 
 
-# ------------------------------------------------------------------------------------------------------------- results
+# -------------------------------------------------------------------------------------------------------------- results
 
 ROWS = {
     "LDA": Difference(0.069, over_people=0.02, over_episodes=0.009),

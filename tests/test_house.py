@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -197,7 +198,9 @@ def test_the_readme_gives_a_lesson_the_minutes_and_seconds_that_it_says(reposito
     assert listed == said
 
 
-# The floors of the package, from the ground up. A module imports from its own floor and from those below it.
+# -------------------------------------------------------------------------------------------- the floors of the package
+
+# From the ground up. A module imports from its own floor and from those below it.
 FLOORS = (
     "errors paths",
     "machine sources faces",
@@ -263,6 +266,72 @@ def test_the_readme_says_how_long_the_core_is(repository: Path) -> None:
     for number, files in zip(said, (path, everything), strict=True):
         lines = sum(len((repository / file).read_text(encoding="utf-8").splitlines()) for file in files)
         assert abs(number - lines) < 0.05 * lines, f"README says {number} lines, there are {lines}"
+
+
+# --------------------------------------------------------------------------------------------- tests mirror the package
+
+# Modules that can only be tested through others, or that are of one kind, and the file that tests them.
+TESTED_BY = {
+    "__init__.py": "test_house.py",
+    "exercises/lesson*.py": "exercises/test_exercises.py",
+    "faces/procedural/appearance.py": "faces/procedural/test_rendering.py",
+    "grading/collect.py": "test_jupyterhub.py",
+    "grading/lock.py": "grading/test_sandbox.py",
+    "grading/visible_package.py": "grading/test_sandbox.py",
+    "grading/worker.py": "grading/test_remote.py",
+    "learners/base.py": "test_training.py",
+    "learners/fast/__init__.py": "learners/fast/test_channel_groups.py",
+    "learners/learn2learn_library.py": "test_doctor.py",
+    "widgets/*_explorer.py": "widgets/test_widgets.py",
+}
+# Tests of what is not in the package.
+OF_THE_REST = {
+    "browser/test_lessons.py",
+    "test_benchmarks.py",
+    "test_docs.py",
+    "test_examples.py",
+    "test_house.py",
+    "test_jupyterhub.py",
+    "test_notebooks.py",
+    "test_voice.py",
+}
+
+
+def mirrored(repository: Path) -> dict[str, str]:
+    """Where each module of the package is tested, unless `TESTED_BY` says otherwise; `a/__init__.py` by `a/test_a.py`.
+
+    Modules with nothing but a docstring need no test.
+    """
+    package = repository / "metaface_lessons"
+    found = {}
+    for module in sorted(package.rglob("*.py")):
+        code = [node for node in ast.parse(module.read_text(encoding="utf-8")).body if not isinstance(node, ast.Expr)]
+        if code:
+            name = module.parent.name if module.stem == "__init__" else module.stem
+            found[module.relative_to(package).as_posix()] = (
+                module.relative_to(package).with_name(f"test_{name}.py").as_posix()
+            )
+    return found
+
+
+def test_every_module_has_its_test(repository: Path) -> None:
+    tests = repository / "tests"
+    untested = [module for module, file in mirrored(repository).items() if not (tests / file).is_file()]
+    named = {module: line for line in TESTED_BY for module in untested if fnmatch(module, line)}
+    assert [module for module in untested if module not in named] == [], "write its test, or a line in TESTED_BY"
+    assert [line for line in TESTED_BY if line not in named.values()] == [], "these lines of TESTED_BY are idle"
+    assert [file for file in TESTED_BY.values() if not (tests / file).is_file()] == [], (
+        "TESTED_BY names files that are not"
+    )
+
+
+def test_every_test_is_of_a_module(repository: Path) -> None:
+    tests = repository / "tests"
+    files = {file.relative_to(tests).as_posix() for file in tests.rglob("test_*.py")}
+    assert files - set(mirrored(repository).values()) == OF_THE_REST
+
+
+# ----------------------------------------------------------------------------------------- what tests need from outside
 
 
 @pytest.mark.parametrize("ci", ["", "true"])

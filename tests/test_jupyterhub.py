@@ -44,7 +44,7 @@ def submission(user: User, exchange: Path) -> Path:
     return found
 
 
-# ----------------------------------------------------------------------------------------------------------- entrance
+# ------------------------------------------------------------------------------------------------------------- entrance
 
 
 def test_only_members_of_the_course_with_their_password_come_in(people: dict[str, User]) -> None:
@@ -81,7 +81,7 @@ def test_kernels_are_out_of_others_reach(people: dict[str, User]) -> None:
     assert ann.home.stat().st_mode & 0o077 == 0  # though the administrator left it open
 
 
-# ------------------------------------------------------------------------------------------------------ an assignment
+# -------------------------------------------------------------------------------------------------------- an assignment
 
 CLASS = "metaface-class"  # the instructor's folder, in their home
 

@@ -18,7 +18,7 @@ from metaface_lessons.exercises.core import Outcome, Wrong, expect, judge
 from metaface_lessons.exercises.progress import progress_file
 from tests.helpers import row_means
 
-# --------------------------------------------------------------------------------------------------- an exercise
+# ---------------------------------------------------------------------------------------------------------- an exercise
 
 
 def test_the_four_outcomes(rows: core.Exercise) -> None:
@@ -188,7 +188,7 @@ def test_names_are_unique(rows: core.Exercise) -> None:
         core.exercise("rows.mean", lesson="97", title="Again")
 
 
-# ---------------------------------------------------------------------------------------------------------- expect
+# --------------------------------------------------------------------------------------------------------------- expect
 
 
 @pytest.mark.parametrize(

@@ -119,7 +119,7 @@ def test_what_is_no_label_has_no_accuracy() -> None:
     assert net.adapt(episodes.support).predict(episodes.query.x).shape == (3, 5, 1)
 
 
-# Statistics
+# ----------------------------------------------------------------------------------------------------------- statistics
 
 
 @pytest.mark.parametrize("adapt", ["all", "head"])
@@ -143,7 +143,7 @@ def test_the_meta_gradient_sees_the_statistics_that_a_learner_will_see() -> None
         assert net.trajectory(episodes, 2).query_loss[:, -1].mean().item() == pytest.approx(loss, abs=1e-12)
 
 
-# Weights: kept, copied, fixed, and by any name
+# ------------------------------------------------------------------------ weights: kept, copied, fixed, and by any name
 
 
 class Unlayered(nn.Module):
@@ -235,7 +235,7 @@ def test_the_meta_gradient_reaches_the_embedding_through_the_head() -> None:
         assert all(w.grad.abs().max() > 0 for w in net.network.embedding.parameters())
 
 
-# What is refused
+# ------------------------------------------------------------------------------------------------------ what is refused
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def images(tasks: int = 3, seed: int = 1) -> Episodes:
     return EpisodeSampler(FACES, ways=4, shots=2, queries=3, seed=seed).sample(tasks)
 
 
-# Closed forms
+# --------------------------------------------------------------------------------------------------------- closed forms
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_a_head_made_of_prototypes_classifies_as_a_prototypical_network() -> Non
     assert torch.allclose(ours.softmax(-1), prototypical.predict(episodes.query.x).softmax(-1), rtol=0, atol=1e-12)
 
 
-# Finite differences, on smooth networks
+# ------------------------------------------------------------------------------- finite differences, on smooth networks
 
 
 def smooth_mlp() -> nn.Module:
@@ -212,7 +212,7 @@ def test_the_first_order_gradient_fails_that_test(kind: str, steps: int) -> None
     assert max(errors) > 1e-3
 
 
-# Formulations
+# --------------------------------------------------------------------------------------------------------- formulations
 
 
 @pytest.mark.parametrize("first_order", [False, True])
@@ -324,7 +324,7 @@ def test_ten_outer_steps_are_those_of_learn2learn(
         assert (w - start).abs().max() > 1e-3
 
 
-# Training, and what can go wrong
+# -------------------------------------------------------------------------------------- training, and what can go wrong
 
 
 @pytest.mark.parametrize("options", [{"rates": "layer"}, {"rates": "parameter"}, {"adapt": "head"}])

@@ -67,7 +67,7 @@ def test_without_inner_steps_the_meta_gradient_is_that_of_the_prototypical_netwo
     assert error < 1e-13 if steps == 0 else error > 1e-4
 
 
-# Finite differences
+# --------------------------------------------------------------------------------------------------- finite differences
 
 
 KINDS = {
@@ -148,7 +148,7 @@ def test_the_gradient_through_the_prototypes_counts(monkeypatch: pytest.MonkeyPa
     assert max((found[name] - slopes[name]).abs().max() for name in found) > 1e-3
 
 
-# Formulations and training
+# -------------------------------------------------------------------------------------------- formulations and training
 
 
 @pytest.mark.parametrize("rates", RATES)

@@ -40,7 +40,7 @@ def smooth_net(size: int = 4, seed: int = 0) -> nn.Module:
     return net.double()
 
 
-# The prototype
+# -------------------------------------------------------------------------------------------------------- the prototype
 
 
 def test_prototypes_are_class_means_whatever_the_order_and_number_of_examples() -> None:
@@ -91,7 +91,7 @@ def test_the_mean_does_not_minimise_the_summed_unsquared_distance() -> None:
     assert gradient.norm() > 0.5
 
 
-# Distances
+# ------------------------------------------------------------------------------------------------------------ distances
 
 
 @pytest.mark.parametrize("name", DISTANCES)
@@ -147,7 +147,7 @@ def test_with_cosine_the_learner_classifies_by_the_renormalised_mean() -> None:
     assert (got - (torch.einsum("tqd,tnd->tqn", query, best) - 1) / 0.1).abs().max() < 1e-12
 
 
-# The classifier
+# ------------------------------------------------------------------------------------------------------- the classifier
 
 
 def test_softmax_of_minus_squared_distance_is_a_linear_classifier() -> None:

@@ -7,12 +7,22 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from metaface_lessons import cli
+from metaface_lessons.errors import MetaFaceError
+from metaface_lessons.learners.learn2learn_maml import Learn2LearnMAML
+from metaface_lessons.learners.maml import MAML
+from metaface_lessons.learners.margin import Margin
+from metaface_lessons.learners.pretraining import Pretraining
 from metaface_lessons.learners.protomaml import ProtoMAML
-from metaface_lessons.runs.recipes import RECIPES
+from metaface_lessons.learners.protonet import ProtoNet
+from metaface_lessons.learners.reptile import Reptile
+from metaface_lessons.runs import making
+from metaface_lessons.runs.recipes import RECIPES, Settings, settings_of
 from metaface_lessons.runs.run import load_run
 from tests.helpers import printed
+from tests.needs import need
 
 
 @pytest.mark.parametrize("learner", ["maml", "fomaml", "anil", "metasgd", "reptile"])
@@ -74,3 +84,57 @@ def test_a_learner_of_a_library_that_is_missing_says_how_to_get_it(
     run = ["--faces", f"folder:{photos}", "--steps", "1", "--quiet", "--out", str(tmp_path / "run")]
     assert cli.main(["train", "learn2learn", *run]) == 1
     assert "metaface doctor --fix" in capsys.readouterr().err
+
+
+# -------------------------------------------------------------------------------------------------- from settings alone
+
+KINDS = {
+    "pretrain": Pretraining,
+    "arcface": Margin,
+    "cosface": Margin,
+    "protonet": ProtoNet,
+    "maml": MAML,
+    "fomaml": MAML,
+    "anil": MAML,
+    "metasgd": MAML,
+    "protomaml": ProtoMAML,
+    "reptile": Reptile,
+    "learn2learn": Learn2LearnMAML,
+}
+SHAPE = (1, 16, 16)
+PEOPLE = torch.tensor([3, 4, 8])
+
+
+def test_every_learner_of_the_recipes_can_be_made() -> None:
+    assert set(KINDS) == set(making.LEARNERS) == set(RECIPES)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_learner_follows_its_settings(name: str) -> None:
+    if name == "learn2learn":
+        need("learn2learn")
+
+    def weights(**changed: int) -> list[torch.Tensor]:
+        made = making.make_learner(settings_of(name, width=8, **changed), SHAPE, PEOPLE)
+        assert type(made) is KINDS[name]
+        return [parameter for parameter in made.parameters() if parameter.ndim == 4]
+
+    one, same, other = weights(), weights(), weights(seed=1)
+    assert {len(filters) for filters in one} == {8}
+    assert one[0].shape[1] == SHAPE[0]
+    assert all(map(torch.equal, one, same))
+    assert not any(map(torch.equal, one, other))
+
+
+@pytest.mark.parametrize("name", ["maml", "reptile"])
+def test_a_head_prefers_no_label_at_the_start(name: str) -> None:
+    made = making.make_learner(settings_of(name, width=8, ways=7), SHAPE)
+    assert [tuple(p.shape) for p in made.parameters() if not p.any() and p.ndim == 2] == [(7, 8)]
+
+
+def test_what_cannot_be_made_says_why() -> None:
+    for name in ("pretrain", "arcface", "cosface"):
+        with pytest.raises(MetaFaceError, match="Give their numbers, `people`"):
+            making.make_learner(settings_of(name), SHAPE)
+    with pytest.raises(MetaFaceError, match="Did you mean 'reptile'"):
+        making.make_learner(Settings("reptil"), SHAPE)

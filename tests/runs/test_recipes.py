@@ -1,0 +1,43 @@
+"""Recipes: which settings each learner has, and what a setting that is given changes."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import pytest
+
+from metaface_lessons.errors import MetaFaceError
+from metaface_lessons.runs.recipes import FRACTIONS, OPTIONS, RECIPES, settings_of
+
+
+def test_settings_are_the_recipe_but_for_what_is_given() -> None:
+    given = settings_of("maml", "lfw", 3, shots=7)
+    assert (given.learner, given.faces, given.seed) == ("maml", "lfw", 3)
+    assert {name: value for name, value in asdict(given).items() if name in OPTIONS} == dict.fromkeys(OPTIONS) | (
+        RECIPES["maml"] | {"shots": 7}
+    )
+    assert settings_of("maml", "lfw", 3).shots == RECIPES["maml"]["shots"] != 7
+    assert settings_of("maml", "lfw", 3, shots=7) == given
+
+
+@pytest.mark.parametrize("learner", RECIPES)
+def test_a_recipe_has_values_of_the_kinds_that_the_command_reads(learner: str) -> None:
+    for name, value in RECIPES[learner].items():
+        assert type(value) is OPTIONS[name]["kind"], name
+        assert value > 0, name
+
+
+def test_learners_with_a_head_need_as_many_people_as_it_has_outputs() -> None:
+    fixed = {learner for learner in RECIPES if settings_of(learner).fixed_ways}
+    assert fixed == {"maml", "learn2learn", "fomaml", "anil", "metasgd", "reptile"}
+
+
+def test_what_is_not_in_a_recipe_is_refused() -> None:
+    with pytest.raises(MetaFaceError, match="Did you mean 'reptile'"):
+        settings_of("reptil")
+    with pytest.raises(MetaFaceError, match=r"reptile has no setting 'margin'\. It has: ways, shots"):
+        settings_of("reptile", margin=0.2)
+
+
+def test_the_splits_cover_everyone() -> None:
+    assert sum(FRACTIONS) == pytest.approx(1)
