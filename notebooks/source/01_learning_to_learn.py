@@ -635,7 +635,7 @@ leak_explorer.explore(data, leak_explorer.State(share=50))
 #
 # The other kind of leak, *other* images of the test people, is just as forbidden, yet here it hardly shows. Under full nuisance what LDA learns of 30
 # people does not even carry over to new photos of the very same people. Is such a leak harmless, then? The same experiment on real faces, Olivetti, whose
-# photos of a person are much alike, with 20 people in the test. The numbers are stored (`python -m benchmarks.leak` makes them anew).
+# photos of a person are much alike, with 20 people in the test. The numbers are stored (`metaface experiment leak` measures them again).
 #
 # **Predict** the report when all of the test's people, but none of its photos, were trained on.
 

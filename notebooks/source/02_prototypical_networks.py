@@ -627,7 +627,7 @@ for mode in ("training", "evaluation"):
 # ## 8 · Watch the embedding take shape
 #
 # A longer training on the 64×64 pictures, with τ = 50, is stored at several moments: `load_snapshots()` gave them to you in section 2, and
-# `python -m metaface_lessons.snapshots` makes them anew. Three prototypes always lie in a plane, and the explorer shows that plane, for three
+# `metaface experiment snapshots` makes them again. Three prototypes always lie in a plane, and the explorer shows that plane, for three
 # novel people: prototypes, support, queries, and the region in which each person wins.
 
 # %% [markdown]

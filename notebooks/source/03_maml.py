@@ -704,7 +704,7 @@ sinusoid_explorer.explore(sinusoid_explorer.Measured(methods))
 #
 # The embedding is still trained, by the outer loop, through (3.3); it just does not move within a task. In the package the three are switches of one
 # class. (`fast=False` runs them task by task, as they are derived here. By default the package runs all tasks of a step together, which gives the same
-# gradients in less time: `metaface_lessons/fast/`.)
+# gradients in less time: `metaface_lessons/learners/fast/`.)
 
 # %% [markdown]
 # **Predict:** the numbers of training steps below are such that all take about the same time on one core. Why does MAML get the fewest? Rank MAML,
