@@ -59,8 +59,8 @@ def control(
 
 
 def controls(state: type | Any) -> dict[str, Control]:
-    """The control of each field of a state."""
-    return {f.name: f.metadata["control"] for f in fields(state)}
+    """The control of each field of a state. Raises `MetaFaceError` if a field has none."""
+    return {f.name: _control(f) for f in fields(state)}
 
 
 def describe(state: type | Any) -> str:
@@ -69,7 +69,12 @@ def describe(state: type | Any) -> str:
 
 
 def _control(f: Field[Any]) -> Control:
-    known: Control = f.metadata["control"]
+    known: Control | None = f.metadata.get("control")
+    if known is None:
+        raise MetaFaceError(
+            f"The field {f.name} of State has no control. Write, for instance: {f.name}: int = control(4, '{f.name}',"
+            " low=0, high=10)."
+        )
     return known
 
 

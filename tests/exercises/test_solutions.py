@@ -18,7 +18,9 @@ from tests.helpers import row_means
 @pytest.mark.parametrize("name", [e.name for e in core.exercises()])
 def test_the_solution_is_the_cell_of_the_solved_lesson(name: str) -> None:
     """The solved notebooks, in which every check passes, are built from the same source in another way."""
-    (lesson,) = paths.NOTEBOOKS.glob(f"solutions/{core.find(name).lesson}_*.ipynb")
+    number = core.find(name).lesson
+    lesson = next(paths.NOTEBOOKS.glob(f"solutions/{number}_*.ipynb"), None)
+    assert lesson, f"Build the lesson first: python notebooks/build.py {number}"
     cells = ["".join(cell["source"]) for cell in json.loads(lesson.read_text(encoding="utf-8"))["cells"]]
     (checked,) = (i for i, cell in enumerate(cells) if f'\ncheck("{name}"' in f"\n{cell}")
     text = solution_text(core.find(name))

@@ -34,6 +34,15 @@ def test_what_cannot_be_drawn_is_a_sentence_and_the_controls_live_on() -> None:
     assert "shots + queries can be at most 4" in explorer.picture.value
 
 
+def test_a_field_without_a_control_is_named() -> None:
+    @dataclass(frozen=True)
+    class State:
+        shots: int = 1
+
+    with pytest.raises(MetaFaceError, match=r"shots of State has no control\. Write"):
+        Explorer(State(), lambda state: Figure(), lambda state: "")
+
+
 def test_a_mistake_in_the_code_of_an_explorer_is_not_hidden() -> None:
     @dataclass(frozen=True)
     class State:

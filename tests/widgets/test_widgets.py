@@ -43,7 +43,7 @@ def test_every_corner_is_drawn_and_described(module: ModuleType, explore: Callab
         assert isinstance(figure, Figure)
         said.add(explorer.alt(state))
         assert all(word not in max(said, key=len) for word in ("nan", "tensor", "None"))
-    assert min(map(len, said)) > 60
+    assert min(map(len, said)) > 60, f"The alt text is too short to say what the figure shows: {min(said, key=len)}"
     png(figure)  # drawing is lazy: matplotlib complains only now
 
 
