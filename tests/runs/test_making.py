@@ -120,7 +120,7 @@ def test_a_learner_follows_its_settings(name: str) -> None:
         return [parameter for parameter in made.parameters() if parameter.ndim == 4]
 
     one, same, other = weights(), weights(), weights(seed=1)
-    assert {len(filters) for filters in one} == {8}
+    assert max(map(len, one)) == 8  # the first layer has half as many filters
     assert one[0].shape[1] == SHAPE[0]
     assert all(map(torch.equal, one, same))
     assert not any(map(torch.equal, one, other))
