@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -160,5 +161,5 @@ def test_what_cannot_be_written_is_said_before_any_work(
 def test_the_help_names_every_face_set() -> None:
     from metaface_lessons.faces import CHOICES
 
-    named = cli.FACE_SETS.replace(" or ", ", ").split(", ")
+    named = re.split(r", | or | \(with other people: | and so on\), ", cli.FACE_SETS)
     assert set(CHOICES) == set(named)

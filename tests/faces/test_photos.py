@@ -43,7 +43,7 @@ def test_no_face_several_faces_and_no_photo(lfw_photos: dict[str, list[Path]], t
     with pytest.raises(MetaFaceError, match="There is no photo"):
         find_face(tmp_path / "none.jpg")
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8no picture")
-    with pytest.raises(MetaFaceError, match=r"broken\.jpg is damaged, or no picture"):
+    with pytest.raises(MetaFaceError, match=r"broken\.jpg is damaged, or not a picture"):
         find_face(tmp_path / "broken.jpg")
     with pytest.raises(MetaFaceError, match="is a folder"):
         find_face(tmp_path)
