@@ -277,7 +277,6 @@ TESTED_BY = {
     "faces/procedural/appearance.py": "faces/procedural/test_rendering.py",
     "grading/collect.py": "test_jupyterhub.py",
     "grading/lock.py": "grading/test_sandbox.py",
-    "grading/visible_package.py": "grading/test_sandbox.py",
     "grading/worker.py": "grading/test_remote.py",
     "learners/base.py": "test_training.py",
     "learners/fast/__init__.py": "learners/fast/test_channel_groups.py",

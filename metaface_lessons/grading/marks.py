@@ -26,6 +26,7 @@ from ..exercises import core, problems
 from ..exercises.core import BROKEN, NOT_ATTEMPTED, RAISED, Exercise, Outcome
 from . import visible_package
 from .remote import Cell, Worker
+from .worker import import_what_torch_puts_off
 
 BYTES = 20 << 20  # of a submitted notebook
 _CHECK = re.compile(r"""^check\(\s*["']([^"']+)["']\s*,\s*(\w+)""", re.MULTILINE)
@@ -126,6 +127,7 @@ def mark(file: Path, number: str, kind: str, package_folder: Path, secret: str) 
         sources = answer_cells(file)
     except MetaFaceError as error:
         return [_mark(known, e, Outcome(e.name, RAISED, str(error))) for e in exercises]
+    import_what_torch_puts_off(optimisers=False)  # by a check, it would take of the answer's time
     outcomes: list[Outcome] = []
     ran: list[Cell] = []
     start = functools.partial(_worker, kind, package_folder, known, sources)

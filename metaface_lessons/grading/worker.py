@@ -36,7 +36,7 @@ def main(room: str | None, user: int | None) -> None:
     for module in start["modules"]:
         with contextlib.suppress(Exception):
             importlib.import_module(module)
-    _import_what_torch_puts_off(start["optimisers"])
+    import_what_torch_puts_off(start["optimisers"])
     lock(room, user, start["cpu_seconds"])
     _Worker(channel, space).serve()
 
@@ -118,8 +118,11 @@ def _described(error: BaseException) -> list[str]:
     return [type(error).__name__, str(error)[:2000], where]
 
 
-def _import_what_torch_puts_off(optimisers: bool) -> None:
-    """Use what PyTorch imports only when it is first needed: after `lock` no file can be read."""
+def import_what_torch_puts_off(optimisers: bool) -> None:
+    """Use what PyTorch imports only when it is first needed: after `lock` no file can be read, and a clock runs.
+
+    optimisers: whether answers need them.
+    """
     weight = torch.ones(2, 2, requires_grad=True)
     loss = torch.nn.functional.cross_entropy(weight, torch.tensor([0, 1]))
     torch.autograd.grad(loss, weight, create_graph=True)

@@ -9,23 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from metaface_lessons import paths
-from metaface_lessons.exercises import core
-from metaface_lessons.grading import visible_package
 from metaface_lessons.grading.marks import lesson, mark
 from tests.grading.submissions import FILE, WHOLE, cell_of, notebook, points
 
-LESSONS = sorted({e.lesson for e in core.exercises()})
 pytestmark = [pytest.mark.hostile, pytest.mark.usefixtures("impatient")]
-
-
-@pytest.mark.parametrize("number", LESSONS)
-def test_the_solved_lesson_gets_all_points(number: str, kind: str) -> None:
-    """An answer that imports what the sandbox hides gets none: name it in `visible_package.LEFT`."""
-    file = next((paths.NOTEBOOKS / "solutions").glob(f"{number}_*.ipynb"))
-    with visible_package.prepared(number) as folder:
-        marks = mark(file, number, kind, folder, "secret")
-    assert [(m.exercise, m.points, m.text) for m in marks if m.points != m.of] == []
 
 
 def test_a_deleted_cell(tmp_path: Path, kind: str, folder: Path) -> None:
