@@ -14,7 +14,8 @@ The options of a question are two or more `<details>` in a row. The explanation 
     # <details><summary>Five</summary>Right.</details>
     # <details><summary>Six</summary>Nobody has six.</details>
 
-Their order in the source is the author's; learners see them in the order that `read_source` draws.
+No empty line is between options. Their order in the source is the author's; learners see them in the order that
+`read_source` draws.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ ANSWER = {"grade": False, "locked": False, "schema_version": 3, "solution": True
 _ELEMENT = r"<details>(?:(?!</details>).)*</details>"
 _OPTIONS = re.compile(rf"{_ELEMENT}(?:\n{_ELEMENT})+", re.DOTALL)
 _OPTION = re.compile(r"<details>\s*<summary>(.*?)</summary>(.*?)</details>", re.DOTALL)
-_BUDGET = re.compile(r"\*\*Computing\*\* less than (\d+)\s+seconds")
+_MINUTES = re.compile(r"\*\*Time\*\*\s+(\d+)\s+minutes")
+_BUDGET = re.compile(r"\*\*Computing\*\*\s+less\s+than\s+(\d+)\s+seconds")
 
 
 @dataclass(frozen=True)
@@ -104,19 +106,31 @@ def read_source(path: Path) -> NotebookNode:
     return notebook
 
 
-def lesson_budget(notebook: NotebookNode) -> int:
-    """The seconds that a lesson may take on two CPU cores, as its own line says.
+def lesson_minutes(notebook: NotebookNode) -> int:
+    """The minutes that a learner needs for a lesson, as its head says.
 
     notebook: the lesson, read from its source or built.
 
-    Raises `MetaFaceError` if the lesson has no such line.
+    Raises `MetaFaceError` if the head does not say it.
     """
+    return _in_head(notebook, _MINUTES, "minutes", "**Time** 60 minutes")
+
+
+def lesson_budget(notebook: NotebookNode) -> int:
+    """The seconds that a lesson may take on two CPU cores, as its head says.
+
+    notebook: the lesson, read from its source or built.
+
+    Raises `MetaFaceError` if the head does not say it.
+    """
+    return _in_head(notebook, _BUDGET, "budget", "**Computing** less than 120 seconds on two CPU cores")
+
+
+def _in_head(notebook: NotebookNode, pattern: re.Pattern[str], what: str, example: str) -> int:
     text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
-    if found := _BUDGET.search(text):
+    if found := pattern.search(text):
         return int(found[1])
-    raise MetaFaceError(
-        "The lesson's head has no budget: write '**Computing** less than 120 seconds on two CPU cores'."
-    )
+    raise MetaFaceError(f"The lesson's head has no {what}: write '{example}'.")
 
 
 # ------------------------------------------------------------------------------------------------------------- the quiz

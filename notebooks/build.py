@@ -16,15 +16,19 @@ differs from run to run. A lesson with a fault is refused: see `source_faults` a
 from __future__ import annotations
 
 import argparse
+import ast
 import copy
 import os
+import platform
 import re
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
+from difflib import get_close_matches
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 
 import nbformat
@@ -36,14 +40,17 @@ from nbgrader.preprocessors import CheckCellMetadata, ClearSolutions
 from metaface_lessons.errors import MetaFaceError, unknown
 from metaface_lessons.exercises.core import exercises
 from metaface_lessons.paths import NOTEBOOKS, write_atomically
-from metaface_lessons.sources import METADATA, Question, lesson_budget, quiz, read_source, sources
+from metaface_lessons.sources import METADATA, Question, lesson_budget, lesson_minutes, quiz, read_source, sources
 
 CELL_SECONDS = 600
 IGNORE_OUTPUT = "nbval-ignore-output"  # nbval's own tag: the outputs of this cell are not compared
 REAL_FACES = "real-faces"  # this cell reads pictures of real people, so its outputs may not show any picture
 
 _STUB = "# YOUR CODE HERE\nraise NotImplementedError()"  # as nbgrader writes it
+_MARKS = ("### BEGIN SOLUTION", "### END SOLUTION")
+_LIKE_A_MARK = re.compile(r"\s*(###|#+.*(BEGIN|END)\W*SOLUTION)", re.IGNORECASE)
 _CHECK = re.compile(r"""^check\(\s*["']([^"']+)["']""", re.MULTILINE)
+_PLACE = re.compile(r"\b(first|second|third|last)\s+option\b", re.IGNORECASE)
 _BAR = re.compile(r"\d%\|")
 _NUMBERS = dict(enumerate(["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]))
 _WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -57,7 +64,7 @@ def solved(lesson: NotebookNode) -> NotebookNode:
     notebook = copy.deepcopy(lesson)
     for cell in notebook.cells:
         lines = cell.source.split("\n")
-        cell.source = "\n".join(line for line in lines if not re.match(r"\s*###\s*(BEGIN|END) SOLUTION", line))
+        cell.source = "\n".join(line for line in lines if line.strip() not in _MARKS)
     return notebook
 
 
@@ -119,66 +126,134 @@ def _kept(output: NotebookNode, tags: list[str]) -> NotebookNode | None:
 
 def source_faults(lesson: NotebookNode, number: str) -> list[str]:
     """The faults of a lesson's source, in sentences."""
-    faults = (_head_faults, _exercise_faults, _equation_faults, _picture_faults)
-    return [*(fault for find in faults for fault in find(lesson, number)), *_quiz_faults(quiz(lesson))]
+    faults = (_head_faults, _exercise_faults, _import_faults, _equation_faults, _quiz_faults, _cell_faults)
+    return [fault for find in faults for fault in find(lesson, number)]
 
 
 def _head_faults(lesson: NotebookNode, number: str) -> Iterator[str]:
     text = _markdown(lesson)
-    registered = [e for e in exercises() if e.lesson == number]
-    points = sum(exercise.points for exercise in registered)
-    worth = f"with {_NUMBERS.get(len(registered), len(registered))} exercises, worth {points} points"
     wanted = {
         "objectives": (r"\*\*After this lesson you can\*\*", "**After this lesson you can**"),
         "prerequisites": (r"\*\*You need\*\*", "**You need** lesson 01"),
-        "minutes": (r"\*\*Time\*\* \d+ minutes", "**Time** 60 minutes"),
-        "true count of its exercises": (worth.replace(" ", r"\s+"), worth),
+        "prediction": (r"\*\*Predict", "**Predict:** will it pass? above a cell that shows the outcome"),
         "quiz": ("^## Quiz", "## Quiz"),
         "recap": ("^## Recap", "## Recap"),
         "references": ("^## References", "## References"),
     }
+    registered = [e for e in exercises() if e.lesson == number]
+    if {*_checked(lesson)} <= {e.name for e in registered}:  # or their count is not known yet
+        if len(registered) < 3:
+            count = f"{len(registered)} exercise{'s' * (len(registered) != 1)}"
+            yield f"The lesson has {count}: write at least three in exercises/lesson{number}.py."
+        else:
+            points = sum(exercise.points for exercise in registered)
+            worth = f"with {_NUMBERS.get(len(registered), len(registered))} exercises, worth {points} points"
+            wanted["true count of its exercises"] = (worth.replace(" ", r"\s+"), worth)
     for what, (pattern, example) in wanted.items():
         if not re.search(pattern, text, re.MULTILINE):
             yield f"The lesson has no {what}: write '{example}'."
-    try:
-        lesson_budget(lesson)
-    except MetaFaceError as error:
-        yield str(error)
+    for read in (lesson_minutes, lesson_budget):
+        try:
+            read(lesson)
+        except MetaFaceError as error:
+            yield str(error)
 
 
 def _exercise_faults(lesson: NotebookNode, number: str) -> Iterator[str]:
-    registered = {e.name: e for e in exercises() if e.lesson == number}
-    checked: list[str] = []
+    registered = [e.name for e in exercises() if e.lesson == number]
     waiting: NotebookNode | None = None  # an answer cell that no check has followed yet
-    for cell in lesson.cells:
-        if cell.cell_type != "code":
-            continue
-        names, answers = _CHECK.findall(cell.source), "### BEGIN SOLUTION" in cell.source
-        if answers and not cell.metadata.get("nbgrader"):
-            yield f'The cell {_quote(cell)} has a solution and names no exercise: begin it with # %% exercise="…".'
-        if cell.metadata.get("nbgrader"):
-            if not answers:
-                yield f"The answer cell {_quote(cell)} has no '### BEGIN SOLUTION' and '### END SOLUTION'."
+    before: NotebookNode | None = None
+    for cell in _code(lesson):
+        yield from _mark_faults(cell)
+        if _is_answer(cell):
             if waiting:
-                yield f"The answer cell {_quote(waiting)} is followed by no check."
+                yield _without_check(waiting, registered)
             waiting = cell
-        if names and waiting and waiting.metadata.nbgrader.grade_id != (name := re.sub(r"[._]", "-", names[0])):
-            yield f'The answer cell {_quote(waiting)} belongs to "{names[0]}": begin it with # %% exercise="{name}".'
-        if names:
-            checked += names
+        if names := _CHECK.findall(cell.source):
+            near = cell if _is_answer(cell) else before
+            name = _grade_id(names[0])
+            begin = f'begin {{}} with # %% exercise="{name}"'
+            if waiting and _identity(waiting) == name:
+                pass
+            elif waiting is not near or not waiting:
+                if waiting:
+                    yield _without_check(waiting, registered)
+                yield (
+                    f"The check of '{names[0]}' has no answer cell above it: {begin.format('its answer cell')} and put"
+                    f" the answer between {' and '.join(_MARKS)}."
+                )
+            elif _identity(waiting):
+                yield f'The answer cell {_quote(waiting)} belongs to "{names[0]}": {begin.format("it")}.'
+            else:
+                yield f"The cell {_quote(waiting)} has a solution and names no exercise: {begin.format('it')}."
             waiting = None
+        before = cell
     if waiting:
-        yield f"The answer cell {_quote(waiting)} is followed by no check."
-    code = "\n".join(cell.source for cell in lesson.cells if cell.cell_type == "code")
-    for function in ("hint", "solution"):
-        if checked and not re.search(rf"^from metaface_lessons\.exercises import .*\b{function}\b", code, re.MULTILINE):
-            yield f"The lesson does not import `{function}`, but its checks tell learners to call it. Import it."
-    for name in dict.fromkeys(checked):
+        yield _without_check(waiting, registered)
+    checked = Counter(_checked(lesson))
+    for name in checked:
         if name not in registered:
-            yield f"The lesson checks '{name}', but exercises/lesson{number}.py has no such exercise."
+            yield f"The lesson checks '{name}', but exercises/lesson{number}.py has no exercise of that name."
     for name in registered:
-        if checked.count(name) != 1:
-            yield f"The exercise '{name}' is checked {checked.count(name)} times instead of once."
+        if checked[name] != 1:
+            yield f"The exercise '{name}' is checked {checked[name]} times instead of once."
+
+
+def _mark_faults(cell: NotebookNode) -> Iterator[str]:
+    """Faults of the marks around the answer in a cell; nbgrader would not find it, or not its end."""
+    lines = [line.strip() for line in cell.source.split("\n")]
+    marks = [line for line in lines if line in _MARKS]
+    misspelt = [line for line in lines if _LIKE_A_MARK.match(line) and line not in _MARKS]
+    for line in misspelt:
+        (meant,) = get_close_matches(line.upper(), _MARKS, n=1, cutoff=0)
+        yield f"The cell {_quote(cell)} has the line '{line}': write {meant}."
+    begin, end = _MARKS
+    if misspelt:
+        return
+    if _identity(cell) and not marks:
+        yield f"The answer cell {_quote(cell)} has no '{begin}' and '{end}': write them around the answer."
+    for mark, after in pairwise([end, *marks, begin]):
+        if mark == after == begin:
+            yield f"The cell {_quote(cell)} has '{begin}' without its end: write {end} below the answer."
+        if mark == after == end:
+            yield f"The cell {_quote(cell)} has '{end}' without its beginning: write {begin} above the answer."
+
+
+def _without_check(cell: NotebookNode, registered: list[str]) -> str:
+    """The fault of an answer cell that no check follows, with the check to write."""
+    identity = _identity(cell)
+    if not identity:
+        return (
+            f'The cell {_quote(cell)} has a solution and names no exercise: begin it with # %% exercise="…", and write'
+            ' check("…", …) below it.'
+        )
+    first, _, rest = identity.partition("-")
+    spelt = {_grade_id(name): name for name in registered}
+    name = spelt.get(identity, f"{first}.{rest.replace('-', '_')}")
+    answers = [
+        node.name if isinstance(node, ast.FunctionDef | ast.ClassDef) else ast.unparse(node.targets[0])
+        for node in _parsed(cell).body
+        if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Assign)
+    ]
+    return (
+        f'The answer cell {_quote(cell)} is followed by no check: write check("{name}", {(answers or ["…"])[-1]}) below'
+        " it, at the beginning of a line, without assigning it."
+    )
+
+
+def _import_faults(lesson: NotebookNode, number: str) -> Iterator[str]:
+    imported = set()
+    for cell in _code(lesson):
+        for node in ast.walk(_parsed(cell)):
+            if isinstance(node, ast.ImportFrom):
+                imported |= {f"{node.module}.{alias.name}" for alias in node.names}
+            elif isinstance(node, ast.Import):
+                imported |= {alias.name for alias in node.names}
+    for function in ("hint", "solution"):
+        if _checked(lesson) and f"metaface_lessons.exercises.{function}" not in imported:
+            yield f"The lesson does not import `{function}`, but its checks tell learners to call it. Import it."
+    if not any(re.match(r"metaface_lessons\.widgets\.\w+_explorer\b", name) for name in imported):
+        yield "The lesson has no explorer: import one, as in 'from metaface_lessons.widgets import face_explorer'."
 
 
 def _equation_faults(lesson: NotebookNode, number: str) -> Iterator[str]:
@@ -212,7 +287,12 @@ def _equation_faults(lesson: NotebookNode, number: str) -> Iterator[str]:
             yield f"Equation ({tag}), cited in {where}, does not exist."
 
 
-def _quiz_faults(questions: list[Question]) -> Iterator[str]:
+def _quiz_faults(lesson: NotebookNode, number: str) -> Iterator[str]:
+    if parted := re.findall(r"</details>\n\s*\n<details>\s*<summary>(.*?)</summary>", _markdown(lesson), re.DOTALL):
+        for option in parted:
+            yield f"An empty line is before '{option[:60]}': options must follow each other without an empty line."
+        return  # which options belong to which question is not known
+    questions = quiz(lesson)
     if len(questions) < 3:
         yield f"The quiz has {len(questions)} questions: write three or more (metaface_lessons/sources.py says how)."
     for question in questions:
@@ -230,19 +310,35 @@ def _quiz_faults(questions: list[Question]) -> Iterator[str]:
                     f"The option '{option.summary[:60]}' has no explanation: write"
                     " <details><summary>option</summary>why it is right, or is not</details>."
                 )
+            if place := _PLACE.search(option.explanation):
+                yield (
+                    f"The explanation of '{option.summary[:60]}' speaks of the {place[1]} option, but options are"
+                    " shuffled: say what that option says."
+                )
+    yield from _length_faults(questions)
+
+
+def _length_faults(questions: list[Question]) -> Iterator[str]:
     for name, extreme in (("longest", max), ("shortest", min)):
-        ends = [extreme(option.length for option in question.options) for question in questions]
-        lengths = [[option.length for option in question.options if option.right] for question in questions]
-        count = sum(end in right for end, right in zip(ends, lengths, strict=True))
-        if 2 * count > len(questions):
+        giving = [
+            f"'{question.text[:30]}…'"
+            for question in questions
+            if extreme(option.length for option in question.options)
+            in [option.length for option in question.options if option.right]
+        ]
+        if 2 * len(giving) > len(questions):
             yield (
-                f"The right option is the {name} in {count} of {len(questions)} questions, which gives it away: write"
-                " wrong options of another length until it is so in at most half."
+                f"The right option is the {name} in {len(giving)} of {len(questions)} questions, which gives it away:"
+                f" {'; '.join(giving)}. A tie counts. Write wrong options of another length until it is so in at most"
+                " half."
             )
 
 
-def _picture_faults(lesson: NotebookNode, number: str) -> Iterator[str]:
+def _cell_faults(lesson: NotebookNode, number: str) -> Iterator[str]:
     for cell in lesson.cells:
+        for tag in _tags(cell):
+            if tag not in (IGNORE_OUTPUT, REAL_FACES):
+                yield f'The cell {_quote(cell)} has the tag "{tag}". Known: {IGNORE_OUTPUT}, {REAL_FACES}.'
         if cell.cell_type == "markdown" and (re.search(r"!\[\s*\]\(", cell.source) or _without_alt(cell.source)):
             yield f"A picture in {_quote(cell)} has no alt text."
         real = re.search(r"""["'](olivetti|lfw|folder:)""", cell.source)
@@ -258,7 +354,8 @@ def output_faults(notebook: NotebookNode, number: str, passed: bool) -> list[str
     passed: whether its checks must pass, as in the solved notebook, or must say that nothing was attempted.
     """
     faults = []
-    private = (str(NOTEBOOKS.parent), str(Path.home()), tempfile.gettempdir())
+    paths = (str(NOTEBOOKS.parent), str(Path.home()), tempfile.gettempdir())
+    own_name = re.compile(rf"(?<![\w.-]){re.escape(platform.node())}(?![\w-])") if platform.node() else None
     compared = 0
     for cell in notebook.cells:
         if cell.cell_type != "code":
@@ -273,18 +370,20 @@ def output_faults(notebook: NotebookNode, number: str, passed: bool) -> list[str
             shown.append(text)
             if any(kind.startswith("image/") for kind in data) or _without_alt(html):
                 faults.append(
-                    f"{_quote(cell)} shows a picture without alt text: show it with figures.show(figure, alt)."
+                    f"{_quote(cell)} shows a picture without alt text: show it with figures.show(figure, alt);"
+                    " in an explorer's draw, use matplotlib.figure.Figure, not pyplot."
                 )
             if REAL_FACES in _tags(cell) and (any(kind.startswith("image/") for kind in data) or "<img" in html):
                 faults.append(f"{_quote(cell)} reads real faces, and shows a picture: store numbers only.")
+            told = text + re.sub(r'src="data:[^"]*"', "", html)
             if output.get("name") == "stderr" and not ignored:
                 faults.append(f"{_quote(cell)} writes to stderr:\n{text}\nFix it, or {_tag(IGNORE_OUTPUT)}.")
-            if (_BAR.search(text) or re.search(r"\b0x[0-9a-f]{6,}", text)) and not ignored:
-                faults.append(
-                    f"{_quote(cell)} shows what differs from run to run: {_tag(IGNORE_OUTPUT)}.\n{text[:200]}"
-                )
-            if any(path in text + re.sub(r'src="data:[^"]*"', "", html) for path in private):
-                faults.append(f"{_quote(cell)} shows a path of this machine:\n{text[:200]}")
+            elif (_BAR.search(text) or re.search(r"\b0x[0-9a-f]{6,}", text)) and not ignored:
+                faults.append(_differs(cell, text))
+            elif any(path in told for path in paths):
+                faults.append(f"{_quote(cell)} shows a path of this machine: print path.name instead.\n{text[:200]}")
+            elif own_name and own_name.search(told):
+                faults.append(f"{_quote(cell)} shows the name of this machine: do not print it.\n{text[:200]}")
         for name in _CHECK.findall(cell.source):
             said = next((text for text in shown if f" {name}:" in text), "nothing")
             if not said.startswith(f"✓ {name}: passed" if passed else f"○ {name}: Not attempted"):
@@ -292,6 +391,36 @@ def output_faults(notebook: NotebookNode, number: str, passed: bool) -> list[str
     if not compared:
         faults.append("No cell has an output that nbval compares.")
     return faults
+
+
+def differing_faults(one: NotebookNode, other: NotebookNode) -> list[str]:
+    """The cells that show something else in the other run of a lesson, though their source is the same.
+
+    one, other: the executed notebooks. What nbval does not compare, and what depends on the answers, may differ.
+    """
+    return [
+        _differs(cell, _shown(cell))
+        for cell, again in zip(one.cells, other.cells, strict=True)
+        if cell.cell_type == "code"
+        and cell.source == again.source
+        and IGNORE_OUTPUT not in _tags(cell)
+        and not re.search(r"\b(check|progress|solution|hint)\(", cell.source)
+        and _shown(cell) != _shown(again)
+    ]
+
+
+def _shown(cell: NotebookNode) -> str:
+    """What a cell shows, without warnings and the pixels of pictures."""
+    shown = ""
+    for output in cell.outputs:
+        if output.get("name") != "stderr":
+            data = output.get("data", {})
+            shown += output.get("text", "") + data.get("text/plain", "") + data.get("text/html", "")
+    return re.sub(r'src="data:[^"]*"', "", shown)
+
+
+def _differs(cell: NotebookNode, text: str) -> str:
+    return f"{_quote(cell)} shows what differs from run to run: {_tag(IGNORE_OUTPUT)}.\n{text[:200]}"
 
 
 class _Images(HTMLParser):
@@ -309,6 +438,37 @@ def _without_alt(html: str) -> bool:
 
 def _markdown(lesson: NotebookNode) -> str:
     return "\n".join(cell.source for cell in lesson.cells if cell.cell_type == "markdown")
+
+
+def _code(lesson: NotebookNode) -> list[NotebookNode]:
+    return [cell for cell in lesson.cells if cell.cell_type == "code"]
+
+
+def _checked(lesson: NotebookNode) -> list[str]:
+    """The names of the exercises that a lesson checks."""
+    return [name for cell in _code(lesson) for name in _CHECK.findall(cell.source)]
+
+
+def _parsed(cell: NotebookNode) -> ast.Module:
+    """A cell as Python; empty if it is something else, such as a magic command of IPython."""
+    try:
+        return ast.parse(cell.source)
+    except SyntaxError:
+        return ast.Module([], [])
+
+
+def _is_answer(cell: NotebookNode) -> bool:
+    return bool(_identity(cell)) or any(mark in cell.source for mark in _MARKS)
+
+
+def _identity(cell: NotebookNode) -> str:
+    """The exercise that an answer cell names, as nbgrader knows it; empty if it names none."""
+    return cell.metadata.get("nbgrader", {}).get("grade_id", "")
+
+
+def _grade_id(name: str) -> str:
+    """nbgrader's name of an exercise, such as "maml-inner-step"."""
+    return re.sub(r"[._]", "-", name)
 
 
 def _tag(name: str) -> str:
@@ -349,18 +509,32 @@ def build(source: Path) -> None:
     faults = source_faults(lesson, number)
     if faults:
         raise MetaFaceError("\n".join(faults))
-    built = {}
+    built, found = {}, {}
     for target, is_solved in targets(source).items():
         notebook = solved(lesson) if is_solved else learners(lesson)
         target.parent.mkdir(exist_ok=True)
         execute(notebook, target.parent)
-        faults += [f"{'Solved' if is_solved else 'Learner’s'}: {f}" for f in output_faults(notebook, number, is_solved)]
         built[target] = notebook
-    if faults:
+        found["Solved: " if is_solved else "Learner’s: "] = output_faults(notebook, number, is_solved)
+    found[""] = differing_faults(*built.values())
+    if faults := _once(found):
         raise MetaFaceError("\n".join(faults))
     for target, notebook in built.items():
         nbformat.validate(notebook)
         write_atomically(target, (nbformat.writes(notebook).rstrip() + "\n").encode())
+
+
+def _once(found: dict[str, list[str]]) -> list[str]:
+    """Each fault once, after the name of the notebook that has it if only one has it.
+
+    The first line of a fault is what is the same in both runs; outputs follow.
+    """
+    everything = [(name, fault, fault.partition("\n")[0]) for name, faults in found.items() for fault in faults]
+    names: dict[str, set[str]] = {}
+    for name, _, first in everything:
+        names.setdefault(first, set()).add(name)
+    once = {first: fault for _, fault, first in reversed(everything)}
+    return [(next(iter(where)) if len(where) == 1 else "") + once[first] for first, where in names.items()]
 
 
 def out_of_step(source: Path) -> list[str]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import nbformat
 import pytest
 import torch
 
-from benchmarks import episodes, gpu
+from benchmarks import episodes, gpu, lessons
 from benchmarks.maml import CASES, Case
 
 TINY = Case(channels=1, size=16, width=4, pool="stride", shots=1, queries=1, steps=1, tasks=2, rate=0.4)
@@ -49,3 +50,21 @@ def test_the_agreement_notices_another_gradient(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(gpu, "deepcopy", changed)
     assert min(gpu.agreement(TINY, "cpu").values()) > 1e-4
     assert {"A", "C"} <= set(CASES), "the cases that the command measures"
+
+
+def test_the_named_lessons_are_timed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    head = nbformat.v4.new_markdown_cell("**Computing** less than 20 seconds")
+    for name in ("97_one", "98_other"):
+        nbformat.write(nbformat.v4.new_notebook(cells=[head]), tmp_path / f"{name}.ipynb")
+    monkeypatch.setattr(lessons, "NOTEBOOKS", tmp_path)
+    monkeypatch.setattr(lessons, "load_faces", lambda name: None)
+    for variable in ("METAFACE_BUDGET", "METAFACE_HOME"):
+        monkeypatch.setenv(variable, "")  # restored after the test
+    for arguments, timed in (["98"], ["98_other"]), ([], ["97_one", "98_other"]):
+        lessons.main(arguments)
+        assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]] == timed
+    with pytest.raises(SystemExit):
+        lessons.main(["96"])
+    assert "There is no lesson called '96'." in capsys.readouterr().err

@@ -17,7 +17,7 @@ import yaml
 from packaging.requirements import Requirement
 
 from metaface_lessons.experiments import comparison, few_shot
-from metaface_lessons.sources import lesson_budget, read_source, sources
+from metaface_lessons.sources import lesson_budget, lesson_minutes, read_source, sources
 from tests import needs
 from tests.needs import need
 
@@ -188,14 +188,51 @@ def test_the_readme_says_what_is_stored(repository: Path) -> None:
     assert max(run["seconds"] for result in longer for run in result["runs"]) < 12 * 60
 
 
+def row_faults(readme: str, said: dict[str, str]) -> list[str]:
+    """What is wrong in README's table of lessons, one message a lesson.
+
+    said: by lesson, the end of its row, such as "| 60 | < 120 s |".
+    """
+    rows = dict(re.findall(r"^\| (\d\d) \|.*?(\| \d+ \| < \d+ s \|)$", readme, re.MULTILINE))
+    faults = []
+    for number, end in said.items():
+        if number not in rows:
+            row = f"| {number} | title | what you will be able to do {end}"
+            faults.append(f"README's table has no row of lesson {number}: write {row}")
+        elif rows[number] != end:
+            faults.append(f"README's row of lesson {number} ends with {rows[number]}: write {end}")
+    faults += [f"README's table has a row of lesson {number}, which has no source." for number in rows.keys() - said]
+    if not faults and [*rows] != [*said]:
+        faults.append(f"README's table has the lessons {', '.join(rows)}: write them in the order of their numbers.")
+    return faults
+
+
+@pytest.mark.parametrize(
+    ("rows", "fault"),
+    [
+        ("| 98 | A | b | 5 | < 20 s |\n| 99 | A | b | 6 | < 30 s |", None),
+        (
+            "| 98 | A | b | 5 | < 20 s |",
+            "has no row of lesson 99: write | 99 | title | what you will be able to do | 6 | < 30 s |",
+        ),
+        (
+            "| 98 | A | b | 5 | < 20 s |\n| 99 | A | b | 6 | < 20 s |",
+            "99 ends with | 6 | < 20 s |: write | 6 | < 30 s |",
+        ),
+        ("| 98 | A | b | 5 | < 20 s |\n| 99 | A | b | 6 | < 30 s |\n| 97 | A | b | 6 | < 30 s |", "row of lesson 97"),
+        ("| 99 | A | b | 6 | < 30 s |\n| 98 | A | b | 5 | < 20 s |", "in the order of their numbers"),
+    ],
+)
+def test_a_wrong_row_is_named(rows: str, fault: str | None) -> None:
+    faults = row_faults(rows, {"98": "| 5 | < 20 s |", "99": "| 6 | < 30 s |"})
+    assert [fault in each for each in faults if fault] == [True] * (fault is not None)
+    assert fault or not faults
+
+
 def test_the_readme_gives_a_lesson_the_minutes_and_seconds_that_it_says(repository: Path) -> None:
-    readme = (repository / "README.md").read_text(encoding="utf-8")
-    listed = re.findall(r"^\| (\d\d) \|.*?\| (\d+) \| < (\d+) s \|", readme, re.MULTILINE)
-    said = []
-    for number, file in sources().items():
-        minutes = re.findall(r"\*\*Time\*\* (\d+) minutes", file.read_text(encoding="utf-8"))
-        said.append((number, minutes[0], str(lesson_budget(read_source(file)))))
-    assert listed == said
+    lessons = {number: read_source(file) for number, file in sources().items()}
+    said = {number: f"| {lesson_minutes(each)} | < {lesson_budget(each)} s |" for number, each in lessons.items()}
+    assert row_faults((repository / "README.md").read_text(encoding="utf-8"), said) == []
 
 
 # -------------------------------------------------------------------------------------------- the floors of the package

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -62,11 +63,6 @@ def test_the_stored_outputs_have_no_fault(number: str) -> None:
 
 
 @each_lesson
-def test_a_lesson_has_three_exercises(number: str) -> None:
-    assert len(core.exercises(number)) >= 3
-
-
-@each_lesson
 def test_no_place_gives_the_right_option_away(number: str) -> None:
     questions = build.quiz(build.read_source(SOURCES[number]))
     places = Counter(place for q in questions for place, option in enumerate(q.options) if option.right)
@@ -78,12 +74,44 @@ def test_no_notebook_without_source() -> None:
     assert {*NOTEBOOKS.glob("*.ipynb"), *NOTEBOOKS.glob("solutions/*.ipynb")} == built
 
 
+def misplaced(words: list[str]) -> list[str]:
+    """The entries of the glossary that are out of order, and where they belong."""
+    kept: list[str] = []
+    faults = []
+    for word in words:
+        if not kept or kept[-1].casefold() <= word.casefold():
+            kept.append(word)
+        elif len(kept) > 1 and kept[-2].casefold() <= word.casefold():
+            faults.append(kept.pop())  # the one before it is too far up
+            kept.append(word)
+        else:
+            faults.append(word)
+    found = []
+    for word in faults:
+        after = next((other for other in reversed(kept) if other.casefold() <= word.casefold()), None)
+        found.append(f"'{word}' is out of order: move it " + (f"below '{after}'" if after else f"above '{kept[0]}'"))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("words", "faults"),
+    [
+        ("a B c d", []),
+        ("a d b c", ["'d' is out of order: move it below 'c'"]),
+        ("a c d b e", ["'b' is out of order: move it below 'a'"]),
+        ("b c d a", ["'a' is out of order: move it above 'b'"]),
+    ],
+)
+def test_a_misplaced_entry_is_named_with_its_place(words: str, faults: list[str]) -> None:
+    assert misplaced(words.split()) == faults
+
+
 def test_the_glossary_is_in_alphabetical_order_an_entry_a_paragraph() -> None:
     lines = (NOTEBOOKS / "GLOSSARY.md").read_text(encoding="utf-8").splitlines()
     entries = {number: found[1] for number, line in enumerate(lines) if (found := re.match(r"\*\*(.+?)\*\*", line))}
     words = [word.rstrip(".") for word in entries.values()]
     assert len(words) > 50
-    assert words == sorted(words, key=str.casefold)
+    assert misplaced(words) == []
     assert [word for number, word in entries.items() if lines[number - 1]] == []  # no blank line before it
 
 
@@ -92,8 +120,8 @@ def test_the_glossary_is_in_alphabetical_order_an_entry_a_paragraph() -> None:
 TINY = """# %% [markdown]
 # # Tiny lesson
 #
-# **After this lesson you can** take a mean. **You need** lesson 96. **Time** 5 minutes, with
-# two exercises, worth 3 points. **Computing** less than 20
+# **After this lesson you can** take a mean. **You need** lesson 96. **Time** 5
+# minutes, with three exercises, worth 4 points. **Computing** less than 20
 # seconds on two CPU cores.
 #
 # The mean of a row $x$ is
@@ -101,7 +129,10 @@ TINY = """# %% [markdown]
 
 # %%
 import torch
-from metaface_lessons.exercises import check, hint, progress, solution
+from metaface_lessons.exercises import (
+    check, hint,
+    progress, solution,
+)
 from metaface_lessons.exercises.core import exercise, expect
 
 @exercise("tiny.mean", lesson="97", title="Mean", points=2, equation="(97.1)", hints=("Sum, then divide.",))
@@ -111,6 +142,10 @@ def _(answer):
 @exercise("tiny.number", lesson="97", title="A number", value=True)
 def _(answer):
     expect(answer, 42)
+
+@exercise("tiny.double", lesson="97", title="The double")
+def _(answer):
+    expect(answer(2), 4)
 
 # %% exercise="tiny-mean"
 def mean(x):
@@ -130,8 +165,12 @@ number = 42
 # %%
 check("tiny.number", number)
 
+# %% [markdown]
+# **Predict:** what will the explorer show?
+
 # %%
 import ipywidgets
+from metaface_lessons.widgets import path_explorer
 from metaface_lessons.widgets.explorer import Explorer
 from matplotlib.figure import Figure
 from dataclasses import dataclass
@@ -147,6 +186,14 @@ Explorer(State(), lambda state: Figure(figsize=(1, 1)), lambda state: "An empty 
 import sys, time
 print("50%|#####     | 1/2", file=sys.stderr)
 print(time.time() > 0)
+
+# %% exercise="tiny-double"
+def double(x):
+    ### BEGIN SOLUTION
+    return 2 * x
+    ### END SOLUTION
+
+check("tiny.double", double)
 
 # %%
 progress()
@@ -187,7 +234,7 @@ progress()
 
 def register_tiny() -> None:
     """What the notebook's kernel registers in its cell, for the builder's process."""
-    for name, points, equation in (("tiny.mean", 2, "(97.1)"), ("tiny.number", 1, "")):
+    for name, points, equation in (("tiny.mean", 2, "(97.1)"), ("tiny.number", 1, ""), ("tiny.double", 1, "")):
         core.exercise(name, lesson="97", title="", points=points, equation=equation)(lambda answer: None)
 
 
@@ -250,26 +297,82 @@ def test_building_and_validating_a_lesson(course: Path, capsys: pytest.CaptureFi
     assert nbval().returncode == 1
 
 
+def bare_double(source: str) -> str:
+    """The tiny lesson with an answer cell that neither names its exercise nor has marks."""
+    return re.sub(r' exercise="tiny-double"(.|\n)*?END SOLUTION', "\ndouble = abs", source)
+
+
 FAULTS: dict[str, tuple[Callable[[str], str], str]] = {
-    "no check": (lambda s: s.replace('check("tiny.mean", mean)', ""), "followed by no check"),
-    "last cell without check": (lambda s: s.replace('check("tiny.number", number)', "1"), "followed by no check"),
+    "no check": (lambda s: s.replace('check("tiny.m', 'print("tiny.m'), r'write check\("tiny.mean", mean\) below it'),
+    "no check of a value": (
+        lambda s: s.replace('check("tiny.n', 'print("tiny.n'),
+        r'write check\("tiny.number", number\) below',
+    ),
+    "check with outcome": (lambda s: s.replace('check("tiny.m', 'o = check("tiny.m'), "line, without assigning it"),
+    "last cell without check": (lambda s: s.replace('check("tiny.double", double)', "1"), "followed by no check"),
     "no objectives": (lambda s: s.replace("**After this lesson", "After this lesson"), "no objectives: write"),
-    "no minutes": (lambda s: s.replace("5 minutes", "a moment"), "no minutes: write"),
-    "wrong points": (lambda s: s.replace("worth 3", "worth 4"), "write 'with two exercises, worth 3 points'"),
+    "no minutes": (lambda s: s.replace("5\n# minutes", "a moment"), "no minutes: write"),
+    "wrong points": (lambda s: s.replace("worth 4", "worth 5"), "write 'with three exercises, worth 4 points'"),
     "no budget": (lambda s: s.replace("less than 20", "twenty"), "no budget: write"),
     "no quiz": (lambda s: s.replace("## Quiz", "Quiz"), "no quiz: write"),
-    "no exercise": (lambda s: s.replace(' exercise="tiny-mean"', ""), "names no exercise: begin it with"),
+    "no exercise": (lambda s: s.replace(' exercise="tiny-mean"', ""), r'names no exercise: .*exercise="tiny-mean"\.'),
+    "neither exercise nor check": (
+        lambda s: s.replace(' exercise="tiny-mean"', "").replace('check("tiny.m', 'print("tiny.m'),
+        'names no exercise: begin it with # %% exercise="…", and write check',
+    ),
+    "neither exercise nor marks": (
+        bare_double,
+        'above it: begin its answer cell with # %% exercise="tiny-double" and put the answer between ### BEGIN',
+    ),
+    "neither check, nor exercise and marks of the next": (
+        lambda s: bare_double(s.replace('check("tiny.n', 'print("tiny.n')),
+        r'check\("tiny.number", number\) below it(.|\n)*begin its answer cell with # %% exercise="tiny-double"',
+    ),
     "another exercise": (lambda s: s.replace('="tiny-mean"', '="tiny"'), 'begin it with # %% exercise="tiny-mean"'),
-    "no region": (lambda s: s.replace("    ### BEGIN SOLUTION\n", "", 1), "has no '### BEGIN SOLUTION'"),
+    "no region": (
+        lambda s: re.sub(r" *### (BEGIN|END) SOLUTION\n", "", s),
+        "has no '### BEGIN SOLUTION' and '### END SOLUTION': write",
+    ),
+    "no beginning": (
+        lambda s: s.replace("    ### BEGIN SOLUTION\n", "", 1),
+        "without its beginning: write ### BEGIN SOLUTION above",
+    ),
+    "no end": (
+        lambda s: s.replace("    ### END SOLUTION\n", "", 1),
+        "'def mean.*without its end: write ### END SOLUTION below",
+    ),
+    "misspelt end": (lambda s: s.replace("### END SOLUTION", "### End soluton", 1), "soluton': write ### END SOLUTION"),
+    "misspelt beginning": (lambda s: s.replace("### BEGIN S", "# BEGIN-S"), "# BEGIN-SOLUTION': write ### BEGIN SOL"),
+    "parted options": (
+        lambda s: s.replace("# <details><summary>Four", "#\n# <details><summary>Four"),
+        "before 'Four': options must follow each other without an empty line",
+    ),
+    "all options parted": (lambda s: s.replace("\n# <details>", "\n#\n# <details>"), "without an empty line"),
+    "option by its place": (
+        lambda s: s.replace("Right.<", "Right. The last\n# option is.<"),
+        "speaks of the last option",
+    ),
+    "no prediction": (lambda s: s.replace("**Predict", "Predict"), "no prediction: write"),
+    "no explorer": (lambda s: s.replace("import path_explorer", "import explorer"), "no explorer: import one"),
+    "unknown tag": (
+        lambda s: s.replace('tags=["nbval-ignore', 'tags=["ignore'),
+        "Known: nbval-ignore-output, real-faces",
+    ),
     "no explanation": (lambda s: s.replace("Only if the number is.", "", 1), "'It is zero' has no explanation: write"),
     "no right option": (lambda s: s.replace(">Right: both", ">Both"), "'2. And that of 2 and 2.*has 0 right options"),
     "two right options": (lambda s: s.replace("No, that is the sum", "Right", 1), "has 2 right options"),
     "two options": (lambda s: re.sub(r"# <details><summary>4<.*\n", "", s), "has 2 options: write three"),
     "two questions": (lambda s: re.sub(r"# \*\*3(.|\n)*?# ## Recap", "# ## Recap", s), "has 2 questions: write three"),
-    "right is longest": (lambda s: s.replace(">Two</summary>", ">It is two, or near</summary>"), "longest in 3 of 3"),
-    "right is shortest": (lambda s: s.replace(">Two</summary>", ">2</summary>"), "shortest in 2 of 3"),
-    "no solution": (lambda s: s.replace(", solution", ""), "not import `solution`"),
-    "not registered": (lambda s: s.replace('check("tiny.mean"', 'check("tiny.meen"'), "has no such exercise"),
+    "right is longest": (
+        lambda s: s.replace(">Two</summary>", ">It is two, or near</summary>"),
+        "3 of 3.*: '1. What.*; '2. And.*A tie counts",
+    ),
+    "right is shortest": (lambda s: s.replace(">Two</summary>", ">2</summary>"), "shortest in 2 of 3 questions"),
+    "no solution": (lambda s: s.replace("progress, solution", "progress"), "not import `solution`"),
+    "not registered": (
+        lambda s: s.replace('check("tiny.mean"', 'check("tiny.meen"'),
+        "exercises/lesson97.py has no exercise of that name",
+    ),
     "not checked": (lambda s: s.replace('check("tiny.mean", mean)', 'check("tiny.number", 1)'), "checked 0 times"),
     "no number": (lambda s: s.replace(r"\tag{97.1}", ""), "has no number"),
     "number of another lesson": (lambda s: s.replace(r"\tag{97.1}", r"\tag{2.1}"), "not of the form 97.n"),
@@ -293,6 +396,17 @@ def test_faults_in_a_source_are_refused(course: Path, capsys: pytest.CaptureFixt
     assert not list(course.rglob("*.ipynb"))
 
 
+def test_a_lesson_needs_three_exercises_once_they_are_registered(course: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = course / "source" / "97_tiny.py"
+    source.write_text(re.sub(r'# %% exercise="tiny-(number|double)"(.|\n)*?(check.*)\n', "", TINY))
+    monkeypatch.setattr(core, "_registry", {"tiny.mean": core._registry["tiny.mean"]})
+    faults = build.source_faults(build.read_source(source), "97")
+    assert faults == ["The lesson has 1 exercise: write at least three in exercises/lesson97.py."]
+    monkeypatch.setattr(core, "_registry", {})
+    faults = build.source_faults(build.read_source(source), "97")
+    assert faults == ["The lesson checks 'tiny.mean', but exercises/lesson97.py has no exercise of that name."]
+
+
 def display(**data: str) -> nbformat.NotebookNode:
     return nbformat.v4.new_output("display_data", {key.replace("_", "/"): value for key, value in data.items()})
 
@@ -308,12 +422,15 @@ PICTURE = '<img alt="{}" src="data:image/png;base64,AA/tmp/AA">'
     ("output", "tags", "words"),
     [
         (display(text_plain="<Figure>", image_png="AAAA"), [], "without alt text"),
+        (display(text_plain="<Figure>", image_png="AAAA"), [], "use matplotlib.figure.Figure, not pyplot"),
         (display(text_html=PICTURE.format(" ")), [], "without alt text"),
         (display(text_html=PICTURE.format("Faces.")), ["real-faces"], "store numbers only"),
         (stream("UserWarning", "stderr"), [], 'begin it with # %% tags=["nbval-ignore-output"]'),
         (stream("50%|#####     | 1/2 [00:01]"), [], "from run to run: tag the cell: begin it with # %% tags="),
         (stream("<object at 0x7f62fdf3ba60>"), [], "from run to run"),
-        (stream(f"{NOTEBOOKS}/x"), ["nbval-ignore-output"], "path of this machine"),
+        (stream(f"{NOTEBOOKS}/x"), ["nbval-ignore-output"], "path of this machine: print path.name"),
+        (stream(f"on {platform.node()}:"), [], "the name of this machine: do not print it"),
+        (stream(f"x{platform.node()}y"), [], None),
         (stream(""), ["nbval-ignore-output"], "nbval compares"),
         (stream("fine"), [], None),
         (display(text_plain="Faces.", text_html=PICTURE.format("Faces.")), [], None),
@@ -327,6 +444,46 @@ def test_faults_in_outputs_are_refused(output: nbformat.NotebookNode, tags: list
         assert faults == []
     else:
         assert words in "\n".join(faults)
+
+
+def test_a_warning_is_reported_once() -> None:
+    warning = stream(f"{NOTEBOOKS}/a.py:1: UserWarning at 0x7f62fdf3ba60", "stderr")
+    cell = nbformat.v4.new_code_cell("1", outputs=[warning, display(text_plain="fine")])
+    faults = build.output_faults(nbformat.v4.new_notebook(cells=[cell]), "97", True)
+    assert len(faults) == 1
+    again = [faults[0].replace("a.py", "b.py")]  # the kernel of the other notebook has other paths
+    assert build._once({"Solved: ": faults, "Learner’s: ": again}) == faults
+    assert build._once({"Solved: ": faults, "Learner’s: ": []}) == [f"Solved: {faults[0]}"]
+
+
+@pytest.mark.parametrize(
+    ("source", "tags", "same", "count"),
+    [
+        ("print(1)", [], "print(1)", 1),
+        ("print(1)", ["real-faces"], "print(1)", 1),
+        ("print(1)", ["nbval-ignore-output"], "print(1)", 0),
+        ("print(1)", [], "# YOUR CODE HERE", 0),
+        ('check("a.b", b)', [], 'check("a.b", b)', 0),
+        ("progress()", [], "progress()", 0),
+    ],
+)
+def test_what_differs_between_the_notebooks_is_refused(source: str, tags: list[str], same: str, count: int) -> None:
+    def run(code: str, *outputs: nbformat.NotebookNode) -> nbformat.NotebookNode:
+        cell = nbformat.v4.new_code_cell(code, outputs=list(outputs), metadata={"tags": tags})
+        return nbformat.v4.new_notebook(cells=[cell])
+
+    one, other = run(source, stream("a\n"), stream("b\n")), run(same, stream("a\n"), stream("c\n"))
+    faults = build.differing_faults(one, other)
+    assert ["from run to run: tag the cell: begin it with" in fault for fault in faults] == [True] * count
+    pieces = run(source, stream("a\nb\n"), stream("of one run", "stderr"))  # the kernel cuts streams by the clock
+    assert build.differing_faults(one, pieces) == []
+
+
+def test_the_builder_compares_the_notebooks(course: Path) -> None:
+    source = course / "source" / "97_tiny.py"
+    source.write_text(TINY + "\n# %%\nimport uuid\nuuid.uuid4()\n")
+    with pytest.raises(MetaFaceError, match=r"^'import uuid…' shows what differs from run to run: tag the cell"):
+        build.build(source)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import nbformat
 import pytest
 
 from metaface_lessons.errors import MetaFaceError
-from metaface_lessons.sources import Question, lesson_budget, quiz, read_source
+from metaface_lessons.sources import Question, lesson_budget, lesson_minutes, quiz, read_source
 
 HEAD = "# %% [markdown]\n# # A lesson\n#\n"
 
@@ -83,6 +83,12 @@ def test_the_length_of_an_option_is_what_a_learner_sees(tmp_path: Path) -> None:
     (question,) = quiz(read(tmp_path, quiz_source([3]).replace("Option 01", "<code>x</code> and y")))
     (option,) = (option for option in question.options if option.right)
     assert option.length == len("x and y")
+
+
+def test_minutes_are_what_the_lesson_says(tmp_path: Path) -> None:
+    assert lesson_minutes(read(tmp_path, HEAD + "# **Time** 5\n# minutes.\n")) == 5
+    with pytest.raises(MetaFaceError, match=r"no minutes: write .*60 minutes"):
+        lesson_minutes(read(tmp_path, HEAD))
 
 
 def test_a_budget_is_what_the_lesson_says(tmp_path: Path) -> None:
