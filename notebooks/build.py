@@ -48,7 +48,7 @@ REAL_FACES = "real-faces"  # this cell reads pictures of real people, so its out
 
 _STUB = "# YOUR CODE HERE\nraise NotImplementedError()"  # as nbgrader writes it
 _MARKS = ("### BEGIN SOLUTION", "### END SOLUTION")
-_LIKE_A_MARK = re.compile(r"\s*(###|#+.*(BEGIN|END)\W*SOLUTION)", re.IGNORECASE)
+_LIKE_A_MARK = re.compile(r"###.*(BEGIN|END|SOL)|#+.*(BEGIN|END)\W*SOLUTION", re.IGNORECASE)
 _CHECK = re.compile(r"""^check\(\s*["']([^"']+)["']""", re.MULTILINE)
 _PLACE = re.compile(r"\b(first|second|third|last)\s+option\b", re.IGNORECASE)
 _BAR = re.compile(r"\d%\|")
@@ -170,22 +170,10 @@ def _exercise_faults(lesson: NotebookNode, number: str) -> Iterator[str]:
                 yield _without_check(waiting, registered)
             waiting = cell
         if names := _CHECK.findall(cell.source):
-            near = cell if _is_answer(cell) else before
-            name = _grade_id(names[0])
-            begin = f'begin {{}} with # %% exercise="{name}"'
-            if waiting and _identity(waiting) == name:
-                pass
-            elif waiting is not near or not waiting:
-                if waiting:
-                    yield _without_check(waiting, registered)
-                yield (
-                    f"The check of '{names[0]}' has no answer cell above it: {begin.format('its answer cell')} and put"
-                    f" the answer between {' and '.join(_MARKS)}."
-                )
-            elif _identity(waiting):
-                yield f'The answer cell {_quote(waiting)} belongs to "{names[0]}": {begin.format("it")}.'
-            else:
-                yield f"The cell {_quote(waiting)} has a solution and names no exercise: {begin.format('it')}."
+            if waiting and waiting is not cell and waiting is not before and _identity(waiting) != _grade_id(names[0]):
+                yield _without_check(waiting, registered)
+                waiting = None
+            yield from _answer_faults(waiting, names[0])
             waiting = None
         before = cell
     if waiting:
@@ -197,6 +185,20 @@ def _exercise_faults(lesson: NotebookNode, number: str) -> Iterator[str]:
     for name in registered:
         if checked[name] != 1:
             yield f"The exercise '{name}' is checked {checked[name]} times instead of once."
+
+
+def _answer_faults(cell: NotebookNode | None, name: str) -> Iterator[str]:
+    """Faults of the answer cell above the check of an exercise; None if there is no such cell."""
+    begin = f'with # %% exercise="{_grade_id(name)}"'
+    if cell is None:
+        yield (
+            f"The check of '{name}' has no answer cell above it: begin its answer cell {begin} and put the answer"
+            f" between {' and '.join(_MARKS)}."
+        )
+    elif not _identity(cell):
+        yield f"The cell {_quote(cell)} has a solution and names no exercise: begin it {begin}."
+    elif _identity(cell) != _grade_id(name):
+        yield f'The answer cell {_quote(cell)} belongs to "{name}": begin it {begin}.'
 
 
 def _mark_faults(cell: NotebookNode) -> Iterator[str]:
@@ -227,9 +229,8 @@ def _without_check(cell: NotebookNode, registered: list[str]) -> str:
             f'The cell {_quote(cell)} has a solution and names no exercise: begin it with # %% exercise="…", and write'
             ' check("…", …) below it.'
         )
-    first, _, rest = identity.partition("-")
     spelt = {_grade_id(name): name for name in registered}
-    name = spelt.get(identity, f"{first}.{rest.replace('-', '_')}")
+    name = spelt.get(identity, identity.replace("-", ".", 1).replace("-", "_"))
     answers = [
         node.name if isinstance(node, ast.FunctionDef | ast.ClassDef) else ast.unparse(node.targets[0])
         for node in _parsed(cell).body

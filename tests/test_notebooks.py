@@ -308,6 +308,10 @@ FAULTS: dict[str, tuple[Callable[[str], str], str]] = {
         lambda s: s.replace('check("tiny.n', 'print("tiny.n'),
         r'write check\("tiny.number", number\) below',
     ),
+    "no check, not registered": (
+        lambda s: s + '\n# %% exercise="tiny-own-step"\n### BEGIN SOLUTION\nstep = 1\n### END SOLUTION\n',
+        r'write check\("tiny.own_step", step\) below it',
+    ),
     "check with outcome": (lambda s: s.replace('check("tiny.m', 'o = check("tiny.m'), "line, without assigning it"),
     "last cell without check": (lambda s: s.replace('check("tiny.double", double)', "1"), "followed by no check"),
     "no objectives": (lambda s: s.replace("**After this lesson", "After this lesson"), "no objectives: write"),
@@ -342,12 +346,16 @@ FAULTS: dict[str, tuple[Callable[[str], str], str]] = {
         "'def mean.*without its end: write ### END SOLUTION below",
     ),
     "misspelt end": (lambda s: s.replace("### END SOLUTION", "### End soluton", 1), "soluton': write ### END SOLUTION"),
+    "no hash of a mark": (lambda s: s.replace("### END S", "## END S", 1), "the line '## END SOLUTION': write ### END"),
     "misspelt beginning": (lambda s: s.replace("### BEGIN S", "# BEGIN-S"), "# BEGIN-SOLUTION': write ### BEGIN SOL"),
     "parted options": (
         lambda s: s.replace("# <details><summary>Four", "#\n# <details><summary>Four"),
         "before 'Four': options must follow each other without an empty line",
     ),
-    "all options parted": (lambda s: s.replace("\n# <details>", "\n#\n# <details>"), "without an empty line"),
+    "all options parted": (
+        lambda s: s.replace("\n# <details>", "\n#\n# <details>"),
+        "(?s)^(?!.*has 0 questions).*without an empty line",
+    ),
     "option by its place": (
         lambda s: s.replace("Right.<", "Right. The last\n# option is.<"),
         "speaks of the last option",
@@ -430,7 +438,8 @@ PICTURE = '<img alt="{}" src="data:image/png;base64,AA/tmp/AA">'
         (stream("<object at 0x7f62fdf3ba60>"), [], "from run to run"),
         (stream(f"{NOTEBOOKS}/x"), ["nbval-ignore-output"], "path of this machine: print path.name"),
         (stream(f"on {platform.node()}:"), [], "the name of this machine: do not print it"),
-        (stream(f"x{platform.node()}y"), [], None),
+        (stream(f"x{platform.node()}"), [], None),
+        (stream(f"{platform.node()}y"), [], None),
         (stream(""), ["nbval-ignore-output"], "nbval compares"),
         (stream("fine"), [], None),
         (display(text_plain="Faces.", text_html=PICTURE.format("Faces.")), [], None),
