@@ -9,16 +9,11 @@ import argparse
 import json
 import statistics
 import sys
-import tempfile
-from pathlib import Path
-
-import nbformat
 
 from metaface_lessons import widgets
 from metaface_lessons.doctor import find_browser
 from metaface_lessons.faces import load_faces
-from metaface_lessons.workspace import FIRST
-from tests.browser.jupyter import SLIDER, chromium, explorers, jupyter_lab, move, open_notebook, run_all
+from tests.browser.jupyter import SLIDER, explorers, move, notebook_that_ran
 
 TARGET = 300  # milliseconds
 
@@ -31,24 +26,14 @@ def measure(browser: str, presses: int) -> dict[str, list[float]]:
     Returns the milliseconds of every press by the explorer's name.
     """
     load_faces("procedural")  # rendered before the clock starts
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    notebook = nbformat.v4.new_notebook(metadata={"kernelspec": kernel})
-    names = list(widgets.explorers())
-    cells = ("from metaface_lessons import widgets", *(f"widgets.example({name!r})" for name in names))
-    notebook.cells = [nbformat.v4.new_code_cell(source) for source in cells]
-    with tempfile.TemporaryDirectory() as folder:
-        home = Path(folder) / "home"
-        home.mkdir()
-        nbformat.write(notebook, home / FIRST)
-        with jupyter_lab(home, Path(folder)) as address, chromium(browser) as page:
-            open_notebook(page, address, FIRST)
-            run_all(page, seconds=300)
-            times = {}
-            for i, name in enumerate(names):
-                explorer = explorers(page).nth(i)
-                explorer.scroll_into_view_if_needed()
-                sliders = explorer.locator(SLIDER).count()
-                times[name] = [move(page, explorer, press % sliders) for press in range(presses)]
+    names, times = list(widgets.explorers()), {}
+    cells = ["from metaface_lessons import widgets", *(f"widgets.example({name!r})" for name in names)]
+    with notebook_that_ran(browser, cells) as page:
+        for i, name in enumerate(names):
+            explorer = explorers(page).nth(i)
+            explorer.scroll_into_view_if_needed()
+            sliders = explorer.locator(SLIDER).count()
+            times[name] = [move(page, explorer, press % sliders) for press in range(presses)]
     return times
 
 

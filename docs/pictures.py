@@ -8,17 +8,13 @@ It needs Chromium (see `metaface doctor`), and writes docs/pictures/. Nobody's f
 from __future__ import annotations
 
 import sys
-import tempfile
 from pathlib import Path
 
-import nbformat
 from PIL import Image
 
 from metaface_lessons import cli
 from metaface_lessons.doctor import find_browser
-from metaface_lessons.sources import METADATA
-from metaface_lessons.workspace import FIRST
-from tests.browser.jupyter import chromium, explorers, jupyter_lab, open_notebook, run_all
+from tests.browser.jupyter import explorers, notebook_that_ran
 
 FOLDER = Path(__file__).resolve().parent / "pictures"
 EXPLORER = """
@@ -38,15 +34,8 @@ def main() -> int:
     FOLDER.mkdir(exist_ok=True)
     sheet = ["--people", "3", "--each", "10", "--seed", "3", "--out", str(FOLDER / "faces.png")]
     cli.main(["faces", "procedural", *sheet])
-    notebook = nbformat.v4.new_notebook(metadata=METADATA, cells=[nbformat.v4.new_code_cell(EXPLORER.strip())])
-    with tempfile.TemporaryDirectory() as folder:
-        home = Path(folder) / "home"
-        home.mkdir()
-        nbformat.write(notebook, home / FIRST)
-        with jupyter_lab(home, Path(folder)) as address, chromium(browser) as page:
-            open_notebook(page, address, FIRST)
-            run_all(page, seconds=300)
-            explorers(page).first.screenshot(path=FOLDER / "explorer.png")
+    with notebook_that_ran(browser, [EXPLORER.strip()]) as page:
+        explorers(page).first.screenshot(path=FOLDER / "explorer.png")
     for picture in FOLDER.glob("*.png"):  # a third of the size, and looks alike
         Image.open(picture).quantize(256).save(picture, optimize=True)
     return 0

@@ -6,15 +6,18 @@ import json
 import secrets
 import socket
 import subprocess
+import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import nbformat
 from playwright.sync_api import Locator, Page, sync_playwright
 
-from metaface_lessons.workspace import lab_command, lab_environment
+from metaface_lessons.sources import METADATA
+from metaface_lessons.workspace import FIRST, lab_command, lab_environment
 
 FLAGS = [
     "--no-sandbox",
@@ -114,6 +117,24 @@ def run_all(page: Page, seconds: float) -> None:
     )
     raised = page.locator(ERROR).all_inner_texts()
     assert not raised, raised[0]
+
+
+@contextmanager
+def notebook_that_ran(browser: str, cells: Sequence[str]) -> Iterator[Page]:
+    """A page of JupyterLab with a notebook of these code cells, after all of them have run.
+
+    browser: the Chromium to drive.
+    cells: their sources.
+    """
+    notebook = nbformat.v4.new_notebook(metadata=METADATA, cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder) / "home"
+        home.mkdir()
+        nbformat.write(notebook, home / FIRST)
+        with jupyter_lab(home, Path(folder)) as address, chromium(browser) as page:
+            open_notebook(page, address, FIRST)
+            run_all(page, seconds=300)
+            yield page
 
 
 def explorers(page: Page) -> Locator:
