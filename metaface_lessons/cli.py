@@ -17,7 +17,9 @@ from typing import Any
 
 from . import __version__, experiments
 from .doctor import add_arguments
-from .errors import MetaFaceError
+from .errors import MetaFaceError, refused
+from .options import real, seed, whole
+from .paths import try_writing, write_atomically
 from .runs.recipes import OPTIONS, PAIRS, PROTOCOLS, RECIPES
 
 # Each command imports torch and what needs it inside its function: `metaface doctor` must run where torch is missing.
@@ -37,9 +39,20 @@ def lab(args: argparse.Namespace) -> int:
 
 
 def _file(path: str) -> Path:
-    """The file to write a result to. Raises `MetaFaceError`, before any work is done, if it is a folder."""
-    if Path(path).is_dir():
+    """The file to write a result to. Raises `MetaFaceError`, before any work is done, if it cannot be written."""
+    file = Path(path)
+    if os.path.isdir(file):
         raise MetaFaceError(f"--out {path} is a folder. Name a file in it.")
+    if os.path.exists(file) and not (os.path.isfile(file) and os.access(file, os.W_OK)):
+        raise MetaFaceError(f"--out {path} cannot be written. Name another file.")
+    try_writing(file)
+    return file
+
+
+def _given(path: str | Path) -> Path:
+    """A path to read from. Raises `MetaFaceError` for a pipe or a device, which might never end."""
+    if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
+        raise MetaFaceError(f"{path} is neither a file nor a folder. Name a file that is stored on disk.")
     return Path(path)
 
 
@@ -55,9 +68,6 @@ def faces(args: argparse.Namespace) -> int:
     from .faces import load_faces
     from .figures import face_grid, png
 
-    for name in ("people", "each"):
-        if getattr(args, name) < 1:
-            raise MetaFaceError(f"--{name} is {getattr(args, name)}. Give 1 or more.")
     out = _file(args.out or f"{args.set.replace(':', '-').replace('/', '-')}.png")
     found = load_faces(args.set)
     people = found.identities
@@ -68,8 +78,7 @@ def faces(args: argparse.Namespace) -> int:
         rows.append(found.images[own[torch.linspace(0, len(own) - 1, min(args.each, len(own))).round().long()]])
     each = min(len(row) for row in rows)
     figure = face_grid(torch.cat([row[:each] for row in rows]), columns=each)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_bytes(png(figure))
+    write_atomically(out, png(figure))
     report = {"name": found.name, "images": len(found), "people": len(people), "shape": list(found.shape)}
     _say(args, report | {"synthetic": found.synthetic, "file": str(out)}, f"{found}\n{len(chosen)} people in {out}")
     return 0
@@ -105,6 +114,7 @@ def train(args: argparse.Namespace) -> int:
 
 
 def evaluate(args: argparse.Namespace) -> int:
+    from .experiments.stored import write_result
     from .learners.baselines import pretrained
     from .machine import device_name
     from .runs.run import evaluate_runs
@@ -130,16 +140,11 @@ def evaluate(args: argparse.Namespace) -> int:
 
         report = verify_runs(paths, args.protocol, each=args.pairs, seed=args.seed, compare=compare, others=others)
         text = _verification_text(report)
+    _say(args, report, text)  # first: what was measured is seen, whatever happens to the file
     if out is not None:
         command = "metaface " + " ".join(args.command_line)
-        about = {
-            "command": command,
-            "date": date.today().isoformat(),
-            "machine": device_name(),
-        }
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(about | report, indent=1) + "\n")
-    _say(args, report, text)
+        about = {"command": command, "date": date.today().isoformat(), "machine": device_name()}
+        write_result(out, about | report)
     return 0
 
 
@@ -197,17 +202,21 @@ def _verification_text(report: dict[str, Any]) -> str:
 
 def experiment(args: argparse.Namespace) -> int:
     module = experiments.experiment(args.name)
+    from .experiments.stored import RESULTS
+
     text = module.__doc__ or ""
     own = argparse.ArgumentParser(prog=f"metaface experiment {args.name}", description=text, formatter_class=_RawHelp)
     module.add_arguments(own)
-    module.run(own.parse_args(args.options))
+    arguments = own.parse_args(args.options)
+    try_writing(RESULTS / f"{args.name}.json")
+    module.run(arguments)
     return 0
 
 
 def _gallery_file(args: argparse.Namespace) -> Path:
     from .enrolment import gallery_file
 
-    return Path(args.gallery or gallery_file())
+    return _given(args.gallery or gallery_file())
 
 
 def enrol(args: argparse.Namespace) -> int:
@@ -215,7 +224,7 @@ def enrol(args: argparse.Namespace) -> int:
 
     file = _gallery_file(args)
     report = enrol(
-        [Path(photo) for photo in args.photos],
+        [_given(photo) for photo in args.photos],
         args.name,
         Path(args.run) if args.run else None,
         file,
@@ -242,7 +251,7 @@ def _asked(question: str) -> bool:
 def identify(args: argparse.Namespace) -> int:
     from .enrolment import identify
 
-    found = identify(Path(args.photo), _gallery_file(args))
+    found = identify(_given(args.photo), _gallery_file(args))
     who = found["name"] or "Nobody in the gallery"
     _say(
         args, found, f"{who}. Score {found['score']:.2f}, threshold {found['threshold']:.2f} (FAR {found['far']:.0%})."
@@ -390,9 +399,9 @@ def parser() -> argparse.ArgumentParser:
 
     sub = add(faces, "Draw a contact sheet of a face set to a PNG.", "metaface faces procedural --out sheet.png")
     sub.add_argument("set", nargs="?", default="procedural", help=FACE_SETS)
-    sub.add_argument("--people", type=int, default=8, help="rows")
-    sub.add_argument("--each", type=int, default=10, help="images of each person")
-    sub.add_argument("--seed", type=int, default=0, help="which people")
+    sub.add_argument("--people", type=whole(), default=8, help="rows")
+    sub.add_argument("--each", type=whole(), default=10, help="images of each person")
+    sub.add_argument("--seed", type=seed, default=0, help="which people")
     sub.add_argument("--out", help="the PNG file (default: the set's name)")
 
     sub = add(
@@ -402,13 +411,13 @@ def parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("learner", help=", ".join(RECIPES))
     sub.add_argument("--faces", default="procedural", help=FACE_SETS)
-    sub.add_argument("--seed", type=int, default=0, help="of the split, the first weights and the episodes")
+    sub.add_argument("--seed", type=seed, default=0, help="of the split, the first weights and the episodes")
     for name, option in OPTIONS.items():
         text = f"{option['help']} ({_recipes(name)})"
         sub.add_argument(f"--{name.replace('_', '-')}", type=option["kind"], default=argparse.SUPPRESS, help=text)
-    sub.add_argument("--steps", type=int, help="stop after this many steps; repeats a run of --seconds exactly")
-    sub.add_argument("--seconds", type=float, help="stop after this much time; 120 if neither is given")
-    sub.add_argument("--patience", type=int, help="stop after this many validations without a new best")
+    sub.add_argument("--steps", type=whole(), help="stop after this many steps; repeats a run of --seconds exactly")
+    sub.add_argument("--seconds", type=real(), help="stop after this much time; 120 if neither is given")
+    sub.add_argument("--patience", type=whole(), help="stop after this many validations without a new best")
     sub.add_argument("--out", help="the run's folder (default: runs/LEARNER-FACES)")
     sub.add_argument("--quiet", action="store_true", help="no progress bar")
 
@@ -418,14 +427,14 @@ def parser() -> argparse.ArgumentParser:
         "metaface evaluate runs/protonet-lfw --ways 5 --shots 1 --queries 4 --episodes 1000 --json",
     )
     sub.add_argument("runs", nargs="+", metavar="RUN", help="folders of runs; several are averaged")
-    for name, value, text in (
-        ("ways", 5, "people per episode; a learner with a head needs those of its training"),
-        ("shots", 1, "support images of each"),
-        ("queries", 4, "query images of each"),
-        ("episodes", 1000, "number of episodes"),
-        ("seed", 0, "of the episodes"),
+    for name, kind, value, text in (
+        ("ways", whole(2), 5, "people per episode; a learner with a head needs those of its training"),
+        ("shots", whole(), 1, "support images of each"),
+        ("queries", whole(), 4, "query images of each"),
+        ("episodes", whole(2, 10**6), 1000, "number of episodes"),
+        ("seed", seed, 0, "of the episodes"),
     ):
-        sub.add_argument(f"--{name}", type=int, default=value, help=text)
+        sub.add_argument(f"--{name}", type=kind, default=value, help=text)
     sub.add_argument("--no-baselines", action="store_true", help="measure the runs alone")
     sub.add_argument(
         "--protocol",
@@ -433,7 +442,7 @@ def parser() -> argparse.ArgumentParser:
         choices=("episodes", *PROTOCOLS),
         help="verification: pairs of the novel people, or LFW's own pairs (for View 2 name a run for each fold)",
     )
-    sub.add_argument("--pairs", type=int, default=PAIRS, help="pairs of each kind, for the protocol pairs")
+    sub.add_argument("--pairs", type=whole(1, 10**6), default=PAIRS, help="pairs of each kind, for the protocol pairs")
     sub.add_argument(
         "--embedding",
         action="append",
@@ -462,7 +471,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--run", help="the trained run that compares faces (default: the gallery's, or runs/protonet-lfw)")
     sub.add_argument(
         "--far",
-        type=float,
+        type=real(0.0, 0.99),
         help="the share of strangers taken for somebody in the gallery (default: the gallery's, or 0.01)",
     )
     sub.add_argument("--consent", action="store_true", help="the person has agreed; without it the command asks")
@@ -502,7 +511,7 @@ def parser() -> argparse.ArgumentParser:
         else:
             step.add_argument("lesson", help="its number, such as 02")
         if action in ("grade", "autograde"):
-            step.add_argument("--jobs", type=int, default=1, help="submissions at a time")
+            step.add_argument("--jobs", type=whole(1, 1024), default=1, help="submissions at a time")
             step.add_argument("--unsafe", action="store_true", help="grade where no sandbox works; only for trials")
         step.add_argument("--course", default=".", help="the class's folder")
         step.add_argument("--json", action="store_true", help="print JSON, for programs")
@@ -531,12 +540,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output, such as `head`, has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except MetaFaceError as error:
-        print(f"metaface: {error}", file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
         print("metaface: interrupted", file=sys.stderr)
         return 130
+    except Exception as error:
+        message = _message(error)
+        if message is None:  # a fault of ours: its traceback is what a report needs
+            raise
+        print(f"metaface: {message}", file=sys.stderr)
+        return 1
+
+
+def _message(error: Exception) -> str | None:
+    """What to say of an error that the world outside can cause. None for any other."""
+    if isinstance(error, MetaFaceError):
+        return str(error)
+    if isinstance(error, OSError):
+        return str(refused(error))
+    if isinstance(error, MemoryError) or "can't allocate memory" in str(error) or "out of memory" in str(error):
+        return "There is not enough memory. Close other programs, or ask for less: a smaller network, fewer episodes."
+    if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith(__package__):
+        return f"The package '{error.name}' is missing. `metaface doctor` says how to install it."
+    if isinstance(error, ValueError) and "null" in str(error):  # "embedded null byte", of a path
+        return f"A path cannot hold this character ({error}). Check how it is spelt."
+    return None
 
 
 if __name__ == "__main__":

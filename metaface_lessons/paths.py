@@ -5,6 +5,8 @@ from pathlib import Path
 
 import platformdirs
 
+from .errors import refused
+
 COURSE = Path(__file__).resolve().parent.parent
 NOTEBOOKS = COURSE / "notebooks"
 DATA = COURSE / "data"
@@ -48,3 +50,19 @@ def write_atomically(path: Path, data: bytes, mode: int | None = None) -> None:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def try_writing(path: Path) -> None:
+    """Do what `write_atomically` does first, so that a place where nothing can be written is known before the work.
+
+    path: the file that is to be written. It stays as it is. Its folder is made if needed.
+
+    Raises `MetaFaceError` if the system refuses.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.touch()
+        part.unlink()
+    except OSError as error:
+        raise refused(error) from error

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from ..errors import MetaFaceError
+from ..errors import MetaFaceError, refused
 from ..evaluation import Evaluation, paired
 from ..faces import load_faces
 from ..machine import device_name, processor
@@ -53,10 +53,25 @@ def about(command: str, device: torch.device | None = None) -> dict[str, Any]:
 
 
 def store(file: Path, command: str, result: dict[str, Any], device: torch.device | None = None) -> None:
-    """Write `result` to `file`, whole or not at all, after what it says about itself."""
-    text = json.dumps(about(command, device) | result, indent=1)
-    write_atomically(file, (text + "\n").encode())
+    """Write `result` to `file`, whole or not at all, after what it says about itself.
+
+    Raises `MetaFaceError` if the file cannot be written. The result is printed before.
+    """
+    write_result(file, about(command, device) | result)
     load.cache_clear()
+
+
+def write_result(file: Path, result: dict[str, Any]) -> None:
+    """Write a result to a file as JSON. If that fails, print it, so that what was measured is not lost.
+
+    Raises `MetaFaceError` if the file cannot be written.
+    """
+    text = json.dumps(result, indent=1) + "\n"
+    try:
+        write_atomically(file, text.encode())
+    except OSError as error:
+        print(text, flush=True)
+        raise refused(error, "The result is printed, but it cannot be stored") from error
 
 
 @functools.cache

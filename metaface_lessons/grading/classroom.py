@@ -45,7 +45,7 @@ class Classroom:
             ) from error
         # nbgrader runs `alembic` by name. Without activation, the environment's programs are not on the path.
         os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-        self.folder = folder.resolve()
+        self.folder = Path(os.path.realpath(folder))  # `Path.resolve` stops at a link to itself
         config = Config()
         for place in (*reversed(jupyter_config_path()), str(self.folder)):
             if (Path(place) / "nbgrader_config.py").is_file():

@@ -6,10 +6,13 @@ torch, so that the command's help works where torch is missing.
 
 from __future__ import annotations
 
+import argparse
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 from ..errors import MetaFaceError, unknown
+from ..options import real, whole
 
 FRACTIONS = (0.7, 0.05, 0.25)  # of the people: base, validation, novel
 PROTOCOLS = ("pairs", "lfw-view1", "lfw-view2")  # of verification, see `runs.protocols`
@@ -38,13 +41,17 @@ RECIPES: dict[str, dict[str, Any]] = {
 }
 
 
-def _setting(kind: type, words: str) -> Any:
+def _setting(kind: Callable[[str], float], words: str) -> Any:
     """A setting that only some learners have; for the others it is None.
 
-    kind: the type of the command's option.
+    kind: the type of the command's option, with its range.
     words: the help of the command's option.
     """
     return field(default=None, metadata={"kind": kind, "help": words})
+
+
+_few = whole(1, 10_000)
+_positive = real()
 
 
 @dataclass(frozen=True)
@@ -58,18 +65,18 @@ class Settings:
     learner: str
     faces: str = "procedural"
     seed: int = 0
-    ways: int = _setting(int, "people per episode")
-    shots: int = _setting(int, "support images of each person")
-    queries: int = _setting(int, "query images of each person")
-    tasks: int = _setting(int, "episodes per step")
-    width: int = _setting(int, "filters of each convolution")
-    rate: float = _setting(float, "learning rate of the outer loop (Reptile's ε)")
-    temperature: float | None = _setting(float, "divides the distances")
-    inner_rate: float | None = _setting(float, "learning rate of the inner loop")
-    inner_steps: int | None = _setting(int, "inner steps in training")
-    test_steps: int | None = _setting(int, "inner steps in evaluation")
-    scale: float | None = _setting(float, "multiplies the cosines")
-    margin: float | None = _setting(float, "how much the true person must win by")
+    ways: int = _setting(whole(2, 10_000), "people per episode")
+    shots: int = _setting(_few, "support images of each person")
+    queries: int = _setting(_few, "query images of each person")
+    tasks: int = _setting(_few, "episodes per step")
+    width: int = _setting(whole(1, 4096), "filters of each convolution")
+    rate: float = _setting(_positive, "learning rate of the outer loop (Reptile's ε)")
+    temperature: float | None = _setting(_positive, "divides the distances")
+    inner_rate: float | None = _setting(_positive, "learning rate of the inner loop")
+    inner_steps: int | None = _setting(_few, "inner steps in training")
+    test_steps: int | None = _setting(_few, "inner steps in evaluation")
+    scale: float | None = _setting(_positive, "multiplies the cosines")
+    margin: float | None = _setting(real(0.0, 3.14, included=True), "how much the true person must win by")
 
     @property
     def fixed_ways(self) -> bool:
@@ -87,7 +94,8 @@ def settings_of(learner: str, faces: str = "procedural", seed: int = 0, **given:
     faces: the face set, by the name that `load_faces` takes. "procedural".
     seed: of the split, the first weights and the episodes. 0.
     given: values in place of the recipe's.
-    Raises `MetaFaceError` if the learner does not exist, or does not have a setting that is given.
+    Raises `MetaFaceError` if the learner does not exist, does not have a setting that is given, or cannot have its
+    value.
     """
     if learner not in RECIPES:
         raise unknown("learner", learner, RECIPES)
@@ -95,4 +103,8 @@ def settings_of(learner: str, faces: str = "procedural", seed: int = 0, **given:
     for name in given:
         if name not in recipe:
             raise MetaFaceError(f"{learner} has no setting '{name}'. It has: {', '.join(recipe)}.")
+        try:
+            OPTIONS[name]["kind"](str(given[name]))
+        except argparse.ArgumentTypeError as error:
+            raise MetaFaceError(f"{name} cannot have this value: {error}") from None
     return Settings(learner, faces, seed, **(recipe | given))

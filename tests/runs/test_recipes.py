@@ -23,7 +23,9 @@ def test_settings_are_the_recipe_but_for_what_is_given() -> None:
 @pytest.mark.parametrize("learner", RECIPES)
 def test_a_recipe_has_values_of_the_kinds_that_the_command_reads(learner: str) -> None:
     for name, value in RECIPES[learner].items():
-        assert type(value) is OPTIONS[name]["kind"], name
+        read = OPTIONS[name]["kind"](str(value))
+        assert read == value, name
+        assert type(read) is type(value), name
         assert value > 0, name
 
 
@@ -37,6 +39,11 @@ def test_what_is_not_in_a_recipe_is_refused() -> None:
         settings_of("reptil")
     with pytest.raises(MetaFaceError, match=r"reptile has no setting 'margin'\. It has: ways, shots"):
         settings_of("reptile", margin=0.2)
+    for impossible in (-0.003, 0, float("nan"), float("inf")):
+        with pytest.raises(MetaFaceError, match=r"rate cannot have this value: it is '.*'\. Give a number above 0"):
+            settings_of("reptile", rate=impossible)
+    with pytest.raises(MetaFaceError, match="ways cannot have this value"):
+        settings_of("reptile", ways=5.5)
 
 
 def test_the_splits_cover_everyone() -> None:
