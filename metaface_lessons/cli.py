@@ -99,7 +99,13 @@ def train(args: argparse.Namespace) -> int:
     trained = train(
         settings, out, steps=steps, seconds=seconds, patience=args.patience, progress=not (args.json or args.quiet)
     )
-    report = {"run": str(out), "steps": trained.steps, "seconds": round(trained.seconds, 1), "stopped": trained.stopped}
+    report = {
+        "run": str(out),
+        "steps": trained.steps,
+        "resumed_at": trained.resumed_at,
+        "seconds": round(trained.seconds, 1),
+        "stopped": trained.stopped,
+    }
     why = {
         "steps": "as many as you asked for",
         "seconds": "the time is up",
@@ -132,7 +138,7 @@ def evaluate(args: argparse.Namespace) -> int:
             seed=args.seed,
             compare=compare,
             others=others,
-            progress=not args.json,
+            progress=not (args.json or args.quiet),
         )
         text = _episodes_text(args, report)
     else:
@@ -451,6 +457,7 @@ def parser() -> argparse.ArgumentParser:
         help="also compare your own embedding: uint8 images [M, C, H, W] to numbers [M, D]",
     )
     sub.add_argument("--out", help="store the result in this JSON file, with the command and date")
+    sub.add_argument("--quiet", action="store_true", help="no progress bar")
 
     sub = add(
         experiment,

@@ -28,6 +28,9 @@ def test_train_then_evaluate_on_strangers(photos: Path, tmp_path: Path, capsys: 
     assert train_run(photos, run, "--seconds", "2", "--json") == 0
     trained = printed(capsys)
     assert trained["stopped"] == "seconds"
+    assert trained["resumed_at"] == 0
+    assert train_run(photos, run, "--steps", str(trained["steps"]), "--json") == 0
+    assert printed(capsys)["resumed_at"] == trained["steps"], "nothing was left to do"
 
     arguments = ["evaluate", str(run), "--ways", "4", "--queries", "2", "--episodes", "40", "--json"]
     assert cli.main([*arguments, "--out", str(tmp_path / "results" / "result.json")]) == 0
