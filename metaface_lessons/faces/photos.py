@@ -7,17 +7,21 @@ version 5, whose wheel no longer brings the cascades.
 from __future__ import annotations
 
 import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from ..errors import MetaFaceError
-from .real import LFW_COLUMNS, LFW_ROWS, upright
+from .pictures import digest_of, printable, read_picture
+from .real import LFW_COLUMNS, LFW_ROWS
 
 PACKAGE = "opencv-python-headless>=4.10,<5"
 FACE, EYE = "haarcascade_frontalface_default.xml", "haarcascade_eye.xml"
@@ -44,17 +48,64 @@ def find_face(file: str | Path, size: int = 48) -> Tensor:
     Raises `MetaFaceError` if the file is missing or not a picture, if it shows no face or several, or if OpenCV is
     missing.
     """
+    return _cut(file, _read(file), size)
+
+
+@dataclass(frozen=True)
+class Photo:
+    """What became of one photo of a person.
+
+    file: its path.
+    face: the face, uint8 `[3, size, size]`; None if it cannot be used.
+    problem: why it cannot be used, with what to do; "" if it can.
+    """
+
+    file: Path
+    face: Tensor | None = None
+    problem: str = ""
+
+
+def faces_of(files: Sequence[str | Path], size: int = 48) -> list[Photo]:
+    """The face of each photo of one person, in the same order, or why the photo cannot be used.
+
+    A photo that shows the same as an earlier one, pixel by pixel, is not used again.
+
+    files: the photos.
+    size: of the faces, in pixels.
+
+    Raises `MetaFaceError` only if OpenCV is missing.
+    """
+    opencv()
+    first: dict[bytes, Path] = {}
+    photos = []
+    for file in map(Path, files):
+        try:
+            picture = _read(file)
+            if (other := first.setdefault(digest_of(picture), file)) is not file:
+                raise MetaFaceError(
+                    f"{printable(file)} shows the same as {printable(other)}. Name it once, or name another photo."
+                )
+            photos.append(Photo(file, _cut(file, picture, size)))
+        except MetaFaceError as error:
+            photos.append(Photo(file, problem=str(error)))
+    return photos
+
+
+def _read(file: str | Path) -> Image.Image:
+    """The picture in a file. Raises `MetaFaceError` if there is none."""
     try:
-        picture = upright(Path(file).expanduser())
-    except FileNotFoundError as error:
-        raise MetaFaceError(f"There is no photo {file}.") from error
-    except IsADirectoryError as error:
-        raise MetaFaceError(f"{file} is a folder. Name a photo in it.") from error
-    except (OSError, UnidentifiedImageError, ValueError, Image.DecompressionBombError) as error:
-        raise MetaFaceError(
-            f"{file} is damaged, or not a picture of a kind that can be read ({type(error).__name__}). Copy it again,"
-            " or save it as jpg or png."
-        ) from error
+        path = Path(file).expanduser()
+    except RuntimeError as error:  # the home of a user whom nobody knows
+        raise MetaFaceError(f"There is no photo {printable(file)}.") from error
+    if path.is_dir():
+        raise MetaFaceError(f"{printable(file)} is a folder. Name a photo in it.")
+    if not os.path.lexists(path):
+        raise MetaFaceError(f"There is no photo {printable(file)}.")
+    return read_picture(path)
+
+
+def _cut(file: str | Path, picture: Image.Image, size: int) -> Tensor:
+    """The one face of a picture. Raises `MetaFaceError`, which names the file, if there is none or are several."""
     cv2 = opencv()
     picture.thumbnail((_LARGEST, _LARGEST))
     pixels = np.array(picture)

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from ..errors import MetaFaceError
 from ..paths import cache_dir, sklearn_data
 from .faceset import FaceSet
+from .pictures import read_picture
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".pgm", ".gif", ".bmp", ".tif", ".tiff", ".webp")
 UNREADABLE = (".heic", ".heif", ".avif", ".raw", ".dng")  # pictures, but Pillow alone cannot read them
@@ -159,16 +160,6 @@ def warn_of_skipped(root: Path, skipped: list[str]) -> None:
         warnings.warn(f"{root}: pictures skipped, {len(skipped)}: {listed}.", stacklevel=3)
 
 
-def upright(file: Path) -> Image.Image:
-    """A picture as RGB, the right way up. Raises what Pillow raises if the file cannot be read."""
-    with Image.open(file) as picture:
-        turned = ImageOps.exif_transpose(picture)  # phones store how they were held
-    if turned.mode.startswith(("I", "F")):  # more than 8 bits: Pillow would cut off all values above 255
-        values = np.asarray(turned, dtype=np.float64)
-        turned = Image.fromarray((255 * values / (65535 if values.max() > 255 else 255)).round().astype(np.uint8))
-    return turned.convert("RGB")
-
-
 def read_square(file: Path, size: int, whole: bool = False) -> Tensor:
     """An image, the right way up, scaled: uint8 `[3, size, size]`.
 
@@ -176,7 +167,7 @@ def read_square(file: Path, size: int, whole: bool = False) -> Tensor:
     size: in pixels.
     whole: scale all of it, not only its central square.
     """
-    rgb = upright(file)
+    rgb = read_picture(file)
     width, height = rgb.size if whole else (min(rgb.size),) * 2
     left, top = (rgb.width - width) // 2, (rgb.height - height) // 2
     square = rgb.resize((size, size), Image.Resampling.LANCZOS, box=(left, top, left + width, top + height))

@@ -12,7 +12,7 @@ from PIL import Image
 
 from metaface_lessons.errors import MetaFaceError
 from metaface_lessons.faces import photos
-from metaface_lessons.faces.photos import find_face
+from metaface_lessons.faces.photos import faces_of, find_face
 from metaface_lessons.faces.real import LFW_COLUMNS, LFW_ROWS
 
 
@@ -43,7 +43,7 @@ def test_no_face_several_faces_and_no_photo(lfw_photos: dict[str, list[Path]], t
     with pytest.raises(MetaFaceError, match="There is no photo"):
         find_face(tmp_path / "none.jpg")
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8no picture")
-    with pytest.raises(MetaFaceError, match=r"broken\.jpg is damaged, or not a picture"):
+    with pytest.raises(MetaFaceError, match=r"broken\.jpg cannot be read: it is damaged, or not a picture"):
         find_face(tmp_path / "broken.jpg")
     with pytest.raises(MetaFaceError, match="is a folder"):
         find_face(tmp_path)
@@ -67,6 +67,28 @@ def test_a_tilted_head_is_turned_upright(lfw_photos: dict[str, list[Path]], tmp_
             better += (turned - level).norm() < (left - level).norm()
     assert total >= 6
     assert better >= total / 2
+
+
+def test_photos_of_one_person_are_reported_one_by_one(lfw_photos: dict[str, list[Path]], tmp_path: Path) -> None:
+    good = next(photo for files in lfw_photos.values() for photo in files if _shows_one(photo))
+    Image.open(good).save(tmp_path / "again.bmp")
+    Image.new("RGB", (80, 80)).save(tmp_path / "black.png")
+    (tmp_path / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic" + b"\0" * 40)
+    files = [tmp_path / "phone.heic", good, tmp_path / "again.bmp", tmp_path / "black.png", tmp_path, tmp_path / "none"]
+    photos = faces_of(files, 32)
+    assert [photo.file for photo in photos] == files
+    assert [photo.face is not None for photo in photos] == [False, True, False, False, False, False]
+    assert photos[1].face.equal(find_face(good, 32))
+    said = ("HEIC", "", "shows the same as", "No face was found", "is a folder", "There is no photo")
+    assert all(words in photo.problem for words, photo in zip(said, photos, strict=True))
+
+
+def _shows_one(photo: Path) -> bool:
+    try:
+        find_face(photo)
+    except MetaFaceError:
+        return False
+    return True
 
 
 @pytest.mark.parametrize("module", [None, type(sys)("cv2")])
