@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import MetaFaceError, unknown
+from .reading import Reading
 
 Condition = Any  # a number or word, a (low, high) range of numbers, or a set of numbers or words
 
@@ -36,6 +37,7 @@ class FaceSet:
     names: the names of person 0, 1, …; empty if they have none.
     name: what the set is called.
     synthetic: whether no real person is shown. Pictures of real people never enter a stored notebook.
+    reading: what became of the files, for a set that was read from a folder: `print(faces.reading)`.
 
     Raises `MetaFaceError` if there are no images, fewer than two people, or if shapes, types or numbers do not fit.
     """
@@ -47,6 +49,7 @@ class FaceSet:
     names: tuple[str, ...] = ()
     name: str = "faces"
     synthetic: bool = False
+    reading: Reading | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         images, identity = self.images, self.identity

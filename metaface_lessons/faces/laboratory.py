@@ -11,16 +11,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from ..errors import MetaFaceError
 from .faceset import FaceSet
-from .real import read_square, warn_of_skipped
+from .pictures import looks_like_picture, printable
+from .reading import Item, Reading, files_below, open_folder, read_items, without_doubles
 
 YALE_SUBSETS = (12.0, 25.0, 50.0, 77.0)  # the light's largest angle to the camera's axis in subsets 1 to 4
-_YALE = re.compile(r"(yaleB\d\d)_P\d\dA([+-]\d{3})E([+-]\d{2})\.pgm")
-_CMU = re.compile(r"(\w+)_(left|right|straight|up)_(neutral|happy|sad|angry)_(open|sunglasses)\.pgm")
+_YALE = re.compile(r"yaleB(\d\d)_P\d\dA([+-]\d{3})E([+-]\d{2})\.pgm", re.IGNORECASE)
+_CMU = re.compile(r"(\w+)_(left|right|straight|up)_(neutral|happy|sad|angry)_(open|sunglasses)\.pgm", re.IGNORECASE)
+_OMITTED = re.compile(r".*(\.bad(\.pgm)?|_Ambient\.pgm|_[24]\.pgm)", re.IGNORECASE)  # the cards say so
 _CUFS_FOLDER = re.compile(r"(?:training|testing)[ _](photo|sketch)", re.IGNORECASE)
 _CUFS = re.compile(r"([fm])([12]?)-(\d{3})-01(?:-sz1)?\.jpg", re.IGNORECASE)
 
@@ -47,10 +48,10 @@ def extended_yale_b(path: str | Path, size: int = 48) -> FaceSet:
         cosine = torch.deg2rad(torch.tensor([azimuth, elevation], dtype=torch.float64)).cos().prod()
         angle = round(torch.rad2deg(cosine.acos()).item(), 3)
         subset = 1 + sum(angle > limit for limit in YALE_SUBSETS)
-        return found[1], {"azimuth": azimuth, "elevation": elevation, "angle": angle, "subset": subset}
+        return f"yaleB{found[1]}", {"azimuth": azimuth, "elevation": elevation, "angle": angle, "subset": subset}
 
     expected = "folders yaleB01, yaleB02, …, with pictures such as yaleB01_P00A+000E+00.pgm"
-    return _load("extended-yale-b", path, facts_of, expected, lambda file: read_square(file, size, whole=True)[:1])
+    return _load("extended-yale-b", path, facts_of, expected, size, whole=True, grey=True)
 
 
 def cmu_faces(path: str | Path, size: int = 64) -> FaceSet:
@@ -68,10 +69,11 @@ def cmu_faces(path: str | Path, size: int = 64) -> FaceSet:
     def facts_of(file: Path) -> Facts | None:
         if (found := _CMU.fullmatch(file.name)) is None:
             return None
-        return found[1], {"pose": found[2], "expression": found[3], "eyes": found[4]}
+        person, pose, expression, eyes = (word.lower() for word in found.groups())
+        return person, {"pose": pose, "expression": expression, "eyes": eyes}
 
     expected = "one folder for each person, with pictures such as an2i_left_angry_open.pgm"
-    return _load("cmu", path, facts_of, expected, lambda file: read_square(file, size)[:1])
+    return _load("cmu", path, facts_of, expected, size, grey=True)
 
 
 def cufs(path: str | Path, size: int = 64) -> FaceSet:
@@ -96,34 +98,43 @@ def cufs(path: str | Path, size: int = 64) -> FaceSet:
     expected = (
         "'Training photo', 'Training sketch', 'Testing photo' and 'Testing sketch', with pictures such as f-005-01.jpg"
     )
-    return _load("cufs", path, facts_of, expected, lambda file: read_square(file, size))
+    return _load("cufs", path, facts_of, expected, size)
 
 
 def _load(
-    name: str, path: str | Path, facts_of: Callable[[Path], Facts | None], expected: str, read: Callable[[Path], Tensor]
+    name: str,
+    path: str | Path,
+    facts_of: Callable[[Path], Facts | None],
+    expected: str,
+    size: int,
+    whole: bool = False,
+    grey: bool = False,
 ) -> FaceSet:
     """The pictures below `path` whose names `facts_of` understands, ordered by person and then by file."""
-    root = Path(path).expanduser()
-    if not root.is_dir():
-        raise MetaFaceError(f"There is no folder {root}. Expected the folder of '{name}': {expected}.")
-    known = [(*found, file) for file in root.rglob("*") if (found := facts_of(file)) is not None]
-    known.sort(key=lambda row: (row[0], row[2].as_posix()))
-    images, people, conditions, skipped = [], [], [], []
-    for person, condition, file in known:
-        try:
-            images.append(read(file))
-        except (OSError, UnidentifiedImageError, ValueError, Image.DecompressionBombError) as error:
-            skipped.append(f"{file.relative_to(root)} ({type(error).__name__})")
-            continue
-        people.append(person)
-        conditions.append(condition)
-    warn_of_skipped(root, skipped)
-    names = tuple(sorted(set(people)))
+    root = open_folder(path, f"the folder of '{name}': {expected}")
+    report = Reading(root)
+    known: dict[Path, Facts] = {}
+    for file in files_below(root, report)[0]:
+        if (facts := facts_of(file)) is not None:
+            known[file] = facts
+        elif _OMITTED.fullmatch(file.name) is None and looks_like_picture(file):
+            report.note("pictures that are not called as in this set, left out", report.shown(file))
+    people: dict[str, list[Item]] = {person: [] for person in sorted({person for person, _ in known.values()})}
+    for item in read_items(known, size, report, whole, grey):
+        people[known[item.file][0]].append(item)
+    people = {person: own for person, own in without_doubles(people, report).items() if own}
+    names = tuple(people)
+    report.people, report.pictures = len(people), sum(map(len, people.values()))
     if len(names) < 2:
         raise MetaFaceError(
-            f"{root} holds pictures of {'one person' if names else 'nobody'} in the layout of '{name}', but a face set"
-            f" needs at least two people. Expected {expected}."
+            report.below(
+                f"{printable(root)} holds pictures of {'one person' if names else 'nobody'} in the layout of '{name}',"
+                f" but a face set needs at least two people. Expected {expected}."
+            )
         )
+    report.warn()
+    items = [item for own in people.values() for item in own]
+    conditions = [known[item.file][1] for item in items]
     values: dict[str, Tensor] = {}
     levels: dict[str, tuple[str, ...]] = {}
     for key in conditions[0]:
@@ -133,5 +144,5 @@ def _load(
             values[key] = torch.tensor([levels[key].index(str(word)) for word in column])
         else:
             values[key] = torch.tensor(column, dtype=torch.float32)
-    identity = torch.tensor([names.index(person) for person in people])
-    return FaceSet(torch.stack(images), identity, values, levels, names, name)
+    identity = torch.tensor([names.index(known[item.file][0]) for item in items])
+    return FaceSet(torch.stack([item.image for item in items]), identity, values, levels, names, name, reading=report)

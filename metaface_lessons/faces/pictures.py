@@ -105,16 +105,27 @@ def read_picture(file: str | Path) -> Image.Image:
         raise _damaged(file, start, error) from error
 
 
+def looks_like_picture(file: Path) -> bool:
+    """Whether a file's name or first bytes say that it is a picture.
+
+    file: the path.
+    """
+    if file.suffix.lower() in SUFFIXES + RAW:
+        return True
+    try:
+        return _start(file).startswith(_SURE)
+    except UnreadablePicture:
+        return False
+
+
 def _start(file: Path) -> bytes:
     """The first bytes of a file. Raises `UnreadablePicture` if there is none that can be opened."""
+    start, kind = b"", 0
     try:
         kind = os.stat(file).st_mode
-        if stat.S_ISDIR(kind):
-            raise UnreadablePicture(file, "it is a folder", "Name a picture in it.")
-        if not stat.S_ISREG(kind):
-            raise UnreadablePicture(file, "it is no ordinary file", "Name a picture.")  # opening a pipe would wait
-        with file.open("rb") as opened:
-            start = opened.read(64)
+        if stat.S_ISREG(kind):  # opening a pipe would wait
+            with file.open("rb") as opened:
+                start = opened.read(64)
     except FileNotFoundError as error:
         why = "it is a link to nothing" if file.is_symlink() else "there is no such file"
         raise UnreadablePicture(file, why, "Check its name.") from error
@@ -123,6 +134,10 @@ def _start(file: Path) -> bytes:
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or str(error)
         raise UnreadablePicture(file, f"the system says: {why}", "Copy it to another place.") from error
+    if stat.S_ISDIR(kind):
+        raise UnreadablePicture(file, "it is a folder", "Name a picture in it.")
+    if not stat.S_ISREG(kind):
+        raise UnreadablePicture(file, "it is not an ordinary file", "Put a picture there.")
     if not start:
         raise UnreadablePicture(file, "it is empty", "Copy it again.")
     return start

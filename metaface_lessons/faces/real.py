@@ -6,21 +6,19 @@ The data cards in `data/` say where each set comes from and what it must not be 
 from __future__ import annotations
 
 import errno
-import warnings
+import os
+import re
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from ..errors import MetaFaceError
 from ..paths import cache_dir, sklearn_data
 from .faceset import FaceSet
-from .pictures import read_picture
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".pgm", ".gif", ".bmp", ".tif", ".tiff", ".webp")
-UNREADABLE = (".heic", ".heif", ".avif", ".raw", ".dng")  # pictures, but Pillow alone cannot read them
+from .pictures import looks_like_picture, printable
+from .reading import Item, Reading, entries, files_below, joined, open_folder, read_items, without_doubles
 
 # The one crop of LFW that every method of the course sees: rows and columns of the 250×250 picture, then the size.
 LFW_ROWS, LFW_COLUMNS, LFW_SIZE = slice(62, 198), slice(57, 193), 48
@@ -113,62 +111,123 @@ def _linked_home(home: Path) -> Path:
 def folder(path: str | Path, size: int = 64) -> FaceSet:
     """Your own faces: a folder with one sub-folder per person.
 
-    Each image is cut to its central square. Pictures that cannot be read, or that are outside the sub-folders, are
-    skipped, and one warning names them.
+    Each picture is cut to its central square. `reading` of the result says what was read, and what was not and why: one
+    warning says it, too, where anything is unexpected. `data/folder.md` has the rules.
 
-    path: the folder. Its pictures end in one of `SUFFIXES`.
+    path: the folder.
     size: to which the square is scaled: uint8 RGB `[M, 3, size, size]`.
 
     Raises `MetaFaceError` if the folder is missing or fewer than two people remain.
     """
-    root = Path(path).expanduser()
-    if not root.is_dir():
-        raise MetaFaceError(f"There is no folder {root}. Expected a folder with one sub-folder per person.")
-    images: list[Tensor] = []
-    identity: list[int] = []
-    names: list[str] = []
-    skipped = [
-        f"{file.name} (in no person's folder)" for file in sorted(root.iterdir()) if file.suffix.lower() in SUFFIXES
-    ]
-    for person in sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")):
-        found = []
-        for file in sorted(entry for entry in person.rglob("*") if entry.suffix.lower() in SUFFIXES + UNREADABLE):
-            if file.suffix.lower() in UNREADABLE:
-                skipped.append(f"{file.relative_to(root)} (save it as jpg)")
-                continue
-            try:
-                found.append(read_square(file, size))
-            except (OSError, UnidentifiedImageError, ValueError, Image.DecompressionBombError) as error:
-                skipped.append(f"{file.relative_to(root)} ({type(error).__name__})")
-        if found:
-            identity += [len(names)] * len(found)
-            names.append(person.name)
-            images += found
-    warn_of_skipped(root, skipped)
-    if len(names) < 2:
-        raise MetaFaceError(
-            f"{root} has readable images ({', '.join(SUFFIXES)}) of {'one person' if names else 'nobody'}, but a face"
-            " set needs at least two people. Expected one sub-folder per person, with that person's images in it."
-        )
-    return FaceSet(torch.stack(images), torch.tensor(identity), names=tuple(names), name=f"folder:{root.name}")
+    root = open_folder(path, "a folder with one sub-folder per person")
+    report = Reading(root)
+    loose, folders, links = entries(root, report)
+    for file in loose:
+        known = looks_like_picture(file)
+        report.note("in no person's folder" if known else "not pictures", report.shown(file), quiet=not known)
+    tops = sorted((*folders, *(link for link in links if _leads_outside(link, root, report))))
+    read: dict[Path, list[Item]] = {}
+    inside: dict[Path, list[Path]] = {}
+    for top in tops:
+        files, below = files_below(top, report)
+        read[top] = read_items(files, size, report)
+        inside[top] = [entry for entry in below if entry.parent == top]
+    parts = _parts(read)
+    _note_nested([top for top in tops if top not in parts], read, report)
+    items: dict[Path, list[Item]] = {}
+    for top in tops:
+        if top in parts:
+            report.note(
+                "opened as parts of a data set, whose people were put together",
+                report.shown(top),
+                "Training divides the people anew. To read one part alone, name its folder.",
+            )
+            for entry in inside[top]:
+                items[entry] = [item for item in read[top] if entry in item.file.parents]
+            for item in read[top]:
+                if item.file.parent == top:
+                    report.note("in no person's folder", report.shown(item.file))
+        else:
+            items[top] = read[top]
+    people = {
+        name: [item for folder in group for item in items[folder]]
+        for name, group in joined(list(items), report).items()
+    }
+    for name in [name for name, own in people.items() if not own]:
+        report.note("people without a picture that can be read", f"'{name}'")
+        del people[name]
+    kept = without_doubles(people, report)
+    for name in [name for name, own in kept.items() if not own]:
+        report.note("people without a picture of their own", f"'{name}'")
+        del kept[name]
+    for name, own in kept.items():
+        if len(own) == 1:
+            report.note("people with a single picture, too few for support and query", f"'{name}'", quiet=True)
+    report.people, report.pictures = len(kept), sum(map(len, kept.values()))
+    if len(kept) < 2:
+        raise MetaFaceError(_too_few(report, read))
+    report.warn()
+    images = [item.image for own in kept.values() for item in own]
+    identity = [number for number, own in enumerate(kept.values()) for _ in own]
+    name = f"folder:{printable(os.path.basename(os.path.abspath(root)))}"
+    return FaceSet(torch.stack(images), torch.tensor(identity), names=tuple(kept), name=name, reading=report)
 
 
-def warn_of_skipped(root: Path, skipped: list[str]) -> None:
-    """One warning that names the pictures below `root` that could not be used."""
-    if skipped:
-        listed = ", ".join(skipped[:10]) + (f" and {len(skipped) - 10} more" if len(skipped) > 10 else "")
-        warnings.warn(f"{root}: pictures skipped, {len(skipped)}: {listed}.", stacklevel=3)
+_PART = re.compile(
+    r"(train|training|val|valid|validation|dev|test|testing|eval|evaluation|base|novel|support|query|gallery|probes?"
+    r"|fold|split|part)[-_ ]?(set|data|images|faces|people)?[-_ ]?\d*",
+    re.IGNORECASE,
+)
 
 
-def read_square(file: Path, size: int, whole: bool = False) -> Tensor:
-    """An image, the right way up, scaled: uint8 `[3, size, size]`.
+def _parts(read: dict[Path, list[Item]]) -> list[Path]:
+    """The folders that are parts of a data set, such as train and test, and hold one folder for each person."""
+    found = [top for top, items in read.items() if _PART.fullmatch(top.name) and _folders_in(top, items)]
+    return (
+        found if len(found) > 1 or found == [top for top, items in read.items() if items] else []
+    )  # Val may be a person
 
-    file: the path.
-    size: in pixels.
-    whole: scale all of it, not only its central square.
-    """
-    rgb = read_picture(file)
-    width, height = rgb.size if whole else (min(rgb.size),) * 2
-    left, top = (rgb.width - width) // 2, (rgb.height - height) // 2
-    square = rgb.resize((size, size), Image.Resampling.LANCZOS, box=(left, top, left + width, top + height))
-    return torch.from_numpy(np.array(square)).permute(2, 0, 1)
+
+def _folders_in(top: Path, items: list[Item]) -> list[str]:
+    """The names of the folders in a folder that hold pictures."""
+    return sorted({inner[0] for item in items if len(inner := item.file.relative_to(top).parts) > 1})
+
+
+def _note_nested(tops: list[Path], read: dict[Path, list[Item]], report: Reading) -> None:
+    for top in tops:
+        names = _folders_in(top, read[top])
+        if len(names) > 1 and not any(item.file.parent == top for item in read[top]):
+            report.note(
+                "read as one person each, though they hold only folders",
+                f"{report.shown(top)} ({', '.join(map(printable, names[:3]))}{', …' if len(names) > 3 else ''})",
+                "If the people are one level deeper, name the folder that holds them, or put them all into one.",
+            )
+    called = [top for top in tops if _PART.fullmatch(top.name) and read[top]]
+    if len(called) > 1:
+        for top in called:
+            report.note(
+                "read as people, though they are called like parts of a data set",
+                report.shown(top),
+                "Expected one folder for each person.",
+            )
+
+
+def _leads_outside(link: Path, root: Path, report: Reading) -> bool:
+    """Whether a link to a folder leads out of the face set; one that leads back into it, or around it, is noted."""
+    target, here = link.resolve(), root.resolve()
+    if here.is_relative_to(target) or target.is_relative_to(here):
+        report.note("links back into the same folder, not followed", report.shown(link))
+        return False
+    return True
+
+
+def _too_few(report: Reading, read: dict[Path, list[Item]]) -> str:
+    """What to say where fewer than two people remain."""
+    said = (
+        f"{printable(report.folder)} has pictures that can be read of {'one person' if report.people else 'nobody'}. A"
+        " face set needs at least two people. Expected one sub-folder per person, with that person's pictures in it."
+    )
+    full = [top for top, items in read.items() if items]
+    if len(full) == 1 and len(_folders_in(full[0], read[full[0]])) > 1:
+        said += f" If the folders in {report.shown(full[0])} are the people, name it: folder:{printable(full[0])}."
+    return report.below(said)

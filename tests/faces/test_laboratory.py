@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,12 @@ from metaface_lessons.errors import MetaFaceError
 from metaface_lessons.faces import FOLDERS, load_faces
 
 
-def picture(file: Path, seed: int = 0) -> None:
+def picture(file: Path) -> None:
+    """One that no other file shows."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (24, 20), dtype=np.uint8)).save(file)
+    Image.fromarray(np.random.default_rng(list(str(file).encode())).integers(0, 256, (24, 20), dtype=np.uint8)).save(
+        file
+    )
 
 
 def test_extended_yale_b_reads_light_from_file_names(tmp_path: Path) -> None:
@@ -97,8 +101,29 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     for person in ("an2i", "at33"):
         picture(tmp_path / person / f"{person}_left_sad_open.pgm")
     (tmp_path / "an2i" / "an2i_up_sad_open.pgm").write_bytes(b"no picture")
-    with pytest.warns(UserWarning, match=r"skipped, 1: an2i/an2i_up_sad_open\.pgm \(UnidentifiedImageError\)"):
+    with pytest.warns(UserWarning, match=r"(?s)2 pictures of 2 people were read.*skipped.*an2i/an2i_up_sad_open\.pgm"):
         assert len(load_faces(f"cmu:{tmp_path}")) == 2
+
+
+def test_what_is_not_read_is_reported(tmp_path: Path) -> None:
+    """Doubles, copies of programs and odd names are left out, and named."""
+    for person in ("an2i", "at33"):
+        for pose in ("left", "up"):
+            picture(tmp_path / person / f"{person}_{pose}_sad_open.pgm")
+    picture(tmp_path / "an2i" / "AN2I_RIGHT_SAD_OPEN.PGM")
+    picture(tmp_path / "an2i" / ".ipynb_checkpoints" / "an2i_left_sad_sunglasses.pgm")
+    picture(tmp_path / "an2i" / "an2i_left_sad_open (1).pgm")
+    shutil.copy(tmp_path / "an2i" / "an2i_up_sad_open.pgm", tmp_path / "an2i" / "an2i_up_happy_open.pgm")
+    shutil.copy(tmp_path / "an2i" / "an2i_left_sad_open.pgm", tmp_path / "at33" / "at33_straight_sad_open.pgm")
+    with pytest.warns(UserWarning, match="pictures of 2 people were read") as caught:
+        faces = load_faces(f"cmu:{tmp_path}")
+    said = str(caught[0].message)
+    assert torch.bincount(faces.identity).tolist() == [2, 2]
+    assert faces.names == ("an2i", "at33")
+    assert "hidden and system folders left out (1): an2i/.ipynb_checkpoints" in said
+    assert "not called as in this set, left out (1): an2i/an2i_left_sad_open (1).pgm" in said
+    assert "'an2i/an2i_up_happy_open.pgm' = 'an2i/an2i_up_sad_open.pgm'" in said
+    assert "left out of all (1): 'an2i/an2i_left_sad_open.pgm' = 'at33/at33_straight_sad_open.pgm'" in said
 
 
 def test_the_sets_as_their_makers_give_them_out(shared_faces: Path) -> None:
