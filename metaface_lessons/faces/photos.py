@@ -36,7 +36,7 @@ BELOW = ((LFW_ROWS.start + LFW_ROWS.stop) / 2 - 125) / _BOX
 assert (LFW_COLUMNS.start + LFW_COLUMNS.stop) / 2 == 125
 
 _LARGEST = 800  # pixels of the longer side in which faces are looked for
-_ANGLES = (0, 90, 270, 180, 25, -25)  # degrees by which a photo is turned until a face is certain
+_ANGLES = (0, 90, 270, 180, 25, -25)  # degrees by which a photo is turned; the last two if no face is certain before
 
 # Chosen on half of LFW's people; docs/decisions.md has what they do on the other half.
 _OVERLAP = 0.3  # of the smaller of two finds: above it they are one
@@ -171,7 +171,7 @@ def _search(cv2: ModuleType, picture: Image.Image) -> tuple[np.ndarray, np.ndarr
         hits = max(face.hits for face in faces) if certain else 0
         if best is None or hits > most:
             best, most = (pixels, grey, faces), hits
-        if angle == 0 and most >= _BEYOND_DOUBT:
+        if (angle == 0 and most >= _BEYOND_DOUBT) or (angle == 180 and most):
             break
     assert best is not None
     return best
