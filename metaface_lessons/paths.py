@@ -1,11 +1,22 @@
-"""Where files are: the course's own, the learner's folder, the cache; and how a file is written."""
+"""Where files are: the course's own, the learner's folder, the cache; how a file is written, and who may change it."""
 
+import errno
+import json
 import os
+import socket
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 
 import platformdirs
 
-from .errors import refused
+from .errors import MetaFaceError, refused
+from .names import visible
 
 COURSE = Path(__file__).resolve().parent.parent
 NOTEBOOKS = COURSE / "notebooks"
@@ -31,15 +42,18 @@ def sklearn_data() -> Path:
     return Path(os.environ.get("SCIKIT_LEARN_DATA") or Path.home() / "scikit_learn_data").expanduser()
 
 
-def write_atomically(path: Path, data: bytes, mode: int | None = None) -> None:
+def write_atomically(path: Path, data: bytes, mode: int | None = None, trial: bool = False) -> None:
     """Write a file so that a crash at any moment leaves either the old file or the new one, complete.
 
     path: the file. Its folder is made if needed.
     data: what to write.
     mode: who may read and write the file, such as 0o600 for its owner alone; the system's default if None.
+    trial: only try whether there is the right and the room to write this, and leave the old file as it is.
+
+    Raises `OSError` if it cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")
     try:
         if mode is not None:
             part.touch(mode)
@@ -47,7 +61,10 @@ def write_atomically(path: Path, data: bytes, mode: int | None = None) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(part, path)
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        if not trial:
+            os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
 
@@ -66,3 +83,85 @@ def try_writing(path: Path) -> None:
         part.unlink()
     except OSError as error:
         raise refused(error) from error
+
+
+# ---------------------------------------------------------------------------------------------------------------- locks
+
+_RETRY = 0.02  # seconds between two tries to get a lock
+
+
+@contextmanager
+def locked(path: Path, doing: str, advice: str, seconds: float = 10.0) -> Iterator[None]:
+    """Keep a file to oneself while it is read, changed and written, or for as long as a training writes to it.
+
+    The lock is on a file beside it, `.NAME.lock`, which stays and says who had it last. The system frees the lock when
+    the process ends, however it ends. On a network share the lock holds between computers if the share has locks, as
+    NFS 4 has. Where it has none, a warning says so, and the work goes on without a lock.
+
+    path: the file, which need not exist. Its folder is made if needed.
+    doing: what this process does with it, such as "training", for others who ask for the lock meanwhile.
+    advice: what to do if somebody else has the lock: a sentence.
+    seconds: how long to wait for the lock; 0 to ask once. 10.
+
+    Raises `MetaFaceError`, which says who has the lock, if it is not free in that time; `OSError` if the folder cannot
+    be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.with_name(f".{path.name}.lock")
+    with file.open("ab", buffering=0) as opened:
+        deadline = time.monotonic() + seconds
+        while not (own := _try_lock(opened.fileno())):
+            if own is None:
+                warnings.warn(
+                    f"The file system of {path.parent.absolute()} has no locks. Make sure that only one program at a"
+                    f" time writes {path.name}.",
+                    stacklevel=3,
+                )
+                break
+            if time.monotonic() >= deadline:
+                raise MetaFaceError(f"{path} is in use: {_holder(file)}. {advice}")
+            time.sleep(_RETRY)
+        with suppress(OSError):  # on a full disk it is better to lock without a note than not to forget a person
+            opened.truncate(0)
+            since = datetime.now().astimezone().isoformat(timespec="seconds")
+            note = {"doing": doing, "pid": os.getpid(), "on": socket.gethostname(), "since": since}
+            opened.write(json.dumps(note).encode())
+        yield
+
+
+def _holder(file: Path) -> str:
+    """Who has a lock, as far as its file says so."""
+    try:
+        own = json.loads(file.read_bytes()[:1000])
+        return visible(f"{own['doing']} (process {own['pid']} on {own['on']}, since {own['since']})")
+    except (OSError, ValueError, TypeError, KeyError):  # it has just been taken, or somebody else wrote into it
+        return "another program holds its lock"
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _try_lock(file: int) -> bool | None:
+        os.lseek(file, 1 << 30, os.SEEK_SET)  # far behind the text, which others must be able to read
+        try:
+            msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+
+else:
+    import fcntl
+
+    _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
+
+    def _try_lock(file: int) -> bool | None:
+        """Whether the lock is ours now; None if the file system has no locks."""
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            if error.errno in _NO_LOCKS:
+                return None
+            raise
+        return True

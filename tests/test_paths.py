@@ -1,16 +1,24 @@
-"""Where files are, and how one is written."""
+"""Where files are, how one is written, and how it is locked."""
 
 from __future__ import annotations
 
+import errno
+import json
 import os
+import re
 import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from metaface_lessons import paths
-from metaface_lessons.paths import write_atomically
+from metaface_lessons.errors import MetaFaceError
+from metaface_lessons.paths import locked, write_atomically
 
 
 @pytest.mark.parametrize(
@@ -81,3 +89,95 @@ def test_who_may_read_a_file_is_decided_before_anything_is_in_it(
     usual.touch()
     write_atomically(file, b"for all")
     assert mode(file) == mode(usual)
+
+
+def test_a_trial_needs_what_writing_needs_and_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "deep" / "file"
+    write_atomically(file, b"a trial", trial=True)
+    assert list(file.parent.iterdir()) == []
+    file.write_bytes(b"old")
+    write_atomically(file, b"a trial", trial=True)
+    assert file.read_bytes() == b"old"
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for trial in (True, False):
+        with pytest.raises(IsADirectoryError):
+            write_atomically(folder, b"data", trial=trial)
+        with pytest.raises((NotADirectoryError, FileExistsError)):
+            write_atomically(file / "below", b"data", trial=trial)
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_atomically(file, b"a trial", trial=True)
+    assert [path.read_bytes() for path in file.parent.iterdir()] == [b"old"]
+
+
+# --------------------------------------------------------------------------------------------------------------- locks
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from metaface_lessons.paths import locked
+with locked(Path(sys.argv[1]), "training\\x1b[31m", ""):
+    print("held", flush=True)
+    time.sleep(100)
+"""
+
+
+@pytest.fixture
+def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process that holds the lock of `tmp_path / "file"`."""
+    command = [sys.executable, "-c", HOLDER, str(tmp_path / "file")]
+    with subprocess.Popen(command, cwd=paths.COURSE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+def test_a_lock_says_who_has_it_and_is_free_when_they_are_killed(holder: subprocess.Popen[str], tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    before = time.monotonic()
+    with pytest.raises(MetaFaceError) as refused, locked(file, "other", "Wait for it.", seconds=0.1):
+        pytest.fail("two have the lock")
+    assert time.monotonic() - before < 5
+    said = rf"{re.escape(str(file))} is in use: training\\x1b\[31m \(process {holder.pid} on .*, since 20.*\)\. Wait"
+    assert re.match(said, str(refused.value))
+    with locked(tmp_path / "another", "other", ""):
+        pass
+    holder.kill()
+    holder.wait()
+    with locked(file, "other", "", seconds=0):
+        assert json.loads((tmp_path / ".file.lock").read_text())["pid"] == os.getpid()
+    with locked(file, "other", "", seconds=0):  # again in the same process
+        pass
+
+
+def test_a_lock_is_free_again_after_an_error_and_holds_between_threads(tmp_path: Path) -> None:
+    file = tmp_path / "new" / "file"
+    with pytest.raises(KeyboardInterrupt), locked(file, "one", ""):
+        raise KeyboardInterrupt
+    with (
+        locked(file, "one", ""),
+        pytest.raises(MetaFaceError, match="in use: one"),
+        locked(file, "two", "", seconds=0),
+    ):
+        pytest.fail("two have the lock")
+    assert not file.exists()
+
+
+def test_a_share_without_locks_is_worked_on_with_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fcntl = pytest.importorskip("fcntl", reason="Windows has locks of another kind")
+
+    def none(*_: Any) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    with (
+        pytest.warns(UserWarning, match="has no locks. Make sure that only one program"),
+        locked(tmp_path / "file", "", ""),
+    ):
+        pass

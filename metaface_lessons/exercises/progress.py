@@ -13,18 +13,17 @@ does not know are kept. A file that cannot be read is kept under another name, n
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ..paths import home_dir, write_atomically
+from ..errors import MetaFaceError
+from ..paths import home_dir, locked, write_atomically
 from .core import BROKEN, NOT_ATTEMPTED, PASSED, Exercise, Outcome, exercises
 
 _LOCK_SECONDS = 5.0
@@ -73,7 +72,7 @@ def record_solution(exercise: Exercise) -> list[str]:
 
 def _record(name: str, change: Callable[[dict[str, Any]], object]) -> list[str]:
     try:
-        with _locked():
+        with locked(progress_file(), "a check", "Close it, and check again.", seconds=_LOCK_SECONDS):
             data = _read()
             entry = data["exercises"].setdefault(name, {})
             entry.setdefault("first", _now())
@@ -82,6 +81,8 @@ def _record(name: str, change: Callable[[dict[str, Any]], object]) -> list[str]:
             write_atomically(progress_file(), json.dumps(data, indent=1, ensure_ascii=False).encode())
     except OSError as error:
         return [f"(Not recorded: {progress_file()} cannot be written: {error.strerror or error}.)"]
+    except MetaFaceError as error:  # another notebook holds the lock, and says so
+        return [f"(Not recorded: {error})"]
     return []
 
 
@@ -102,42 +103,6 @@ def _read() -> dict[str, Any]:
     else:
         return data
     return {"format": 1, "exercises": {}}
-
-
-@contextlib.contextmanager
-def _locked() -> Iterator[None]:
-    """Hold the lock of the progress file. The system frees it if the process dies. Raises `OSError` if it is not free
-    within some seconds."""
-    path = progress_file().with_name(".progress.lock")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab") as file:
-        deadline = time.monotonic() + _LOCK_SECONDS
-        while not _try_lock(file.fileno()):
-            if time.monotonic() > deadline:
-                raise OSError("another notebook holds it")
-            time.sleep(0.02)
-        yield
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _try_lock(file: int) -> bool:
-        try:
-            msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
-
-else:
-    import fcntl
-
-    def _try_lock(file: int) -> bool:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
 
 
 def _now() -> str:
