@@ -31,6 +31,7 @@ from torch.func import functional_call
 from .episodes import EpisodeSampler, Examples
 from .errors import MetaFaceError
 from .faces.faceset import FaceSet
+from .learners.inner_loop import gradient_of
 from .learners.protonet import ProtoNet, PrototypeLearner, prototypes
 from .training import meta_train
 
@@ -167,7 +168,7 @@ class _Tent:
                 yield logits
                 if step == self.method.steps:
                     return
-                gradients = torch.autograd.grad(entropy(logits).mean(), list(weights.values()))
+                gradients = gradient_of(entropy(logits).mean(), weights)
             weights = {name: w - self.method.rate * g for (name, w), g in zip(weights.items(), gradients, strict=True)}
 
 

@@ -10,7 +10,11 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import traceback
+import warnings
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -134,36 +138,106 @@ def pretrained(place: str) -> ProtoNet:
         `[M, C, H, W]` (C = 1 or 3, as in the face set). It returns their embeddings, float `[M, D]`, as a tensor or
         array.
 
-    Raises `MetaFaceError` if there is no such function; later, if it fails or returns another shape.
+    Raises `MetaFaceError` if it cannot be loaded, and says why; later, if it fails or returns another shape. Warns if
+    the embedding of an image depends on the images that are embedded with it, or on chance.
     """
-    module, colon, name = place.partition(":")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    try:
-        if not colon:
-            raise ImportError("it has no colon")
-        function = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise MetaFaceError(
-            f"There is no embedding '{place}' ({error}). Expected 'module:function', such as mine:embed for the"
-            " function `embed` in mine.py, in this folder or installed."
-        ) from error
+    function = _load(place)
+    tried = False
 
     def features(images: Tensor) -> Array:
-        try:
-            found = np.asarray(torch.as_tensor(function(images)).detach().cpu(), dtype=np.float32)
-        except Exception as error:  # the code is the user's, so anything may go wrong
-            raise MetaFaceError(
-                f"{place} failed on images {list(images.shape)}, {images.dtype}: {type(error).__name__}: {error}"
-            ) from error
-        if found.ndim != 2 or len(found) != len(images) or not np.isfinite(found).all():
-            raise MetaFaceError(
-                f"{place} should return finite embeddings [{len(images)}, D] for images {list(images.shape)}, but"
-                f" returned {list(found.shape)}{'' if np.isfinite(found).all() else ' with NaN or infinite values'}."
-            )
+        nonlocal tried
+        found = _embedded(place, function, images)
+        if not tried and len(images) > 1:
+            tried = True
+            _warn_of_company(place, function, images, found)
         return found
 
     return ProtoNet(FixedFeatures(features), distance="cosine")
+
+
+def _load(place: str) -> Callable[[Tensor], Any]:
+    """The function "module:function"; see `pretrained`."""
+    module, colon, name = place.partition(":")
+    expected = "Expected 'module:function', such as mine:embed for the function `embed` in mine.py"
+    if not colon or not module or not name:
+        raise MetaFaceError(f"There is no embedding '{place}'. {expected}.")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        function = getattr(importlib.import_module(module), name)
+    except ModuleNotFoundError as error:
+        if error.name == module:
+            raise MetaFaceError(
+                f"There is no embedding '{place}', because there is no module '{module}'. {expected}, in this folder or"
+                " installed."
+            ) from error
+        raise MetaFaceError(f"{place} cannot be loaded: it imports '{error.name}', which is not installed.") from error
+    except AttributeError as error:
+        if module in sys.modules:  # it was imported as a whole, but has no such function
+            raise MetaFaceError(f"There is no embedding '{place}', because {error}. {expected}.") from error
+        raise _broken(place, error) from error
+    except (Exception, SystemExit) as error:  # the code is the user's, so anything may go wrong
+        raise _broken(place, error) from error
+    if not callable(function):
+        raise MetaFaceError(f"'{place}' is not a function, but {type(function).__name__}. {expected}.")
+    return function
+
+
+def _broken(place: str, error: BaseException) -> MetaFaceError:
+    """That the user's module fails when it is imported, with the line of it where it does."""
+    module = place.partition(":")[0]
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).stem == module]
+    where = f" (line {own[-1].lineno} of {own[-1].filename})" if own else ""
+    return MetaFaceError(
+        f"{place} cannot be loaded: {type(error).__name__}: {error}{where}. Fix that, and try again. `python -c 'import"
+        f" {module}'` shows the same."
+    )
+
+
+def _embedded(place: str, function: Callable[[Tensor], Any], images: Tensor) -> Array:
+    """The embeddings of images by the user's function. Raises `MetaFaceError` if it fails, or returns another shape."""
+    try:
+        found = np.asarray(torch.as_tensor(function(images)).detach().cpu(), dtype=np.float32)
+    except Exception as error:  # the code is the user's, so anything may go wrong
+        raise MetaFaceError(
+            f"{place} failed on images {list(images.shape)}, {images.dtype}: {type(error).__name__}: {error}"
+        ) from error
+    if found.ndim != 2 or len(found) != len(images) or not np.isfinite(found).all():
+        raise MetaFaceError(
+            f"{place} should return finite embeddings [{len(images)}, D] for images {list(images.shape)}, but"
+            f" returned {list(found.shape)}{'' if np.isfinite(found).all() else ' with NaN or infinite values'}."
+        )
+    return found
+
+
+def _warn_of_company(place: str, function: Callable[[Tensor], Any], images: Tensor, found: Array) -> None:
+    """Warn if the embedding of an image depends on chance, or on the images that are embedded with it.
+
+    images: uint8 `[M, C, H, W]`, M ≥ 2.
+    found: their embeddings.
+    """
+
+    def differ(a: Array, b: Array) -> bool:
+        return not np.linalg.norm(a - b) <= 1e-2 * np.linalg.norm(a)
+
+    few = images[:8]
+    try:
+        alone = _embedded(place, function, images[:1])
+    except MetaFaceError:  # such as a batch normalisation in training mode
+        alone = np.full_like(found[:1], np.inf)
+    if differ(*(_embedded(place, function, few) for _ in range(2))):
+        why = "gives the same images other embeddings in each call"
+    elif differ(found[:1], alone):
+        why = "gives an image alone another embedding than in a batch, or none"
+    elif differ(found[: len(few)], _embedded(place, function, few.flip(0))[::-1]):
+        why = "gives images other embeddings in another order"
+    else:
+        return
+    warnings.warn(
+        f"{place} {why}, so its figures depend on the other images. Its network may still be in training mode, with"
+        " batch normalisation or dropout: call .eval() on it.",
+        stacklevel=2,
+    )
 
 
 def baselines(base: FaceSet) -> dict[str, ProtoNet]:

@@ -87,7 +87,7 @@ class OneByOne:
         self, weights: Weights, prepared: Tensor, loss: Callable[[Tensor], Tensor], graph: bool
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         losses = loss(self(weights, prepared))  # no task depends on another
-        return losses.detach(), torch.autograd.grad(losses.sum(), list(weights.values()), create_graph=graph)
+        return losses.detach(), gradient_of(losses.sum(), weights, graph)
 
 
 class AllAtOnce(OneByOne):
@@ -138,7 +138,9 @@ class InnerLoop(MetaLearner):
     """A meta-learner whose slow weights θ are those of a network, from which every task starts.
 
     network: x `[S, …]` → outputs `[S, …]`, such as a `Classifier` with as many outputs as episodes have ways. It must
-        not have dropout, nor any batch normalisation except `TaskNorm`. Weights without `requires_grad` stay fixed.
+        compute the same function twice: without dropout or other chance, without running averages or other hidden
+        state, and with no batch normalisation except `TaskNorm`. The first support set shows whether it does. Weights
+        without `requires_grad`, or that the loss does not use, stay fixed.
     network_per_task: runs the network for many tasks at once, each with its own weights.
     inner_rate: α, the rate of an inner step.
     test_steps: the number of inner steps that `adapt` takes.
@@ -159,12 +161,13 @@ class InnerLoop(MetaLearner):
         loss: Loss,
         transductive: bool,
     ) -> None:
-        _check_network(network)
+        check_network(network)
         if not inner_rate > 0:
             raise MetaFaceError(f"inner_rate must be above 0, but is {inner_rate}.")
         super().__init__()
         self.network, self.network_per_task, self.inner_rate = network, network_per_task, inner_rate
         self.test_steps, self.loss, self.transductive = test_steps, loss, transductive
+        self._repeats = False  # whether `check_repeatable` has passed
 
     def inner_loop(self, weights: Weights, support: Examples, steps: int, graph: bool = False) -> Iterator[Weights]:
         """The weights of every task before the first and after each of k inner steps: φ_0, φ_1, …, φ_k.
@@ -253,7 +256,14 @@ class InnerLoop(MetaLearner):
         return Trajectory(*(torch.stack(row, dim=1) for row in rows))
 
     def check(self, support: Examples) -> None:
-        """Raise `MetaFaceError` if a support set lacks a label, or has another number of classes than the head."""
+        """Raise `MetaFaceError` if a support set lacks a label, or has another number of classes than the head.
+
+        Also if all weights have been frozen since, or if the network turns out not to compute the same function twice.
+        """
+        check_trainable(self.network_per_task.adapted)
+        if not self._repeats:
+            check_repeatable(self.network, support.x[0])
+            self._repeats = True
         y = support.y
         if y.is_floating_point():
             return
@@ -339,18 +349,50 @@ def final(path: Iterator[Weights]) -> Weights:
     return weights
 
 
-def _check_network(network: nn.Module) -> None:
-    """Raise `MetaFaceError` if the network has nothing to adapt, or would not compute the same function twice."""
+def gradient_of(loss: Tensor, weights: Weights, graph: bool = False) -> tuple[Tensor, ...]:
+    """The gradient of a loss with respect to each of the weights; 0 for weights that it does not use.
+
+    loss: a number.
+    weights: of the network, by name.
+    graph: whether the gradient will be differentiated.
+
+    Raises `MetaFaceError` if the loss depends on no weight at all.
+    """
+    if not loss.requires_grad:
+        raise MetaFaceError(
+            f"The loss depends on none of the weights that should adapt: {', '.join(weights)}. Look for detach(),"
+            " no_grad() or a forward that leaves them out."
+        )
+    return torch.autograd.grad(loss, list(weights.values()), create_graph=graph, materialize_grads=True)
+
+
+def check_trainable(network: nn.Module) -> None:
+    """Raise `MetaFaceError` if a network has nothing to adapt."""
     if not trainable(network):
         raise MetaFaceError(
             "The network has no weights that require gradients, so there is nothing to adapt. Set requires_grad on the"
             " weights that should learn."
         )
+
+
+def check_network(network: nn.Module) -> None:
+    """Raise `MetaFaceError` if the network has nothing to adapt, or has a layer of chance or with running averages."""
+    check_trainable(network)
     for name, module in network.named_modules():
         if isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0:
             raise MetaFaceError(
                 f"The network has dropout ('{name}', p = {module.p}). The inner loop and the queries would then see"
                 " different networks, and the meta-gradient would belong to neither. Leave dropout out."
+            )
+        if isinstance(module, nn.RReLU):
+            raise MetaFaceError(
+                f"The network has a random slope ('{name}', RReLU). The inner loop and the queries would then see"
+                " different networks. Use nn.LeakyReLU."
+            )
+        if isinstance(module, nn.modules.instancenorm._InstanceNorm) and module.track_running_stats:
+            raise MetaFaceError(
+                f"The network has running averages ('{name}', {type(module).__name__}). Every inner step would write"
+                " into them, with other weights each time. Leave out track_running_stats."
             )
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             raise MetaFaceError(
@@ -358,3 +400,44 @@ def _check_network(network: nn.Module) -> None:
                 " into them, with other weights each time; without them, queries would be judged together. Use"
                 ' Conv4(norm="task"), norm="group" or norm="none"; in your own network, use networks.TaskNorm.'
             )
+
+
+def check_repeatable(network: nn.Module, x: Tensor) -> None:
+    """Raise `MetaFaceError` if a network in training mode does not compute the same function twice.
+
+    It may have chance that `check_network` does not know, such as `F.dropout`, or a state that a call changes, such as
+    that of a spectral normalisation. The network, its mode and the random streams are left as they were.
+
+    network: the one to try.
+    x: inputs `[S, …]`.
+    """
+    modes = {module: module.training for module in network.modules()}
+    generator = torch.Generator().manual_seed(0)
+    weights = {  # moved a little, because a head of zeros would hide what comes before it
+        name: w.detach() + 0.1 * torch.randn(w.shape, generator=generator).to(w)
+        for name, w in network.named_parameters()
+    }
+    before = dict(network.named_buffers())
+    after = {name: buffer.clone() for name, buffer in before.items()}
+    try:
+        network.train()
+        with torch.no_grad(), torch.random.fork_rng([x.device] if x.is_cuda else []):
+            state = weights | after
+            once, twice = (functional_call(network, state, (x,)) for _ in range(2))
+    except Exception:  # it does not run on such inputs at all, which the inner loop itself will say
+        return
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+    changed = [name for name, buffer in before.items() if not torch.equal(buffer, state[name])]
+    if changed:
+        why = f"every call changes its buffer '{changed[0]}'"
+    elif not torch.allclose(once, twice, rtol=1e-3, atol=1e-3 * float(once.abs().max()), equal_nan=True):
+        why = f"two calls on the same inputs differ by up to {float((once - twice).abs().max()):.2g}"
+    else:
+        return
+    raise MetaFaceError(
+        f"The network does not compute the same function twice: {why}. The inner loop and the queries would see"
+        " different networks. Leave out what is random or keeps a state, such as F.dropout, running averages or"
+        " spectral_norm."
+    )

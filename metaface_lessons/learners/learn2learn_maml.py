@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from ..episodes import Episodes, Examples
 from ..networks import statistics_of_first
 from .base import MetaLearner
+from .inner_loop import check_network, check_repeatable
 from .learn2learn_library import import_learn2learn
 
 
@@ -30,15 +31,27 @@ class Learn2LearnMAML(MetaLearner):
     inner_rate: α.
     first_order: whether to leave out the Hessians (FOMAML).
 
-    Raises ImportError, with the command that fixes it, if learn2learn is missing.
+    Raises ImportError, with the command that fixes it, if learn2learn is missing; `MetaFaceError` for a network that
+    cannot be adapted.
     """
 
     def __init__(
         self, network: nn.Module, *, steps: int, test_steps: int, inner_rate: float, first_order: bool = False
     ) -> None:
+        check_network(network)
         super().__init__()
-        self.maml = import_learn2learn().algorithms.MAML(network, lr=inner_rate, first_order=first_order)
-        self.steps, self.test_steps = steps, test_steps
+        library = import_learn2learn().algorithms
+        self.maml = library.MAML(network, lr=inner_rate, first_order=first_order, allow_unused=True)
+        self.steps, self.test_steps, self._repeats = steps, test_steps, False
+
+    def check(self, x: Tensor) -> None:
+        """Raise `MetaFaceError` if the network turns out not to compute the same function twice.
+
+        x: images `[S, C, H, W]`.
+        """
+        if not self._repeats:
+            check_repeatable(self.maml.module, x)
+            self._repeats = True
 
     def inner_loop(self, x: Tensor, y: Tensor, steps: int) -> Any:
         """A copy of the network after k inner steps on one task.
@@ -53,6 +66,7 @@ class Learn2LearnMAML(MetaLearner):
         return learner
 
     def meta_gradient(self, episodes: Episodes) -> dict[str, float]:
+        self.check(episodes.support.x[0])
         tasks, loss, right = len(episodes.identities), 0.0, 0.0
         for x, y, query_x, query_y in zip(*episodes.support, *episodes.query, strict=True):
             logits = _query_logits(self.inner_loop(x, y, self.steps), x, query_x)
@@ -63,6 +77,7 @@ class Learn2LearnMAML(MetaLearner):
         return {"loss": loss, "accuracy": right}
 
     def adapt(self, support: Examples) -> _Learners:
+        self.check(support.x[0])
         with torch.enable_grad():  # evaluation may have switched it off
             return _Learners([self.inner_loop(x, y, self.test_steps) for x, y in zip(*support, strict=True)], support.x)
 

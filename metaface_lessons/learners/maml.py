@@ -124,6 +124,18 @@ class MAML(InnerLoop):
         of = dict(zip(self._shapes, parts, strict=True))
         return {name: of[owner].view(self._shapes[owner]) for name, owner in self._owner.items()}
 
+    def check(self, support: Examples) -> None:
+        """See `InnerLoop.check`. Weights may have been frozen since the meta-learner was made, but not unfrozen."""
+        super().check(support)
+        now = trainable(self.network_per_task.adapted)
+        if new := [name for name in now if name not in self._owner]:
+            raise MetaFaceError(
+                f"'{new[0]}' did not require gradients when MAML was made, so it has no inner rate. Set requires_grad"
+                " first, and then make the meta-learner."
+            )
+        if isinstance(self.network_per_task, ChannelGroups) and len(now) < len(self._owner):
+            self.network_per_task = plain(self.network)  # which leaves frozen weights alone
+
     def inner_loop(self, weights: Weights, support: Examples, steps: int, graph: bool = False) -> Iterator[Weights]:
         """Gradient descent on the support set (paper, algorithm 1, line 6); see `InnerLoop.inner_loop`.
 

@@ -54,7 +54,9 @@ class MLDG(MetaLearner):
         weights = dict(loss.named_parameters())
         here, _ = loss(seen)
         second = not self.first_order
-        gradients = torch.autograd.grad(here, list(weights.values()), create_graph=second, retain_graph=True)
+        gradients = torch.autograd.grad(
+            here, list(weights.values()), create_graph=second, retain_graph=True, materialize_grads=True
+        )
         moved = {  # θ' = θ − α ∇L(θ; S)
             name: w - self.inner_rate * g for (name, w), g in zip(weights.items(), gradients, strict=True)
         }

@@ -24,7 +24,7 @@ from torch.nn import functional as F
 
 from ..episodes import Episodes, Examples
 from ..errors import MetaFaceError, unknown
-from .inner_loop import InnerLoop, Loss, Weights, accuracy, plain, trainable
+from .inner_loop import InnerLoop, Loss, Weights, accuracy, gradient_of, plain, trainable
 
 OPTIMISERS = ("adam", "sgd")
 BETA, EPS = 0.999, 1e-8  # of Adam's second moments; as in the paper's experiments it has no first ones (β1 = 0)
@@ -119,7 +119,7 @@ class Reptile(InnerLoop):
             weights = {name: w.detach().requires_grad_() for name, w in weights.items()}
             outputs = self.network_per_task(weights, self.network_per_task.prepare(x))
             loss = self.losses(outputs, y)  # [T]; no task depends on another
-            gradients = torch.autograd.grad(loss.sum(), list(weights.values()))
+            gradients = gradient_of(loss.sum(), weights)
             with torch.no_grad():
                 for (name, w), gradient in zip(weights.items(), gradients, strict=True):
                     if self.inner_optimiser == "adam":

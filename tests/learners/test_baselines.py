@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
+import warnings
+from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +18,7 @@ from metaface_lessons.errors import MetaFaceError
 from metaface_lessons.evaluation import evaluate
 from metaface_lessons.faces import load_faces
 from metaface_lessons.faces.normalisation import clahe, normalised
-from metaface_lessons.learners.baselines import baselines, lbp, lda, pixels
+from metaface_lessons.learners.baselines import baselines, lbp, lda, pixels, pretrained
 from metaface_lessons.learners.protonet import ProtoNet
 from tests.helpers import lit_faces, random_faces
 
@@ -74,3 +79,89 @@ def test_lda_is_compared_in_its_stronger_way(sklearn_data: Path, monkeypatch: py
     methods = {"own": own, "squared": ProtoNet(own.embedding, distance="squared")}
     found = evaluate(methods, EpisodeSampler(split.novel, 5, 1, 4), episodes=100)
     assert found["own"].accuracy > found["squared"].accuracy + 0.08
+
+
+# -------------------------------------------------------------------------------------------- an embedding of one's own
+
+
+NUMBER = count()
+
+
+@pytest.fixture
+def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
+    """Writes a module with this text into the current folder, and returns "module:embed"."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+
+    def write(text: str) -> str:
+        name = f"mine_{next(NUMBER)}"  # a module that was imported once is not read again
+        (tmp_path / f"{name}.py").write_text(text)
+        importlib.invalidate_caches()
+        return f"{name}:embed"
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("def embed(:", r"cannot be loaded: SyntaxError"),
+        (
+            "open('no-weights.pt')",
+            r"cannot be loaded: FileNotFoundError: .*no-weights.pt.* \(line 1 of .*mine_\d+.py\)",
+        ),
+        ("raise ConnectionError('no network')", "cannot be loaded: ConnectionError: no network"),
+        ("import sys; sys.exit(3)", "cannot be loaded: SystemExit: 3"),
+        ("1 / 0", "cannot be loaded: ZeroDivisionError"),
+        ("import torch; torch.nothing", "cannot be loaded: AttributeError: module 'torch'"),
+        ("import no_such_library", "cannot be loaded: it imports 'no_such_library', which is not installed"),
+        (
+            "def other(x): pass",
+            r"There is no embedding 'mine_\d+:embed', because module 'mine_\d+' has no attribute 'embed'",
+        ),
+        ("embed = 3", r"'mine_\d+:embed' is not a function, but int"),
+    ],
+)
+def test_an_embedding_that_cannot_be_loaded_says_why(mine: Callable[[str], str], text: str, said: str) -> None:
+    place = mine(text)
+    with pytest.raises(MetaFaceError, match=said):
+        pretrained(place)
+
+
+@pytest.mark.parametrize("place", ["nowhere:embed", "mine", "mine:", ":embed", "no.where:embed"])
+def test_an_embedding_that_is_not_there_says_what_is_expected(place: str) -> None:
+    with pytest.raises(MetaFaceError, match=r"There is no embedding .*Expected 'module:function'"):
+        pretrained(place)
+
+
+NET = """
+import torch
+from torch import nn
+torch.manual_seed(0)
+net = nn.Sequential(nn.Flatten(), nn.Linear(256, 32), {}, nn.Linear(32, 8)){}
+def embed(x):
+    with torch.no_grad():
+        return net(x.float() / 255)
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (NET.format("nn.BatchNorm1d(32)", ".train()"), "an image alone another embedding than in a batch, or none"),
+        (NET.format("nn.Dropout(0.5)", ".train()"), "other embeddings in each call"),
+        (NET.format("nn.InstanceNorm1d(32)", ".eval()"), None),
+        (NET.format("nn.BatchNorm1d(32)", ".eval()"), None),
+        ("def embed(x): return (x.float() - x.float().mean(0)).flatten(1)", "an image alone another embedding"),
+        ("def embed(x): return (x.float().flatten(1) + x[:1].float().flatten(1))", "in another order"),
+    ],
+)
+def test_an_embedding_that_depends_on_its_company_is_warned_of_once(
+    mine: Callable[[str], str], text: str, said: str | None
+) -> None:
+    net, images = pretrained(mine(text)), random_faces().images
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        net.embedding(images[:20])
+        net.embedding(images[20:40])
+    assert [said in str(warning.message) for warning in caught] == ([True] if said else [])

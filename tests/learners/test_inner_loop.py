@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +18,7 @@ from metaface_lessons.episodes import Episodes, EpisodeSampler, Examples
 from metaface_lessons.errors import MetaFaceError
 from metaface_lessons.learners.inner_loop import AllAtOnce, HeadOnly, OneByOne, TaskNetwork, plain
 from metaface_lessons.learners.maml import MAML
+from metaface_lessons.learners.reptile import Reptile
 from metaface_lessons.networks import Classifier, Conv4
 from metaface_lessons.sinusoids import SinusoidSampler, regressor
 from tests.helpers import random_faces
@@ -295,3 +299,197 @@ def test_many_tasks_are_adapted_and_asked_in_parts(
     assert together == [2, 2, 1]
     torch.testing.assert_close(learner.predict(tasks.query.x), torch.stack(alone), rtol=0, atol=1e-9)
     assert together == [2, 2, 1] * 2
+
+
+# ----------------------------------------------------------------------------------- networks of hidden state or chance
+
+
+def network(*layers: nn.Module) -> Classifier:
+    return Classifier(nn.Sequential(nn.Conv2d(1, 4, 3), *layers, nn.Flatten()), features=4 * 14**2, ways=4)
+
+
+class Chance(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return F.dropout(x, 0.2, self.training)
+
+
+class Count(nn.Module):
+    """Counts its calls, and does nothing with the number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls = self.calls + 1
+        return x
+
+
+def spectral() -> nn.Module:
+    return nn.utils.parametrizations.spectral_norm(nn.Conv2d(4, 4, 1))
+
+
+def old_spectral() -> nn.Module:
+    return nn.utils.spectral_norm(nn.Conv2d(4, 4, 1))
+
+
+def attention() -> nn.Module:
+    class Attention(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inside = nn.MultiheadAttention(14, 2, dropout=0.5, batch_first=True)
+
+        def forward(self, x: Tensor) -> Tensor:
+            rows = x.flatten(0, 1)
+            return self.inside(rows, rows, rows)[0].view_as(x)
+
+    return Attention()
+
+
+LEARNERS = [
+    lambda net: MAML(net, steps=1),
+    lambda net: MAML(net, steps=1, adapt="head"),
+    lambda net: Reptile(net, steps=1),
+]
+
+
+@pytest.mark.parametrize("make", LEARNERS, ids=["maml", "anil", "reptile"])
+@pytest.mark.parametrize(
+    ("layer", "said"),
+    [
+        (nn.RReLU, "random slope"),
+        (partial(nn.InstanceNorm2d, 4, track_running_stats=True), "running averages"),
+        (nn.Dropout2d, "dropout"),
+        (partial(nn.BatchNorm2d, 4), "batch normalisation"),
+    ],
+)
+def test_layers_of_chance_or_hidden_state_are_refused_at_once(make: Any, layer: Any, said: str) -> None:
+    with pytest.raises(MetaFaceError, match=said):
+        make(network(layer()))
+
+
+@pytest.mark.parametrize("make", LEARNERS, ids=["maml", "anil", "reptile"])
+@pytest.mark.parametrize(
+    ("layer", "said"),
+    [
+        (Chance, "two calls on the same inputs differ"),
+        (attention, "two calls on the same inputs differ"),
+        (nn.FractionalMaxPool2d, "two calls on the same inputs differ"),
+        (Count, r"buffer 'embedding.1.calls'"),
+        (spectral, "buffer 'embedding.1.parametrizations.weight.0._"),
+        (old_spectral, "buffer 'embedding.1.weight_"),
+    ],
+)
+def test_other_chance_and_hidden_state_are_refused_with_the_first_episode(make: Any, layer: Any, said: str) -> None:
+    layers = [layer(3, output_size=14)] if layer is nn.FractionalMaxPool2d else [layer()]
+    if layer is nn.FractionalMaxPool2d:
+        layers.insert(0, nn.ZeroPad2d(4))
+    net = make(network(*layers))
+    for parameter in net.network.head.parameters():
+        nn.init.zeros_(parameter)  # as the course's own learners begin: nothing of the embedding is seen
+    drawn = images(1)
+    support, query = (Examples(part.x / 255, part.y) for part in (drawn.support, drawn.query))
+    episodes = replace(drawn, support=support, query=query)
+    before = {name: value.clone() for name, value in net.state_dict().items() if isinstance(value, Tensor)}
+    stream = torch.get_rng_state()
+    with pytest.raises(MetaFaceError, match=said):
+        net.meta_gradient(episodes)
+    net.eval()
+    with pytest.raises(MetaFaceError, match=said):
+        net.adapt(episodes.support)
+    assert not net.training
+    assert not any(module.training for module in net.modules())
+    assert torch.equal(stream, torch.get_rng_state())
+    assert all(torch.equal(value, net.state_dict()[name]) for name, value in before.items())
+
+
+@pytest.mark.parametrize(
+    "layer", [partial(nn.InstanceNorm2d, 4), partial(nn.GroupNorm, 2, 4), partial(nn.Dropout, 0.0)]
+)
+def test_layers_that_compute_the_same_twice_are_taken(layer: Any) -> None:
+    episodes = EpisodeSampler(FACES, ways=4, shots=2, queries=3, seed=1).sample(2)
+    net = MAML(nn.Sequential(Standardise(), network(layer())), steps=1)
+    assert net.meta_gradient(episodes)["loss"] > 0
+    assert net._repeats
+
+
+class Standardise(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.float() / 255
+
+
+# ------------------------------------------------------------------------------------------- weights without a gradient
+
+
+class OneHead(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = perceptron()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.first(x.double())
+
+
+class TwoHeads(OneHead):
+    """Has a second head, which no output depends on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.second = nn.Linear(6, 2).double()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda net: MAML(net, steps=2, rates="parameter"),
+        lambda net: MAML(net, steps=2, first_order=True),
+        lambda net: Reptile(net, steps=2),
+        lambda net: Reptile(net, steps=2, optimiser="sgd"),
+    ],
+    ids=["second order", "first order", "adam", "sgd"],
+)
+def test_weights_that_the_loss_does_not_use_are_left_alone(make: Any) -> None:
+    net, alone = make(TwoHeads()), make(OneHead())
+    net.network.load_state_dict(alone.network.state_dict(), strict=False)
+    episodes = images(2)
+    with_second, without = (learner.meta_gradient(episodes) for learner in (net, alone))
+    assert with_second == without
+    for name, w in alone.network.named_parameters():
+        assert torch.equal(net.network.get_parameter(name).grad, w.grad)
+    for w in net.network.second.parameters():
+        assert w.grad is None or not w.grad.any()
+    adapted = net.adapt(episodes.support)
+    assert torch.equal(adapted.weights["second.weight"][0], net.network.second.weight)
+
+
+def test_a_loss_that_uses_no_weight_says_so() -> None:
+    class Cut(OneHead):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x).detach()
+
+    for net in (MAML(Cut(), steps=1), Reptile(Cut(), steps=1)):
+        with pytest.raises(MetaFaceError, match=r"depends on none of the weights .*first.head.weight"):
+            net.meta_gradient(images(1))
+
+
+@pytest.mark.parametrize("adapt", ["all", "head"])
+def test_a_head_that_is_frozen_later_stays_as_it_is(adapt: str) -> None:
+    net = MAML(classifier(), steps=1, adapt=adapt)
+    episodes = images(2)
+    net.network.head.requires_grad_(False)
+    if adapt == "head":
+        with pytest.raises(MetaFaceError, match="nothing to adapt"):
+            net.adapt(episodes.support)
+        return
+    learner = net.adapt(episodes.support)
+    assert "head.weight" not in learner.weights
+    assert net.meta_gradient(episodes)["loss"] > 0
+    assert net.network.head.weight.grad is None
+    assert net.formulation == "one by one"
+
+    frozen = classifier()
+    frozen.head.requires_grad_(False)
+    net = MAML(frozen, steps=1)
+    frozen.head.requires_grad_(True)
+    with pytest.raises(MetaFaceError, match=r"'head\.weight' did not require gradients"):
+        net.meta_gradient(episodes)
