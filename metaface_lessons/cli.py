@@ -106,6 +106,8 @@ def train(args: argparse.Namespace) -> int:
         "seconds": round(trained.seconds, 1),
         "stopped": trained.stopped,
     }
+    if trained.unsaved:
+        report["unsaved"] = trained.unsaved
     why = {
         "steps": "as many as you asked for",
         "seconds": "the time is up",
@@ -113,10 +115,12 @@ def train(args: argparse.Namespace) -> int:
         "interrupted": "interrupted; the same command continues",
     }[trained.stopped]
     text = f"{trained.steps} steps in {trained.seconds:.0f} s ({why}). Stored in {out}."
-    if trained.steps == trained.resumed_at:
+    if trained.unsaved:
+        text = f"{trained.steps} steps in {trained.seconds:.0f} s ({why}). NOT stored in {out}: {trained.unsaved}."
+    elif trained.steps == trained.resumed_at:
         text = f"Nothing to do: {text} Ask for more steps or seconds, or name another folder with --out."
     _say(args, report, text)
-    return 130 if trained.stopped == "interrupted" else 0
+    return 130 if trained.stopped == "interrupted" else int(bool(trained.unsaved))
 
 
 def evaluate(args: argparse.Namespace) -> int:

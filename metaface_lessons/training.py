@@ -11,11 +11,13 @@ from __future__ import annotations
 import math
 import signal
 import time
+import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field, fields
+from functools import wraps
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ParamSpec, cast
 
 import torch
 from torch.optim.swa_utils import AveragedModel
@@ -26,8 +28,10 @@ from .episodes import EpisodeSampler, Sampler
 from .errors import MetaFaceError
 from .evaluation import evaluate
 from .learners.base import MetaLearner
+from .paths import locked
 
 FORMAT = 1  # of the checkpoint
+_P = ParamSpec("_P")
 
 
 @dataclass
@@ -59,6 +63,7 @@ class Trained:
     seconds: wall time, including that before a resume.
     stopped: why training ended: "steps", "seconds", "patience" or "interrupted".
     resumed_at: the step after which a checkpoint was resumed; 0 for a fresh start.
+    unsaved: why the last checkpoint could not be written; empty if it was.
     """
 
     learner: MetaLearner
@@ -66,6 +71,7 @@ class Trained:
     seconds: float
     stopped: str
     resumed_at: int = 0
+    unsaved: str = ""
 
     @property
     def steps(self) -> int:
@@ -86,7 +92,7 @@ class _Training:
     averaged: its averaged weights.
     optimiser: that of the outer loop.
     sampler: draws the episodes.
-    about: see `meta_train`.
+    about, facts: see `meta_train`.
     patience: see `meta_train`. If None, the averaged weights at the end are returned.
     best: the averaged weights at the best validation; before the first one, those at the start.
     history: losses, accuracies and validations so far.
@@ -98,6 +104,7 @@ class _Training:
     optimiser: torch.optim.Optimizer
     sampler: Sampler
     about: dict[str, Any]
+    facts: dict[str, Any]
     patience: int | None
     best: dict[str, Any]
     history: History = field(default_factory=History)
@@ -155,11 +162,12 @@ class _Training:
             return "patience"
         return "interrupted" if interrupted else ""
 
-    def save(self, path: Path) -> None:
-        """Write the checkpoint."""
+    def save(self, path: Path, trial: bool = False) -> None:
+        """Write the checkpoint; or try whether it could be written."""
         state = {
             "format": FORMAT,
             "about": self.about,
+            "facts": self.facts,
             "learner": self.chosen(),
             "net": self.net.state_dict(),
             "averaged": self.averaged.state_dict(),
@@ -168,7 +176,22 @@ class _Training:
             "history": asdict(self.history),
             "seconds": self.seconds,
         }
-        checkpoints.store(path, state)
+        checkpoints.store(path, state, trial)
+
+    def save_or_warn(self, path: Path, said_before: bool) -> str:
+        """Write the checkpoint. If that is not possible, warn, because no work may be lost, and return why.
+
+        said_before: whether the user knows already.
+        """
+        try:
+            self.save(path)
+        except OSError as error:
+            why = f"{path} cannot be written now ({error.strerror or error})"
+            if not said_before:
+                kept = "The one before is kept" if path.exists() else "There is none yet"
+                warnings.warn(f"{why}. {kept}. Make room, or give the right to write there.", stacklevel=3)
+            return why
+        return ""
 
     def restore(self, path: Path) -> None:
         """Continue from a checkpoint. Raises `MetaFaceError` if it is damaged, or is of another training."""
@@ -182,11 +205,40 @@ class _Training:
             )
         checkpoints.load_weights(self.net, state["net"], path)
         checkpoints.load_weights(self.averaged, state["averaged"], path)
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.sampler.load_state_dict(state["sampler"])
+        try:
+            self.optimiser.load_state_dict(state["optimiser"])
+            self.sampler.load_state_dict(state["sampler"])
+        except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise _odd(path, f"its optimiser or random streams do not fit: {error}") from error
         self.history, self.seconds, self.best = History(**state["history"]), state["seconds"], state["learner"]
 
 
+def _alone(train: Callable[_P, Trained]) -> Callable[_P, Trained]:
+    """Keep others from the checkpoint of a training while that runs."""
+
+    @wraps(train)
+    def alone(*args: _P.args, **options: _P.kwargs) -> Trained:
+        with ExitStack() as held:
+            checkpoint = options.get("checkpoint")
+            if isinstance(checkpoint, Path):
+                try:
+                    advice = "Wait until it has ended, or train into another folder."
+                    held.enter_context(locked(checkpoint, "a training", advice, seconds=0))
+                except OSError as error:
+                    raise _not_writable(checkpoint, error) from error
+            return train(*args, **options)
+
+    return alone
+
+
+def _not_writable(path: Path, error: OSError) -> MetaFaceError:
+    return MetaFaceError(
+        f"{path} cannot be written ({error.strerror or error}), so nothing was trained. Train into a folder that you"
+        " may write to, and that has room."
+    )
+
+
+@_alone
 def meta_train(
     net: MetaLearner,
     sampler: Sampler,
@@ -204,6 +256,7 @@ def meta_train(
     checkpoint: Path | None = None,
     save_every: float = 30.0,
     about: dict[str, Any] | None = None,
+    facts: dict[str, Any] | None = None,
     on_step: Callable[[int, MetaLearner], None] | None = None,
     progress: bool = True,
 ) -> Trained:
@@ -225,14 +278,17 @@ def meta_train(
     validation_episodes: the number of episodes in a validation; they are the same each time.
     patience: stop after so many validations in a row without a new best one, and return the best; None to go on.
     checkpoint: a file; None for no checkpoint. If it exists, training continues from it. It is written every
-        `save_every` seconds, at the end, and on Ctrl-C, which ends training after the current step.
+        `save_every` seconds, at the end, and on Ctrl-C, which ends training after the current step. Whether it can be
+        written is tried first. If it cannot be written any more later, training goes on, with a warning, and the result
+        says so. No other training can use the same file meanwhile.
     save_every: the seconds from one checkpoint to the next.
     about: describes the training. It is stored in the checkpoint, and must be the same on resume.
+    facts: more about the training, which the checkpoint holds too, but which may change on resume.
     on_step: called after every step with its number, 1, 2, …, and the averaged learner.
     progress: whether to show a progress bar.
 
     Raises `MetaFaceError` if neither steps nor seconds are given, if they are not above 0, if the loss is no longer
-    finite, or if the checkpoint is damaged or is of another training.
+    finite, or if the checkpoint is damaged, is of another training, is in use by one, or cannot be written.
     """
     if steps is None and seconds is None:
         raise MetaFaceError("Say when to stop: steps=…, seconds=…, or both.")
@@ -250,11 +306,18 @@ def meta_train(
     averaged = AveragedModel(
         net, avg_fn=lambda old, new, n: old + (new - old) * (1 - min(average, (1 + n) / (10 + n))), use_buffers=True
     )
-    training = _Training(net, averaged, optimiser, sampler, about or {}, patience, averaged.module.state_dict())
-    if checkpoint is not None and checkpoint.exists():
-        training.restore(checkpoint)
+    training = _Training(
+        net, averaged, optimiser, sampler, about or {}, facts or {}, patience, averaged.module.state_dict()
+    )
+    if checkpoint is not None:
+        if checkpoint.exists():
+            training.restore(checkpoint)
+        try:
+            training.save(checkpoint, trial=True)
+        except OSError as error:
+            raise _not_writable(checkpoint, error) from error
     history, learner = training.history, training.learner
-    resumed_at = history.steps
+    resumed_at, unsaved = history.steps, ""
     same_episodes = validation.state_dict() if validation is not None else {}
 
     net.train()
@@ -271,7 +334,7 @@ def meta_train(
             training.seconds = time.monotonic() - start
             stopped = training.why_stop(last_step, last_second, interrupted())
             if checkpoint is not None and (stopped or time.monotonic() - saved > save_every):
-                training.save(checkpoint)
+                unsaved = training.save_or_warn(checkpoint, said_before=bool(unsaved) and not stopped)
                 saved = time.monotonic()
             if stopped:
                 break
@@ -294,12 +357,36 @@ def meta_train(
             bar.set_postfix(_live(history), refresh=False)
 
     learner.load_state_dict(training.chosen())
-    return Trained(learner.eval(), history, training.seconds, stopped, resumed_at)
+    return Trained(learner.eval(), history, training.seconds, stopped, resumed_at, unsaved)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint of `meta_train`. Raises `MetaFaceError` if it is missing, damaged or of another version."""
-    return checkpoints.load(path, "a training", FORMAT, "metaface train LEARNER (see metaface train --help)")
+    """Read a checkpoint of `meta_train`, and check what it holds.
+
+    path: the file.
+
+    Raises `MetaFaceError` if it is missing, damaged, of another version, or not of a training.
+    """
+    state = checkpoints.load(path, "a training", FORMAT, "metaface train LEARNER (see metaface train --help)")
+    for name in ("about", "learner", "net", "averaged", "optimiser", "sampler", "history"):
+        if not isinstance(state.get(name), dict):
+            raise _odd(path, f"it has no '{name}'")
+    lists = [state["history"].get(part.name) for part in fields(History)]
+    numbers = all(isinstance(found, list) and all(type(n) in (int, float) for n in found) for found in lists)
+    if not numbers or len(state["history"]) != len(lists):
+        raise _odd(path, "its history is not one of losses and accuracies")
+    if type(state.get("seconds")) not in (int, float) or not math.isfinite(state["seconds"]):
+        raise _odd(path, "it does not say how long it took")
+    if not isinstance(state.setdefault("facts", {}), dict):  # trainings before there were facts have none
+        raise _odd(path, "its facts are not by name")
+    return state
+
+
+def _odd(path: Path, why: str) -> MetaFaceError:
+    return MetaFaceError(
+        f"{path} is not the checkpoint of a training: {why}. Put a copy back if you have one, or train into another"
+        " folder."
+    )
 
 
 def _live(history: History) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -253,3 +254,69 @@ def test_training_must_know_when_to_stop() -> None:
         train_briefly()
     with pytest.raises(MetaFaceError, match="needs validation"):
         train_briefly(steps=1, patience=1, validation=None)
+
+
+# ---------------------------------------------------------------------------------------- where a checkpoint is written
+
+
+def test_a_second_training_into_the_same_file_is_refused_while_the_first_runs(tmp_path: Path) -> None:
+    file = tmp_path / "run" / "checkpoint.pt"
+
+    def second(step: int, _: torch.nn.Module) -> None:
+        with pytest.raises(MetaFaceError, match=rf"in use: a training \(process {os.getpid()} .*another folder"):
+            train_briefly(net=small_protonet(1), steps=1, checkpoint=file)
+
+    assert train_briefly(steps=1, checkpoint=file, on_step=second).steps == 1
+    assert train_briefly(steps=2, checkpoint=file).resumed_at == 1
+
+
+def test_a_file_that_cannot_be_written_is_found_out_before_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def begun(*_: object) -> None:
+        pytest.fail("a step was taken")
+
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(MetaFaceError, match=r"cannot be written \(.*\), so nothing was trained"):
+        train_briefly(steps=1, checkpoint=tmp_path / "file" / "checkpoint.pt", on_step=begun)
+    (tmp_path / "checkpoint.pt").mkdir()
+    with pytest.raises(MetaFaceError, match="not a file"):
+        train_briefly(steps=1, checkpoint=tmp_path / "checkpoint.pt", on_step=begun)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(MetaFaceError, match=r"cannot be written \(No space left on device\), so nothing was trained"):
+        train_briefly(steps=1, checkpoint=tmp_path / "new" / "checkpoint.pt", on_step=begun)
+    assert [path.name for path in (tmp_path / "new").iterdir()] == [".checkpoint.pt.lock"]
+
+
+@pytest.mark.parametrize("before", [0, 2])
+def test_a_disk_that_fills_up_while_training_loses_neither_the_result_nor_the_file_before(
+    before: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "checkpoint.pt"
+    if before:
+        train_briefly(steps=before, checkpoint=file)
+    old = file.read_bytes() if before else None
+
+    def fill(step: int, _: torch.nn.Module) -> None:
+        def full(*_: object) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr(os, "fsync", full)
+
+    with pytest.warns(UserWarning, match=r"checkpoint.pt cannot be written now \(No space left") as warned:
+        trained = train_briefly(steps=6, checkpoint=file, on_step=fill, save_every=0)
+    assert [str(warning.message).split(". ")[1] for warning in warned] == [
+        "The one before is kept" if file.exists() else "There is none yet"
+    ] * 2  # once in training, and once at the end
+    assert "No space left" in trained.unsaved
+    assert trained.steps == 6
+    if before:
+        assert file.exists()
+    assert same_weights(trained.learner, train_briefly(steps=6).learner)
+    monkeypatch.undo()
+    assert train_briefly(steps=7, checkpoint=file).unsaved == ""
+    assert old is None or file.read_bytes() != old

@@ -166,7 +166,7 @@ def _load(place: str) -> Callable[[Tensor], Any]:
     try:
         function = getattr(importlib.import_module(module), name)
     except ModuleNotFoundError as error:
-        if error.name == module:
+        if f"{module}.".startswith(f"{error.name}."):
             raise MetaFaceError(
                 f"There is no embedding '{place}', because there is no module '{module}'. {expected}, in this folder or"
                 " installed."

@@ -147,6 +147,12 @@ def verify_runs(
     for run in runs:
         if pairs and (overlap := _overlap(run, pairs[1].names())):
             raise _refused(run, overlap, "View 1's test pairs", "view1")
+        if not pairs and (people := len(run.split.novel.identities)) < 4:
+            everyone = sum(map(len, run.record["people"].values()))
+            raise MetaFaceError(
+                f"The protocol pairs needs four novel people, two for each half of its pairs, but {people} of the"
+                f" {everyone} people of '{run.settings.faces}' are novel. Train on a set of at least 14 people."
+            )
         tested = pairs[1] if pairs else draw_pairs(run.split.novel.to("cpu"), each, folds=2, seed=seed)
         rivals = {
             name: (_view1(method, *pairs) if pairs else cross_verify(method.score_pairs(tested), tested)).scores()

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from ..errors import MetaFaceError, unknown
-from ..options import real, whole
+from ..options import real, seed, whole
 
 FRACTIONS = (0.7, 0.05, 0.25)  # of the people: base, validation, novel
 PROTOCOLS = ("pairs", "lfw-view1", "lfw-view2")  # of verification, see `runs.protocols`
@@ -73,10 +73,25 @@ class Settings:
     rate: float = _setting(_positive, "learning rate of the outer loop (Reptile's ε)")
     temperature: float | None = _setting(_positive, "divides the distances")
     inner_rate: float | None = _setting(_positive, "learning rate of the inner loop")
-    inner_steps: int | None = _setting(_few, "inner steps in training")
-    test_steps: int | None = _setting(_few, "inner steps in evaluation")
+    inner_steps: int | None = _setting(whole(0, 10_000), "inner steps in training")
+    test_steps: int | None = _setting(whole(0, 10_000), "inner steps in evaluation")
     scale: float | None = _setting(_positive, "multiplies the cosines")
-    margin: float | None = _setting(real(0.0, 3.14, included=True), "how much the true person must win by")
+    margin: float | None = _setting(real(-1.0, 10.0, included=True), "how much the true person must win by")
+
+    def __post_init__(self) -> None:
+        """Raise `MetaFaceError` for a value that no training can have. A checkpoint may come from anywhere."""
+        if type(self.learner) is not str or self.learner not in RECIPES:
+            raise unknown("learner", str(self.learner), RECIPES)
+        if type(self.faces) is not str or not self.faces.isprintable():
+            raise MetaFaceError(f"faces must be the name of a face set, but is {str(self.faces)[:100]!r}.")
+        for name, kind in [("seed", seed), *((name, option["kind"]) for name, option in OPTIONS.items())]:
+            value = getattr(self, name)
+            if value is None and name not in RECIPES[self.learner]:
+                continue
+            try:
+                kind(str(value) if type(value) in (int, float) else repr(value))
+            except argparse.ArgumentTypeError as error:
+                raise MetaFaceError(f"{name} cannot have this value: {error}") from None
 
     @property
     def fixed_ways(self) -> bool:
@@ -103,8 +118,4 @@ def settings_of(learner: str, faces: str = "procedural", seed: int = 0, **given:
     for name in given:
         if name not in recipe:
             raise MetaFaceError(f"{learner} has no setting '{name}'. It has: {', '.join(recipe)}.")
-        try:
-            OPTIONS[name]["kind"](str(given[name]))
-        except argparse.ArgumentTypeError as error:
-            raise MetaFaceError(f"{name} cannot have this value: {error}") from None
     return Settings(learner, faces, seed, **(recipe | given))

@@ -1,17 +1,21 @@
 """Experiments by name: what a training is of, the folder where it lies, and its evaluation on people it never saw.
 
-A run is a folder with two files: `checkpoint.pt` (see `training`) and `run.json`, which a person can read: the
-settings, the people of each split, steps and seconds.
+A run is a folder with two files. `checkpoint.pt` (see `training`) is the truth: it holds the weights, the settings,
+and the people of each split, by their names and digests of their pictures. `run.json` is what a person reads: settings,
+people, steps and seconds. It is checked against the checkpoint.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
+import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -19,18 +23,20 @@ from torch import nn
 from ..augmentation import Augment, Augmented
 from ..checkpoints import load_weights
 from ..episodes import EpisodeSampler, Sampler
-from ..errors import MetaFaceError, unknown
+from ..errors import MetaFaceError
 from ..evaluation import Evaluation, evaluate, mean_over_seeds, paired, to_json
-from ..faces import FaceSet, Split, load_faces
+from ..faces import FOLDERS, FaceSet, Split, load_faces
 from ..learners.base import MetaLearner
 from ..learners.baselines import baselines
 from ..learners.protonet import ProtoNet
 from ..machine import best_device, device_name
-from ..paths import write_atomically
+from ..names import visible
+from ..paths import locked, write_atomically
 from ..training import Trained, load_checkpoint, meta_train
 from ..verification import Comparer
 from .making import make_learner
-from .recipes import FRACTIONS, RECIPES, Settings
+from .people import People, changes, digests, leaked, people_of
+from .recipes import FRACTIONS, Settings
 
 
 def train(
@@ -45,13 +51,40 @@ def train(
 ) -> Trained:
     """Train, or go on training, the run in the folder `out`; see `meta_train` for when it stops.
 
-    Raises `MetaFaceError` for unknown names, too few people or images, or a folder that holds another run.
+    If `run.json` cannot be written at the end, `Trained.unsaved` says so; the checkpoint may still be there.
+
+    Raises `MetaFaceError` for unknown names, too few people or images, a folder that cannot be written, that another
+    training uses, or that holds another run, and if the faces have changed since a training that would go on.
     """
-    if settings.learner not in RECIPES:  # before the faces are loaded, which may take long
-        raise unknown("learner", settings.learner, RECIPES)
-    device = device or best_device()
+    file = out / "run.json"
+    advice = "Wait until it has ended, or train into another folder: --out."
+    with ExitStack() as held:
+        try:
+            held.enter_context(locked(file, f"a training of {settings.learner}", advice, seconds=0))
+            write_atomically(file, b"a trial", trial=True)
+        except OSError as error:
+            raise MetaFaceError(
+                f"{out} cannot be written ({error.strerror or error}), so nothing was trained. Name a folder that you"
+                " may write to: --out."
+            ) from error
+        return _train(settings, out, steps, seconds, patience, device or best_device(), progress)
+
+
+def _train(
+    settings: Settings,
+    out: Path,
+    steps: int | None,
+    seconds: float | None,
+    patience: int | None,
+    device: torch.device,
+    progress: bool,
+) -> Trained:
     faces = load_faces(settings.faces).to(device)
     split = faces.split(FRACTIONS, seed=settings.seed)
+    people = people_of(split)
+    about = asdict(settings)
+    if (out / "checkpoint.pt").exists():
+        about["faces"] = _unchanged(out, settings, people)
     net = make_learner(settings, faces.shape, split.base.identities).to(device)
     sampler: Sampler = EpisodeSampler(split.base, settings.ways, settings.shots, settings.queries, seed=settings.seed)
     if settings.inner_steps is not None:
@@ -65,8 +98,9 @@ def train(
             raise MetaFaceError(f"Early stopping (patience) needs people for validation. {error}") from error
     record = {
         "settings": asdict(settings),
-        "people": {part: _people(faces, getattr(split, part)) for part in Split._fields},
+        "people": {part: list(names) for part, names in people.items()},
         "machine": {"device": device_name(device), "torch": torch.__version__, "threads": torch.get_num_threads()},
+        **_place_of(settings.faces, out),
     }
     trained = meta_train(
         net,
@@ -79,7 +113,8 @@ def train(
         validation_episodes=50,
         patience=patience,
         checkpoint=out / "checkpoint.pt",
-        about=asdict(settings),
+        about=about,
+        facts=record | {"people": people},
         progress=progress,
     )
     record["training"] = {
@@ -90,8 +125,66 @@ def train(
         "validated": trained.history.validated,
         "validation": trained.history.validation,
     }
-    write_atomically(out / "run.json", json.dumps(record, indent=1).encode())
+    try:
+        write_atomically(out / "run.json", json.dumps(record, indent=1).encode())
+    except OSError as error:
+        trained.unsaved = trained.unsaved or f"{out / 'run.json'} cannot be written ({error.strerror or error})"
     return trained
+
+
+def _unchanged(out: Path, settings: Settings, now: People) -> str:
+    """The name of the face set under which a stored training began, if that was on the very same people and pictures.
+
+    It may differ from the name in the settings if a folder has moved.
+
+    Raises `MetaFaceError` if the faces have changed, and says how.
+    """
+    state = load_checkpoint(out / "checkpoint.pt")
+    before = str(state["about"].get("faces"))
+    if _kind(before) != _kind(settings.faces):
+        return settings.faces  # another training, which `meta_train` refuses
+    was = _people(state, out / "checkpoint.pt")
+    if was is None and (out / "run.json").exists():
+        was = _without_digests(_read_record(out / "run.json")["people"])
+    if was is None:
+        warnings.warn(
+            f"{out} was trained by an older version, which did not store its people. Go on only if"
+            f" '{settings.faces}' has not changed since.",
+            stacklevel=4,
+        )
+        return settings.faces
+    found = changes(_by_name(was), _by_name(now))
+    if not found and any({*was[part]} != {*now[part]} for part in Split._fields) and _same_seed(state, settings):
+        found = "the people are divided into other parts"
+    if found:
+        raise MetaFaceError(
+            f"'{settings.faces}' has changed since {out} was trained on it. {found}. To go on would test people on whom"
+            " it was trained. Put the faces back as they were, or train into another folder: --out."
+        )
+    return before if settings.faces.partition(":")[0] in FOLDERS else settings.faces
+
+
+def _same_seed(state: dict[str, Any], settings: Settings) -> bool:
+    return bool(state["about"].get("seed") == settings.seed)  # otherwise `meta_train` refuses, and says why
+
+
+def _kind(faces: str) -> str:
+    """A face set's name without the place of its folder."""
+    kind = faces.partition(":")[0]
+    return kind if kind in FOLDERS else faces
+
+
+def _place_of(faces: str, out: Path) -> dict[str, str]:
+    """Where the folder of a face set is, from the root and from the run, in case both are moved; {} without a folder."""
+    kind, _, path = faces.partition(":")
+    if kind not in FOLDERS:
+        return {}
+    folder = Path(path).expanduser().absolute()
+    try:
+        from_run = os.path.relpath(folder, out.absolute())
+    except ValueError:  # on another drive of Windows
+        from_run = str(folder)
+    return {"folder": str(folder), "folder_from_run": from_run}
 
 
 @dataclass(frozen=True)
@@ -106,32 +199,159 @@ class Run:
 
 
 def load_run(path: Path, device: torch.device | None = None) -> Run:
-    """Load a run. Raises `MetaFaceError` if it is missing or damaged, or if the faces are no longer those it saw."""
+    """Load a run, with its faces divided as the checkpoint says. Somebody who is new among the faces is in no part.
+
+    path: the run's folder.
+    device: to compute on; None chooses the best.
+
+    Raises `MetaFaceError` if the run is missing, damaged or contradicts itself, if people of its faces are missing, or
+    if pictures that it was trained on now lie with a person whom it should not know. Warns of other changed pictures.
+    """
     device = device or best_device()
-    try:
-        record = json.loads((path / "run.json").read_text())
-        settings = Settings(**record["settings"])
-        people = record["people"]
-    except FileNotFoundError as error:
-        raise MetaFaceError(
-            f"There is no finished run in {path.absolute()}. Train one: metaface train LEARNER --faces SET --out {path}"
-        ) from error
-    except (ValueError, TypeError, KeyError) as error:
-        raise MetaFaceError(f"{path / 'run.json'} is damaged ({error}). Train again into another folder.") from error
-    faces = load_faces(settings.faces).to(device)
-    number = {faces.name_of(int(i)): int(i) for i in faces.identities}
-    missing = [name for names in people.values() for name in names if name not in number]
-    if missing:
-        raise MetaFaceError(
-            f"{path} was trained on other faces than '{settings.faces}' are now: {len(missing)} people are missing,"
-            f" such as {missing[0]}. Restore the faces, or train again."
-        )
-    split = Split(*(faces.of(torch.tensor([number[name] for name in people[part]])) for part in Split._fields))
-    learner = make_learner(settings, faces.shape, split.base.identities).to(device)
-    checkpoint = path / "checkpoint.pt"
+    file, checkpoint = path / "run.json", path / "checkpoint.pt"
+    record = _read_record(file)
     state = load_checkpoint(checkpoint)
+    people = _people(state, checkpoint)
+    _compare(record, state, people, path)
+    record["training"] |= {"steps": len(state["history"]["loss"]), "seconds": round(state["seconds"], 1)}
+    settings = Settings(**record["settings"])
+    faces = load_faces(_where(settings.faces, record, path)).to(device)
+    split = _as_stored(faces, people or _without_digests(record["people"]), path)
+    learner = make_learner(settings, faces.shape, split.base.identities).to(device)
     load_weights(learner, state["learner"], checkpoint)
     return Run(path, settings, learner.eval(), split, record)
+
+
+def _read_record(file: Path) -> dict[str, Any]:
+    """What a run's `run.json` says. Raises `MetaFaceError` if it is missing, or not of that form."""
+    run = file.parent
+    again = "The same metaface train command writes it again, and does not train what is trained already."
+    if run.is_file():
+        raise MetaFaceError(f"{run} is a file. A run is a folder. Name the folder: {run.parent}")
+    try:
+        if file.stat().st_size > _LARGEST:
+            raise ValueError(f"it has more than {_LARGEST // 2**20} MB")
+        record = json.loads(file.read_text(encoding="utf-8"))
+        _check_record(record)
+    except FileNotFoundError as error:
+        if (run / "checkpoint.pt").exists():
+            raise MetaFaceError(f"The training in {run} has not ended yet, or {file.name} is gone. {again}") from error
+        raise MetaFaceError(
+            f"There is no finished run in {run.absolute()}. Train one: metaface train LEARNER --faces SET --out {run}"
+        ) from error
+    except OSError as error:
+        raise MetaFaceError(f"{file} cannot be read ({error.strerror or error}).") from error
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        why = f"it has no {error}" if isinstance(error, KeyError) else visible(str(error))[:300]
+        raise MetaFaceError(
+            f"{file} is damaged: {why}. The weights in checkpoint.pt are not affected. Delete {file.name}. {again}"
+        ) from error
+    return cast(dict[str, Any], record)
+
+
+_LARGEST = 2**26  # bytes of run.json: names of a million people
+
+
+def _check_record(record: Any) -> None:
+    """Raise ValueError, TypeError or KeyError if `run.json` says something that no training writes."""
+    Settings(**record["settings"])
+    names = [name for part in Split._fields for name in record["people"][part]]
+    if not all(isinstance(record["people"][part], list) for part in Split._fields):
+        raise TypeError("people are not in lists")
+    if not all(type(name) is str for name in names) or len({*names}) < len(names):
+        raise ValueError("people should be names, each in one part alone")
+    training = record["training"]
+    if type(training["steps"]) is not int or type(training["seconds"]) not in (int, float):
+        raise TypeError("steps and seconds should be numbers")
+    if any(type(record.get(key, "")) is not str for key in ("folder", "folder_from_run")):
+        raise TypeError("folders should be texts")
+
+
+def _people(state: dict[str, Any], checkpoint: Path) -> People | None:
+    """The people that a checkpoint stores; None if it is of before there were any."""
+    people = state["facts"].get("people")
+    if people is None:
+        return None
+    parts = [people.get(part) if isinstance(people, dict) else None for part in Split._fields]
+    if not all(isinstance(part, dict) and all(type(x) is str for pair in part.items() for x in pair) for part in parts):
+        raise MetaFaceError(f"{checkpoint} is damaged: its people are not names with digests. Put a copy back.")
+    return cast(People, people)
+
+
+def _without_digests(people: dict[str, list[str]]) -> People:
+    return {part: dict.fromkeys(people[part], "") for part in Split._fields}
+
+
+def _by_name(people: People) -> dict[str, str]:
+    return {name: pictures for part in people.values() for name, pictures in part.items()}
+
+
+def _compare(record: dict[str, Any], state: dict[str, Any], people: People | None, path: Path) -> None:
+    """Raise `MetaFaceError` if `run.json` contradicts the checkpoint; warn if it is only older."""
+    truth = state["facts"].get("settings") or state["about"]
+    different = [
+        name for name in asdict(Settings(**record["settings"])) if record["settings"].get(name) != truth.get(name)
+    ]
+    said = [f"{name} {truth.get(name)}, not {record['settings'].get(name)}" for name in different]
+    if people is not None and any(sorted(record["people"][part]) != sorted(people[part]) for part in Split._fields):
+        said.append("other people, or other parts")
+    if said:
+        raise MetaFaceError(
+            f"{path / 'run.json'} does not belong to {path / 'checkpoint.pt'}, which says: {'; '.join(said)}. The"
+            " checkpoint is right. Put its own run.json back, or delete it: the metaface train command that made the"
+            " run writes it again."
+        )
+    steps = len(state["history"]["loss"])
+    if steps != record["training"]["steps"]:
+        warnings.warn(
+            f"{path} has been trained for {steps} steps, but its run.json says {record['training']['steps']}: a later"
+            " training has not ended. Its latest weights are used.",
+            stacklevel=3,
+        )
+
+
+def _where(faces: str, record: dict[str, Any], path: Path) -> str:
+    """The name of a run's face set, with the place where its folder is now.
+
+    Raises `MetaFaceError` if the folder is no longer there.
+    """
+    kind = faces.partition(":")[0]
+    if kind not in FOLDERS or not record.get("folder"):
+        return faces
+    places = [Path(record["folder"]), path / record.get("folder_from_run", "")]
+    found = next((place for place in places if place.is_dir()), None)
+    if found is None:
+        raise MetaFaceError(
+            f"The faces of {path} were in {visible(str(places[0]))}, and are not there any more. Put them back, or write"
+            f' where they are now into {path / "run.json"}, as "folder".'
+        )
+    return f"{kind}:{found}"
+
+
+def _as_stored(faces: FaceSet, people: People, path: Path) -> Split:
+    """The faces, divided as they were in training."""
+    was, now = _by_name(people), digests(faces)
+    missing = [name for name in was if name not in now]
+    if missing:
+        raise MetaFaceError(
+            f"{path} was trained on other faces than '{faces.name}' are now: {len(missing)} people are missing, such as"
+            f" {visible(missing[0])}. {visible(changes(was, now))}. Put the faces back as they were, or train another"
+            " run."
+        )
+    if leaks := leaked(people, now):
+        raise MetaFaceError(
+            f"{path} was trained on pictures of people whom it should not know: {visible(', '.join(leaks[:5]))}. Their"
+            f" pictures in '{faces.name}' have changed places since. Put them back, or train another run."
+        )
+    known = {name: now[name] for name in was}
+    if changed := changes(was, known):
+        warnings.warn(
+            f"'{faces.name}' has changed since {path} was trained. {visible(changed)}. If the files are the same, then a"
+            " newer version reads them in another way.",
+            stacklevel=4,
+        )
+    number = {faces.name_of(int(person)): int(person) for person in faces.identities}
+    return Split(*(faces.of(torch.tensor([number[name] for name in people[part]])) for part in Split._fields))
 
 
 def evaluate_runs(
@@ -252,10 +472,6 @@ def _shared_people(runs: Sequence[Run]) -> tuple[bool, float]:
     shared = len(set().union(*people)) < sum(map(len, people))
     tested, trained = (sum(len(run.record["people"][part]) for run in runs) for part in ("novel", "base"))
     return shared, tested / trained
-
-
-def _people(faces: FaceSet, part: FaceSet) -> list[str]:
-    return [faces.name_of(int(i)) for i in part.identities]
 
 
 def comparer(run: Run, net: Any = None) -> Comparer:

@@ -108,7 +108,7 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str
         ("def embed(:", r"cannot be loaded: SyntaxError"),
         (
             "open('no-weights.pt')",
-            r"cannot be loaded: FileNotFoundError: .*no-weights.pt.* \(line 1 of .*mine_\d+.py\)",
+            r"cannot be loaded: FileNotFoundError: .*no-weights.* \(line 1 of .*mine_\d+.py\)",
         ),
         ("raise ConnectionError('no network')", "cannot be loaded: ConnectionError: no network"),
         ("import sys; sys.exit(3)", "cannot be loaded: SystemExit: 3"),
