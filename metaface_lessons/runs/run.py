@@ -99,7 +99,7 @@ def _train(
     record = {
         "settings": asdict(settings),
         "people": {part: list(names) for part, names in people.items()},
-        "machine": {"device": device_name(device), "torch": torch.__version__, "threads": torch.get_num_threads()},
+        "machine": {"device": device_name(device), "torch": str(torch.__version__), "threads": torch.get_num_threads()},
         **_place_of(settings.faces, out),
     }
     trained = meta_train(
@@ -175,7 +175,7 @@ def _kind(faces: str) -> str:
 
 
 def _place_of(faces: str, out: Path) -> dict[str, str]:
-    """Where the folder of a face set is, from the root and from the run, in case both are moved; {} without a folder."""
+    """Where the folder of a face set is, from the root and from the run, which may move together; {} without one."""
     kind, _, path = faces.partition(":")
     if kind not in FOLDERS:
         return {}
@@ -288,11 +288,11 @@ def _by_name(people: People) -> dict[str, str]:
 
 def _compare(record: dict[str, Any], state: dict[str, Any], people: People | None, path: Path) -> None:
     """Raise `MetaFaceError` if `run.json` contradicts the checkpoint; warn if it is only older."""
-    truth = state["facts"].get("settings") or state["about"]
-    different = [
-        name for name in asdict(Settings(**record["settings"])) if record["settings"].get(name) != truth.get(name)
-    ]
-    said = [f"{name} {truth.get(name)}, not {record['settings'].get(name)}" for name in different]
+    own, truth = asdict(Settings(**record["settings"])), state["facts"].get("settings")
+    if not isinstance(truth, dict):
+        truth = state["about"]
+    different = [name for name, value in own.items() if value != truth.get(name)]
+    said = [f"{name} {visible(str(truth.get(name)))}, not {own[name]}" for name in different]
     if people is not None and any(sorted(record["people"][part]) != sorted(people[part]) for part in Split._fields):
         said.append("other people, or other parts")
     if said:
@@ -322,8 +322,8 @@ def _where(faces: str, record: dict[str, Any], path: Path) -> str:
     found = next((place for place in places if place.is_dir()), None)
     if found is None:
         raise MetaFaceError(
-            f"The faces of {path} were in {visible(str(places[0]))}, and are not there any more. Put them back, or write"
-            f' where they are now into {path / "run.json"}, as "folder".'
+            f"The faces of {path} were in {visible(str(places[0]))}, and are not there any more. Put them back, or"
+            f' write where they are now into {path / "run.json"}, as "folder".'
         )
     return f"{kind}:{found}"
 
@@ -346,8 +346,8 @@ def _as_stored(faces: FaceSet, people: People, path: Path) -> Split:
     known = {name: now[name] for name in was}
     if changed := changes(was, known):
         warnings.warn(
-            f"'{faces.name}' has changed since {path} was trained. {visible(changed)}. If the files are the same, then a"
-            " newer version reads them in another way.",
+            f"'{faces.name}' has changed since {path} was trained. {visible(changed)}. If the files are the same, then"
+            " a newer version reads them in another way.",
             stacklevel=4,
         )
     number = {faces.name_of(int(person)): int(person) for person in faces.identities}

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +22,7 @@ from metaface_lessons.runs import run as runs
 from metaface_lessons.runs.recipes import settings_of
 from metaface_lessons.runs.run import Run, load_run
 from metaface_lessons.training import History, Trained, load_checkpoint
-from tests.helpers import train_run
+from tests.helpers import random_faces, train_run, write_pictures
 
 
 def test_runs_are_compared_with_each_baseline_and_averaged_if_they_are_seeds_of_one(
@@ -90,11 +93,20 @@ def test_a_run_goes_on_and_refuses_what_does_not_belong_to_it(
     record["settings"]["width"] = 4
     (run / "run.json").write_text(json.dumps(record))
     assert cli.main(["evaluate", str(run)]) == 1
-    assert "another network: 'embedding.0.weight'" in capsys.readouterr().err
+    assert "run.json does not belong to" in (shown := capsys.readouterr().err)
+    assert "which says: width 8, not 4. The checkpoint is right" in shown
 
     (run / "run.json").write_text('{"settings": ')
     assert cli.main(["evaluate", str(run)]) == 1
-    assert "run.json is damaged" in capsys.readouterr().err
+    assert "run.json is damaged: Expecting value" in (shown := capsys.readouterr().err)
+    assert "Delete run.json. The same metaface train command writes it again" in shown
+    (run / "run.json").unlink()
+    assert cli.main(["evaluate", str(run)]) == 1
+    assert "has not ended yet, or run.json is gone. The same metaface train command" in capsys.readouterr().err
+    assert train_run(photos, run, "--steps", "5") == 0  # the advice of all of them
+    assert "Nothing to do" in capsys.readouterr().out
+    assert cli.main(["evaluate", str(run), "--ways", "4", "--queries", "2", "--episodes", "2", "--no-baselines"]) == 0
+    (run / "run.json").write_text('{"settings": ')
     assert cli.main(["evaluate", str(run), "--episodes", "1"]) == 1
     assert "episodes must be at least 2" in capsys.readouterr().err
     assert cli.main(["evaluate", str(tmp_path / "none")]) == 1
@@ -150,3 +162,262 @@ def test_a_run_notices_that_its_faces_changed(photos: Path, tmp_path: Path, caps
         assert f"1 people are missing, such as {novel}" in capsys.readouterr().err
     finally:
         (photos / f"x{novel}").rename(photos / novel)
+
+
+# ---------------------------------------------------------------------------------------------- faces that have changed
+
+
+@pytest.fixture
+def few(tmp_path: Path) -> Path:
+    """16 people × 3 images, as files that a test may change."""
+    folder = tmp_path / "few"
+    folder.mkdir()
+    write_pictures(random_faces(people=16, each=3, size=16, channels=3), folder)
+    return folder
+
+
+FEW = ("--ways", "4", "--queries", "2", "--episodes", "4", "--no-baselines")
+
+
+def names(run: Path, part: str) -> list[str]:
+    return list(json.loads((run / "run.json").read_text())["people"][part])
+
+
+def test_a_training_does_not_go_on_with_other_people_or_pictures(
+    few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    assert train_run(few, run, "--steps", "1") == 0
+    before = {file: (run / file).read_bytes() for file in ("checkpoint.pt", "run.json")}
+    trained, novel = names(run, "base")[0], names(run, "novel")[0]
+    moved = next((few / trained).iterdir())
+
+    def refused(*said: str) -> None:
+        capsys.readouterr()
+        assert train_run(few, run, "--steps", "2") == 1
+        shown = capsys.readouterr().err
+        for words in ("has changed since", "Put the faces back as they were, or train into another folder", *said):
+            assert words in shown
+        assert {file: (run / file).read_bytes() for file in before} == before
+
+    write_pictures(random_faces(people=17, each=3, size=16, channels=3, seed=1).of(torch.tensor([16, 0])), tmp_path)
+    (tmp_path / "person16").rename(few / "person16")
+    refused("1 new: person16.")
+    (few / "person16").rename(tmp_path / "gone")
+    (few / trained).rename(few / "aaa")
+    refused(f"1 renamed: {trained} to aaa.")
+    (few / "aaa").rename(few / trained)
+    (few / trained).rename(tmp_path / trained)
+    refused(f"1 gone: {trained}.")
+    (tmp_path / trained).rename(few / trained)
+    moved.rename(few / novel / "moved.png")
+    refused(f"{trained} (0 new, 1 gone)", f"{novel} (1 new, 0 gone)")
+    (few / novel / "moved.png").rename(moved)
+    moved.rename(moved.with_name("zzz.png"))  # the same pictures, in another order
+    assert train_run(few, run, "--steps", "2") == 0
+
+
+def test_a_run_is_evaluated_on_the_people_of_its_checkpoint_alone(
+    few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    assert train_run(few, run, "--steps", "1") == 0
+    before = load_run(run)
+    write_pictures(random_faces(people=17, each=3, size=16, channels=3, seed=1).of(torch.tensor([16, 0])), tmp_path)
+    (tmp_path / "person16").rename(few / "aaa")
+    after = load_run(run)
+    for part in ("base", "validation", "novel"):
+        assert names(run, part) == after.record["people"][part]
+        assert torch.equal(getattr(before.split, part).images, getattr(after.split, part).images)
+
+    trained, novel = names(run, "base")[0], names(run, "novel")[0]
+    for name, picture in ((trained, "x.png"), (novel, "y.png")):
+        (next((few / name).iterdir())).rename(tmp_path / picture)
+    with pytest.warns(UserWarning, match=rf"2 with other pictures: .*{novel} \(0 new, 1 gone\)"):
+        load_run(run)
+    (tmp_path / "x.png").rename(few / novel / "x.png")
+    assert cli.main(["evaluate", str(run), *FEW]) == 1
+    assert f"people whom it should not know: {novel} (as {trained})" in capsys.readouterr().err
+
+
+def test_a_person_with_the_name_of_another_is_found_by_the_pictures(few: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert train_run(few, run, "--steps", "1") == 0
+    trained, novel = names(run, "base")[0], names(run, "novel")[0]
+    (few / trained).rename(tmp_path / "between")
+    (few / novel).rename(few / trained)
+    (tmp_path / "between").rename(few / novel)
+    with pytest.raises(MetaFaceError, match=rf"{novel} \(as {trained}\)"):
+        load_run(run)
+
+
+def test_runs_from_before_people_were_stored_are_held_to_their_names(
+    few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    assert train_run(few, run, "--steps", "1") == 0
+    state = load_checkpoint(run / "checkpoint.pt")
+    del state["facts"]
+    torch.save(state, run / "checkpoint.pt")
+    record = json.loads((run / "run.json").read_text())
+    del record["folder"], record["folder_from_run"]
+    (run / "run.json").write_text(json.dumps(record))
+    assert cli.main(["evaluate", str(run), *FEW]) == 0
+    gone = names(run, "base")[0]
+    (few / gone).rename(tmp_path / gone)
+    assert train_run(few, run, "--steps", "2") == 1
+    assert f"1 gone: {gone}" in capsys.readouterr().err
+    (tmp_path / gone).rename(few / gone)
+    (run / "run.json").unlink()
+    with pytest.warns(UserWarning, match="older version, which did not store its people"):
+        runs.train(settings_of("protonet", f"folder:{few}", ways=5, queries=2, width=8), run, steps=2, progress=False)
+    assert load_checkpoint(run / "checkpoint.pt")["facts"]["people"].keys() == {"base", "validation", "novel"}
+
+
+# ----------------------------------------------------------------------------------------------------- where things are
+
+
+def test_the_faces_of_a_run_are_found_from_another_folder_and_after_both_have_moved(
+    few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert train_run(Path("few"), Path("runs/one"), "--steps", "1") == 0
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert cli.main(["evaluate", "../runs/one", *FEW]) == 0
+    for name in ("few", "runs"):
+        (tmp_path / name).rename(tmp_path / "elsewhere" / name)
+    assert cli.main(["evaluate", "runs/one", *FEW]) == 0
+
+    few = (tmp_path / "elsewhere" / "few").rename(tmp_path / "far")
+    capsys.readouterr()
+    assert cli.main(["evaluate", "runs/one", *FEW]) == 1
+    shown = capsys.readouterr().err
+    assert f"The faces of runs/one were in {tmp_path / 'few'}, and are not there any more" in shown
+    assert 'write where they are now into runs/one/run.json, as "folder"' in shown
+    record = json.loads(Path("runs/one/run.json").read_text())
+    Path("runs/one/run.json").write_text(json.dumps(record | {"folder": str(few)}))
+    assert cli.main(["evaluate", "runs/one", *FEW]) == 0
+    assert train_run(few, Path("runs/one"), "--steps", "2") == 0  # the same people and pictures: the same training
+
+
+@pytest.mark.parametrize("file", ["checkpoint.pt", "run.json"])
+def test_a_file_of_a_run_is_not_taken_for_the_run(
+    file: str, few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    assert train_run(few, run, "--steps", "1") == 0
+    assert cli.main(["evaluate", str(run / file)]) == 1
+    assert f"{run / file} is a file. A run is a folder. Name the folder: {run}\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        [],
+        {"settings": []},
+        {"settings": {"learner": "protonet"}},
+        {"settings": {"unknown": 1}},
+        {"people": {"base": []}},
+        {"people": {"base": "ab", "validation": "cd", "novel": "ef"}},
+        {"people": {"base": ["a", "b"], "validation": ["a", "c"], "novel": ["d", "e"]}},
+        {"people": {"base": [1, 2], "validation": [3, 4], "novel": [5, 6]}},
+        {"people": None},
+        {"training": None},
+        {"training": {"steps": "many", "seconds": 1}},
+        {"folder": 3},
+    ],
+)
+def test_an_odd_record_is_refused_in_words(
+    odd: Any, few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "checkpoint.pt").touch()
+    people = {part: [f"{part}{i}" for i in range(3)] for part in ("base", "validation", "novel")}
+    good = {
+        "settings": asdict(settings_of("protonet")),
+        "people": people,
+        "training": {"steps": 1, "seconds": 1.0},
+    }
+    file = tmp_path / "run.json"
+    file.write_text(json.dumps(good | odd if isinstance(odd, dict) else odd))
+    assert cli.main(["evaluate", str(tmp_path)]) == 1
+    assert f"{file} is damaged: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "setting", [("width", 10**7), ("width", 0), ("ways", True), ("rate", float("nan")), ("rate", -1), ("shots", 1.5)]
+)
+def test_settings_that_no_training_has_are_refused_before_memory_is_taken(
+    setting: tuple[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name, value = setting
+    settings = asdict(settings_of("protonet")) | {name: value}
+    people = {part: [f"{part}{i}" for i in range(3)] for part in ("base", "validation", "novel")}
+    training = {"steps": 1, "seconds": 1.0}
+    (tmp_path / "run.json").write_text(json.dumps({"settings": settings, "people": people, "training": training}))
+    assert cli.main(["evaluate", str(tmp_path)]) == 1
+    assert f"run.json is damaged: {name} must be a" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", [b"\xff\xfe", b"[" * 100_000, b"9" * 5000, b"null", b'"text"'])
+def test_a_record_of_any_bytes_is_refused_in_words(
+    text: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "run.json").write_bytes(text)
+    assert cli.main(["evaluate", str(tmp_path)]) == 1
+    assert "run.json is damaged: " in capsys.readouterr().err
+
+
+# --------------------------------------------------------------------------------------------- two at once, a full disk
+
+
+def test_a_second_training_into_the_same_folder_is_refused_before_its_faces_are_loaded(
+    few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, run = settings_of("protonet", f"folder:{few}", ways=5, queries=2, width=8), tmp_path / "run"
+    inside: list[str] = []
+    load_faces = runs.load_faces
+
+    def second(name: str) -> Any:
+        inside.append(name)
+        with pytest.raises(MetaFaceError, match=r"in use: a training of protonet \(process .*another folder: --out"):
+            runs.train(settings_of("maml", "nothing"), run, steps=1)
+        return load_faces(name)
+
+    monkeypatch.setattr(runs, "load_faces", second)
+    assert runs.train(settings, run, steps=1, progress=False).unsaved == ""
+    assert inside == [f"folder:{few}"]
+
+
+def test_a_result_that_cannot_be_stored_is_printed(
+    few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, write = tmp_path / "run", runs.write_atomically
+
+    def full(path: Path, data: bytes, **options: Any) -> None:
+        if not options.get("trial"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write(path, data, **options)
+
+    monkeypatch.setattr(runs, "write_atomically", full)
+    assert train_run(few, run, "--steps", "1") == 1
+    shown = capsys.readouterr().out
+    assert "1 steps in" in shown
+    assert f"NOT stored in {run}: {run / 'run.json'} cannot be written (No space left on device)" in shown
+    monkeypatch.undo()
+    assert train_run(few, run, "--steps", "1") == 0
+    (tmp_path / "file").touch()
+    assert train_run(few, tmp_path / "file" / "run", "--steps", "1") == 1
+    assert "cannot be written" in (shown := capsys.readouterr().err)
+    assert "so nothing was trained" in shown
+
+
+def test_pairs_need_four_novel_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "nine"
+    folder.mkdir()
+    write_pictures(random_faces(people=9, each=6, size=16, channels=3), folder)
+    run = tmp_path / "run"
+    assert train_run(folder, run, "--steps", "1") == 0
+    assert cli.main(["evaluate", str(run), "--protocol", "pairs", "--pairs", "2"]) == 1
+    assert "needs four novel people, two for each half" in (shown := capsys.readouterr().err)
+    assert "of the 9 people" in shown
