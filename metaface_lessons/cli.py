@@ -18,6 +18,7 @@ from typing import Any
 from . import __version__, experiments
 from .doctor import add_arguments
 from .errors import MetaFaceError, refused
+from .names import visible
 from .options import real, seed, whole
 from .paths import try_writing, write_atomically
 from .runs.recipes import OPTIONS, PAIRS, PROTOCOLS, RECIPES
@@ -238,7 +239,7 @@ def enrol(args: argparse.Namespace) -> int:
         args.name,
         Path(args.run) if args.run else None,
         file,
-        lambda: args.consent or _asked(CONSENT.format(name=args.name, file=file)),
+        lambda: args.consent or _asked(CONSENT.format(name=visible(args.name), file=file)),
         args.far,
     )
     _say(
@@ -262,7 +263,7 @@ def identify(args: argparse.Namespace) -> int:
     from .enrolment import identify
 
     found = identify(_given(args.photo), _gallery_file(args))
-    who = found["name"] or "Nobody in the gallery"
+    who = visible(found["name"] or "Nobody in the gallery")
     _say(
         args, found, f"{who}. Score {found['score']:.2f}, threshold {found['threshold']:.2f} (FAR {found['far']:.0%})."
     )
@@ -274,8 +275,11 @@ def gallery(args: argparse.Namespace) -> int:
 
     file = _gallery_file(args)
     found = people(file)
-    width = max(len(row["name"]) for row in found)
-    rows = [f"  {row['name']:{width}s}  photos: {row['photos']}, agreed on {row['consent']}" for row in found]
+    width = max((len(visible(row["name"])) for row in found), default=0)
+    rows = [
+        f"  {visible(row['name']):{width}s}  photos: {row['photos']}, agreed on {visible(row['consent'])}"
+        for row in found
+    ]
     _say(args, {"gallery": str(file), "people": found}, "\n".join([f"People in {file}:", *rows]))
     return 0
 
@@ -291,7 +295,11 @@ def forget(args: argparse.Namespace) -> int:
         _say(args, {"forgotten": "all", "people": 0}, f"Everybody is forgotten. {file} is deleted.")
         return 0
     left = forget(args.name, file)
-    _say(args, {"forgotten": args.name, "people": left}, f"{args.name} is forgotten. People in the gallery: {left}.")
+    _say(
+        args,
+        {"forgotten": args.name, "people": left},
+        f"{visible(args.name)} is forgotten. People in the gallery: {left}.",
+    )
     return 0
 
 

@@ -1,7 +1,8 @@
 """A gallery of people who have agreed to be recognised. It says who is on a new photo: one of them, or nobody known.
 
 The gallery keeps only the embedding of a photo, not the picture. It is one file on this computer, which only its owner
-may read. `forget` deletes a person from it for good.
+may read. `forget` deletes a person from it for good. Every change reads, changes and writes the file under a lock, so
+that two commands at once lose nothing, and nobody who was forgotten comes back.
 
 A stranger is compared with everybody in the gallery. So in a larger gallery it is more likely that somebody looks
 similar enough. The threshold allows for that: in a gallery of *this size*, the share `FAR` of strangers is taken for
@@ -10,11 +11,13 @@ somebody. It is measured on people whom the network was not trained on.
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
-import unicodedata
+import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -26,8 +29,9 @@ from torch import Tensor
 
 from .errors import MetaFaceError, unknown
 from .faces.faceset import FaceSet
-from .faces.photos import find_face
-from .paths import home_dir, write_atomically
+from .faces.photos import faces_of, find_face
+from .names import plain_name, same_to_a_reader, visible
+from .paths import home_dir, locked, write_atomically
 from .runs.run import Run, comparer, load_run
 from .verification import Comparer, check_rate
 
@@ -67,7 +71,7 @@ class Gallery:
 
         Raises `MetaFaceError` without a name or consent.
         """
-        name = _plain(name)
+        name = plain_name(name)
         if not consent:
             raise _not_agreed(name)
         known = self.embeddings.get(name, points[:0])
@@ -100,19 +104,6 @@ class Gallery:
         if self.embeddings:
             shots = [len(points) for points in self.embeddings.values()]
             self.threshold = threshold_among(self.method, strangers, shots, far)
-
-
-def _plain(name: str) -> str:
-    """The name with single spaces and composed accents, so that names that look the same are the same.
-
-    Raises `MetaFaceError` if it is empty, or cannot be printed on one line.
-    """
-    plain = " ".join(unicodedata.normalize("NFC", name).split())
-    if not plain:
-        raise MetaFaceError("The name is empty. Enrolling needs a name: --name NAME.")
-    if not plain.isprintable():
-        raise MetaFaceError(f"The name {plain!r} has characters that cannot be printed. Leave them out.")
-    return plain
 
 
 def _not_agreed(name: str) -> MetaFaceError:
@@ -172,6 +163,8 @@ def gallery_file() -> Path:
 
 
 _START = b'{"run":'  # how a file of `_write` begins
+_LARGEST = 2**28  # bytes of a gallery
+_PATIENCE = 30.0  # seconds to wait for another command that changes the gallery
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -180,22 +173,48 @@ def _read(file: Path) -> dict[str, Any]:
     Each of the people has "consent" and "embeddings".
     """
     try:
-        stored = json.loads(file.read_text(encoding="utf-8"))
-        people = {
-            name: {"consent": str(entry["consent"]), "embeddings": torch.tensor(entry["embeddings"]).tolist()}
-            for name, entry in stored["people"].items()
-        }
-        texts = {key: str(stored[key]) for key in ("run", "weights")}
-        return {**texts, **{key: float(stored[key]) for key in ("far", "threshold")}, "people": people}
+        if not file.is_file():
+            raise FileNotFoundError if not file.exists() else OSError(0, "it is not a file")
+        if (size := file.stat().st_size) > _LARGEST:
+            raise ValueError(f"it has {size // 2**20} MB, and a gallery has at most {_LARGEST // 2**20}")
+        return _checked(json.loads(file.read_text(encoding="utf-8")))
     except FileNotFoundError as error:
         raise _no_gallery(file) from error
     except OSError as error:
         raise MetaFaceError(f"{file} cannot be read ({error.strerror}). Name the gallery's file.") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, RuntimeError, OverflowError) as error:
+        why = f"it has no {error}" if isinstance(error, KeyError) else visible(str(error))[:300]
         raise MetaFaceError(
-            f"{file} is damaged, or is not a gallery ({type(error).__name__}). If it is a gallery, delete it (metaface"
-            f" forget --all{_at(file)}) and enrol everybody again."
+            f"{file} is damaged, or is not a gallery: {why}. Put a copy back if you have one. If not, delete it"
+            f" (metaface forget --all{_at(file)}) and enrol everybody again."
         ) from error
+
+
+def _checked(stored: Any) -> dict[str, Any]:
+    """What a gallery's file holds, in the types that it should have.
+
+    stored: the JSON.
+
+    Raises an error of Python's own that says what is wrong.
+    """
+    people: dict[str, dict[str, Any]] = {}
+    sizes = set()
+    for name, entry in stored["people"].items():
+        points = torch.tensor(entry["embeddings"], dtype=torch.float32)
+        if points.ndim != 2 or 0 in points.shape or not points.isfinite().all():
+            raise ValueError(f"the embeddings of {visible(name)} are not rows of finite numbers")
+        if type(entry["consent"]) is not str:
+            raise TypeError(f"the consent of {visible(name)} is not a date")
+        people[name] = {"consent": entry["consent"], "embeddings": points.tolist()}
+        sizes.add(points.shape[1])
+    if len(sizes) > 1:
+        raise ValueError("its embeddings are of different lengths")
+    if not all(type(stored[key]) is str for key in ("run", "weights")):
+        raise TypeError("its run and weights are not texts")
+    far, threshold = (float(stored[key]) for key in ("far", "threshold"))
+    if not 0 < far < 1 or not math.isfinite(threshold):
+        raise ValueError("its far or threshold is out of range")
+    return {"run": stored["run"], "weights": stored["weights"], "far": far, "threshold": threshold, "people": people}
 
 
 def _at(file: Path) -> str:
@@ -206,16 +225,42 @@ def _no_gallery(file: Path) -> MetaFaceError:
     return MetaFaceError(f"There is no gallery {file}. Enrol somebody: metaface enrol PHOTO… --name NAME")
 
 
-def _write(stored: dict[str, Any], file: Path) -> None:
+@contextmanager
+def _changing(file: Path, doing: str) -> Iterator[Path]:
+    """Keep other commands from changing a gallery; yields the file itself, which may be behind a link."""
     try:
-        if stored["people"]:
-            write_atomically(file, json.dumps(stored).encode(), mode=0o600)
-        else:
-            file.unlink(missing_ok=True)  # nobody is left, so nothing may be left of the file
+        real = file.resolve()
+    except RuntimeError as error:
+        raise MetaFaceError(f"The gallery {file} is a link to itself. Name its file: --gallery FILE.") from error
+    try:
+        with locked(real, doing, "Try again when it has ended.", seconds=_PATIENCE):
+            yield real
     except OSError as error:
         raise MetaFaceError(
             f"The gallery {file} cannot be written ({error.strerror}). Name another file: --gallery FILE."
         ) from error
+
+
+def _write(stored: dict[str, Any], file: Path) -> None:
+    """Write a gallery, so that nothing is left of the one before; while `_changing` it.
+
+    Raises `OSError` if it cannot be written.
+    """
+    for part in file.parent.glob(f".{glob.escape(file.name)}.*.part"):  # what a crash has left of an earlier gallery
+        part.unlink(missing_ok=True)
+    if file.exists() and file.stat().st_nlink > 1:
+        warnings.warn(
+            f"{file} has another name on this disk (a hard link). That still holds the gallery as it was.", stacklevel=4
+        )
+    if not stored["people"]:
+        file.unlink(missing_ok=True)  # nobody is left, so nothing may be left of the file
+        return
+    data = json.dumps(stored).encode()
+    if len(data) > _LARGEST:
+        raise MetaFaceError(
+            f"The gallery would have more than {_LARGEST // 2**20} MB. Use another one: --gallery FILE."
+        )
+    write_atomically(file, data, mode=0o600)
 
 
 def _weights(run: Run) -> str:
@@ -253,6 +298,9 @@ def enrol(
 ) -> dict[str, Any]:
     """Enrol a person, and return what the command reports. Warns of photos that may show somebody else.
 
+    Photos that cannot be used are left out, with a warning for each that says why, if at least one can be used. But
+    if a photo is not there at all, its name is misspelt, and nothing is done.
+
     photos: files, each with one face.
     name: the person's name.
     run: the folder of the run whose network makes the embeddings; if None, the gallery's, or `RUN` for a new gallery.
@@ -260,19 +308,11 @@ def enrol(
     agreed: asks whether the person has agreed. It is called before any face is embedded, when all else is in order.
     far: the share of strangers who may be taken for somebody; if None, the gallery's, or `FAR` for a new gallery.
 
-    Raises `MetaFaceError` without consent, if a photo does not show exactly one face, or if the gallery is of another
-    network.
+    Raises `MetaFaceError` without consent, if no photo can be used, or if the gallery is of another network.
     """
-    name = _plain(name)
-    stored: dict[str, Any] = {"people": {}, "threshold": float("inf"), "run": RUN, "far": FAR}
-    if file.exists():
-        stored = _read(file)
-    for other in stored["people"]:
-        if other != name and other.casefold() == name.casefold():
-            raise MetaFaceError(
-                f"'{other}' is enrolled already. If that is the same person, write the name like this; if it is not,"
-                " add something to the new name."
-            )
+    name = plain_name(name)
+    stored = _read_or_new(file)
+    _check_name(name, stored["people"])
     run = Path(stored["run"]) if run is None else run
     far = float(stored["far"]) if far is None else far
     trained = load_run(run)
@@ -283,30 +323,28 @@ def enrol(
             stacklevel=2,
         )
     method, weights = comparer(trained), _weights(trained)
-    if stored.get("weights", weights) != weights:
-        if stored["run"] == str(run.resolve()):
-            raise _trained_on(run, file)
-        raise MetaFaceError(
-            f"{file} holds embeddings of another network, {stored['run']}. Those of {run} cannot be compared with them."
-            " Name that run, or another gallery (--gallery), or delete that file and enrol everybody again."
-        )
-    gallery = _gallery(method, stored)
-    faces = torch.stack([find_face(photo, method.shape[-1]) for photo in photos])
+    _check_network(stored, weights, run, file)
+    faces, left_out = _usable(photos, method.shape[-1])
+    for problem in left_out.values():
+        warnings.warn(f"Left out: {problem}", stacklevel=2)
     if not agreed():
         raise _not_agreed(name)
-    before = len(gallery.embeddings.get(name, ()))
-    points = method.embed(faces).cpu()
-    gallery.enrol(name, points, date.today().isoformat())
-    gallery.set_threshold(trained.split.novel, far)
-    doubts = _doubts(gallery, name, dict(zip(map(str, photos), points, strict=True)), trained.split.novel)
-    people = {
-        who: {"consent": gallery.consent[who], "embeddings": points.tolist()}
-        for who, points in gallery.embeddings.items()
-    }
-    _write(
-        {"run": str(run.resolve()), "weights": weights, "far": far, "threshold": gallery.threshold, "people": people},
-        file,
-    )
+    points = dict(zip(faces, method.embed(torch.stack(list(faces.values()))).cpu(), strict=True))
+    with _changing(file, f"metaface enrol {visible(name)}") as real:
+        stored = _read_or_new(real)  # again, because others may have been enrolled or forgotten during the question
+        _check_name(name, stored["people"])
+        _check_network(stored, weights, run, file)
+        gallery = _gallery(method, stored)
+        before = len(gallery.embeddings.get(name, ()))
+        gallery.enrol(name, torch.stack(list(points.values())), date.today().isoformat())
+        gallery.set_threshold(trained.split.novel, far)
+        doubts = _doubts(gallery, name, points, trained.split.novel)
+        people = {
+            who: {"consent": gallery.consent[who], "embeddings": points.tolist()}
+            for who, points in gallery.embeddings.items()
+        }
+        where = str(run.resolve())
+        _write({"run": where, "weights": weights, "far": far, "threshold": gallery.threshold, "people": people}, real)
     for doubt in doubts:
         warnings.warn(doubt, stacklevel=2)
     return {
@@ -317,8 +355,63 @@ def enrol(
         "far": far,
         "threshold": round(gallery.threshold, 4),
         "doubts": doubts,
+        "left_out": left_out,
         "gallery": str(file),
     }
+
+
+def _read_or_new(file: Path) -> dict[str, Any]:
+    if file.exists():
+        return _read(file)
+    return {"people": {}, "threshold": float("inf"), "run": str(RUN), "far": FAR}
+
+
+def _check_name(name: str, people: Mapping[str, Any]) -> None:
+    """Raise `MetaFaceError` if somebody is enrolled under another name that reads like this one."""
+    for other in people:
+        if other != name and same_to_a_reader(other) == same_to_a_reader(name):
+            raise MetaFaceError(
+                f"'{visible(other)}' is enrolled already. If that is the same person, write the name like this; if it"
+                " is not, add something to the new name."
+            )
+
+
+def _check_network(stored: Mapping[str, Any], weights: str, run: Path, file: Path) -> None:
+    """Raise `MetaFaceError` if a gallery's embeddings are of another network.
+
+    stored: the gallery.
+    weights: the digest of the run's weights.
+    run: the run.
+    file: the gallery's.
+    """
+    if stored.get("weights", weights) == weights:
+        return
+    if stored["run"] == str(run.resolve()):
+        raise _trained_on(run, file)
+    raise MetaFaceError(
+        f"{file} holds embeddings of another network, {visible(stored['run'])}. Those of {run} cannot be compared with"
+        " them. Name that run, or another gallery (--gallery), or delete that file and enrol everybody again."
+    )
+
+
+def _usable(photos: Sequence[Path], size: int) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The face of each photo that can be used, and why the others cannot, by file.
+
+    photos: the files.
+    size: of a face, in pixels.
+
+    Raises `MetaFaceError`, with all reasons, if a photo is not there, or if none can be used.
+    """
+    read = faces_of(photos, size)
+    left_out = {str(photo.file): photo.problem for photo in read if photo.face is None}
+    faces = {str(photo.file): photo.face for photo in read if photo.face is not None}
+    absent = any(not photo.expanduser().exists() for photo in photos)
+    if absent or not faces:
+        many = (
+            f"Of {len(read)} photos, {len(left_out)} cannot be used, and nobody is enrolled." if len(read) > 1 else ""
+        )
+        raise MetaFaceError("\n  - ".join(filter(None, [many, *left_out.values()])))
+    return faces, left_out
 
 
 def _doubts(gallery: Gallery, name: str, photos: dict[str, Tensor], strangers: FaceSet) -> list[str]:
@@ -341,7 +434,7 @@ def _doubts(gallery: Gallery, name: str, photos: dict[str, Tensor], strangers: F
         scores = dict(zip(found, gallery.method.scores(point[None], prototypes)[0].tolist(), strict=True))
         nearest = max(scores, key=lambda who: scores[who])
         if nearest != name and (name in scores or scores[nearest] >= gallery.threshold):
-            doubts.append(f"{photo} looks more like {nearest}, who is enrolled.")
+            doubts.append(f"{photo} looks more like {visible(nearest)}, who is enrolled.")
         elif name in scores and scores[name] < limit:
             doubts.append(f"{photo} looks less like the other photos of {name} than {DOUBT:.0%} of strangers do.")
     if doubts:
@@ -366,6 +459,11 @@ def identify(photo: Path, file: Path) -> dict[str, Any]:
     method = comparer(trained)
     gallery = _gallery(method, stored)
     point = method.embed(find_face(photo, method.shape[-1])[None])[0].cpu()
+    if any(points.shape[1] != len(point) for points in gallery.embeddings.values()):
+        raise MetaFaceError(
+            f"The embeddings in {file} have another length than those of {run}. The file was changed by hand. Put a"
+            " copy back if you have one."
+        )
     name, score = gallery.identify(point)
     return {
         "name": name,
@@ -393,40 +491,53 @@ def forget(name: str, file: Path) -> int:
     The threshold is measured again for those who are left. If that is not possible, because the run is missing, the
     old one stays, with a warning.
 
-    name: the person's name.
-    file: the gallery.
+    name: the person's name, or what `visible` shows of it.
+    file: the gallery. If it is a link, the file behind it is changed.
 
     Raises `MetaFaceError` if there is no gallery, or nobody of that name in it.
     """
-    stored = _read(file)
-    name = name if name in stored["people"] else _plain(name)
-    if name not in stored["people"]:
-        raise unknown("person in the gallery", name, stored["people"])
-    del stored["people"][name]
-    _write(stored, file)  # before all else, so that nothing of the person is left whatever fails afterwards
+    _read(file)  # raises before a folder is made for the lock
+    with _changing(file, "metaface forget") as real:
+        stored = _read(real)
+        shown = {visible(other): other for other in stored["people"]}
+        name = name if name in stored["people"] else shown.get(name) or plain_name(name)
+        if name not in stored["people"]:
+            raise unknown("person in the gallery", visible(name), shown)
+        del stored["people"][name]
+        _write(stored, real)  # before all else, so that nothing of the person is left whatever fails afterwards
     if stored["people"]:
         try:
             trained = load_run(Path(stored["run"]))
-            gallery = _gallery(comparer(trained), stored)
-            gallery.set_threshold(trained.split.novel, stored["far"])
-            _write({**stored, "threshold": gallery.threshold}, file)
+            with _changing(file, "metaface forget") as real:
+                stored = _read(real)
+                gallery = _gallery(comparer(trained), stored)
+                gallery.set_threshold(trained.split.novel, stored["far"])
+                _write({**stored, "threshold": gallery.threshold}, real)
         except MetaFaceError as error:
             warnings.warn(f"The threshold is still that of the larger gallery. {error}", stacklevel=2)  # a stricter one
     return len(stored["people"])
 
 
 def forget_all(file: Path) -> None:
-    """Delete a whole gallery, even a damaged one.
+    """Delete a whole gallery, even a damaged one. If it is a link, the file behind it is deleted, and the link too.
 
     file: the gallery.
 
     Raises `MetaFaceError` if there is no such file, or if it is not a gallery.
     """
     try:
-        if file != gallery_file() and not file.read_bytes().startswith(_START):
-            raise MetaFaceError(f"{file} is not a gallery, and was not deleted. Name the gallery's file.")
-        file.unlink()
-    except FileNotFoundError as error:
-        raise _no_gallery(file) from error
+        if not file.exists():
+            raise _no_gallery(file)
+        if not file.is_file():
+            raise MetaFaceError(f"{file} is not a file, and was not deleted. Name the gallery's file.")
+        with _changing(file, "metaface forget --all") as real:
+            if file.is_symlink() or file != gallery_file():  # the learner's own gallery may be damaged from its start
+                with real.open("rb") as opened:
+                    if opened.read(len(_START)) != _START:
+                        what = f"{file} leads to {real}, which" if file.is_symlink() else str(file)
+                        raise MetaFaceError(f"{what} is not a gallery, and was not deleted. Name the gallery's file.")
+            _write({"people": {}}, real)
+            if file.is_symlink():
+                file.unlink()
     except OSError as error:
         raise MetaFaceError(f"{file} cannot be deleted ({error.strerror}). Name the gallery's file.") from error

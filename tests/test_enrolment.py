@@ -7,18 +7,21 @@ import os
 import stat
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from metaface_lessons import cli
-from metaface_lessons.enrolment import Gallery, _doubts, enrol, threshold_among
+from metaface_lessons import cli, enrolment
+from metaface_lessons.enrolment import Gallery, _doubts, enrol, forget, forget_all, people, threshold_among
 from metaface_lessons.errors import MetaFaceError
-from metaface_lessons.faces.photos import find_face
+from metaface_lessons.faces.photos import Photo, find_face
 from metaface_lessons.learners.baselines import FixedFeatures
-from metaface_lessons.verification import Comparer
-from tests.helpers import random_faces
+from metaface_lessons.paths import COURSE, locked
+from metaface_lessons.verification import Comparer, fitted
+from tests.helpers import printed, random_faces, train_run
 
 
 def pixels(shape: tuple[int, int, int]) -> Comparer:
@@ -209,7 +212,7 @@ def test_names_that_read_alike_are_one_person(tmp_path: Path, capsys: pytest.Cap
     for name in ("José  Pérez", " Jose\u0301 Pe\u0301rez "):
         gallery.enrol(name, point, "2026-01-01")
     assert list(gallery.embeddings) == ["José Pérez"]
-    with pytest.raises(MetaFaceError, match="cannot be printed"):
+    with pytest.raises(MetaFaceError, match="invisible character at place 1"):
         gallery.enrol("\x1b[31mAda", point, "2026-01-01")
     file = tmp_path / "gallery.json"
     people = {"José Pérez": {"consent": "2026-01-01", "embeddings": [[0.0]]}}
@@ -313,3 +316,276 @@ def test_a_gallery_is_of_the_weights_not_of_the_file(
     capsys.readouterr()
     assert cli.main(["identify", str(photo), "--gallery", str(file)]) == 1
     assert "trained on since" in capsys.readouterr().err
+
+
+# ------------------------------------------------------------------------------------------- two at once, odd galleries
+
+
+@pytest.fixture(scope="module")
+def quick(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of one step on made-up photos."""
+    run = tmp_path_factory.mktemp("runs") / "quick"
+    assert train_run(photos, run, "--steps", "1") == 0
+    return run
+
+
+@pytest.fixture
+def found(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Lets a face be found in every photo but those named here, each with its problem."""
+    problems: dict[str, str] = {}
+    faces = random_faces(people=40, each=2, size=64, channels=3, seed=5).images
+
+    def read(files: Sequence[Path], size: int) -> list[Photo]:
+        return [
+            Photo(file, problem=problems[file.name])
+            if file.name in problems
+            else Photo(file, fitted(faces[int(file.stem) :][:1], (3, size, size))[0])
+            for file in files
+        ]
+
+    monkeypatch.setattr(enrolment, "faces_of", read)
+    return problems
+
+
+def photo(folder: Path, number: int) -> Path:
+    file = folder / f"{number}.jpg"
+    file.touch()
+    return file
+
+
+@pytest.mark.filterwarnings("default:.*looks")
+def test_who_is_forgotten_during_the_question_does_not_come_back(
+    quick: Path, found: dict[str, str], tmp_path: Path
+) -> None:
+    file = tmp_path / "gallery.json"
+    for number, name in enumerate(("Ada", "Di")):
+        enrol([photo(tmp_path, 2 * number), photo(tmp_path, 2 * number + 1)], name, quick, file, lambda: True)
+    adas = json.loads(file.read_text())["people"]["Ada"]["embeddings"]
+
+    def meanwhile() -> bool:
+        assert forget("Ada", file) == 1
+        enrol([photo(tmp_path, 9)], "Cy", quick, file, lambda: True)
+        return True
+
+    assert enrol([photo(tmp_path, 4)], "Bo", quick, file, meanwhile)["people"] == 3
+    assert {row["name"] for row in people(file)} == {"Bo", "Cy", "Di"}
+    assert "Ada" not in file.read_text()
+    assert str(max(adas[0])) not in file.read_text()
+
+    def everybody() -> bool:
+        forget_all(file)
+        return True
+
+    assert enrol([photo(tmp_path, 6)], "Eve", quick, file, everybody)["people"] == 1
+    with pytest.raises(MetaFaceError, match="'Eve' is enrolled already"):
+        enrol([photo(tmp_path, 6)], "eve", quick, file, lambda: True)
+
+    def namesake() -> bool:
+        enrol([photo(tmp_path, 8)], "BO", quick, file, lambda: True)
+        return True
+
+    with pytest.raises(MetaFaceError, match="'BO' is enrolled already"):
+        enrol([photo(tmp_path, 4)], "Bo", quick, file, namesake)
+
+
+@pytest.mark.filterwarnings("default:.*threshold is still")
+def test_twenty_who_are_forgotten_at_once_are_all_gone(tmp_path: Path) -> None:
+    file = tmp_path / "gallery.json"
+    everybody = {f"p{i}": {"consent": "2026-01-01", "embeddings": [[float(i)]]} for i in range(20)}
+    file.write_text(json.dumps(gallery_of(everybody)))
+    script = (
+        "import sys, warnings\n"
+        "warnings.simplefilter('ignore')\n"
+        "from pathlib import Path\n"
+        "from metaface_lessons.enrolment import forget\n"
+        "for i in range(int(sys.argv[2]), 18, 2): forget(f'p{i}', Path(sys.argv[1]))\n"
+    )
+    command = [sys.executable, "-c", script, str(file)]
+    processes = [subprocess.Popen([*command, str(first)], cwd=COURSE) for first in range(2)]
+    assert [process.wait(timeout=120) for process in processes] == [0, 0]
+    assert [row["name"] for row in people(file)] == ["p18", "p19"]
+
+
+def gallery_of(people: Any, **more: Any) -> dict[str, Any]:
+    return {"run": "none", "weights": "", "far": 0.01, "threshold": -1, "people": people} | more
+
+
+def test_a_gallery_in_use_is_waited_for_and_then_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(enrolment, "_PATIENCE", 0.1)
+    file = tmp_path / "gallery.json"
+    text = json.dumps(gallery_of({"Ada": {"consent": "2026-01-01", "embeddings": [[0.0]]}}))
+    file.write_text(text)
+    with locked(file, "metaface enrol Bo", ""):
+        for command in (["forget", "Ada"], ["forget", "--all"]):
+            assert cli.main([*command, "--gallery", str(file)]) == 1
+            assert f"in use: metaface enrol Bo (process {os.getpid()}" in capsys.readouterr().err
+        assert file.read_text() == text
+        assert cli.main(["gallery", "--gallery", str(file)]) == 0  # reading needs no lock
+
+
+ADA = {"consent": "2026-01-01", "embeddings": [[0.0, 1.0]]}
+ODD = {
+    "a list": [],
+    "a number": 7,
+    "null": None,
+    "people in a list": gallery_of([]),
+    "a person in a list": gallery_of({"Ada": [[0.0]]}),
+    "no consent": gallery_of({"Ada": {"embeddings": [[0.0]]}}),
+    "consent of another type": gallery_of({"Ada": ADA | {"consent": 1}}),
+    "NaN": gallery_of({"Ada": ADA | {"embeddings": [[float("nan"), 0.0]]}}),
+    "infinity": gallery_of({"Ada": ADA | {"embeddings": [[float("inf"), 0.0]]}}),
+    "too large": gallery_of({"Ada": ADA | {"embeddings": [[1e300, 0.0]]}}),
+    "whole and too large": gallery_of({"Ada": ADA | {"embeddings": [[10**400]]}}),
+    "no rows": gallery_of({"Ada": ADA | {"embeddings": []}}),
+    "empty rows": gallery_of({"Ada": ADA | {"embeddings": [[]]}}),
+    "one row": gallery_of({"Ada": ADA | {"embeddings": [0.0, 1.0]}}),
+    "ragged": gallery_of({"Ada": ADA | {"embeddings": [[0.0], [0.0, 1.0]]}}),
+    "texts": gallery_of({"Ada": ADA | {"embeddings": [["x"]]}}),
+    "nothing": gallery_of({"Ada": ADA | {"embeddings": None}}),
+    "unlike lengths": gallery_of({"Ada": ADA, "Bo": ADA | {"embeddings": [[0.0]]}}),
+    "threshold": gallery_of({"Ada": ADA}, threshold=float("nan")),
+    "far": gallery_of({"Ada": ADA}, far=[0.1]),
+    "far out of range": gallery_of({"Ada": ADA}, far=2),
+    "run": gallery_of({"Ada": ADA}, run=["r"]),
+    "weights": gallery_of({"Ada": ADA}, weights=None),
+}
+
+
+@pytest.mark.parametrize(
+    "text", [*map(json.dumps, ODD.values()), "[" * 100_000, "\0", '{"people":'], ids=[*ODD, *"abc"]
+)
+def test_an_odd_gallery_is_refused_in_words(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "gallery.json"
+    file.write_text(text)
+    for command in (["gallery"], ["identify", "a.jpg"], ["enrol", "a.jpg", "--name", "Bo"], ["forget", "Ada"]):
+        assert cli.main([*command, "--gallery", str(file)]) == 1
+        shown = capsys.readouterr().err
+        assert f"{file} is damaged, or is not a gallery: " in shown
+        assert "Put a copy back" in shown
+        assert "Traceback" not in shown
+
+
+def test_a_huge_gallery_or_a_pipe_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "gallery.json"
+    with file.open("wb") as huge:
+        huge.write(b'{"run":')
+        huge.truncate(2**40)
+    assert cli.main(["gallery", "--gallery", str(file)]) == 1
+    assert "it has 1048576 MB, and a gallery has at most 256" in capsys.readouterr().err
+    assert cli.main(["forget", "--all", "--gallery", str(file)]) == 0
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for command in (["gallery"], ["forget", "--all"], ["enrol", "a.jpg", "--name", "Bo"]):
+        assert cli.main([*command, "--gallery", str(pipe)]) == 1
+        assert "not a file" in capsys.readouterr().err
+
+
+def test_names_of_a_hostile_gallery_are_shown_and_can_be_forgotten(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "gallery.json"
+    names = ["\x1b[31mAda\x07", "Bo\u202egnp.", "Cy\nDi", "علی\u200cرضا"]
+    file.write_text(json.dumps(gallery_of({name: ADA | {"consent": "2026\x1b"} for name in names})))
+    assert cli.main(["gallery", "--gallery", str(file)]) == 0
+    shown = capsys.readouterr().out
+    assert all(c not in shown for c in "\x1b\x07\u202e")
+    assert len(shown.splitlines()) == 5
+    assert "\\x1b[31mAda\\x07" in shown
+    assert "علی\u200cرضا" in shown
+    assert cli.main(["forget", "Nobody", "--gallery", str(file)]) == 1
+    assert all(c not in capsys.readouterr().err for c in "\x1b\x07\u202e")
+    for name in ("\\x1b[31mAda\\x07", "Bo\u202egnp.", "Cy\\nDi", "علی\u200cرضا"):
+        assert cli.main(["forget", name, "--gallery", str(file)]) == 0
+        assert "\u202e" not in capsys.readouterr().out
+    assert not file.exists()
+
+
+def test_a_gallery_behind_a_link_is_changed_and_deleted_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real, link = tmp_path / "disk" / "real.json", tmp_path / "gallery.json"
+    real.parent.mkdir()
+    link.symlink_to(real)
+    real.write_text(json.dumps(gallery_of({"Ada": ADA, "Bo": ADA})))
+    leftover = real.with_name(".real.json.123-4.part")  # of a command that was killed
+    leftover.write_text("Ada")
+    assert cli.main(["forget", "Ada", "--gallery", str(link)]) == 0
+    assert link.is_symlink()
+    assert "Ada" not in real.read_text()
+    assert not leftover.exists()
+    assert cli.main(["forget", "--all", "--gallery", str(link)]) == 0
+    assert not real.exists()
+    assert not link.is_symlink()
+
+    letter = tmp_path / "letter.txt"
+    letter.write_text("Dear Ada")
+    link.symlink_to(letter)
+    assert cli.main(["forget", "--all", "--gallery", str(link)]) == 1
+    assert f"{link} leads to {letter}, which is not a gallery, and was not deleted" in capsys.readouterr().err
+    assert letter.read_text() == "Dear Ada"
+
+
+def test_the_learners_own_gallery_may_be_damaged_but_not_a_link_to_something_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("METAFACE_HOME", str(tmp_path))
+    own, letter = tmp_path / "gallery.json", tmp_path / "letter.txt"
+    own.write_text("dama")
+    assert cli.main(["forget", "--all"]) == 0
+    letter.write_text("Dear Ada")
+    own.symlink_to(letter)
+    assert cli.main(["forget", "--all"]) == 1
+    assert letter.read_text() == "Dear Ada"
+
+
+def test_another_name_of_the_file_is_warned_of(tmp_path: Path) -> None:
+    file = tmp_path / "gallery.json"
+    file.write_text(json.dumps(gallery_of({"Ada": ADA})))
+    os.link(file, tmp_path / "backup.json")
+    with pytest.warns(UserWarning, match="a hard link.*still holds the gallery as it was"):
+        assert forget("Ada", file) == 0
+
+
+# -------------------------------------------------------------------------------------------- a phone's worth of photos
+
+
+@pytest.mark.filterwarnings("default:.*looks")
+def test_photos_that_cannot_be_used_are_named_and_the_rest_enrolled(
+    quick: Path, found: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "gallery.json"
+    files = [photo(tmp_path, number) for number in range(5)]
+    found |= {"1.jpg": "No face was found in 1.jpg.", "3.jpg": "2 faces were found in 3.jpg."}
+    command = [
+        "enrol",
+        *map(str, files),
+        "--name",
+        "علی\u200cرضا",
+        "--run",
+        str(quick),
+        "--gallery",
+        str(file),
+        "--consent",
+    ]
+    assert cli.main(command) == 0
+    out, err = capsys.readouterr()
+    assert "Photos: 3, new: 3" in out
+    assert err.index("Left out: No face was found in 1.jpg.") < err.index("Left out: 2 faces were found in 3.jpg.")
+    assert cli.main([*command, "--json"]) == 0
+    assert list(printed(capsys)["left_out"]) == [str(files[1]), str(files[3])]
+
+    before = file.read_bytes()
+    found |= dict.fromkeys(("0.jpg", "2.jpg", "4.jpg"), "It is damaged.")
+    assert cli.main(command) == 1
+    shown = capsys.readouterr().err
+    assert "Of 5 photos, 5 cannot be used, and nobody is enrolled." in shown
+    assert shown.count("\n  - ") == 5
+    found.clear()
+    found["9.jpg"] = "There is no photo 9.jpg."  # a slip in the command
+    assert cli.main([*command[:-7], str(tmp_path / "9.jpg"), *command[-7:]]) == 1
+    assert "Of 6 photos, 1 cannot be used, and nobody is enrolled.\n  - There is no photo" in capsys.readouterr().err
+    assert file.read_bytes() == before
