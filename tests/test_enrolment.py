@@ -353,7 +353,7 @@ def photo(folder: Path, number: int) -> Path:
     return file
 
 
-@pytest.mark.filterwarnings("default:.*looks")
+@pytest.mark.filterwarnings("default:.*(photo|looks)")
 def test_who_is_forgotten_during_the_question_does_not_come_back(
     quick: Path, found: dict[str, str], tmp_path: Path
 ) -> None:
@@ -484,6 +484,7 @@ def test_a_huge_gallery_or_a_pipe_is_not_read(
         assert "not a file" in capsys.readouterr().err
 
 
+@pytest.mark.filterwarnings("default:.*threshold is still")
 def test_names_of_a_hostile_gallery_are_shown_and_can_be_forgotten(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -504,6 +505,7 @@ def test_names_of_a_hostile_gallery_are_shown_and_can_be_forgotten(
     assert not file.exists()
 
 
+@pytest.mark.filterwarnings("default:.*threshold is still")
 def test_a_gallery_behind_a_link_is_changed_and_deleted_there(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -553,7 +555,7 @@ def test_another_name_of_the_file_is_warned_of(tmp_path: Path) -> None:
 # -------------------------------------------------------------------------------------------- a phone's worth of photos
 
 
-@pytest.mark.filterwarnings("default:.*looks")
+@pytest.mark.filterwarnings("default:.*(photo|looks|Left out)")
 def test_photos_that_cannot_be_used_are_named_and_the_rest_enrolled(
     quick: Path, found: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
