@@ -17,7 +17,8 @@ import json
 import os
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -72,13 +73,13 @@ def record_solution(exercise: Exercise) -> list[str]:
 
 def _record(name: str, change: Callable[[dict[str, Any]], object]) -> list[str]:
     try:
-        with locked(progress_file(), "a check", "Close it, and check again.", seconds=_LOCK_SECONDS):
-            data = _read()
+        with _locked() as path:
+            data = _read(path)
             entry = data["exercises"].setdefault(name, {})
             entry.setdefault("first", _now())
             change(entry)
             entry["latest"] = _now()
-            write_atomically(progress_file(), json.dumps(data, indent=1, ensure_ascii=False).encode())
+            write_atomically(path, json.dumps(data, indent=1, ensure_ascii=False).encode())
     except OSError as error:
         return [f"(Not recorded: {progress_file()} cannot be written: {error.strerror or error}.)"]
     except MetaFaceError as error:  # another notebook holds the lock, and says so
@@ -86,23 +87,44 @@ def _record(name: str, change: Callable[[dict[str, Any]], object]) -> list[str]:
     return []
 
 
-def _read() -> dict[str, Any]:
-    """The content of the file, or an empty one if there is no file. A damaged file is kept under another name."""
-    path = progress_file()
+@contextmanager
+def _locked() -> Iterator[Path]:
+    """Hold the lock of the progress file; yields the file itself, which may be behind a link."""
+    path = progress_file().resolve()
+    with locked(path, "a check", "Check again when it has ended.", seconds=_LOCK_SECONDS):
+        yield path
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The content of the file, or an empty one if there is no file. A damaged file is kept under another name.
+
+    Call it while the lock is held, because another notebook may have begun a new file meanwhile.
+    """
     try:
-        data = json.loads(path.read_bytes())
-        entries = data.setdefault("exercises", {})
-        if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
-            raise ValueError("exercises are not a dict of dicts")
+        return _parsed(path)
     except FileNotFoundError:
         pass
-    except (ValueError, AttributeError):  # not JSON, not text, or JSON of another shape
+    except _DAMAGED:
         aside = path.with_name(f"progress.damaged-{time.time_ns()}.json")
         path.replace(aside)
         warnings.warn(f"Your progress file was damaged. It is kept as {aside}. A new one begins.", stacklevel=2)
-    else:
-        return data
     return {"format": 1, "exercises": {}}
+
+
+_DAMAGED = (ValueError, AttributeError, RecursionError)  # not JSON, not text, or JSON of another shape
+
+
+def _parsed(path: Path) -> dict[str, Any]:
+    """The content of the file. Raises one of `_DAMAGED` if that is not of the form above."""
+    data: dict[str, Any] = json.loads(path.read_bytes())
+    entries = data.setdefault("exercises", {})
+    if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
+        raise ValueError("exercises are not a dict of dicts")
+    for entry in entries.values():
+        kinds = {"tries": int, "hints": int, "points": int, "best": str, "last": str, "tried": str, "latest": str}
+        if any(type(entry[key]) is not kind for key, kind in kinds.items() if key in entry):
+            raise ValueError("an entry has values of other types")
+    return data
 
 
 def _now() -> str:
@@ -119,7 +141,7 @@ def progress_rows(lesson: str | None = None) -> list[dict[str, Any]]:
     earned, tries, hints (how many seen), first, tried and latest (UTC, ISO 8601, or None; `tried` is the last try).
     """
     chosen = exercises(lesson)
-    entries = _read()["exercises"] if os.access(progress_file(), os.R_OK) else {}
+    entries = _entries()
     rows = []
     for exercise in chosen:
         entry = entries.get(exercise.name, {})
@@ -142,6 +164,19 @@ def progress_rows(lesson: str | None = None) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def _entries() -> dict[str, Any]:
+    """The entries by exercise; none if there is no file that may be read."""
+    path = progress_file()
+    if not path.is_file() or not os.access(path, os.R_OK):
+        return {}
+    try:
+        found = _parsed(path)
+    except _DAMAGED:
+        with _locked() as real:
+            found = _read(real)
+    return dict(found["exercises"])
 
 
 _SIGNS = {"passed": "✓", "tried": "✗", "open": "○", "solution seen": "◐"}

@@ -58,7 +58,13 @@ def test_a_crash_in_the_middle_of_writing_keeps_the_old_file(
     assert progress_rows()[0]["tries"] == 2
 
 
-@pytest.mark.parametrize("damage", [b"", b'{"exercises": {"rows', b"\xff\xfe\x00", b"[1]", b'{"exercises": [1]}'])
+ODD = [
+    json.dumps({"exercises": {"rows.mean": entry}}).encode()
+    for entry in ({"tries": "3"}, {"hints": None}, {"points": [1]}, {"best": 1}, {"tried": 5})
+] + [b"[" * 100_000]
+
+
+@pytest.mark.parametrize("damage", [b"", b'{"exercises": {"rows', b"\xff\xfe\x00", b"[1]", b'{"exercises": [1]}', *ODD])
 def test_a_damaged_file_is_set_aside(rows: core.Exercise, home: Path, damage: bytes) -> None:
     home.mkdir()
     progress_file().write_bytes(damage)
@@ -150,3 +156,37 @@ def test_reading_a_file_leaves_no_warning(rows: core.Exercise) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert exercises.progress_rows()[0]["outcome"] == "open"
+
+
+def test_a_damaged_file_is_set_aside_under_the_lock_alone(
+    rows: core.Exercise, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another notebook may have begun a new file since this one read the damaged one: that must stay."""
+    home.mkdir()
+    progress_file().write_bytes(b"damaged")
+    module = sys.modules["metaface_lessons.exercises.progress"]
+    parsed = module._parsed
+
+    def read_and_then_another_begins(path: Path) -> Any:
+        monkeypatch.setattr(module, "_parsed", parsed)
+        try:
+            return parsed(path)
+        finally:
+            path.unlink()
+            check("rows.mean", row_means)
+
+    monkeypatch.setattr(module, "_parsed", read_and_then_another_begins)
+    assert progress_rows()[0]["outcome"] == "passed"
+    assert list(home.glob("progress.damaged-*")) == []
+
+
+def test_a_progress_file_behind_a_link_is_written_there(rows: core.Exercise, home: Path, tmp_path: Path) -> None:
+    home.mkdir()
+    (tmp_path / "shared.json").write_text("{}")
+    progress_file().symlink_to(tmp_path / "shared.json")
+    check("rows.mean", row_means)
+    assert progress_file().is_symlink()
+    assert "rows.mean" in (tmp_path / "shared.json").read_text()
+    progress_file().unlink()
+    progress_file().mkdir()
+    assert progress_rows()[0]["outcome"] == "open"
