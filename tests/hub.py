@@ -11,7 +11,6 @@ import json
 import os
 import pwd
 import secrets
-import shlex
 import shutil
 import signal
 import socket
@@ -27,7 +26,7 @@ from typing import Any
 import requests
 import websocket
 
-from tests.needs import root
+from tests import others
 
 DEPLOY = Path(__file__).resolve().parent.parent / "deploy" / "jupyterhub"
 SECONDS = 120.0  # to wait for whatever should happen soon
@@ -35,8 +34,7 @@ SECONDS = 120.0  # to wait for whatever should happen soon
 
 def needs() -> list[str]:
     """What a hub with system users needs; mounts where this Python lies in a folder that is closed to others."""
-    found = ["root", "system users", "node", "configurable-http-proxy", "JupyterHub"]
-    return [*found, "mounts"] if root() and _closed() else found
+    return ["root", "system users", "node", "configurable-http-proxy", "JupyterHub", *others.needs(_needed())]
 
 
 @dataclass
@@ -184,10 +182,9 @@ def running_hub(instructors: Sequence[str], students: Sequence[str]) -> Iterator
             f"c.Spawner.environment = {{'NBGRADER_EXCHANGE': {str(exchange)!r}, 'OMP_NUM_THREADS': '1'}}\n"
         )
         command = [sys.executable, "-m", "jupyterhub", "-f", str(config)]
+        command = others.in_the_open(command, _needed(), folder)
         with log.open("wb") as output:
-            process = subprocess.Popen(
-                _in_the_open(command, folder), cwd=folder, stdout=output, stderr=subprocess.STDOUT, env=_environment()
-            )
+            process = subprocess.Popen(command, cwd=folder, stdout=output, stderr=subprocess.STDOUT, env=_environment())
         undo.callback(_stop, process)
         try:
             wait_for(lambda: _answers(hub) or process.poll() is not None, "the hub")
@@ -244,38 +241,7 @@ def _remove(user: str) -> None:
         _call("groupdel", user)
 
 
-# ----------------------------------------------------------------------------------------- a Python that others may run
-# On a server everyone may read the course. Where tests run, it is often in root's home, which is closed to others. Then
-# the hub gets its own view of the files: the path to the course is open, and the rest of that folder is hidden.
-
-
 def _needed() -> list[Path]:
-    """The folders that the hub and its users need."""
-    proxy = Path(shutil.which("configurable-http-proxy") or "/").resolve().parent.parent
-    node = Path(shutil.which("node") or "/").resolve().parent.parent
-    found = {Path(path).resolve() for path in (sys.prefix, sys.base_prefix, DEPLOY.parent.parent)}
-    return sorted(found | {path for path in (proxy, node) if path != Path("/usr")})
-
-
-def _closed() -> list[Path]:
-    """The outermost folders that are closed to other users and contain what these need."""
-    ways = [list(reversed(path.parents))[1:] for path in _needed()]
-    found = (next((folder for folder in way if not folder.stat().st_mode & 0o001), None) for way in ways)
-    return sorted({folder for folder in found if folder})
-
-
-def _in_the_open(command: list[str], folder: Path) -> list[str]:
-    closed = _closed()
-    if not closed:
-        return command
-    inside = [path for path in _needed() if any(path.is_relative_to(one) for one in closed)]
-    held = [folder / f"held{i}" for i in range(len(inside))]
-    steps = []
-    for path, hold in zip(inside, held, strict=True):
-        hold.mkdir()
-        steps.append(shlex.join(["mount", "--bind", str(path), str(hold)]))
-    steps += [shlex.join(["mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", str(one)]) for one in closed]
-    for path, hold in zip(inside, held, strict=True):
-        steps.append(shlex.join(["mkdir", "-p", str(path)]))
-        steps.append(shlex.join(["mount", "--bind", str(hold), str(path)]))
-    return ["unshare", "--mount", "sh", "-euc", "\n".join([*steps, f"exec {shlex.join(command)}"])]
+    """The folders that the hub and its users need, besides Python and the course."""
+    programs = (Path(shutil.which(name) or "/").resolve() for name in ("configurable-http-proxy", "node"))
+    return [path.parent.parent for path in programs if path.parent.parent != Path("/usr")]

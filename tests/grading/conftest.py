@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from metaface_lessons.grading import remote, sandbox, visible_package
+from tests import others
 from tests.needs import SANDBOX, need
 
 
@@ -29,3 +30,13 @@ def folder() -> Iterator[Path]:
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is waited for longer than two seconds."""
     monkeypatch.setattr(remote, "SECONDS", 2.0)
+
+
+@pytest.fixture(scope="module")
+def ordinary_user() -> Iterator[others.OrdinaryUser]:
+    """Runs Python code as a user without privileges, as an instructor on a server is: `ordinary_user(code)`.
+
+    Where the tests run as root this is another user; elsewhere it is the present one.
+    """
+    need(*others.needs())
+    yield from others.ordinary_user()
