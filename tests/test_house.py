@@ -315,7 +315,7 @@ TESTED_BY = {
     "exercises/lesson*.py": "exercises/test_exercises.py",
     "faces/procedural/appearance.py": "faces/procedural/test_rendering.py",
     "grading/collect.py": "test_jupyterhub.py",
-    "grading/lock.py": "grading/test_sandbox.py",
+    "grading/seccomp.py": "grading/test_lock.py",
     "grading/worker.py": "grading/test_remote.py",
     "learners/base.py": "test_training.py",
     "learners/fast/__init__.py": "learners/fast/test_channel_groups.py",

@@ -2,12 +2,12 @@
 
 There are three kinds. The best one that works on this machine is used:
 
-- bubblewrap: the program `bwrap` gives the process its own namespaces (processes, network).
+- bubblewrap: the program `bwrap` gives the process its own namespaces (processes, network, shared memory).
 - user: for root without bubblewrap. The process becomes an unprivileged user who sees only an empty folder (`lock`).
 - none: only with `--unsafe`, for a trial on your own answers. The submission can do everything that you can.
 
-In the first two, `lock` takes away files, new processes and privileges. A kind is used only after a trial process
-found itself locked.
+In the first two, `lock` takes away files, new processes, privileges, and all system calls that computing does not
+need. A kind is used only after a trial process found itself locked.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -75,11 +76,11 @@ def running(kind: str, package_folder: Path, code: str) -> Iterator[socket.socke
     code: what it runs. `{lock}` in it is replaced by the first two arguments of `lock`. Inside, the channel is file 0.
     At the end the process is killed, and every process that it started.
     """
-    with tempfile.TemporaryDirectory(prefix="metaface-room-") as folder:
-        room = Path(folder) / "room"
+    with contextlib.ExitStack() as stack:
+        room = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="metaface-room-"))) / "room"
         room.mkdir()
         room.chmod(0o555)
-        user = _user() if os.geteuid() == 0 and kind != NONE else None
+        user = stack.enter_context(_user()) if os.geteuid() == 0 and kind != NONE else None
         lock = (None if kind == NONE else str(room), user)
         program = (
             f"import sys; sys.path.insert(0, {str(package_folder)!r}); "
@@ -110,9 +111,41 @@ def running(kind: str, package_folder: Path, code: str) -> Iterator[socket.socke
                 subprocess.run(["/bin/sh", "-c", "kill -9 -1"], user=user, group=user, extra_groups=[], stderr=-3)
 
 
-def _user() -> int:
-    """An unused user id, different for each process that grades."""
-    return _FIRST_USER + os.getpid() % _USERS
+@contextlib.contextmanager
+def _user() -> Iterator[int]:
+    """The number of an unused user, which nobody else who grades here gets while the context lasts.
+
+    It is drawn anew for each process, so that what a kernel keeps for a user reaches no other submission.
+    Raises `MetaFaceError` if none is found.
+    """
+    for _ in range(_USERS):
+        number = _FIRST_USER + secrets.randbelow(_USERS)
+        with socket.socket(socket.AF_UNIX) as mark:
+            if not _exists(number) and _bound(mark, f"\0metaface-grades-as-{number}"):
+                yield number
+                return
+    raise MetaFaceError(
+        "No number of an unused user is free here. Does too much grade at once? Use a smaller `--jobs`."
+    )
+
+
+def _exists(user: int) -> bool:
+    import pwd  # not on Windows
+
+    try:
+        pwd.getpwuid(user)
+    except KeyError:
+        return False
+    return True
+
+
+def _bound(mark: socket.socket, name: str) -> bool:
+    """Whether the name, which lies in memory and goes with the socket, was free and is now taken."""
+    try:
+        mark.bind(name)
+    except OSError:
+        return False
+    return True
 
 
 def _bwrap() -> str | None:
@@ -126,6 +159,7 @@ def _wrapped(command: list[str]) -> list[str]:
         *("--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"),
         *("--tmpfs", "/var/tmp"),  # PyTorch needs a temporary folder during its import
         *("--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"),
+        "--as-pid-1",  # else process 1 is bubblewrap's: not locked, and with the rights of the person who grades
         *("--die-with-parent", "--new-session", "--cap-drop", "ALL", "--cap-add", "CAP_SYS_CHROOT"),
         *(("--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID") if root else ("--unshare-user",)),
         "--",

@@ -20,7 +20,7 @@ _ALWAYS = (
     "__init__.py",
     "errors.py",
     "exercises/problems.py",
-    *(f"grading/{name}.py" for name in ("__init__", "messages", "lock", "worker")),
+    *(f"grading/{name}.py" for name in ("__init__", "messages", "lock", "seccomp", "worker")),
 )
 
 # Lesson → module that its answers may import → what is removed from that module. All other modules of the package are

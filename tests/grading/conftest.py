@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,3 +43,48 @@ def ordinary_user() -> Iterator[others.OrdinaryUser]:
     """
     need(*others.needs())
     yield from others.ordinary_user()
+
+
+@dataclass(frozen=True)
+class Lock:
+    """A kind of sandbox, and who grades with it.
+
+    kind: of the sandbox.
+    user: who grades; None for the present user.
+    """
+
+    kind: str
+    user: others.OrdinaryUser | None
+
+    def __call__(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """What a function of a helper module returns for the kind and further arguments, called by who grades.
+
+        Arguments and result are what JSON can carry.
+        """
+        if self.user is None:
+            return function(self.kind, *arguments)
+        code = (
+            f"import json, sys\nfrom {function.__module__} import {function.__name__} as function\n"
+            "print(json.dumps(function(*json.loads(sys.argv[1]))))"
+        )
+        done = self.user(code, json.dumps([self.kind, *arguments]), timeout=900)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout.splitlines()[-1])
+
+
+LOCKS = [
+    pytest.param((sandbox.BUBBLEWRAP, False), id="bubblewrap", marks=pytest.mark.needs("bubblewrap", "namespaces")),
+    pytest.param((sandbox.USER, False), id="user", marks=pytest.mark.needs("root")),
+    pytest.param(
+        (sandbox.BUBBLEWRAP, True),
+        id="bubblewrap-of-an-ordinary-user",
+        marks=pytest.mark.needs("root", "bubblewrap", "namespaces for everybody"),
+    ),
+]
+
+
+@pytest.fixture(scope="module", params=LOCKS)
+def each_lock(request: pytest.FixtureRequest) -> Lock:
+    """Each kind of sandbox, the first also as an instructor on a server uses it."""
+    kind, ordinary = request.param
+    return Lock(kind, request.getfixturevalue("ordinary_user") if ordinary else None)

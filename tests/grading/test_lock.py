@@ -1,0 +1,88 @@
+"""A locked process can do nothing of what it must not, and each of two layers says so by itself."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+
+import pytest
+
+from tests.grading import attacks
+from tests.grading.attacks import CALLS, LAYERS, STOPPED_TWICE, TRICKS
+from tests.grading.conftest import Lock
+
+pytestmark = pytest.mark.hostile
+
+
+@pytest.fixture(scope="module")
+def tried(each_lock: Lock) -> Callable[[bool], dict[str, str]]:
+    """The error of each call in a locked process, "done" if there is none: with the filter, and without it."""
+    found: dict[bool, dict[str, str]] = {}
+
+    def of(filtered: bool) -> dict[str, str]:
+        if filtered not in found:
+            found[filtered] = json.loads(each_lock(attacks.said, attacks.calls(filtered)))
+        return found[filtered]
+
+    return of
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_submission_may_not_call(name: str, tried: Callable[[bool], dict[str, str]]) -> None:
+    """Without the filter the kernel goes on to look at the arguments, or does what is asked."""
+    assert tried(True)[name] == "EPERM"
+    if name not in attacks.PRIVILEGED and attacks.outside()[name] != "EPERM":  # a container may refuse it to all
+        assert tried(False)[name] != "EPERM"
+
+
+@pytest.fixture(scope="module")
+def tricked(each_lock: Lock) -> dict[bool, dict[str, str]]:
+    """How each trick went in a locked process: with the filter, and without it."""
+    return {filtered: json.loads(each_lock(attacks.said, attacks.tricks(filtered))) for filtered in (True, False)}
+
+
+NOT_TRIED = ("done", "NameError", "SyntaxError", "AttributeError", "ImportError", "TypeError")
+
+
+@pytest.mark.parametrize("what", TRICKS)
+def test_locked_code_that(what: str, tricked: dict[bool, dict[str, str]]) -> None:
+    assert tricked[True][what] not in NOT_TRIED
+
+
+@pytest.mark.parametrize("what", STOPPED_TWICE)
+def test_without_the_filter_locked_code_that(what: str, tricked: dict[bool, dict[str, str]]) -> None:
+    """The filter is not all that stops it."""
+    assert tricked[False][what] not in NOT_TRIED
+
+
+@pytest.mark.parametrize("what", LAYERS)
+def test_without_the_filter_a_submission_still(what: str, each_lock: Lock) -> None:
+    code = attacks.START.format(before=attacks.WITHOUT) + LAYERS[what]
+    assert each_lock(attacks.said, code) == "True"
+
+
+# What is taken away from the lock → code.
+HOLES = {
+    "nothing": "",
+    "the filter": attacks.WITHOUT,
+    "one call": "seccomp.ALLOWED['socket'] = seccomp.Call(41, 198)",
+    "the limit of memory": "lock.MEMORY = 1 << 40",
+    "the user": "lock.os.setresuid = lambda *ids: None",
+}
+
+
+@pytest.mark.parametrize("what", HOLES)
+def test_a_lock_without(what: str, each_lock: Lock) -> None:
+    """Whoever asks whether the process is locked hears of each hole."""
+    unprivileged = each_lock.user is not None or os.geteuid() != 0  # their user stays the same anyway
+    code = f"""
+import os
+from metaface_lessons.grading import lock, seccomp
+allowed, memory = dict(seccomp.ALLOWED), lock.MEMORY
+{HOLES[what]}
+lock.lock(*{{lock}}, 30)
+seccomp.ALLOWED, lock.MEMORY = allowed, memory
+os.write(0, repr(lock.is_locked()).encode())
+"""
+    assert each_lock(attacks.said, code) == str(what == "nothing" or (what == "the user" and unprivileged))
