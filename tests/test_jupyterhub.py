@@ -122,9 +122,11 @@ def answer(user: User, line: str) -> None:
 
 @pytest.fixture(scope="module")
 def submitted(people: dict[str, User]) -> dict[str, User]:
-    """The lesson is released; Ann has submitted a right answer and Bob a wrong one."""
+    """The lesson is released; Ann has submitted a right answer. Bob's is right only if it can trace its parent process:
+    a traced process of the instructor's would read the seed for him."""
     release(people["teacher"])
-    for who, line in (("ann", "return 1 / ways"), ("bob", "return 1 - 1 / ways")):
+    escape = "import ctypes, os; 1 / (ctypes.CDLL(None).ptrace(0x4206, os.getppid() or 1, 0, 0) == 0); return 1 / ways"
+    for who, line in (("ann", "return 1 / ways"), ("bob", escape)):
         assert [found["status"] for found in assignments(people[who])] == ["released"]
         assignments(people[who], "fetch")
         answer(people[who], line)
@@ -173,6 +175,7 @@ def test_what_students_put_into_the_exchange_is_not_believed(submitted: dict[str
     ):
         done(bob, command)
 
+    assert done(teacher, "id -u").strip() != "0"
     marks = grade(teacher)
     assert marks[ann.name] > marks[bob.name] == 0
     collected = teacher.home / CLASS / "submitted"
