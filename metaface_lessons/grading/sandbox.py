@@ -46,7 +46,8 @@ def find(unsafe: bool = False) -> str:
         return NONE
     raise MetaFaceError(
         "Nothing here can lock a submission in, so it could read and change all your files. Install bubblewrap (the"
-        " package `bubblewrap` of your Linux), or grade as root in a container. `--unsafe` grades without a lock."
+        " package `bubblewrap` of your Linux), or grade as root in a container. Both need a kernel with seccomp, and a"
+        " processor of the kind x86_64 or aarch64. `--unsafe` grades without a lock."
     )
 
 

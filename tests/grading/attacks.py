@@ -478,3 +478,24 @@ say(repr(size <= 0))
 """,
     "is alone in its namespace": "say(repr(os.getppid() == 0 or lock.os.getpid() > 1))",
 }
+
+
+def inherited(kind: str) -> list[int]:
+    """The files that a process in the sandbox has open, where the one who grades holds a folder open for all."""
+    code = """
+import json, os
+found = []
+for number in range(1024):
+    try:
+        os.fstat(number)
+        found.append(number)
+    except OSError:
+        pass
+os.write(0, json.dumps(found).encode())
+"""
+    root = os.open("/", os.O_RDONLY)
+    os.set_inheritable(root, True)
+    try:
+        return list(json.loads(said(kind, code)))
+    finally:
+        os.close(root)

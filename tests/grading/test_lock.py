@@ -62,6 +62,11 @@ def test_without_the_filter_a_submission_still(what: str, each_lock: Lock) -> No
     assert each_lock(attacks.said, code) == "True"
 
 
+def test_a_submission_inherits_no_file(each_lock: Lock) -> None:
+    """An open folder would lead out of the empty one."""
+    assert each_lock(attacks.inherited) == [0, 1, 2]
+
+
 # What is taken away from the lock → code.
 HOLES = {
     "nothing": "",
