@@ -1,4 +1,8 @@
-"""The command `metaface`. Exit codes: 0 success, 1 an error that stderr explains, 2 wrong usage, 130 interrupted."""
+"""The command `metaface`.
+
+Exit codes: 0 success, 1 an error that stderr explains, 2 wrong usage, 3 done but for the submissions that stderr names,
+130 interrupted.
+"""
 
 from __future__ import annotations
 
@@ -334,25 +338,43 @@ def classroom(args: argparse.Namespace) -> int:
         where = "It is in nbgrader's exchange." if exchanged else "There is no exchange. Hand the file out yourself."
         _say(args, {"file": str(file), "exchange": exchanged}, f"{file}\n{where}")
     elif args.action == "collect":
-        students = room.collect(number)
+        students, failed = room.collect(number)
         _say(args, students, f"{len(students)} have submitted lesson {number}: {', '.join(students)}")
+        return _failures(failed, "submission that cannot be collected")
     elif args.action in ("grade", "autograde"):
-        marks = room.grade(number, args.jobs, args.unsafe)
+        marks, failed, now = room.grade(number, args.jobs, args.unsafe, students=args.student, again=args.round)
         report = {student: [asdict(mark) for mark in found] for student, found in marks.items()}
         rows = []
         for student, found in marks.items():
             texts = {mark.text for mark in found}  # all answers share one message if the file is at fault
             why = f"  {texts.pop()}" if len(texts) == 1 < len(found) and not any(m.points for m in found) else ""
             rows.append(f"  {student:20s} {sum(m.points for m in found)} of {sum(m.of for m in found)}{why}")
-        _say(args, report, "\n".join([f"{len(marks)} submissions of lesson {number}:", *rows]))
-        return int(any(mark.kind == "broken" for found in marks.values() for mark in found))
+        _say(args, report, "\n".join([f"{len(marks)} submissions of lesson {number}, round {now}:", *rows]))
+        if args.round and (day := room.given_out(number, now)):
+            print(
+                f"metaface: warning: the feedback of round {now} was given out on {day}. A submission of that day or"
+                " later may hold the right values of these data.",
+                file=sys.stderr,
+            )
+        return _failures(failed, "submission that could not be graded")
     elif args.action == "feedback":
-        pages = room.feedback(number)
+        pages, failed = room.feedback(number)
         _say(args, [str(page) for page in pages], f"{len(pages)} pages in {room.folder / 'feedback'}")
+        return _failures(failed, "submission without new feedback")
     else:
-        room.export(Path(args.file))
+        failed = room.export(Path(args.file))
         _say(args, {"file": args.file}, f"All marks are in {args.file}.")
+        return _failures(failed, "student without a row")
     return 0
+
+
+def _failures(failed: dict[str, str], what: str) -> int:
+    """Name each submission that failed, and why. Returns the exit status: 3 if there are any."""
+    from .grading.submitted import clean, shown
+
+    for student, why in failed.items():
+        print(f"metaface: {what}: {shown(student)}: {clean(why, 1000)}", file=sys.stderr)
+    return 3 if failed else 0
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
@@ -532,6 +554,8 @@ def parser() -> argparse.ArgumentParser:
         if action in ("grade", "autograde"):
             step.add_argument("--jobs", type=whole(1, 1024), default=1, help="submissions at a time")
             step.add_argument("--unsafe", action="store_true", help="grade where no sandbox works; only for trials")
+            step.add_argument("--student", action="append", default=[], help="only this student; may be repeated")
+            step.add_argument("--round", type=int, help="use the data of this earlier round again; by default new data")
         step.add_argument("--course", default=".", help="the class's folder")
         step.add_argument("--json", action="store_true", help="print JSON, for programs")
 

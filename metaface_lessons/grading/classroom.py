@@ -1,14 +1,19 @@
 """A class: releases lessons, grades submissions and writes feedback, with nbgrader.
 
-nbgrader keeps the workflow, the gradebook, the feedback and the exchange. The marks come from `marks`. A class is a
-folder of nbgrader's form: source/, release/, submitted/STUDENT/LESSON/, autograded/, feedback/, gradebook.db, and
-`nbgrader_config.py` if there is one. The file `.metaface-seed` is ours, and only the instructor may read it.
-autograded/ holds the released notebook with the submitted answers in it. Nothing else of a submission gets there.
+nbgrader keeps the workflow, the gradebook and the exchange. The marks come from `marks`, the pages from
+`feedback_page`. A class is a folder of nbgrader's form: source/, release/, submitted/STUDENT/LESSON/, autograded/,
+feedback/, gradebook.db, and `nbgrader_config.py` if there is one. The files `.metaface-seed` and `.metaface-rounds` are
+ours, and only the instructor may read them. autograded/ holds the released notebook with the submitted answers in it.
+Nothing else of a submission gets there.
+
+Whatever one submission is, a step goes on with the others, and returns who failed and why.
 """
 
 from __future__ import annotations
 
 import contextlib
+import csv
+import io
 import json
 import os
 import secrets
@@ -16,17 +21,24 @@ import shutil
 import stat
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from .. import paths
-from ..errors import MetaFaceError
+from ..errors import MetaFaceError, unknown
 from ..exercises import core
+from ..exercises.core import BROKEN
 from . import sandbox
-from .marks import Mark, answer_cells, lesson, mark_all
+from .feedback_page import Part, page
+from .marks import Mark, lesson, mark_all
+from .rounds import Rounds
+from .submitted import clean, side_file, submissions
 
 SEED = ".metaface-seed"
+Failed = dict[str, str]  # the folder's name in submitted/ → why this submission failed
+_SECRET = 16  # characters, at least, of a secret that nobody guesses
 _OF_A_CLASS = {"source", "release", "submitted", "autograded", "feedback", "gradebook.db", "nbgrader_config.py"}
 
 
@@ -80,88 +92,154 @@ class Classroom:
             self._ask(self.api.release_assignment(number), "nbgrader could not release the assignment")
         return self.folder / "release" / number / known.notebook, exchanged
 
-    def collect(self, number: str) -> list[str]:
-        """Fetch the submissions of a lesson from nbgrader's exchange. Returns the students who have submitted.
+    def collect(self, number: str) -> tuple[list[str], Failed]:
+        """Fetch the submissions of a lesson from nbgrader's exchange.
 
-        Raises `MetaFaceError` if the class has no exchange, or if nbgrader fails.
+        Returns the students who have submitted, and whose submission could not be fetched. Raises `MetaFaceError` if
+        the class has no exchange, or if nbgrader fails.
         """
+        from .collect import CollectOwn
+
         if not (self.api.coursedir.course_id and self.api.exchange_is_functional):
             raise MetaFaceError(
                 "There is no exchange to collect from. Set CourseDirectory.course_id and Exchange.root in"
                 f" nbgrader_config.py. Or put each notebook into submitted/STUDENT/{number}/ yourself."
             )
+        CollectOwn.failed.clear()
         self._ask(self.api.collect(number), "nbgrader could not collect the submissions")
-        return self.students(number)
+        students, refused = submissions(self.folder, number)
+        return students, refused | CollectOwn.failed
 
-    def students(self, number: str) -> list[str]:
-        """The students who have submitted a lesson, in alphabetical order."""
-        return sorted(folder.parent.name for folder in self.folder.glob(f"submitted/*/{number}") if folder.is_dir())
+    def _submitted(self, number: str, only: Sequence[str] = ()) -> tuple[list[str], Failed]:
+        """Who has submitted a lesson, and whose submission cannot be taken.
 
-    def _submitted(self, number: str) -> list[str]:
-        """The same as `students`. Raises `MetaFaceError` if there are no students, or no such lesson."""
+        Raises `MetaFaceError` if there are no students, or no such lesson.
+        """
         lesson(number)
-        students = self.students(number)
-        if not students:
+        students, refused = submissions(self.folder, number)
+        for student in only:
+            if student not in students:
+                raise (
+                    MetaFaceError(refused[student])
+                    if student in refused
+                    else unknown(f"submission of lesson {number}", student, students)
+                )
+        if not students and not refused:
             raise MetaFaceError(
                 f"Nobody has submitted lesson {number} in {self.folder}. Put them into submitted/STUDENT/{number}/."
             )
-        return students
+        return (list(only), {}) if only else (students, refused)
 
     def grade(
-        self, number: str, jobs: int = 1, unsafe: bool = False, done: Callable[[int], None] = lambda n: None
-    ) -> dict[str, list[Mark]]:
-        """Mark every submission of a lesson, and write the marks into the gradebook.
+        self,
+        number: str,
+        jobs: int = 1,
+        unsafe: bool = False,
+        done: Callable[[int], None] = lambda n: None,
+        students: Sequence[str] = (),
+        again: int | None = None,
+    ) -> tuple[dict[str, list[Mark]], Failed, int]:
+        """Mark the submissions of a lesson in a new round, and write the marks into the gradebook.
 
         number: the lesson, such as "02".
         jobs: how many submissions are marked at a time.
         unsafe: grade without a sandbox where none works.
         done: called with the number of marked submissions after each one.
-        Returns the marks by student. Raises `MetaFaceError` if the lesson was not released, if nobody has submitted it,
-        or if no sandbox works.
+        students: whom to grade. All by default.
+        again: an earlier round whose data to use once more. A new round with new data by default.
+        Returns the marks by student, who could not be graded, and the round. Marks that such a student had before stay
+        in the gradebook, as old. Raises `MetaFaceError` if the lesson was not released, if nobody has submitted it, if
+        there is no such round, or if no sandbox works.
         """
         released = self.folder / "release" / number / lesson(number).notebook
         if not released.exists():
             raise MetaFaceError(
                 f"Lesson {number} has not been released here. Release it: metaface class release {number}"
             )
-        students = self._submitted(number)
-        files = [self.folder / "submitted" / student / number / released.name for student in students]
-        secret = f"{self._seed()}:{number}"
-        found = mark_all(files, number, sandbox.find(unsafe), secret, jobs, done)
-        marks = dict(zip(students, found, strict=True))
-        for student, file in zip(students, files, strict=True):
-            self._write_autograded(released, file, student, number, marks[student])
-            self._write_gradebook(file, student, number, marks[student])
-        return marks
+        chosen, failed = self._submitted(number, students)
+        files = [self.folder / "submitted" / student / number / released.name for student in chosen]
+        kind, seed = sandbox.find(unsafe), self._seed()
+        rounds = Rounds(self.folder)
+        known = rounds.of(number)
+        if again is not None and not 1 <= again <= len(known.rounds):
+            raise MetaFaceError(
+                f"Lesson {number} has had {len(known.rounds)} rounds, and none with the number {again}."
+            )
+        now = again or known.begin()
+        rounds.save()  # before anything is marked: no other round may use these data by mistake
+        found = mark_all(files, number, kind, f"{seed}:{number}:{known.rounds[now - 1].begun}", jobs, done)
+        marks: dict[str, list[Mark]] = {}
+        for student, file, result in zip(chosen, files, found, strict=True):
+            with _guarded(student, failed):
+                if isinstance(result, str):
+                    raise MetaFaceError(result)
+                self._write_gradebook(file, student, number, result)
+                self._write_autograded(released, file, student, number, result)
+                marks[student] = result
+            if student in failed:
+                self._flag_as_old(student, number)
+            known.record(now, student in marks, student)
+        for student in failed.keys() & known.graded.keys():
+            known.record(now, False, student)
+        rounds.save()
+        for student, result in marks.items():
+            if broken := [mark.exercise for mark in result if mark.kind == BROKEN]:
+                failed[student] = (
+                    f"A check itself failed, with the right answer as well: {', '.join(broken)}. Report it."
+                )
+        return marks, failed, now
 
-    def feedback(self, number: str) -> list[Path]:
+    def feedback(self, number: str) -> tuple[list[Path], Failed]:
         """Write the feedback for each student, and put it into the exchange if there is one.
 
-        Returns the feedback's pages. Raises `MetaFaceError` if nobody has submitted the lesson, or if nbgrader fails.
+        Returns the feedback's pages, and who got none. Raises `MetaFaceError` if nobody has submitted the lesson.
         """
-        for student in self._submitted(number):
-            self._ask(
-                self.api.generate_feedback(number, student), f"nbgrader could not write the feedback for {student}"
-            )
-        if self.api.coursedir.course_id and self.api.exchange_is_functional:
-            self._ask(self.api.release_feedback(number), "nbgrader could not release the feedback")
-        return sorted(self.folder.glob(f"feedback/*/{number}/*.html"))
+        rounds = Rounds(self.folder)
+        known = rounds.of(number)
+        exchanged = self.api.coursedir.course_id and self.api.exchange_is_functional
+        students, failed = self._submitted(number)
+        pages: list[Path] = []
+        for student in [*students, *(failed.keys() & known.graded.keys())]:  # of the latter, marks are left, as old
+            with _guarded(student, failed):
+                if student not in known.graded:
+                    raise MetaFaceError(f"It has not been graded. Grade it: metaface class grade {number}")
+                file = self._write_feedback(number, student, known.graded[student], known.old(student))
+                pages.append(file)
+                if exchanged:
+                    self._ask(self.api.release_feedback(number, student), "nbgrader could not release the feedback")
+                marks_of = known.rounds[known.graded[student] - 1]
+                marks_of.feedback = marks_of.feedback or datetime.now().date().isoformat()
+        rounds.save()
+        return pages, failed
 
-    def export(self, file: Path) -> None:
-        """Write all marks to a CSV file, with nbgrader's columns.
+    def given_out(self, number: str, round_number: int) -> str:
+        """The day on which feedback of a round was first written; an empty text if none was."""
+        return Rounds(self.folder).of(number).rounds[round_number - 1].feedback
 
-        Raises `MetaFaceError` if there are no marks yet, or if the file cannot be written.
+    def export(self, file: Path) -> Failed:
+        """Write all marks to a CSV file, with nbgrader's columns, their round and whether they are old.
+
+        Returns which students of the gradebook could not be written. Raises `MetaFaceError` if there are no marks yet,
+        or if the file cannot be written.
         """
-        from nbgrader.plugins import CsvExportPlugin
-
         if not (self.folder / "gradebook.db").exists():
             raise MetaFaceError(f"There is no gradebook in {self.folder}. Grade a lesson first, or say --course PATH.")
         if file.is_dir() or not file.absolute().parent.is_dir():
             raise MetaFaceError(f"{file} cannot be written. Name a file in a folder that exists.")
-        with self.api.gradebook as gradebook:
-            plugin = CsvExportPlugin(parent=self.api)
-            plugin.to = str(file)
-            plugin.export(gradebook)
+        rounds, failed = Rounds(self.folder), Failed()
+        text = io.StringIO()
+        table = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
+        table.writeheader()
+        with self._gradebook() as gradebook:
+            for assignment in gradebook.assignments:
+                known = rounds.of(assignment.name)
+                for student in gradebook.students:
+                    with _guarded(student.id, failed):
+                        about = {"round": known.graded.get(student.id), "old": "yes" if known.old(student.id) else ""}
+                        row = _row(gradebook, assignment, student) | about
+                        table.writerow({name: _cell(row[name]) for name in _COLUMNS})
+        paths.write_atomically(file, text.getvalue().encode())
+        return failed
 
     def _open(self) -> None:
         """Turn the folder into a class's if it is not one yet: write its seed, and let only the instructor read it.
@@ -200,38 +278,52 @@ class Classroom:
             )
         return file.read_text()
 
+    @contextlib.contextmanager
+    def _gradebook(self) -> Iterator[Any]:
+        """The open gradebook. Raises `MetaFaceError` if it cannot be read."""
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            with self.api.gradebook as gradebook:
+                yield gradebook
+        except SQLAlchemyError as error:
+            raise MetaFaceError(
+                f"The gradebook of {self.folder} cannot be read: {clean(str(error), 200)}. Restore it, or move it away"
+                " and grade again."
+            ) from error
+
     def _write_autograded(self, released: Path, file: Path, student: str, number: str, marks: list[Mark]) -> None:
         """Write the released notebook with the submitted answers, and the checker's message under each answer."""
+        from .collect import TIME, time_of
+
         notebook = json.loads(released.read_bytes())
-        sources: dict[str, str] = {}
-        with contextlib.suppress(MetaFaceError):
-            sources = answer_cells(file)
         by_cell = {mark.cell: mark for mark in marks}
         for cell in notebook["cells"]:
             cell_id = cell["metadata"].get("nbgrader", {}).get("grade_id")
             if cell_id in by_cell:
                 mark = by_cell[cell_id]
                 text = f"{mark.exercise}: {mark.points} of {mark.of} points. {mark.text}\n"
-                cell["source"] = sources.get(cell_id, "# There was no such cell in the submission.")
+                cell["source"] = mark.source or "# There was no such cell in the submission."
                 cell["outputs"] = [{"output_type": "stream", "name": "stdout", "text": text}]
+        when = time_of(file.parent)
+        # The exchange returns feedback to those who know the secret. Submissions without one must not stop the others.
+        secret = side_file(file.parent, "submission_secret.txt")
+        if len(secret) < _SECRET or not secret.isprintable():
+            secret = secrets.token_hex(64)
         folder = self.folder / "autograded" / student / number
         shutil.rmtree(folder, ignore_errors=True)
         paths.write_atomically(folder / released.name, json.dumps(notebook, indent=1).encode())
-        # The exchange returns feedback to those who know the secret. Submissions without one must not stop the others.
-        for name, otherwise in (("timestamp.txt", ""), ("submission_secret.txt", secrets.token_hex(64))):
-            submitted = file.parent / name
-            regular = submitted.is_file() and not submitted.is_symlink()
-            content = submitted.read_bytes() if regular else otherwise.encode()
-            (folder / name).write_bytes(content)
+        (folder / TIME).write_text(f"{when} UTC" if when else "")
+        (folder / "submission_secret.txt").write_text(secret)
 
     def _write_gradebook(self, file: Path, student: str, number: str, marks: list[Mark]) -> None:
         import nbformat
         from nbgrader.preprocessors import AssignLatePenalties
 
+        from .collect import time_of
+
         notebook = file.stem
-        when: Any = None
-        with contextlib.suppress(ValueError, AttributeError, OSError):  # the learner's text may not be a date
-            when = self.api.coursedir.get_existing_timestamp(str(file.parent))
+        when = time_of(file.parent)
         with self.api.gradebook as gradebook, warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*not in session")  # nbgrader causes it each time
             gradebook.update_or_create_student(student)
@@ -239,13 +331,91 @@ class Classroom:
             for mark in marks:
                 grade = gradebook.find_grade(mark.cell, notebook, number, student)
                 grade.auto_score = mark.points
-                grade.needs_manual_grade = grade.manual_score is not None
+                grade.needs_manual_grade = grade.manual_score is not None or mark.kind == BROKEN
                 comment = gradebook.find_comment(mark.cell, notebook, number, student)
-                comment.auto_comment = mark.text.replace("<", "‹")
+                comment.auto_comment = mark.text
             gradebook.db.commit()
         about = {"notebook": notebook, "assignment": number, "student": student, "db_url": self.api.coursedir.db_url}
         AssignLatePenalties(parent=self.api).preprocess(nbformat.v4.new_notebook(), {"nbgrader": about})
 
+    def _flag_as_old(self, student: str, number: str) -> None:
+        """Let the formgrader flag the marks of a student who could not be graded this time."""
+        with contextlib.suppress(Exception), self.api.gradebook as gradebook:  # it may have none, or be the fault
+            for notebook in gradebook.find_submission(number, student).notebooks:
+                for grade in notebook.grades:
+                    grade.needs_manual_grade = True
+            gradebook.db.commit()
+
+    def _write_feedback(self, number: str, student: str, graded: int, failed: int) -> Path:
+        """Write the page of one student: of the marks in the gradebook, with what was corrected by hand."""
+        known = lesson(number)
+        source = self.folder / "autograded" / student / number
+        cells = json.loads((source / known.notebook).read_bytes())["cells"]
+        answers = {cell["metadata"].get("nbgrader", {}).get("grade_id"): "".join(cell["source"]) for cell in cells}
+        name, parts = Path(known.notebook).stem, []
+        with self.api.gradebook as gradebook:
+            for exercise in core.exercises(number):
+                cell = known.cells[exercise.name][0]
+                grade = gradebook.find_grade(cell, name, number, student)
+                comment = gradebook.find_comment(cell, name, number, student)
+                title = f"{exercise.name} ({exercise.title})"
+                said, own = comment.auto_comment or "", comment.manual_comment or ""
+                parts.append(Part(title, grade.score, grade.max_score, said, own, answers.get(cell, "")))
+            penalty = gradebook.find_submission_notebook(name, number, student).late_submission_penalty or 0.0
+        old = f"These marks are old. They are of round {graded}. In round {failed} this submission could not be graded."
+        text = page(f"{name}, round {graded}", parts, penalty, f"{old} Ask your instructor." if failed else "")
+        folder = self.folder / "feedback" / student / number
+        file = folder / f"{name}.html"
+        shutil.rmtree(folder, ignore_errors=True)
+        paths.write_atomically(file, text.encode())
+        file.chmod(0o664 if self.api.coursedir.groupshared else 0o644)  # the exchange hands out a copy
+        for side in ("timestamp.txt", "submission_secret.txt"):
+            shutil.copyfile(source / side, folder / side)
+        return file
+
     def _ask(self, answer: dict[str, Any], what: str) -> None:
         if not answer["success"]:
-            raise MetaFaceError(f"{what}:\n{answer.get('log') or answer.get('error') or ''}".rstrip()[-4000:])
+            raise MetaFaceError(
+                clean(f"{what}:\n{(answer.get('log') or answer.get('error') or '')[-4000:]}".rstrip(), 5000)
+            )
+
+
+_COLUMNS = (
+    *("assignment", "duedate", "timestamp", "student_id", "last_name", "first_name", "email"),
+    *("raw_score", "late_submission_penalty", "score", "max_score", "round", "old"),
+)
+
+
+@contextlib.contextmanager
+def _guarded(student: str, failed: Failed) -> Iterator[None]:
+    """Inside, an error spoils only what is done for this student: it is kept in `failed`."""
+    try:
+        yield
+    except MetaFaceError as error:
+        failed[student] = str(error)
+    except Exception as error:  # nbgrader, its gradebook and the system raise errors of any type
+        failed[student] = f"{type(error).__name__}: {error}"
+
+
+def _row(gradebook: Any, assignment: Any, student: Any) -> dict[str, Any]:
+    """What nbgrader's own export says about one student's assignment."""
+    from nbgrader.api import MissingEntry
+
+    row = {name: getattr(student, name) for name in ("last_name", "first_name", "email")}
+    row |= {"assignment": assignment.name, "duedate": assignment.duedate, "student_id": student.id}
+    row |= {"timestamp": "", "raw_score": 0.0, "late_submission_penalty": 0.0, "score": 0.0}
+    row["max_score"] = assignment.max_score
+    with contextlib.suppress(MissingEntry):  # not submitted: no points
+        found = gradebook.find_submission(assignment.name, student.id)
+        penalty = found.late_submission_penalty
+        row |= {"timestamp": found.timestamp, "raw_score": found.score, "late_submission_penalty": penalty}
+        row["score"] = max(0.0, found.score - penalty)
+    return row
+
+
+def _cell(value: Any) -> Any:
+    """A value for a table that a spreadsheet opens: a text that it would take for a formula gets an apostrophe."""
+    if not isinstance(value, str):
+        return "" if value is None else value
+    text = clean(value, 1000).replace("\n", " ").replace("\t", " ").strip()
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text

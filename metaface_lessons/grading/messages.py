@@ -104,20 +104,44 @@ def _exactly(channel: socket.socket, size: int, deadline: float) -> memoryview:
 # ------------------------------------------------------------------------------------------------------------ encoding
 
 
+Known = dict[int, tuple[Any, int, Any]]  # id → the object, its number in the other process, its state there
+
+
 class Encoder:
     """Turns values into trees, and collects their numbers.
 
     records: whether it also sends what only the checker may send. False.
+    known: what the other side keeps of earlier messages; of these only changes are sent. `remember` adds this
+        message's. Nothing by default.
     `mutable` collects the values that an answer may change for its caller to see: tensors that need a gradient,
     networks and optimisers. A call raises `Unsendable` for a value of another type.
     """
 
-    def __init__(self, records: bool = False) -> None:
+    def __init__(self, records: bool = False, known: Known | None = None) -> None:
         self.records = records
+        self.known = {} if known is None else known
         self.numbers: list[bytes] = []
         self.mutable: list[Any] = []
 
+    def remember(self) -> None:
+        """Take the present state of what may change for the one that the other side has."""
+        for value in self.mutable:
+            _, number, _ = self.known[id(value)]
+            self.known[id(value)] = (value, number, snapshot(value))
+
+    def _add(self, value: Any) -> None:
+        self.mutable.append(value)
+        if self.records:
+            self.known[id(value)] = (value, len(self.known), snapshot(value))
+
     def __call__(self, value: Any) -> Any:
+        if self.records and id(value) in self.known:
+            _, number, before = self.known[id(value)]
+            state = snapshot(value)
+            self.known[id(value)] = (value, number, state)
+            if not any(value is other for other in self.mutable):
+                self.mutable.append(value)
+            return {"kept": [number, self(changes(before, state))]}
         match value:
             case None | bool():
                 return value
@@ -146,13 +170,15 @@ class Encoder:
                 pass
             case nn.Sequential():
                 layers = [[type(layer).__name__, _LAYERS[type(layer).__name__](layer)] for layer in value]
-                self.mutable.append(value)
-                return {"network": [layers, self(snapshot(value))]}
+                state = self(snapshot(value))
+                self._add(value)
+                return {"network": [layers, state]}
             case torch.optim.SGD():
                 network = next(i for i, m in enumerate(self.mutable) if _belongs(value, m))
-                settings = {key: value.defaults[key] for key in ("lr", "momentum")}
-                self.mutable.append(value)
-                return {"sgd": [network, self(settings), self(snapshot(value))]}
+                settings = self({key: value.defaults[key] for key in ("lr", "momentum")})
+                state = self(snapshot(value))
+                self._add(value)
+                return {"sgd": [network, settings, state]}
             case _ if dataclasses.is_dataclass(value) and not isinstance(value, type):
                 fields = {field.name: self(getattr(value, field.name)) for field in dataclasses.fields(value)}
                 module = type(value).__module__.removeprefix("metaface_lessons.")
@@ -166,7 +192,7 @@ class Encoder:
         if name not in _DTYPES or value.layout != torch.strided:
             raise Unsendable(f"a tensor of type {name}, {value.layout}")
         if value.requires_grad:
-            self.mutable.append(value)
+            self._add(value)
         self.numbers.append(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
         return [name, list(value.shape), value.requires_grad]
 
@@ -184,11 +210,17 @@ class Decoder:
 
     numbers: the bytes of the tensors.
     records: whether it accepts what only the checker may send, as it does inside the sandbox. False.
+    kept: the values of earlier messages that an answer may have changed; this message's are added. None by default.
     """
 
-    def __init__(self, numbers: memoryview, records: bool = False) -> None:
+    def __init__(self, numbers: memoryview, records: bool = False, kept: list[Any] | None = None) -> None:
         self.numbers, self.records, self.at, self.nodes = numbers, records, 0, 0
+        self.kept = [] if kept is None else kept
         self.mutable: list[Any] = []
+
+    def _add(self, value: Any) -> None:
+        self.mutable.append(value)
+        self.kept.append(value)
 
     def all(self, tree: Any) -> Any:
         """The value of a whole tree. Raises `Violation` if numbers are left over, or if it is not a tree of ours."""
@@ -231,6 +263,15 @@ class Decoder:
                 leaf = self._tensor(*content[0])
                 leaf.grad = self._tensor(*content[1])
                 return leaf
+            case "kept" if self.records:
+                number, changed = content
+                value = self.kept[number]
+                state = self(changed, depth + 1)
+                if not isinstance(state, str):
+                    restore(value, changed_by(snapshot(value), state), strict=False)
+                if not any(value is other for other in self.mutable):
+                    self.mutable.append(value)
+                return value
             case "given" | "record" | "network" | "sgd" if self.records:
                 return self._record(kind, content, depth + 1)
         raise Violation("an unknown kind of value")
@@ -239,7 +280,7 @@ class Decoder:
         value = self._take(_DTYPES[name], shape)
         if needs_gradient is True and value.is_floating_point():
             value.requires_grad_()
-            self.mutable.append(value)
+            self._add(value)
         return value
 
     def _take(self, dtype: torch.dtype, shape: Any) -> Tensor:
@@ -267,7 +308,7 @@ class Decoder:
                 network, settings, state = content
                 value = torch.optim.SGD(self.mutable[network].parameters(), **self(settings, depth))
         restore(value, self(state, depth), strict=False)
-        self.mutable.append(value)
+        self._add(value)
         return value
 
 
@@ -328,6 +369,33 @@ def same(a: Any, b: Any) -> bool:
         case list():
             return isinstance(b, list) and len(a) == len(b) and all(map(same, a, b))
     return a is b
+
+
+_AS_IT_IS = "as it is"
+
+
+def changes(before: Any, after: Any) -> Any:
+    """The state `after`, with a word in place of each part that is as in `before`."""
+    match before, after:
+        case _ if same(before, after):
+            return _AS_IT_IS
+        case dict(), dict():
+            return {key: changes(before.get(key), value) for key, value in after.items()}
+        case list(), list() if len(before) == len(after):
+            return [changes(one, other) for one, other in zip(before, after, strict=True)]
+    return after
+
+
+def changed_by(state: Any, changed: Any) -> Any:
+    """A state, with the parts that `changes` found."""
+    match state, changed:
+        case _, str():
+            return state
+        case dict(), dict():
+            return {key: changed_by(state.get(key), value) for key, value in changed.items()}
+        case list(), list() if len(state) == len(changed):
+            return [changed_by(one, other) for one, other in zip(state, changed, strict=True)]
+    return changed
 
 
 def _same_form(a: Any, b: Any) -> None:

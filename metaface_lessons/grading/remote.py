@@ -1,9 +1,12 @@
 """Calls an answer inside the sandbox like any function, from a check outside.
 
 Arguments and results are sent by value. Gradients still flow: a result that depends on arguments that need a gradient
-is the output of an autograd function, whose backward pass asks the sandbox for the vector-Jacobian product. If an
-answer changes an argument (a tensor that needs a gradient, a network, an optimiser), the original outside changes as
-well, so that the check can say so. A submission that changes its arguments never passes.
+is the output of an autograd function, whose backward pass asks the sandbox for the vector-Jacobian product.
+
+If an answer changes an argument (a tensor that needs a gradient, a network, an optimiser), the process reports it, the
+original outside changes as well, and the submission does not pass. But the submission controls the process, and may
+report nothing. So the process also keeps such an argument while a check lasts. A check that hands over the same object
+again sends only what has changed outside, and the answer meets what it left behind the first time.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from ..errors import MetaFaceError
 from ..exercises import core
 from ..exercises.core import RAISED, SECONDS, WRONG, AnswerError, Exercise, Outcome, TimeUp, Wrong
 from . import sandbox
-from .messages import Decoder, Encoder, Violation, receive, restore, same, send, snapshot
+from .messages import Decoder, Encoder, Known, Unsendable, Violation, receive, restore, same, send, snapshot
 
 START_SECONDS = 120.0  # to import PyTorch on a busy machine
 CPU_SECONDS = 120  # of a submission; the checker's own limit, `SECONDS` for each exercise, is tighter
@@ -41,11 +44,13 @@ class Cell:
     exercise: the name of the exercise that it answers.
     source: its text.
     name: the answer's name in the lesson.
+    before: the texts of earlier cells with the same id, which are run first; none by default.
     """
 
     exercise: str
     source: str
     name: str
+    before: tuple[str, ...] = ()
 
 
 class Worker:
@@ -69,6 +74,7 @@ class Worker:
         self._busy = False  # whether a reply is due; if it never comes, the process cannot be used again
         self._calls = 0
         self._changed = False
+        self._known: Known = {}  # what the process keeps of this check: what its answers may change
 
     def __enter__(self) -> Worker:
         self._channel = self._running.__enter__()
@@ -96,7 +102,13 @@ class Worker:
         Raises `Wrong`, `TimeUp` or `AnswerError` if the cell does not finish.
         """
         self._deadline, self._calls, self._changed = time.monotonic() + SECONDS, 0, False
-        reply, numbers = self._ask({"do": "run"} | dataclasses.asdict(cell))
+        self._known.clear()
+        try:
+            reply, numbers = self._ask({"do": "run"} | dataclasses.asdict(cell))
+        except Unsendable as error:
+            raise Wrong(
+                f"The cell is too long to be run: {len(cell.source):,} characters. Write a shorter one."
+            ) from error
         if reply.get("callable") is True:
             return functools.partial(self._call, cell.exercise)
         return self._decoded(reply, numbers, "value")
@@ -118,13 +130,14 @@ class Worker:
         return outcome
 
     def _call(self, exercise: str, *args: Any, **kwargs: Any) -> Any:
-        encoder = Encoder(records=True)
+        encoder = Encoder(records=True, known=self._known)
         arguments = encoder((args, kwargs))
         call, self._calls = self._calls, self._calls + 1
         reply, numbers = self._ask({"do": "call", "exercise": exercise, "arguments": arguments}, encoder.numbers)
         decoded = self._decoded(reply, numbers, "result", "after")
         result, after = decoded["result"], decoded["after"]
         self._take_over(encoder.mutable, after)
+        encoder.remember()
         sources = [value for value in encoder.mutable if isinstance(value, Tensor)]
         results = _needing_gradient(result)
         if not sources or not results:
@@ -174,6 +187,9 @@ class Worker:
         try:
             send(self._channel, message, list(numbers), self._deadline)
             reply, data = receive(self._channel, self._deadline)
+        except Unsendable:  # nothing of it was sent
+            self._busy = False
+            raise
         except TimeoutError as error:
             raise TimeUp from error
         except Violation as error:

@@ -34,7 +34,7 @@ def main(room: str | None, user: int | None) -> None:
         with contextlib.suppress(ImportError, AttributeError):  # a module that the submission must not have
             exec(statement, space)
     for module in start["modules"]:
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(BaseException):  # some modules are programs, and exit
             importlib.import_module(module)
     import_what_torch_puts_off(start["optimisers"])
     lock(room, user, start["cpu_seconds"])
@@ -45,7 +45,8 @@ class _Worker:
     def __init__(self, channel: socket.socket, space: dict[str, Any]) -> None:
         self.channel, self.space = channel, space
         self.answers: dict[str, Any] = {}
-        self.kept: list[tuple[list[Tensor], list[Tensor]]] = []  # of each call: arguments and results in its graph
+        self.graphs: list[tuple[list[Tensor], list[Tensor]]] = []  # of each call: arguments and results
+        self.kept: list[Any] = []  # what an answer may change: handed over again, it is what the last call left
         space["check"] = self.answers.__setitem__
 
     def serve(self) -> None:
@@ -64,37 +65,50 @@ class _Worker:
     def reply(self, tree: Any, numbers: list[bytes]) -> None:
         send(self.channel, tree, numbers, time.monotonic() + _FOREVER)
 
-    def do_run(self, numbers: memoryview, exercise: str, source: str, name: str) -> tuple[Any, list[bytes]]:
+    def do_run(
+        self, numbers: memoryview, exercise: str, source: str, name: str, before: list[str]
+    ) -> tuple[Any, list[bytes]]:
         """Run an answer cell.
 
         numbers: of the message; there are none.
         exercise: the exercise that it answers.
         source: its text.
         name: the answer's name, for a cell that hands nothing to `check`.
+        before: the texts of earlier cells with the same id. An error in one counts only if the last fails as well.
         """
+        self.graphs.clear()
         self.kept.clear()
         self.answers.pop(exercise, None)
-        exec(compile(source, f"<{exercise}>", "exec"), self.space)
+        errors = [self._ran(text, exercise) for text in (*before, source)]
+        if errors[-1] is not None:
+            raise next(error for error in errors if error is not None)
         answer = self.answers.setdefault(exercise, self.space.get(name))
         if callable(answer):
             return {"callable": True}, []
         encoder = Encoder()
         return {"callable": False, "value": encoder(None if answer is ... else answer)}, encoder.numbers
 
+    def _ran(self, text: str, exercise: str) -> BaseException | None:
+        try:
+            exec(compile(text, f"<{exercise}>", "exec"), self.space)
+        except BaseException as error:  # SystemExit and KeyboardInterrupt as well
+            return error
+        return None
+
     def do_call(self, numbers: memoryview, exercise: str, arguments: Any) -> tuple[Any, list[bytes]]:
-        decoder = Decoder(numbers, records=True)
+        decoder = Decoder(numbers, records=True, kept=self.kept)
         args, kwargs = decoder.all(arguments)
         result = self.answers[exercise](*args, **kwargs)
         encoder = Encoder()
         reply = {"result": encoder(result)}
         tensors = [value for value in decoder.mutable if isinstance(value, Tensor)]
-        self.kept.append((tensors, list(encoder.mutable)))
+        self.graphs.append((tensors, list(encoder.mutable)))
         reply["after"] = encoder([snapshot(value) for value in decoder.mutable])
         return reply, encoder.numbers
 
     def do_pull(self, numbers: memoryview, call: int, cotangents: Any) -> tuple[Any, list[bytes]]:
         """The vector-Jacobian product of a call: from the gradients of its results to those of its arguments."""
-        tensors, results = self.kept[call]
+        tensors, results = self.graphs[call]
         pairs = [(r, c) for r, c in zip(results, Decoder(numbers).all(cotangents), strict=True) if c is not None]
         gradients = torch.autograd.grad(
             [r for r, _ in pairs], tensors, [c for _, c in pairs], retain_graph=True, allow_unused=True
