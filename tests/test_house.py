@@ -314,7 +314,6 @@ TESTED_BY = {
     "__init__.py": "test_house.py",
     "exercises/lesson*.py": "exercises/test_exercises.py",
     "faces/procedural/appearance.py": "faces/procedural/test_rendering.py",
-    "grading/collect.py": "test_jupyterhub.py",
     "grading/seccomp.py": "grading/test_lock.py",
     "grading/worker.py": "grading/test_remote.py",
     "learners/base.py": "test_training.py",

@@ -119,7 +119,8 @@ def answer_cells(file: Path) -> dict[str, list[str]]:
     for cell in cells:
         with contextlib.suppress(AttributeError, TypeError, KeyError):  # it has not the form of a cell
             if _is_answer(cell):
-                found.setdefault(str(cell["metadata"]["nbgrader"]["grade_id"]), []).append("".join(cell["source"]))
+                source = "".join(cell["source"])
+                found.setdefault(str(cell["metadata"]["nbgrader"]["grade_id"]), []).append(source)
     return found
 
 

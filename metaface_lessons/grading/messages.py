@@ -319,7 +319,8 @@ def snapshot(value: Any) -> Any:
     """The state of something mutable, in values that can be sent."""
     match value:
         case Tensor():
-            return {"data": value.detach().clone(), "grad": _kept(value.grad)}
+            own = value.is_leaf or value.retains_grad  # PyTorch warns if others are asked for their gradient
+            return {"data": value.detach().clone(), "grad": _kept(value.grad) if own else None}
         case nn.Module():
             return {
                 "state": {name: tensor.detach().clone() for name, tensor in value.state_dict().items()},

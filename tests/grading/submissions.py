@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -32,3 +33,10 @@ def points(book: dict[str, Any] | str, tmp_path: Path, kind: str, folder: Path) 
     file = tmp_path / FILE
     file.write_text(book if isinstance(book, str) else json.dumps(book))
     return {m.exercise: m.points for m in mark(file, "00", kind, folder, "secret")}
+
+
+def ends_the_checker(file: Path, *_: Any) -> str:
+    """In place of the marking of one submission: one of them ends the process that marks."""
+    if file.name == "bomb":
+        os._exit(1)
+    return file.name

@@ -1,19 +1,31 @@
-"""A class from release to exported marks: one right, one half right, one hostile learner, one with a broken file."""
+"""A class from release to exported marks: among honest learners some whose submissions are broken, or hostile."""
 
 from __future__ import annotations
 
 import csv
 import json
+import os
+import shutil
 import stat
+import subprocess
+import sys
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from metaface_lessons import paths
 from metaface_lessons.cli import main
+from metaface_lessons.exercises import core
+from metaface_lessons.grading import classroom, sandbox
+from metaface_lessons.grading.marks import Mark, lesson
+from metaface_lessons.grading.submitted import shown
+from tests.grading import hostile_class
+from tests.grading.submissions import FILE, WHOLE, notebook
 from tests.needs import SANDBOX
-
-FILE = "00_start_here.ipynb"
+from tests.others import OrdinaryUser
 
 
 def run(course: Path, *arguments: str) -> int:
@@ -93,3 +105,229 @@ def test_marks_rest_on_a_seed(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     seed.unlink()
     assert run(course, "grade", "00") == 1
     assert "is gone" in capsys.readouterr().err
+
+
+# -------------------------------------------------------------------------------------------- thirty hostile learners
+
+THROUGH = "from tests.grading.hostile_class import main; main()"
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(sandbox.BUBBLEWRAP, marks=pytest.mark.needs("root", "bubblewrap", "namespaces")),
+        pytest.param(sandbox.USER, marks=pytest.mark.needs("root")),
+    ]
+)
+def as_root(request: pytest.FixtureRequest, tmp_path: Path, repository: Path) -> dict[str, Any]:
+    command = [sys.executable, "-c", THROUGH, str(tmp_path), request.param]
+    environment = os.environ | {"PYTHONPATH": str(repository)}
+    return came_of(subprocess.run(command, cwd=tmp_path, env=environment, text=True, capture_output=True))
+
+
+@pytest.fixture
+def as_an_ordinary_user(ordinary_user: OrdinaryUser) -> dict[str, Any]:
+    folder = ordinary_user.home / "trial"
+    return came_of(ordinary_user(THROUGH, str(folder), sandbox.BUBBLEWRAP, timeout=900))
+
+
+def came_of(run: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    assert run.returncode == 0, run.stderr
+    return json.loads(run.stdout)
+
+
+@pytest.mark.hostile
+def test_the_honest_get_their_marks_among_thirty_hostile(as_root: dict[str, Any]) -> None:
+    nobody_else_gains(as_root)
+
+
+@pytest.mark.hostile
+@pytest.mark.needs("bubblewrap", "namespaces for everybody")
+def test_so_they_do_where_the_instructor_is_an_ordinary_user(as_an_ordinary_user: dict[str, Any]) -> None:
+    nobody_else_gains(as_an_ordinary_user)
+    assert "unreadable: The folder cannot be read" in as_an_ordinary_user["output"]["grade"]
+
+
+def nobody_else_gains(came: dict[str, Any]) -> None:
+    hostile = [*hostile_class.NOTEBOOKS, *hostile_class.UNFIT, *hostile_class.LINKS]
+    assert len(hostile) + 6 >= 30, "six more are named in `submit` and `lay`"
+    assert came["status"] == {"release": 0, "collect": 3, "grade": 3, "feedback": 3, "export": 0}, came["output"]
+    scores = {row["student_id"]: float(row["score"]) for row in came["rows"]}
+    assert {student: scores.pop(student) for student in hostile_class.HONEST} == dict.fromkeys(
+        hostile_class.HONEST, WHOLE
+    )
+    assert len(scores) >= 20
+    assert set(scores.values()) == {0.0}, scores
+    for student in hostile_class.HONEST:
+        assert came["pages"][student].count("Passed.") == len(core.exercises("00"))
+    for student, page in came["pages"].items():
+        assert not any(tag in page for tag in ("<script", "<img", "<a ")), student
+        assert "Content-Security-Policy" in page
+    assert came["returned"] == len(came["pages"]) >= len(scores)
+    for step, output in came["output"].items():
+        assert output.replace("\n", "").isprintable(), step
+    for step in ("grade", "feedback"):
+        for name in (*hostile_class.UNFIT, *hostile_class.LINKS):
+            assert f": {shown(name)}: " in came["output"][step], name
+    assert "crowd: The submission in the exchange cannot be fetched" in came["output"]["collect"]
+
+
+# -------------------------------------------------------------------------------- rounds, old marks and exit statuses
+
+
+class Marking:
+    """In place of the marking: what it was asked, and which marks it gives. By default all answers are right."""
+
+    def __init__(self) -> None:
+        self.secrets: list[str] = []
+        self.asked: list[str] = []
+        self.kinds: dict[str, str] = {}
+
+    def __call__(self, files: Sequence[Path], number: str, kind: str, secret: str, *_: Any) -> list[list[Mark] | str]:
+        self.secrets.append(secret)
+        self.asked = [file.parent.parent.name for file in files]
+        return [self.marks(self.kinds.get(student, core.PASSED)) for student in self.asked]
+
+    @staticmethod
+    def marks(kind: str) -> list[Mark] | str:
+        if kind == "failed":
+            return "It ended the checker."
+        return [
+            Mark(e.name, lesson("00").cells[e.name][0], e.points * (kind == core.PASSED), e.points, kind, kind, "x")
+            for e in core.exercises("00")
+        ]
+
+
+@pytest.fixture
+def marking(monkeypatch: pytest.MonkeyPatch) -> Marking:
+    found = Marking()
+    monkeypatch.setattr(classroom, "mark_all", found)
+    monkeypatch.setattr(sandbox, "find", lambda unsafe: "none")
+    return found
+
+
+@pytest.fixture(scope="module")
+def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("class") / "class"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # other people's, at the import of nbgrader
+        assert run(folder, "release", "00") == 0
+    return folder
+
+
+@pytest.fixture
+def course(released: Path, tmp_path: Path) -> Path:
+    """A class in which Ann, Bob and Eve have submitted."""
+    folder = shutil.copytree(released, tmp_path / "class")
+    for student in ("ann", "bob", "eve"):
+        place = folder / "submitted" / student / "00"
+        place.mkdir(parents=True)
+        (place / FILE).write_text(json.dumps(notebook()))
+    return folder
+
+
+def exported(course: Path) -> dict[str, tuple[float, str, str]]:
+    assert main(["class", "export", str(course / "m.csv"), "--course", str(course)]) == 0
+    with (course / "m.csv").open() as file:
+        return {row["student_id"]: (float(row["score"]), row["round"], row["old"]) for row in csv.DictReader(file)}
+
+
+def page(course: Path, student: str) -> str:
+    return (course / "feedback" / student / "00" / FILE.replace("ipynb", "html")).read_text()
+
+
+@pytest.mark.filterwarnings("ignore")  # other people's, at the import of nbgrader
+def test_each_round_has_data_of_its_own(course: Path, marking: Marking, capsys: pytest.CaptureFixture[str]) -> None:
+    """A table of the values in earlier feedback is useless, unless the instructor asks for the old data."""
+    for _ in range(2):
+        assert run(course, "grade", "00") == 0
+    assert run(course, "grade", "00", "--round", "1", "--student", "bob") == 0
+    assert marking.asked == ["bob"]
+    first, second, third = marking.secrets
+    assert first == third != second
+    assert "warning" not in capsys.readouterr().err
+    assert {student: row[1] for student, row in exported(course).items()} == {"ann": "2", "bob": "1", "eve": "2"}
+    assert run(course, "feedback", "00") == 0
+    assert run(course, "grade", "00", "--round", "2", "--student", "eve") == 0
+    assert "may hold the right values" in capsys.readouterr().err
+    assert run(course, "grade", "00", "--round", "9") == 1
+    assert run(course, "grade", "00", "--student", "evee") == 1
+    assert "Did you mean 'eve'" in capsys.readouterr().err
+    assert stat.S_IMODE((course / ".metaface-rounds").stat().st_mode) == 0o600
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_failed_student_keeps_old_marks_that_are_called_old(
+    course: Path, marking: Marking, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(course, "grade", "00") == 0
+    marking.kinds = {"eve": "failed", "bob": core.WRONG}
+    assert run(course, "grade", "00") == 3
+    assert "eve: It ended the checker." in capsys.readouterr().err
+    assert exported(course) == {"ann": (4, "2", ""), "bob": (0, "2", ""), "eve": (4, "1", "yes")}
+    assert run(course, "feedback", "00") == 0
+    assert "These marks are old. They are of round 1. In round 2" in page(course, "eve")
+    assert "These marks are old" not in page(course, "bob")
+    with classroom.Classroom(course).api.gradebook as gradebook:
+        assert gradebook.find_submission("00", "eve").needs_manual_grade, "the formgrader flags it"
+        assert not gradebook.find_submission("00", "ann").needs_manual_grade
+    shutil.rmtree(course / "submitted" / "ann")
+    (course / "submitted" / "ann").symlink_to(course / "submitted" / "bob")
+    marking.kinds = {}
+    assert run(course, "grade", "00") == 3
+    assert exported(course) == {"ann": (4, "2", "yes"), "bob": (4, "3", ""), "eve": (4, "3", "")}
+    assert run(course, "feedback", "00") == 3
+    assert "These marks are old. They are of round 2. In round 3" in page(course, "ann")
+    assert "These marks are old" not in page(course, "eve")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_only_a_failure_is_an_exit_status(course: Path, marking: Marking, capsys: pytest.CaptureFixture[str]) -> None:
+    """Wrong answers are none: `grade && feedback` goes on."""
+    marking.kinds = {"ann": core.WRONG, "bob": core.RAISED, "eve": core.NOT_ATTEMPTED}
+    assert run(course, "grade", "00") == 0
+    marking.kinds = {"eve": core.BROKEN}
+    assert run(course, "grade", "00") == 3
+    assert "eve: A check failed, also with the right answer" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_whatever_fails_for_one_student_the_others_go_on(
+    course: Path, marking: Marking, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written = classroom.Classroom._write_gradebook
+
+    def failing(self: Any, file: Path, student: str, *rest: Any) -> None:
+        if student == "bob":
+            raise OverflowError("date\x1b[2J out of range")
+        written(self, file, student, *rest)
+
+    monkeypatch.setattr(classroom.Classroom, "_write_gradebook", failing)
+    assert run(course, "grade", "00") == 3
+    error = capsys.readouterr().err
+    assert "bob: OverflowError: date" in error
+    assert "\x1b" not in error
+    shutil.rmtree(course / "autograded" / "ann")
+    assert run(course, "feedback", "00") == 3
+    error = capsys.readouterr().err
+    assert "ann: FileNotFoundError" in error
+    assert "bob: It has not been graded" in error
+    assert [path.parent.parent.name for path in course.glob("feedback/*/00/*.html")] == ["eve"]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_table_holds_no_formulas(course: Path, marking: Marking) -> None:
+    """Nor in what an instructor's list of students brought into the gradebook."""
+    assert run(course, "grade", "00") == 0
+    with classroom.Classroom(course).api.gradebook as gradebook:
+        gradebook.update_or_create_student("ann", first_name="=1+1", last_name='a,"b\n\x1b', email="@x")
+    assert exported(course)["ann"] == (4, "1", "")
+    with (course / "m.csv").open() as file:
+        (row,) = (row for row in csv.DictReader(file) if row["student_id"] == "ann")
+    assert (row["first_name"], row["last_name"], row["email"]) == ("'=1+1", 'a,"b \ufffd', "'@x")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_gradebook_that_cannot_be_read(course: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (course / "gradebook.db").write_text("not a database")
+    assert main(["class", "export", str(course / "m.csv"), "--course", str(course)]) == 1
+    assert "gradebook" in capsys.readouterr().err

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch import nn
 
 from metaface_lessons.exercises import core
 from metaface_lessons.grading import sandbox, visible_package
@@ -98,3 +101,111 @@ def test_every_exercise_is_marked_on_data_of_the_secret(exercise: core.Exercise)
 
     assert asked("one") - asked("another")
     assert asked("one") == asked("one")
+
+
+# ----------------------------------------------------------------------------------------- what an answer leaves behind
+
+LIAR = """
+import metaface_lessons.grading.worker as worker
+real, first = worker.snapshot, {}
+def lying(value):
+    return first.setdefault(id(value), real(value))  # nothing has ever changed
+worker.snapshot = lying
+"""
+NETWORK = nn.Sequential(nn.Linear(2, 3, dtype=torch.float64), nn.BatchNorm1d(3, dtype=torch.float64))
+HONEST, LEAKING, FORGETFUL, SETTING = (
+    "def answer(x): return 3 * x.detach()",
+    "def answer(x):\n    x.data += 1\n    return 3 * (x.detach() - 1)",
+    "def answer(x):\n    (3 * x).sum().backward()\n    return x.grad.clone() * x.detach()",
+    "def answer(net, x):\n    net.train()\n    return net(x).detach()",
+)
+
+
+def check_theta(answer: Callable[..., Any]) -> None:
+    theta = torch.tensor([1.0, 2.0], requires_grad=True)
+    for _ in range(2):
+        core.expect(answer(theta), torch.tensor([3.0, 6.0]))
+
+
+def check_network(answer: Callable[..., Any]) -> None:
+    """The statistics of a batch must not stay in the network that is evaluated."""
+    net, x = copy.deepcopy(NETWORK).eval(), torch.ones(4, 2, dtype=torch.float64)
+    with torch.no_grad():
+        wanted = net(x)
+    for _ in range(2):
+        core.expect(answer(net, x).sum() * 0 + answer(net.eval(), x), wanted)
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def bare(request: pytest.FixtureRequest) -> Iterator[Worker]:
+    """A process of a submission to lesson 00."""
+    with (
+        visible_package.prepared("00") as folder,
+        Worker(request.param, folder, ["import torch"], [], True) as worker,
+    ):
+        yield worker
+
+
+def judged(worker: Worker, check: Callable[..., None], source: str) -> core.Outcome:
+    exercise = core.Exercise("mine", "00", "", 1, "", (), False, check)
+    return worker.judge(exercise, Cell("mine", source, "answer"))
+
+
+@pytest.mark.hostile
+def test_an_object_that_is_handed_over_twice_is_what_the_first_call_left(bare: Worker) -> None:
+    """Whatever the process reports about it."""
+    assert judged(bare, check_theta, HONEST).passed
+    for source in (LEAKING, FORGETFUL):
+        outcome = judged(bare, check_theta, source)
+        assert outcome.kind == core.WRONG, source
+    assert judged(bare, check_network, "def answer(net, x): return net(x).detach()").passed
+    assert not judged(bare, check_network, SETTING).passed
+    bare.run(Cell("lie", f"{LIAR}\nanswer = 0", "answer"))
+    assert judged(bare, check_theta, HONEST).passed
+    for source in (LEAKING, FORGETFUL):
+        outcome = judged(bare, check_theta, source)
+        assert outcome.kind == core.WRONG, source
+        assert "wanted" in outcome.message, "the second call gives another result"
+    bare.run(Cell("truth", "worker.snapshot = real\nanswer = 0", "answer"))
+
+
+def test_what_the_check_itself_changes_reaches_the_answer(bare: Worker) -> None:
+    """Between two calls a check may train a network, and clear a gradient."""
+
+    def check(answer: Callable[..., Any]) -> None:
+        net = nn.Sequential(nn.Linear(2, 1))
+        theta = torch.ones(2, requires_grad=True)
+        optimiser = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
+        for step in range(3):
+            core.expect(answer(net, optimiser, theta), net(theta).detach())
+            net(theta).sum().backward()
+            optimiser.step()
+            if step == 1:
+                optimiser.zero_grad()
+                theta.grad = None
+            with torch.no_grad():
+                theta += 1
+
+    assert judged(bare, check, "def answer(net, optimiser, theta): return net(theta).detach()").passed
+    source = "def answer(net, optimiser, theta): return theta.detach().sum() * 0 + (theta.grad is None)"
+
+    def check_gradient(answer: Callable[..., Any]) -> None:
+        theta = torch.ones(2, requires_grad=True)
+        for gradient in (None, torch.ones(2), None):
+            theta.grad = gradient
+            core.expect(answer(None, None, theta), torch.tensor(float(gradient is None)))
+
+    assert judged(bare, check_gradient, source).passed
+
+
+def test_gradients_flow_through_each_of_several_calls_with_one_object(bare: Worker) -> None:
+    def check(answer: Callable[..., Any]) -> None:
+        theta = torch.tensor([1.0, 2.0], requires_grad=True)
+        one, other = answer(theta, theta), answer(theta, 2 * theta)
+        (first,) = torch.autograd.grad(one.sum(), theta, retain_graph=True)
+        core.expect(first, 2 * theta.detach())
+        (second,) = torch.autograd.grad((one + other).sum(), theta)
+        core.expect(second, 6 * theta.detach())
+
+    outcome = judged(bare, check, "def answer(a, b): return a * b")
+    assert outcome.passed, outcome.message

@@ -17,3 +17,22 @@ def test_the_solved_lesson_gets_all_points(number: str, kind: str) -> None:
     with visible_package.prepared(number) as folder:
         marks = mark(file, number, kind, folder, "secret")
     assert [(m.exercise, m.points, m.text) for m in marks if m.points != m.of] == []
+
+
+@pytest.mark.parametrize(
+    ("module", "allowed"),
+    [
+        *(("torch", True), ("torch.func", True), ("torch.nn.functional", True), ("math", True), ("scipy.stats", True)),
+        *(("torch._inductor.async_compile", False), ("torch.distributed", False), ("unittest.__main__", False)),
+        *(("numpy.f2py.__main__", False), ("sklearn", False), ("antigravity", False), ("unittest.test", False)),
+    ],
+)
+def test_what_is_imported_before_the_lock_starts_nothing(module: str, allowed: bool) -> None:
+    """PyTorch's compiler, for one, starts processes by its import, which would run unlocked."""
+    assert visible_package.may_import(module) == allowed
+    assert visible_package.imported(f"import {module} as x") == ({module} if allowed else set())
+
+
+def test_a_submission_cannot_keep_its_start_waiting() -> None:
+    source = "\n".join(f"import scipy.m{number}" for number in range(10_000))
+    assert len(visible_package.imported(source)) <= 50
