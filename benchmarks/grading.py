@@ -57,7 +57,7 @@ def main() -> None:
         "seconds_per_submission": round(seconds / SUBMISSIONS, 2),
         "peak_megabytes": round(memory),
         "marks_as_in_serial": marks == serial,
-        "points": sum(mark.points for found in marks for mark in found),
+        "points": sum(mark.points for found in marks if not isinstance(found, str) for mark in found),
     }
     print(json.dumps(stored, indent=1))
     write_atomically(FILE, (json.dumps(stored, indent=1) + "\n").encode())

@@ -31,7 +31,7 @@ from ..errors import MetaFaceError, unknown
 from ..exercises import core
 from ..exercises.core import BROKEN
 from . import sandbox
-from .feedback_page import Part, page
+from .feedback_page import Part, fenced, page, unfenced
 from .marks import Mark, lesson, mark_all
 from .rounds import Rounds
 from .submitted import clean, side_file, submissions
@@ -333,7 +333,7 @@ class Classroom:
                 grade.auto_score = mark.points
                 grade.needs_manual_grade = grade.manual_score is not None or mark.kind == BROKEN
                 comment = gradebook.find_comment(mark.cell, notebook, number, student)
-                comment.auto_comment = mark.text
+                comment.auto_comment = fenced(mark.text)
             gradebook.db.commit()
         about = {"notebook": notebook, "assignment": number, "student": student, "db_url": self.api.coursedir.db_url}
         AssignLatePenalties(parent=self.api).preprocess(nbformat.v4.new_notebook(), {"nbgrader": about})
@@ -359,7 +359,7 @@ class Classroom:
                 grade = gradebook.find_grade(cell, name, number, student)
                 comment = gradebook.find_comment(cell, name, number, student)
                 title = f"{exercise.name} ({exercise.title})"
-                said, own = comment.auto_comment or "", comment.manual_comment or ""
+                said, own = unfenced(comment.auto_comment or ""), comment.manual_comment or ""
                 parts.append(Part(title, grade.score, grade.max_score, said, own, answers.get(cell, "")))
             penalty = gradebook.find_submission_notebook(name, number, student).late_submission_penalty or 0.0
         old = f"These marks are old. They are of round {graded}. In round {failed} this submission could not be graded."

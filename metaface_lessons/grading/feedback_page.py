@@ -10,6 +10,7 @@ import base64
 import dataclasses
 import hashlib
 import html
+import re
 from collections.abc import Sequence
 
 from .submitted import clean
@@ -77,6 +78,18 @@ def page(title: str, parts: Sequence[Part], penalty: float = 0.0, old: str = "")
             lines += ["<h3>Your instructor says</h3>", _block("comment", part.comment)]
         lines += ["<h3>Your answer</h3>", _block("answer", part.answer or "There was no such cell.")]
     return "\n".join([*lines, "</body></html>\n"])
+
+
+def fenced(text: str) -> str:
+    """A text as a code block of Markdown: nbgrader's own feedback would render what is not in one."""
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
+    return f"{fence}\n{text}\n{fence}"
+
+
+def unfenced(text: str) -> str:
+    """The text in a code block that `fenced` has made; any other text as it is."""
+    found = re.fullmatch("(`{3,})\n(.*)\n\\1", text, re.DOTALL)
+    return found[2] if found else text
 
 
 def _block(kind: str, text: str) -> str:

@@ -35,6 +35,7 @@ BYTES = 20 << 20  # of a submitted notebook
 SECONDS = 300.0  # after this time, no further answer of a submission is run
 CHECKER_SECONDS, CHECKER_MEMORY = 120, 4 << 30  # that one submission may cost the checker itself
 TEXT, SOURCE = 2000, 20_000  # characters that are kept of what is said about an answer, and of the answer's cell
+LINE = 500  # of a line of the cell: the formgrader colours code in a time that grows with the square of a line
 _CHECK = re.compile(r"""^check\(\s*["']([^"']+)["']\s*,\s*(\w+)""", re.MULTILINE)
 
 
@@ -307,7 +308,8 @@ def _mark(known: Lesson, exercise: Exercise, outcome: Outcome, parts: Sequence[s
             " order of the notebook. What the last one defines counts.)"
         )
     points = exercise.points if outcome.passed else 0
-    source = clean("\n".join(parts), SOURCE)
+    lines = clean("\n".join(parts), SOURCE).split("\n")
+    source = "\n".join(line if len(line) <= LINE else f"{line[:LINE]}…" for line in lines)
     return Mark(exercise.name, cell_id, points, exercise.points, outcome.kind, text, source)
 
 

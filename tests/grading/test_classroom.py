@@ -287,7 +287,7 @@ def test_only_a_failure_is_an_exit_status(course: Path, marking: Marking, capsys
     assert run(course, "grade", "00") == 0
     marking.kinds = {"eve": core.BROKEN}
     assert run(course, "grade", "00") == 3
-    assert "eve: A check failed, also with the right answer" in capsys.readouterr().err
+    assert "eve: A check itself failed, with the right answer as well" in capsys.readouterr().err
 
 
 @pytest.mark.filterwarnings("ignore")

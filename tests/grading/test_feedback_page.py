@@ -7,12 +7,23 @@ import re
 import time
 from html.parser import HTMLParser
 
-from metaface_lessons.grading.feedback_page import Part, page
+from metaface_lessons.grading.feedback_page import Part, fenced, page, unfenced
 
 MARKUP = (
     "[click](javascript:alert(1)) ![x](https://example.org/x.png) <img src=https://example.org/x.png onerror=alert(1)>"
     " </pre><script>alert(1)</script> ![a](attachment:x.png) $x$ <!-- --> &lt; \" ' `code`"
 )
+
+
+def test_nbgraders_own_feedback_renders_nothing_of_a_comment() -> None:
+    """The formgrader has a button for it, and takes the comments for Markdown."""
+    from nbconvert.filters import markdown2html
+
+    for text in (MARKUP, f"```\n{MARKUP}", f"a\n\n`````\n{MARKUP}\n````", "", "```", "```\n```"):
+        assert unfenced(fenced(text)) == text
+        found = tags(markdown2html(fenced(text)))
+        assert {tag for tag, _ in found} <= {"div", "pre", "code", "span"}, text
+    assert unfenced("mine") == "mine"
 
 
 class Tags(HTMLParser):

@@ -226,3 +226,10 @@ def test_a_submission_that_ends_the_checker_spoils_no_others(tmp_path: Path, mon
     found = mark_all([tmp_path / name for name in names], "00", "none", "secret", 2)
     assert [found[0], *found[2:]] == ["ann", "bob", "cid"]
     assert "ended" in found[1]
+
+
+def test_a_submission_has_so_much_time_in_all(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(marks, "SECONDS", -1.0)
+    for found in mark(write(tmp_path / FILE, notebook()), "00", "none", folder, "secret"):
+        assert (found.points, found.kind) == (0, core.RAISED)
+        assert "minutes" in found.text
