@@ -181,18 +181,20 @@ class Marking:
         self.secrets: list[str] = []
         self.asked: list[str] = []
         self.kinds: dict[str, str] = {}
+        self.text = ""
 
     def __call__(self, files: Sequence[Path], number: str, kind: str, secret: str, *_: Any) -> list[list[Mark] | str]:
         self.secrets.append(secret)
         self.asked = [file.parent.parent.name for file in files]
         return [self.marks(self.kinds.get(student, core.PASSED)) for student in self.asked]
 
-    @staticmethod
-    def marks(kind: str) -> list[Mark] | str:
+    def marks(self, kind: str) -> list[Mark] | str:
         if kind == "failed":
             return "It ended the checker."
         return [
-            Mark(e.name, lesson("00").cells[e.name][0], e.points * (kind == core.PASSED), e.points, kind, kind, "x")
+            Mark(
+                e.name, lesson("00").cells[e.name][0], e.points * (kind == core.PASSED), e.points, kind, self.text, "x"
+            )
             for e in core.exercises("00")
         ]
 
@@ -331,3 +333,17 @@ def test_a_gradebook_that_cannot_be_read(course: Path, capsys: pytest.CaptureFix
     (course / "gradebook.db").write_text("not a database")
     assert main(["class", "export", str(course / "m.csv"), "--course", str(course)]) == 1
     assert "gradebook" in capsys.readouterr().err
+
+
+@pytest.mark.hostile
+@pytest.mark.filterwarnings("ignore")
+def test_nbgraders_own_feedback_renders_nothing_of_a_message(course: Path, marking: Marking) -> None:
+    """The formgrader has a button for it, and takes comments for Markdown."""
+    marking.text = f"```\n{hostile_class.LINK}\n</pre>"
+    assert run(course, "grade", "00") == 0
+    own = classroom.Classroom(course).api
+    assert own.generate_feedback("00", "eve")["success"]
+    found = page(course, "eve")
+    assert "javascript:alert" in found, "it is shown"
+    for tag in ('href="javascript', 'src="https://example.org', "<img src=x", "onerror=alert(1)>"):
+        assert tag not in found
