@@ -28,18 +28,19 @@ _SIGNS = {PASSED: "✓", WRONG: "✗", RAISED: "✗", NOT_ATTEMPTED: "○", BROK
 _COLOURS = {PASSED: "#009E73", WRONG: "#D55E00", RAISED: "#D55E00", NOT_ATTEMPTED: "#0072B2", BROKEN: "#CC79A7"}
 
 
-def check(name: str, answer: Any) -> Outcome:
+def check(name: str, answer: Any, record: bool = True) -> Outcome:
     """Check an answer to an exercise, show the outcome, and record it.
 
     A wrong answer raises no error, and neither does an exercise that has not been attempted: read the message.
 
     name: the exercise, such as "protonet.loss".
     answer: the function that you have written, or a value if the exercise asks for one.
+    record: whether it counts as a try in your progress. A lesson that only shows what a check says gives False.
     Raises `MetaFaceError` if there is no such exercise.
     """
     exercise = core.find(name)
     outcome = core.judge(exercise, answer)
-    notes = record_outcome(exercise, outcome)
+    notes = record_outcome(exercise, outcome) if record else []
     _show("\n".join([verdict(exercise, outcome), *notes]), outcome.kind)
     return outcome
 

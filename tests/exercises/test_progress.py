@@ -40,6 +40,13 @@ def test_progress_is_recorded(rows: core.Exercise) -> None:
         progress_rows("98")
 
 
+def test_a_demonstration_is_shown_and_not_recorded(rows: core.Exercise, capsys: pytest.CaptureFixture[str]) -> None:
+    for answer, sign in ((lambda x: x, "✗"), (row_means, "✓")):
+        check("rows.mean", answer, record=False)
+        assert capsys.readouterr().out.startswith(f"{sign} rows.mean")
+    assert not progress_file().exists()
+
+
 def test_a_crash_in_the_middle_of_writing_keeps_the_old_file(
     rows: core.Exercise, monkeypatch: pytest.MonkeyPatch
 ) -> None:
