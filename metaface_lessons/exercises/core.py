@@ -22,13 +22,21 @@ answers in different styles. A test runs them all.
 Right and wrong answers need no names of their own: a traceback shows the exercise and the hint instead.
 
 The check gets a guarded answer. It works on copies of the arguments, and what it raises counts as the learner's error;
-an error in the check itself never does. An answer is stopped after `SECONDS` seconds where the system has interval
-timers (Linux, macOS) and the check runs in the main thread. Elsewhere "Interrupt kernel" stops it.
+an error in the check itself does not, if a right answer meets it too. An answer is stopped after `SECONDS` seconds
+where the system has interval timers (Linux, macOS) and the check runs in the main thread. Elsewhere "Interrupt kernel"
+stops it. Settings of PyTorch and NumPy that an earlier cell or the answer has changed are the usual ones during a check
+and the learner's again after it.
+
+For marks a check runs inside `fresh_data`, where `generator` draws other numbers. An exercise also has
+`fresh_arguments`: there the answer must give what the first right answer gives, in value and in gradient, and again
+when it is asked about the same objects a second time. They alone must refuse every wrong answer, so that nobody passes
+who only recognises the numbers in the lesson. `fresh_check` is for an exercise with many right results.
 """
 
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import functools
 import hashlib
@@ -37,10 +45,12 @@ import inspect
 import linecache
 import numbers
 import pkgutil
+import random
 import signal
 import sys
 import sysconfig
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -56,10 +66,14 @@ PASSED, WRONG, RAISED, NOT_ATTEMPTED = "passed", "wrong", "raised", "not attempt
 BROKEN = "broken"  # the check itself failed, which says nothing about the answer
 
 SECONDS = 10.0  # an answer is stopped after this time
+FRESH = 4  # times that each question with fresh data is asked
+ROUNDING = 1e-7  # of a number near 0 that was computed from numbers near 1, in single precision
+SHOWN = 1000  # characters of what an answer returned
 PRINTED = 4000  # characters that an answer may print while it is checked
 
 Check = Callable[[Any], None]
 FreshArguments = Callable[[torch.Generator], tuple[Any, ...]]
+FreshCheck = Callable[[Any, torch.Generator], None]
 Anything = TypeVar("Anything")
 
 
@@ -102,6 +116,11 @@ def fresh_data(secret: str) -> Iterator[None]:
         _secret = before
 
 
+def pick(draw: torch.Generator, low: int, high: int) -> int:
+    """A whole number from `low` to `high`, both included: a size, or a number of steps."""
+    return int(torch.randint(low, high + 1, (), generator=draw))
+
+
 @dataclasses.dataclass(frozen=True)
 class WrongAnswer:
     answer: Any
@@ -125,7 +144,7 @@ class Exercise:
     check: Check
     right_answers: list[Any] = dataclasses.field(default_factory=list)
     wrong_answers: list[WrongAnswer] = dataclasses.field(default_factory=list)
-    fresh_arguments: list[FreshArguments] = dataclasses.field(default_factory=list)
+    fresh_checks: list[FreshCheck] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,15 +222,36 @@ def wrong_answer(name: str, *, hint: str) -> Callable[[Anything], Anything]:
     return register
 
 
-def fresh_arguments(name: str) -> Callable[[FreshArguments], FreshArguments]:
-    """Register the decorated function, which draws arguments, for a check with examples that are always the same.
+def fresh_arguments(
+    name: str, tolerance: float = 1e-3, gradients: bool = True
+) -> Callable[[FreshArguments], FreshArguments]:
+    """Register the decorated function, which draws arguments, as a question that is asked while `fresh_data` holds.
 
-    While `fresh_data` holds, an answer must also give the result of the first right answer for these arguments.
+    The answer must give the result of the first right answer, twice if it is asked twice about the same objects. With
+    respect to arguments that need a gradient, its result must have the gradient of the right answer's result.
+
+    name: of the exercise.
+    tolerance: relative to the result. 1e-3.
+    gradients: whether they are compared. True; False where right answers may cut the graph.
     """
 
     def register(draw: FreshArguments) -> FreshArguments:
-        _registered(name).fresh_arguments.append(draw)
+        exercise = _registered(name)
+        exercise.fresh_checks.append(functools.partial(_check_same, exercise, draw, tolerance, gradients))
         return draw
+
+    return register
+
+
+def fresh_check(name: str) -> Callable[[FreshCheck], FreshCheck]:
+    """Register the decorated function as a check that runs while `fresh_data` holds: for results that are drawn.
+
+    It gets the answer and a generator for its data, and raises `Wrong`.
+    """
+
+    def register(check: FreshCheck) -> FreshCheck:
+        _registered(name).fresh_checks.append(check)
+        return check
 
     return register
 
@@ -265,6 +305,17 @@ def judge(exercise: Exercise, answer: Any, seconds: float = SECONDS) -> Outcome:
     def outcome(kind: str, message: str) -> Outcome:
         return Outcome(exercise.name, kind, message)
 
+    notes: list[str] = []  # on what the answer has done, in addition to returning something wrong
+    last: list[Any] = [answer]  # what it has returned
+
+    def note(result: Any) -> None:
+        last[0] = result
+        if not torch.is_grad_enabled():
+            notes.append(
+                "Your code switches gradients off and leaves them off (`torch.set_grad_enabled(False)`). Use"
+                " `with torch.no_grad():` around what needs no gradient."
+            )
+
     if answer is None or answer is ...:
         return outcome(NOT_ATTEMPTED, "Not attempted yet.")
     try:
@@ -277,12 +328,15 @@ def judge(exercise: Exercise, answer: Any, seconds: float = SECONDS) -> Outcome:
             raise Wrong(
                 "The answer is a value, but the check was given a function. Call it, and give the check the result."
             )
-        with contextlib.redirect_stdout(_Limited(sys.stdout)), _time_limit(seconds):
-            exercise.check(_copied(answer) if exercise.value else guarded(answer))
-            if _secret is not None:
-                _check_fresh(exercise, guarded(answer))
+        with (
+            _own_chance(),
+            _usual_settings(),
+            contextlib.redirect_stdout(_Limited(sys.stdout)),
+            _time_limit(seconds),
+        ):
+            _run_checks(exercise, _copied(answer) if exercise.value else guarded(answer, note))
     except Wrong as wrong:
-        return outcome(WRONG, str(wrong))
+        return outcome(WRONG, "\n".join([str(wrong), *dict.fromkeys(notes)]))
     except TimeUp:
         return outcome(RAISED, f"Stopped after {seconds:g} s; a right answer needs far less. Does yours loop forever?")
     except AnswerError as raised:
@@ -292,23 +346,160 @@ def judge(exercise: Exercise, answer: Any, seconds: float = SECONDS) -> Outcome:
                 "Not attempted yet. (If you have: delete the line `raise NotImplementedError()`.)",
             )
         return outcome(RAISED, _explain(raised))
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # SystemExit too, from an object that the answer made, and the check called
         own = exercise.check.__code__.co_filename
-        if _learners_frame(error.__traceback__, own):  # in an object that the answer made, and the check called
+        if _learners_frame(error.__traceback__, own):
             return outcome(RAISED, _explain(AnswerError(error, "")))
+        if _right_answer_passes(exercise):
+            return outcome(
+                WRONG,
+                f"The check cannot work with what your code returns: {_described(last[0])}.\n{_named(error)}",
+            )
         return outcome(BROKEN, _apology(error))
     return outcome(PASSED, "")
 
 
-def _check_fresh(exercise: Exercise, answer: Callable[..., Any]) -> None:
-    for draw in exercise.fresh_arguments:
-        for seed in range(3):
-            arguments = draw(generator(seed))
-            wanted = _simplest(exercise.right_answers[0](*_copied(arguments)))
-            got = answer(*arguments)
-            if isinstance(wanted, Tensor):
-                got = as_tensor(got)  # where the check needs the type, it has looked
-            expect(got, wanted, case="With other numbers than in your notebook", tolerance=1e-3)
+def _run_checks(exercise: Exercise, answer: Any) -> None:
+    exercise.check(answer)
+    if _secret is not None:
+        for check in exercise.fresh_checks:
+            for seed in range(FRESH):
+                check(answer, generator(seed))
+
+
+def _right_answer_passes(exercise: Exercise) -> bool:
+    """Whether the check works, so that an error in it comes from what another answer has returned."""
+    try:
+        with _own_chance(), _usual_settings():
+            _run_checks(exercise, guarded(exercise.right_answers[0]))
+    except Exception:
+        return False
+    return True
+
+
+def _described(value: Any) -> str:
+    """The same as `describe`, also for an object that raises an error when it is looked at."""
+    try:
+        return describe(value)
+    except BaseException:
+        return "an object that cannot be looked at"
+
+
+@contextlib.contextmanager
+def _usual_settings() -> Iterator[None]:
+    """Inside, what is set for a whole process is as in a new one; after it, all is as before."""
+    device, dtype, threads = torch.get_default_device(), torch.get_default_dtype(), torch.get_num_threads()
+    exact = torch.get_deterministic_debug_mode()
+    printed, filters = vars(torch._tensor_str.PRINT_OPTS).copy(), list(warnings.filters)
+    recursion = sys.getrecursionlimit()
+    try:
+        with contextlib.ExitStack() as stack:
+            for setting in (
+                torch.inference_mode(False),
+                torch.set_grad_enabled(True),
+                torch.autograd.set_detect_anomaly(False),
+                torch.autocast("cpu", enabled=False),
+                np.errstate(all="warn"),
+                np.printoptions(),
+            ):
+                stack.enter_context(setting)
+            if device.type != "cpu":
+                stack.enter_context(torch.device("cpu"))
+            torch.set_default_dtype(torch.float32)
+            if exact:
+                torch.set_deterministic_debug_mode(0)
+            if any(entry[0] == "error" for entry in filters):
+                warnings.filters[:] = [entry for entry in filters if entry[0] != "error"]  # type: ignore[index]
+            yield
+    finally:
+        if torch.get_default_device() != device:
+            torch.set_default_device(None if device.type == "cpu" else device)
+        torch.set_default_dtype(dtype)
+        if torch.get_deterministic_debug_mode() != exact:
+            torch.set_deterministic_debug_mode(exact)
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
+        if vars(torch._tensor_str.PRINT_OPTS) != printed:
+            torch.set_printoptions(**printed)
+        if list(warnings.filters) != filters:
+            warnings.filters[:] = filters  # type: ignore[index]
+        sys.setrecursionlimit(recursion)
+
+
+@contextlib.contextmanager
+def _own_chance() -> Iterator[None]:
+    """After it, the generators of chance go on where they were."""
+    state, python = torch.get_rng_state(), random.getstate()
+    numbers = np.random.get_state()  # noqa: NPY002
+    try:
+        yield
+    finally:
+        torch.set_rng_state(state)
+        np.random.set_state(numbers)  # noqa: NPY002
+        random.setstate(python)
+
+
+def _check_same(
+    exercise: Exercise,
+    draw: FreshArguments,
+    tolerance: float,
+    gradients: bool,
+    answer: Callable[..., Any],
+    source: torch.Generator,
+) -> None:
+    """Raise `Wrong` unless the answer gives what the first right answer gives, for arguments drawn from `source`."""
+    arguments = draw(source)
+    sources = [value for value in arguments if gradients and isinstance(value, Tensor) and value.requires_grad]
+    result = exercise.right_answers[0](*_copied(arguments))
+    weights = [torch.randn(part.shape, generator=source, dtype=part.dtype) for part in _floats(result)]
+    wanted, slopes = _simplest(_detached(result)), _slopes(result, weights, sources)
+    for case in ("With other numbers than in your notebook", "Asked twice about the same objects"):
+        got = answer(*arguments)
+        plain = as_tensor(got) if isinstance(wanted, Tensor) else got  # where the check needs the type, it has looked
+        if problem := _difference(plain, wanted, tolerance, relative=True):
+            raise Wrong(f"{case}:\n{problem}")
+        if slopes is None:
+            continue
+        found = _slopes(got, weights, sources)
+        if found is None:
+            raise Wrong(f"{case}: the numbers are right, but no gradient flows.")
+        if problem := _difference(found, slopes, tolerance, relative=True):
+            raise Wrong(f"{case}, the gradient with respect to the arguments:\n{problem}")
+
+
+def _floats(result: Any) -> list[Tensor]:
+    """The tensors of floats in a result, in their order."""
+    match result:
+        case Tensor():
+            return [result] if result.is_floating_point() else []
+        case list() | tuple():
+            return [part for value in result for part in _floats(value)]
+        case dict():
+            return [part for value in result.values() for part in _floats(value)]
+    return []
+
+
+def _slopes(result: Any, weights: list[Tensor], sources: list[Tensor]) -> tuple[Tensor, ...] | None:
+    """The gradients of the weighted sum of a result; None if it is a constant."""
+    pairs = zip(_floats(result), weights, strict=False)
+    parts = [(part * weight).sum() for part, weight in pairs if part.requires_grad]
+    if not parts or not sources:
+        return None
+    total = torch.stack([part.to(torch.float64) for part in parts]).sum()
+    return torch.autograd.grad(total, sources, allow_unused=True, materialize_grads=True)
+
+
+def _detached(value: Any) -> Any:
+    match value:
+        case Tensor():
+            return value.detach().clone()
+        case list() | tuple():
+            return tuple(map(_detached, value))
+        case dict():
+            return {key: _detached(v) for key, v in value.items()}
+    return value
 
 
 def _simplest(value: Any) -> Any:
@@ -318,22 +509,39 @@ def _simplest(value: Any) -> Any:
     return _plain(value)
 
 
-def guarded(answer: Callable[..., Any]) -> Callable[..., Any]:
-    """`answer`, working on copies of its arguments; what it raises is wrapped into an `AnswerError`."""
+def guarded(answer: Callable[..., Any], note: Callable[[Any], None] = lambda result: None) -> Callable[..., Any]:
+    """`answer`, working on copies of its arguments; what it raises is wrapped into an `AnswerError`.
+
+    note: called with each result, before what the answer has set (gradient mode, default type, …) is set back.
+    """
 
     def call(*args: Any, **kwargs: Any) -> Any:
         arguments = ", ".join([*map(describe, args), *(f"{k}={describe(v)}" for k, v in kwargs.items())])
-        try:
-            result = answer(*_copied(args), **_copied(kwargs))
-        except (TimeUp, KeyboardInterrupt, AnswerError):
-            raise
-        except BaseException as error:  # SystemExit too: an answer must not end the learner's session
-            raise AnswerError(error, arguments) from error
-        return guarded(result) if inspect.isroutine(result) else result
+        with _usual_settings():
+            try:
+                result = answer(*_copied(args), **_copied(kwargs))
+            except (TimeUp, KeyboardInterrupt, AnswerError):
+                raise
+            except BaseException as error:  # SystemExit too: an answer must not end the learner's session
+                raise AnswerError(error, arguments) from error
+            note(result)
+        return guarded(result, note) if inspect.isroutine(result) else _plain_tensor(result)
 
-    with contextlib.suppress(AttributeError, TypeError, ValueError):
+    with contextlib.suppress(Exception):
         functools.update_wrapper(call, answer)
     return call
+
+
+def _plain_tensor(value: Any) -> Any:
+    """A subclass of tensor or array, which may compute in its own way, as a plain one; all else unchanged."""
+    if isinstance(value, Tensor):
+        with torch._C.DisableTorchFunctionSubclass():
+            return value if type(value) is Tensor else value.as_subclass(Tensor)
+    if isinstance(value, np.ndarray):
+        return np.asarray(value)
+    if type(value) in (list, tuple):
+        return type(value)(map(_plain_tensor, value))
+    return {key: _plain_tensor(v) for key, v in value.items()} if type(value) is dict else value
 
 
 def _copied(value: Any) -> Any:
@@ -349,6 +557,11 @@ def _copied(value: Any) -> Any:
             return type(value)(*map(_copied, value))
         case list() | tuple():
             return type(value)(map(_copied, value))
+        case _ if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            twin = copy.copy(value)
+            for field in dataclasses.fields(value):
+                object.__setattr__(twin, field.name, _copied(getattr(value, field.name)))
+            return twin
         case _:
             return value
 
@@ -416,6 +629,11 @@ def _learners_frame(traceback: TracebackType | None, *not_in: str) -> tuple[str,
 
 
 def _explain(raised: AnswerError) -> str:
+    if isinstance(raised.error, NameError) and not isinstance(raised.error, UnboundLocalError):
+        raised.slip = raised.slip or (
+            "After a restart the kernel knows nothing of earlier cells. Run those above first: Run > Run All Above"
+            " Selected Cell."
+        )
     lines = [f"Your code raised {_named(raised.error)}"]
     frame = _learners_frame(raised.error.__traceback__)
     if frame and (line := linecache.getline(*frame).strip()):
@@ -427,7 +645,7 @@ def _explain(raised: AnswerError) -> str:
     return "\n".join(lines)
 
 
-def _apology(error: Exception) -> str:
+def _apology(error: BaseException) -> str:
     frames = inspect.getinnerframes(error.__traceback__) if error.__traceback__ else []
     where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
     return (
@@ -468,7 +686,7 @@ def expect(
         return
     slip = next((text for text, value in (slips or {}).items() if _difference(got, value, tolerance) is None), None)
     if slip:  # a general guess is of no use where the slip is known
-        for guess in (_NO_RETURN, _NO_GRADIENT, _INFINITE, _NAN):
+        for guess in (_NO_RETURN, _INFINITE, _NAN):
             problem = problem.replace(guess, "")
     raise Wrong("\n".join(part for part in (f"{case}:" if case else "", problem, slip) if part))
 
@@ -500,27 +718,26 @@ def as_tensor(value: Any) -> Any:
 
 # Guesses that end a message. Each begins a line of its own.
 _NO_RETURN = "\nIs a `return` missing?"
-_NO_GRADIENT = " Or is it a `.grad` that no `backward()` has reached?"
 _INFINITE = "\nSomewhere something is divided by zero, or overflows."
 _NAN = "\nNaN: 0 was divided by 0, or a root or log has no value."
 
 
-def _difference(got: Any, wanted: Any, tolerance: float) -> str | None:
-    """What is wrong with `got`, or None."""
+def _difference(got: Any, wanted: Any, tolerance: float, relative: bool = False) -> str | None:
+    """What is wrong with `got`, or None; `relative` as for `_near`."""
     match wanted:
         case bool() | np.bool_():
             if isinstance(plain := _plain(got), bool):
                 return None if plain == bool(wanted) else _got_wanted(plain, bool(wanted))
             return _got_wanted(describe(got), "True or False")
         case Tensor() | np.ndarray():
-            return _array_difference(got, wanted, tolerance)
+            return _array_difference(got, wanted, tolerance, relative)
         case numbers.Real():
             plain = _plain(got)
             if not _is_number(plain):
                 return _got_wanted(describe(got), "a number") + _forgotten_return(got)
-            if not np.isfinite(float(plain)) and np.isfinite(float(wanted)):
+            if not np.isfinite(_float_if_odd(plain)) and np.isfinite(float(wanted)):
                 return _got_wanted(plain, wanted) + _INFINITE
-            near = _near(np.asarray(plain), np.asarray(wanted), tolerance)
+            near = _near(np.asarray(_float_if_odd(plain)), np.asarray(wanted), tolerance, relative)
             return None if near.all() else _got_wanted(plain, wanted)
         case str():
             if not isinstance(got, str):
@@ -535,7 +752,8 @@ def _difference(got: Any, wanted: Any, tolerance: float) -> str | None:
             pairs = [(f"Under {key!r}", got[key], wanted[key]) for key in wanted]
         case list() | tuple():
             kind = f"a {type(wanted).__name__} of {len(wanted)}"
-            if isinstance(got, Tensor | np.ndarray) and got.ndim == 1 and all(map(_is_number, wanted)):
+            numbers_alone = isinstance(got, Tensor | np.ndarray) and all(map(_is_number, wanted))
+            if numbers_alone and got.shape == (len(wanted),):
                 got = got.tolist()
             if not isinstance(got, list | tuple):
                 return _got_wanted(describe(got), kind) + _forgotten_return(got)
@@ -549,16 +767,15 @@ def _difference(got: Any, wanted: Any, tolerance: float) -> str | None:
         case _:
             raise TypeError(f"expect() cannot compare with {describe(wanted)}")
     for place, one, other in pairs:
-        if problem := _difference(one, other, tolerance):
+        if problem := _difference(one, other, tolerance, relative):
             return f"{place}:\n{problem}"
     return None
 
 
-def _array_difference(got: Any, wanted: Tensor | np.ndarray, tolerance: float) -> str | None:
+def _array_difference(got: Any, wanted: Tensor | np.ndarray, tolerance: float, relative: bool) -> str | None:
     if not isinstance(got, type(wanted)):
         kind = "a torch tensor" if isinstance(wanted, Tensor) else "a NumPy array"
-        forgotten = _NO_RETURN + _NO_GRADIENT if got is None else ""
-        return _got_wanted(describe(got), f"{kind} of shape {list(wanted.shape)}") + forgotten
+        return _got_wanted(describe(got), f"{kind} of shape {list(wanted.shape)}") + _forgotten_return(got)
     if got.shape != wanted.shape:
         return _got_wanted(f"shape {list(got.shape)}", f"shape {list(wanted.shape)}")
     g, w = _array(got), _array(wanted)
@@ -566,7 +783,7 @@ def _array_difference(got: Any, wanted: Tensor | np.ndarray, tolerance: float) -
         return _got_wanted(f"{_kind(g)} ({got.dtype})", f"{_kind(w)} ({wanted.dtype})")
     if np.isnan(g).any() and not np.isnan(w).any():
         return _got_wanted(g, w) + _NAN
-    near = _near(g, w, tolerance)
+    near = _near(g, w, tolerance, relative)
     if near.all():
         return None
     if g.size <= 24:
@@ -576,10 +793,13 @@ def _array_difference(got: Any, wanted: Tensor | np.ndarray, tolerance: float) -
     return f"{place}the first is [{', '.join(map(str, first))}]:\n" + _got_wanted(g[first], w[first])
 
 
-def _near(got: np.ndarray, wanted: np.ndarray, tolerance: float) -> np.ndarray:
+def _near(got: np.ndarray, wanted: np.ndarray, tolerance: float, relative: bool = False) -> np.ndarray:
+    """Which numbers are near; `relative` to the largest that is wanted, if all of them are below 1."""
     if _kind(wanted) != "floats" and _kind(got) != "floats":
         return np.asarray(got == wanted)
-    return np.isclose(got, wanted, rtol=tolerance, atol=tolerance, equal_nan=True)
+    finite = np.abs(wanted[np.isfinite(wanted)])
+    least = min(1.0, finite.max() + ROUNDING / tolerance) if relative and finite.size else 1.0
+    return np.isclose(got, wanted, rtol=tolerance, atol=least * tolerance, equal_nan=True)
 
 
 def _array(value: Tensor | np.ndarray) -> np.ndarray:
@@ -606,11 +826,22 @@ def _got_wanted(got: Any, wanted: Any) -> str:
         left, right = (value if isinstance(value, str) else compact(value, digits) for value in (got, wanted))
         if left != right:
             break
+    left = left if len(left) <= SHOWN else f"{left[:SHOWN]} …"
     return f"  got     {left}\n  wanted  {right}"
 
 
 def _forgotten_return(got: Any) -> str:
     return _NO_RETURN if got is None else ""
+
+
+def _float_if_odd(value: Any) -> int | float:
+    """An integer that NumPy cannot hold, or a fraction, as a float; other numbers as they are."""
+    if isinstance(value, int) and abs(value) < 2**63:
+        return int(value)
+    try:
+        return float(value)
+    except OverflowError:
+        return float("inf") if value > 0 else -float("inf")
 
 
 def _is_number(value: Any) -> bool:

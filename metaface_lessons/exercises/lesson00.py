@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..faces.faceset import FaceSet
-from .core import compact, exercise, expect, fresh_arguments, right_answer, wrong_answer
+from .core import compact, exercise, expect, fresh_arguments, pick, right_answer, wrong_answer
 
 # ------------------------------------------------------------------------------------------------------------- chance
 
@@ -45,9 +45,9 @@ def check_chance(answer: Callable[[int], float]) -> None:
         )
 
 
-@fresh_arguments("start.chance")
+@fresh_arguments("start.chance", tolerance=1e-5)
 def draw_chance(draw):
-    return (int(torch.randint(3, 1000, (), generator=draw)),)
+    return (pick(draw, 3, 3000),)
 
 
 @right_answer("start.chance")
@@ -149,7 +149,8 @@ def check_standardise(answer: Callable[[Tensor], Tensor]) -> None:
 
 @fresh_arguments("start.standardise")
 def draw_standardise(draw):
-    return (torch.randint(256, (3, 4, 5), generator=draw, dtype=torch.uint8),)
+    size = (3, pick(draw, 3, 5), pick(draw, 3, 5))
+    return (torch.randint(256, size, generator=draw, dtype=torch.uint8),)
 
 
 @right_answer("start.standardise")
@@ -256,10 +257,13 @@ def check_frontal(answer: Callable[[FaceSet], int]) -> None:
 
 @fresh_arguments("start.frontal")
 def draw_frontal(draw):
-    count = int(torch.randint(30, 60, (), generator=draw))
-    yaw, occluder = 40 * torch.rand(count, generator=draw) - 20, torch.randint(2, (count,), generator=draw)
+    count = pick(draw, 60, 90)
+    yaw, occluder = torch.randint(-20, 21, (count,), generator=draw), torch.randint(2, (count,), generator=draw)
+    yaw[:3] = torch.tensor([-15, 15, 15])  # the ends of the range
+    occluder[:3] = 0
     images = torch.zeros(count, 1, 2, 2, dtype=torch.uint8)
-    return (FaceSet(images, torch.arange(count), {"yaw": yaw, "occluder": occluder}, {"occluder": ("none", "mask")}),)
+    conditions = {"yaw": yaw.float(), "occluder": occluder}
+    return (FaceSet(images, torch.arange(count), conditions, {"occluder": ("none", "mask")}),)
 
 
 @right_answer("start.frontal")

@@ -12,7 +12,19 @@ import torch
 from torch import Tensor
 
 from ..faces.faceset import FaceSet
-from .core import Wrong, compact, describe, exercise, expect, fresh_arguments, generator, right_answer, wrong_answer
+from .core import (
+    Wrong,
+    compact,
+    describe,
+    exercise,
+    expect,
+    fresh_arguments,
+    fresh_check,
+    generator,
+    pick,
+    right_answer,
+    wrong_answer,
+)
 
 # ------------------------------------------------------------------------------------------------------------ relabel
 
@@ -72,8 +84,9 @@ def check_relabel(answer: Callable[[Tensor, Tensor], Tensor]) -> None:
 
 @fresh_arguments("episodes.relabel")
 def draw_relabel(draw):
-    people = torch.randperm(100, generator=draw)[:5]
-    return people[torch.randint(5, (12,), generator=draw)], people
+    ways = pick(draw, 4, 9)
+    people = torch.randperm(100, generator=draw)[:ways]
+    return people[torch.randint(ways, (pick(draw, 10, 20),), generator=draw)], people
 
 
 @right_answer("episodes.relabel")
@@ -190,6 +203,11 @@ def check_interval(answer: Callable[[Tensor], tuple[float, float]]) -> None:
             )
         },
     )
+
+
+@fresh_arguments("evaluation.interval")
+def draw_interval(draw):
+    return (torch.rand(pick(draw, 8, 60), generator=draw, dtype=torch.float64),)
 
 
 @right_answer("evaluation.interval")
@@ -342,9 +360,11 @@ def check_nearest_mean(answer: Callable[[Tensor, Tensor, Tensor, int], Tensor]) 
 
 @fresh_arguments("baselines.nearest_mean")
 def draw_nearest_mean(draw):
-    labels = torch.cat([torch.arange(4), torch.randint(4, (8,), generator=draw)])
-    labels = labels[torch.randperm(12, generator=draw)]
-    return torch.randn(12, 3, generator=draw), labels, torch.randn(20, 3, generator=draw), 4
+    ways, size = pick(draw, 3, 5), pick(draw, 2, 4)
+    labels = torch.cat([torch.arange(ways), torch.randint(ways, (2 * ways,), generator=draw)])
+    labels = labels[torch.randperm(len(labels), generator=draw)]
+    points, query = (torch.randn(count, size, generator=draw) for count in (len(labels), 24))
+    return points, labels, query, ways
 
 
 @right_answer("baselines.nearest_mean")
@@ -439,43 +459,55 @@ def _(support, labels, query, ways):
         "The other mask is `~test`.",
     ),
 )
-def check_split_by_identity(answer: Callable[[Tensor, float, int], tuple[Tensor, Tensor]]) -> None:
+def check_split_by_identity(answer: Split) -> None:
     identity = torch.arange(3, 23).repeat(6)[: 20 * 6 - 15]  # some people have fewer images than others
     identity = identity[torch.randperm(len(identity), generator=generator(0))]
     case = f"With {len(identity)} images of 20 people, fraction = 0.3 and seed = 0"
-    train, test = _masks(answer(identity, 0.3, 0), identity, case)
+    _, test = _split(answer, identity, 0.3, 0, case)
+    few = torch.arange(12).repeat(2)
+    for images, fraction, wanted in ((identity, 0.3, 6), (few, 0.3, 4), (few, 0.2, 2)):
+        for seed in range(10):
+            _count(answer, images, fraction, seed, wanted)
+    _follows_seed(answer, identity, 0.3, 0, test, case)
+
+
+Split = Callable[[Tensor, float, int], tuple[Tensor, Tensor]]
+
+
+def _split(answer: Split, identity: Tensor, fraction: float, seed: int, case: str) -> tuple[Tensor, Tensor]:
+    """The two masks, if they divide the people. Raises `Wrong` otherwise."""
+    train, test = _masks(answer(identity, fraction, seed), identity, case)
     shared = set(identity[train].tolist()) & set(identity[test].tolist())
     if bool((train & test).any()):
         raise Wrong(f"{case}:\n{int((train & test).sum())} images are in the training set and in the test set.")
     if shared:
         raise Wrong(
-            f"{case}:\n{len(shared)} of the 20 people are on both sides: a leak. You divide the images. Divide the"
-            " people, and let each image follow its person."
+            f"{case}:\n{len(shared)} of the {len(identity.unique())} people are on both sides: a leak. You divide the"
+            " images. Divide the people, and let each image follow its person."
         )
     if not bool((train | test).all()):
         raise Wrong(f"{case}:\n{int((~(train | test)).sum())} images are in neither set. Put every image into one.")
-    few = torch.arange(12).repeat(2)
-    for images, fraction, wanted in ((identity, 0.3, 6), (few, 0.3, 4), (few, 0.2, 2)):
-        for seed in range(10):
-            _count(answer, images, fraction, seed, wanted)
-    again = _masks(answer(identity, 0.3, 0), identity, case)
+    return train, test
+
+
+def _follows_seed(answer: Split, identity: Tensor, fraction: float, seed: int, test: Tensor, case: str) -> None:
+    """Raise `Wrong` unless the same seed gives the same split, and one of three other seeds another."""
+    again = _masks(answer(identity, fraction, seed), identity, case)
     if not bool((again[1] == test).all()):
         raise Wrong(
             "The same seed gives two different splits. Give `torch.randperm` a generator of its own:"
             " `generator=torch.Generator().manual_seed(seed)`."
         )
-    others = [_masks(answer(identity, 0.3, seed), identity, case)[1] for seed in (1, 2, 3)]
+    seeds = [seed + 1, seed + 2, seed + 3]
+    others = [_masks(answer(identity, fraction, other), identity, case)[1] for other in seeds]
     if all(bool((other == test).all()) for other in others):
-        raise Wrong("Seeds 0, 1, 2 and 3 all give the same split. Shuffle the people by `seed` before you divide them.")
+        raise Wrong(
+            f"Seeds {seed}, {seeds[0]}, {seeds[1]} and {seeds[2]} all give the same split. Shuffle the people by"
+            " `seed` before you divide them."
+        )
 
 
-def _count(
-    answer: Callable[[Tensor, float, int], tuple[Tensor, Tensor]],
-    identity: Tensor,
-    fraction: float,
-    seed: int,
-    wanted: int,
-) -> None:
+def _count(answer: Split, identity: Tensor, fraction: float, seed: int, wanted: int) -> None:
     """Raise `Wrong` unless so many people are in the test set."""
     all_people = len(identity.unique())
     case = f"With {len(identity)} images of {all_people} people, fraction = {fraction} and seed = {seed}"
@@ -514,6 +546,20 @@ def _masks(result: object, identity: Tensor, case: str) -> tuple[Tensor, Tensor]
 
 def _order(count: int, seed: int) -> Tensor:
     return torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+
+
+@fresh_check("faces.split_by_identity")
+def check_fresh_split(answer, draw):
+    people = torch.randperm(200, generator=draw)[: pick(draw, 11, 30)]
+    identity = people.repeat_interleave(torch.randint(1, 7, people.shape, generator=draw))
+    identity = identity[torch.randperm(len(identity), generator=draw)]
+    for above in (-0.3, 0.3):  # to be rounded up, and down
+        wanted, seed = pick(draw, 3, len(people) - 4), pick(draw, 0, 10**6)
+        fraction = (wanted + above) / len(people)
+        case = f"With {len(identity)} images of {len(people)} people, fraction = {fraction:.3f} and seed = {seed}"
+        _, test = _split(answer, identity, fraction, seed, case)
+        _count(answer, identity, fraction, seed, wanted)
+        _follows_seed(answer, identity, fraction, seed, test, case)
 
 
 @right_answer("faces.split_by_identity")
@@ -683,7 +729,8 @@ def check_shared_people(answer: Callable[[FaceSet, FaceSet], Tensor]) -> None:
 
 @fresh_arguments("faces.shared_people")
 def draw_shared_people(draw):
-    return tuple(_set(torch.randint(40, (20,), generator=draw).tolist()) for _ in range(2))
+    count = pick(draw, 15, 25)
+    return tuple(_set(torch.randint(40, (count,), generator=draw).tolist()) for _ in range(2))
 
 
 @right_answer("faces.shared_people")

@@ -9,7 +9,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .core import Wrong, compact, exercise, expect, generator, gradient, right_answer, wrong_answer
+from .core import (
+    Wrong,
+    compact,
+    exercise,
+    expect,
+    fresh_arguments,
+    generator,
+    gradient,
+    pick,
+    right_answer,
+    wrong_answer,
+)
 
 Pair = tuple[Tensor, Tensor]
 
@@ -89,6 +100,14 @@ def check_prototypes(answer: Callable[[Tensor, Tensor, int], Tensor]) -> None:
         },
     )
     gradient(result, points, LOST)
+
+
+@fresh_arguments("protonet.prototypes")
+def draw_prototypes(draw: torch.Generator) -> tuple[Tensor, Tensor, int]:
+    ways = pick(draw, 2, 5)
+    labels = torch.cat([torch.arange(ways), torch.randint(ways, (2 * ways,), generator=draw)])
+    labels = labels[torch.randperm(len(labels), generator=draw)]
+    return torch.randn(len(labels), pick(draw, 2, 5), generator=draw).requires_grad_(), labels, ways
 
 
 @right_answer("protonet.prototypes")
@@ -240,6 +259,14 @@ def check_squared_distances(answer: Callable[[Tensor, Tensor], Tensor]) -> None:
             " out the root."
         )
     expect(slope, 2 * (a - b).sum(1, keepdim=True), case="The gradient of the sum of distances to b, with respect to a")
+
+
+@fresh_arguments("protonet.squared_distances")
+def draw_squared_distances(draw: torch.Generator) -> Pair:
+    tasks, queries, ways, size = (pick(draw, 2, 5) for _ in range(4))
+    a, b = torch.randn(tasks, queries, size, generator=draw), torch.randn(tasks, ways, size, generator=draw)
+    a[:, 0] = b[:, -1]  # a query on a prototype: the distance is 0
+    return a.requires_grad_(), b.requires_grad_()
 
 
 @right_answer("protonet.squared_distances")
@@ -402,6 +429,20 @@ def check_loss(answer: Callable[[Tensor, Tensor], Tensor]) -> None:
     expect(gradient(result, distances, LOST), wanted_gradient, case="The gradient with respect to the distances")
 
 
+@fresh_arguments("protonet.loss")
+def draw_loss(draw: torch.Generator) -> Pair:
+    queries, ways = pick(draw, 3, 6), pick(draw, 2, 5)
+    distances = 3 * torch.rand(queries, ways, generator=draw)
+    return distances.requires_grad_(), torch.randint(ways, (queries,), generator=draw)
+
+
+@fresh_arguments("protonet.loss")
+def draw_large_loss(draw: torch.Generator) -> Pair:
+    queries, ways = pick(draw, 3, 6), pick(draw, 2, 5)
+    distances = 1000 + 2000 * torch.rand(queries, ways, generator=draw)
+    return distances.requires_grad_(), distances.detach().argmax(1)  # whose probabilities are rounded to 0
+
+
 @right_answer("protonet.loss")
 def _(distances: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(-distances, labels)
@@ -548,10 +589,16 @@ def check_linear_head(answer: Callable[[Tensor], Pair]) -> None:
         },
     )
     c = _normal(4, 4).requires_grad_()
-    weight, bias = answer(c)
-    expect((weight, bias), (2 * c, -c.square().sum(1)), case="With 4 random prototypes in 4 dimensions")
+    result = answer(c)
+    expect(result, (2 * c, -c.square().sum(1)), case="With 4 random prototypes in 4 dimensions")
+    weight, bias = result
     gradient(weight, c, LOST)
     gradient(bias, c, LOST)
+
+
+@fresh_arguments("protonet.linear_head")
+def draw_linear_head(draw: torch.Generator) -> tuple[Tensor]:
+    return (torch.randn(pick(draw, 2, 5), pick(draw, 2, 5), generator=draw).requires_grad_(),)
 
 
 @right_answer("protonet.linear_head")
@@ -682,6 +729,11 @@ def check_cosine_prototype(answer: Callable[[Tensor], Tensor]) -> None:
     result = answer(points)
     expect(result, F.normalize(F.normalize(points, dim=1).mean(0), dim=0), case="With 5 random points in 4 dimensions")
     gradient(result[:1], points, LOST)
+
+
+@fresh_arguments("protonet.cosine_prototype")
+def draw_cosine_prototype(draw: torch.Generator) -> tuple[Tensor]:
+    return (torch.randn(pick(draw, 3, 6), pick(draw, 2, 5), generator=draw).requires_grad_(),)
 
 
 @right_answer("protonet.cosine_prototype")

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .core import Wrong, exercise, expect, explained, fresh_arguments, gradient, right_answer, wrong_answer
+from .core import Wrong, exercise, expect, explained, fresh_arguments, gradient, pick, right_answer, wrong_answer
 from .problems import Bowl, cubic, quartic, waves
 
 Loss = Callable[[Tensor], Tensor]  # weights [D] → a number
@@ -22,16 +22,17 @@ BOWL = "With L(θ) = ½·1·θ₀² + ½·4·(θ₁ − 1)², θ = [1, 2] and α
 _bowl = Bowl(A, C)
 
 
-def _fresh_bowl(draw: torch.Generator, size: int = 3) -> Bowl:
-    return Bowl(*torch.rand(2, size, generator=draw, dtype=torch.float64).add(0.5))
+def _fresh_bowl(draw: torch.Generator, size: int) -> Bowl:
+    a, c = torch.rand(2, size, generator=draw, dtype=torch.float64)
+    return Bowl(0.5 + 3 * a, 4 * c - 2)
 
 
-def _fresh_start(draw: torch.Generator, size: int = 3) -> Tensor:
-    return torch.rand(size, generator=draw, dtype=torch.float64).requires_grad_()
+def _fresh_start(draw: torch.Generator, size: int) -> Tensor:
+    return torch.rand(size, generator=draw, dtype=torch.float64).add(0.5).requires_grad_()
 
 
 def _fresh_rate(draw: torch.Generator) -> float:
-    return 0.02 + 0.1 * float(torch.rand((), generator=draw))
+    return 0.05 + 0.1 * float(torch.rand((), generator=draw))
 
 
 def _start() -> Tensor:
@@ -123,7 +124,13 @@ def check_inner_step(answer: Callable[[Loss, Tensor, float], Tensor]) -> None:
 
 @fresh_arguments("maml.inner_step")
 def draw_inner_step(draw: torch.Generator) -> tuple[Loss, Tensor, float]:
-    return _fresh_bowl(draw), _fresh_start(draw), _fresh_rate(draw)
+    size = pick(draw, 2, 5)
+    return _fresh_bowl(draw, size), _fresh_start(draw, size), _fresh_rate(draw)
+
+
+@fresh_arguments("maml.inner_step")
+def draw_curved_step(draw: torch.Generator) -> tuple[Loss, Tensor, float]:
+    return quartic, _fresh_start(draw, pick(draw, 2, 5)), _fresh_rate(draw)
 
 
 @right_answer("maml.inner_step")
@@ -293,7 +300,13 @@ def check_adapt(answer: Callable[[Loss, Tensor, float, int], Any]) -> None:
 
 @fresh_arguments("maml.adapt")
 def draw_adapt(draw: torch.Generator) -> tuple[Loss, Tensor, float, int]:
-    return _fresh_bowl(draw), _fresh_start(draw), _fresh_rate(draw), 4
+    size = pick(draw, 2, 5)
+    return _fresh_bowl(draw, size), _fresh_start(draw, size), _fresh_rate(draw), pick(draw, 2, 5)
+
+
+@fresh_arguments("maml.adapt")
+def draw_curved_adapt(draw: torch.Generator) -> tuple[Loss, Tensor, float, int]:
+    return quartic, _fresh_start(draw, pick(draw, 2, 5)), _fresh_rate(draw), pick(draw, 2, 5)
 
 
 @right_answer("maml.adapt")
@@ -468,7 +481,9 @@ def check_first_order(answer: Callable[[Loss, Loss, Tensor, float, int], Tensor]
 
 @fresh_arguments("maml.first_order")
 def draw_first_order(draw: torch.Generator) -> tuple[Loss, Loss, Tensor, float, int]:
-    return _fresh_bowl(draw), _fresh_bowl(draw), _fresh_start(draw), _fresh_rate(draw), 2
+    size = pick(draw, 2, 5)
+    support, query = _fresh_bowl(draw, size), _fresh_bowl(draw, size)
+    return support, query, _fresh_start(draw, size), _fresh_rate(draw), pick(draw, 2, 4)
 
 
 @right_answer("maml.first_order")
@@ -682,7 +697,12 @@ def check_finite_difference(answer: Callable[[Loss, Tensor, float], Tensor]) -> 
 
 @fresh_arguments("maml.finite_difference")
 def draw_finite_difference(draw: torch.Generator) -> tuple[Loss, Tensor, float]:
-    return waves, _fresh_start(draw).detach(), 0.1
+    return quartic, _fresh_start(draw, pick(draw, 2, 5)).detach(), 0.2 + 0.2 * float(torch.rand((), generator=draw))
+
+
+@fresh_arguments("maml.finite_difference", tolerance=1e-8)
+def draw_fine_difference(draw: torch.Generator) -> tuple[Loss, Tensor, float]:
+    return waves, _fresh_start(draw, pick(draw, 2, 5)).detach(), 1e-5
 
 
 @right_answer("maml.finite_difference")
@@ -844,8 +864,8 @@ def check_meta_gradient(answer: Callable[[Tensor, Tensor, float, float, int], Te
 
 @fresh_arguments("maml.meta_gradient")
 def draw_meta_gradient(draw: torch.Generator) -> tuple[Tensor, Tensor, float, float, int]:
-    bowl = _fresh_bowl(draw)
-    return bowl.a, bowl.c, float(torch.randn((), generator=draw)), _fresh_rate(draw), 3
+    bowl, theta = _fresh_bowl(draw, pick(draw, 2, 5)), float(torch.randn((), generator=draw))
+    return bowl.a, bowl.c, theta, _fresh_rate(draw), pick(draw, 2, 4)
 
 
 @right_answer("maml.meta_gradient")
@@ -982,8 +1002,8 @@ def check_fixed_point(answer: Callable[[Tensor, Tensor, float, int], Tensor]) ->
 
 @fresh_arguments("maml.fixed_point")
 def draw_fixed_point(draw: torch.Generator) -> tuple[Tensor, Tensor, float, int]:
-    bowl = _fresh_bowl(draw)
-    return bowl.a, bowl.c, _fresh_rate(draw), 3
+    bowl = _fresh_bowl(draw, pick(draw, 2, 5))
+    return bowl.a, bowl.c, _fresh_rate(draw), pick(draw, 2, 4)
 
 
 @right_answer("maml.fixed_point")

@@ -8,7 +8,18 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from .core import Wrong, compact, exercise, expect, explained, fresh_arguments, generator, right_answer, wrong_answer
+from .core import (
+    Wrong,
+    compact,
+    exercise,
+    expect,
+    explained,
+    fresh_arguments,
+    generator,
+    pick,
+    right_answer,
+    wrong_answer,
+)
 from .problems import EndsAt, HalfWay, QuarticGradient, Towards
 
 Map = Callable[[Tensor], Tensor]  # weights `[D]` → `[D]`: a gradient, or what an inner loop makes of them
@@ -105,6 +116,14 @@ def check_inner_loop(answer: Callable[[Tensor, list[Map], float], Tensor]) -> No
     )
     got = _keeps_theta(lambda slow: answer(slow, gradients, 0.01), theta, written)
     expect(got, wanted, case="With a θ that needs a gradient")
+
+
+@fresh_arguments("reptile.inner_loop", gradients=False)
+def draw_inner_loop(draw: torch.Generator) -> tuple[Tensor, list[Map], float]:
+    size, rate = pick(draw, 2, 5), 0.01 + 0.02 * float(torch.rand((), generator=draw))
+    centres = torch.randn(pick(draw, 3, 5), size, generator=draw)
+    loops: list[Map] = [QuarticGradient(centre) for centre in centres]
+    return torch.randn(size, generator=draw).requires_grad_(), loops, rate
 
 
 @right_answer("reptile.inner_loop")
@@ -307,6 +326,21 @@ def check_update(answer: Callable[[Tensor, list[Map], float], Tensor]) -> None:
     expect(got, wanted, case="With a θ that needs a gradient")
 
 
+@fresh_arguments("reptile.update", gradients=False)
+def draw_update(draw: torch.Generator) -> tuple[Tensor, list[Map], float]:
+    size, rate = pick(draw, 2, 5), 0.1 + 0.3 * float(torch.rand((), generator=draw))
+    goals = torch.randn(size, size, generator=draw)  # as many tasks as coordinates: a wrong axis has the right shape
+    loops: list[Map] = [HalfWay(goal) for goal in goals]
+    return torch.randn(size, generator=draw).requires_grad_(), loops, rate
+
+
+@fresh_arguments("reptile.update", gradients=False)
+def draw_many_updates(draw: torch.Generator) -> tuple[Tensor, list[Map], float]:
+    size, rate = pick(draw, 2, 4), 0.1 + 0.3 * float(torch.rand((), generator=draw))
+    loops: list[Map] = [HalfWay(goal) for goal in torch.randn(pick(draw, 5, 8), size, generator=draw)]
+    return torch.randn(size, generator=draw), loops, rate
+
+
 @right_answer("reptile.update")
 def _(theta: Tensor, inner_loops: list[Map], rate: float) -> Tensor:
     return theta + rate * torch.stack([adapt(theta) - theta for adapt in inner_loops]).mean(dim=0)
@@ -466,6 +500,17 @@ def check_joint(answer: Callable[[Tensor, Tensor, float, float], Tensor]) -> Non
     )
 
 
+@fresh_arguments("reptile.joint", gradients=False)
+def draw_joint(draw: torch.Generator) -> tuple[Tensor, Tensor, float, float]:
+    size, rates = pick(draw, 2, 5), 0.2 + 0.3 * torch.rand(2, generator=draw)
+    inner_rate, outer_rate = rates.tolist()
+    return *_draw_joint(draw, pick(draw, 3, 6), size), inner_rate, outer_rate
+
+
+def _draw_joint(draw: torch.Generator, tasks: int, size: int) -> tuple[Tensor, Tensor]:
+    return torch.randn(size, generator=draw), 3 * torch.randn(tasks, size, generator=draw)
+
+
 @right_answer("reptile.joint")
 def _(theta: Tensor, gradients: Tensor, inner_rate: float, outer_rate: float) -> Tensor:
     return theta - outer_rate * inner_rate * gradients.mean(dim=0)
@@ -594,8 +639,8 @@ def check_fixed_point(answer: Callable[[Tensor, Tensor, float, int], Tensor | fl
 
 @fresh_arguments("reptile.fixed_point")
 def draw_fixed_point(draw: torch.Generator) -> tuple[Tensor, Tensor, float, int]:
-    a, c = torch.rand(2, 4, generator=draw).add(0.5)
-    return a, c, 0.2 + 0.2 * float(torch.rand((), generator=draw)), 3
+    a, c = torch.rand(2, pick(draw, 3, 5), generator=draw)
+    return 0.5 + a, 4 * c - 2, 0.2 + 0.2 * float(torch.rand((), generator=draw)), pick(draw, 2, 4)
 
 
 @right_answer("reptile.fixed_point")
@@ -743,6 +788,13 @@ def check_avg_grad_inner(answer: Callable[[Tensor, Tensor], Tensor]) -> None:
             ].mean(0),
         },
     )
+
+
+@fresh_arguments("reptile.avg_grad_inner")
+def draw_avg_grad_inner(draw: torch.Generator) -> tuple[Tensor, Tensor]:
+    batches, size = pick(draw, 3, 5), pick(draw, 2, 4)
+    root = torch.randn(batches, size, size, generator=draw)
+    return torch.randn(batches, size, generator=draw), root + root.mT
 
 
 @right_answer("reptile.avg_grad_inner")

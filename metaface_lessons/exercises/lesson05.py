@@ -11,7 +11,20 @@ from torch import Tensor, nn
 from torch.func import grad, hessian, vmap
 from torch.nn import functional as F
 
-from .core import Wrong, describe, exercise, expect, explained, generator, gradient, right_answer, wrong_answer
+from .core import (
+    Wrong,
+    describe,
+    exercise,
+    expect,
+    explained,
+    fresh_arguments,
+    fresh_check,
+    generator,
+    gradient,
+    pick,
+    right_answer,
+    wrong_answer,
+)
 from .problems import Task, Weights, normed_loss, plain_loss, task_loss
 
 EXACT = 1e-9  # of the meta-gradient, as the exercise says: float64 alone tells right from nearly right
@@ -146,6 +159,27 @@ def _flows(result: Any, wanted: Tensor, sources: dict[str, Tensor]) -> None:
             case=f"The gradient with respect to the {name} set",
             tolerance=1e-5,
         )
+
+
+def _fresh_protonet(draw: torch.Generator, scale: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    ways, size, queries = pick(draw, 2, 4), pick(draw, 2, 4), pick(draw, 4, 7)
+    labels = torch.cat([torch.arange(ways), torch.randint(ways, (2 * ways,), generator=draw)])
+    labels = labels[torch.randperm(len(labels), generator=draw)]
+    support, query = (
+        (scale * torch.randn(count, size, generator=draw, dtype=torch.float64)).requires_grad_()
+        for count in (len(labels), queries)
+    )
+    return support, labels, query, torch.randint(ways, (queries,), generator=draw)
+
+
+@fresh_arguments("clinic.protonet_loss")
+def draw_protonet_loss(draw: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return _fresh_protonet(draw, 1.0)
+
+
+@fresh_arguments("clinic.protonet_loss")
+def draw_large_protonet_loss(draw: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return _fresh_protonet(draw, 40.0)
 
 
 @right_answer("clinic.protonet_loss")
@@ -370,6 +404,14 @@ def check_inner_step(answer: InnerStep) -> None:
     )
 
 
+@fresh_arguments("clinic.inner_step")
+def draw_inner_step(draw: torch.Generator) -> tuple[Tensor, Tensor, int, float]:
+    examples, size, ways = pick(draw, 4, 8), pick(draw, 2, 4), pick(draw, 3, 6)
+    y = torch.randint(ways - pick(draw, 0, 1), (examples,), generator=draw)  # the last may be without examples
+    rate = 0.3 + float(torch.rand((), generator=draw))
+    return torch.randn(examples, size, generator=draw, dtype=torch.float64), y, ways, rate
+
+
 @right_answer("clinic.inner_step")
 def _(z: Tensor, y: Tensor, ways: int, rate: float) -> Tensor:
     W = torch.zeros(ways, z.shape[1], dtype=z.dtype, requires_grad=True)
@@ -502,11 +544,21 @@ def check_episode(answer: Callable[[Tensor, int, int, int, int], Drawn]) -> None
     counts = {4: 5, 11: 6, 12: 2, 20: 5, 31: 7, 33: 5}  # person → images; 12 has too few
     identity = torch.cat([torch.full((n,), person) for person, n in counts.items()])
     identity = identity[torch.randperm(len(identity), generator=generator(0))]
-    drawn = [_drawn(answer, identity, 3, 2, 3, seed) for seed in range(40)]
     _drawn(answer, identity, 5, 1, 4, 0)
     _drawn(answer, torch.arange(24) // 4, 6, 2, 2, 1)
+    _varies(answer, identity, (3, 2, 3), 0, 5)
 
-    again = answer(identity, 3, 2, 3, 7)
+
+def _varies(
+    answer: Callable[[Tensor, int, int, int, int], Drawn],
+    identity: Tensor,
+    sizes: tuple[int, int, int],
+    first: int,
+    need: int,
+) -> None:
+    """Raise `Wrong` unless forty seeds, from `first` on, draw among all people with `need` images, and all of these."""
+    drawn = [_drawn(answer, identity, *sizes, seed) for seed in range(first, first + 40)]
+    again = _drawn(answer, identity, *sizes, first + 7)
     if not all(torch.equal(a, b) for a, b in zip(drawn[7], again, strict=True)):
         raise Wrong(
             "The same seed gives two different episodes. Draw everything from one generator:"
@@ -514,11 +566,13 @@ def check_episode(answer: Callable[[Tensor, int, int, int, int], Drawn]) -> None
         )
     if all(torch.equal(drawn[0][0], other[0]) for other in drawn):
         raise Wrong("Forty seeds give the same support set. Draw from `torch.Generator().manual_seed(seed)`.")
+    people, number = identity.unique(return_counts=True)
+    able = people[number >= need]
     seen = {int(identity[i]) for d in drawn for i in d[0]}
-    if len(seen) < len(counts) - 1:
+    if len(seen) < len(able):
         raise Wrong(f"In 40 episodes only the people {sorted(seen)} take part. Draw among all who have enough images.")
     images = {int(i) for d in drawn for part in d[:2] for i in part}
-    if len(images) < len(identity) - counts[12]:
+    if len(images) < int(torch.isin(identity, able).sum()):
         raise Wrong("Some images are never drawn, in 40 episodes. Draw among all images of a person.")
     labels: dict[int, set[int]] = {}
     for support, _, y, _ in drawn:
@@ -626,6 +680,18 @@ def _episode(identity: Tensor, ways: int, shots: int, queries: int, seed: int) -
         query.append(own[shots:])
     label = torch.arange(ways)
     return torch.cat(support), torch.cat(query), label.repeat_interleave(shots), label.repeat_interleave(queries)
+
+
+@fresh_check("clinic.episode")
+def check_fresh_episode(answer: Callable[[Tensor, int, int, int, int], Drawn], draw: torch.Generator) -> None:
+    ways, shots, queries, first = pick(draw, 2, 4), pick(draw, 1, 2), pick(draw, 2, 3), pick(draw, 0, 10**6)
+    need = shots + queries
+    counts = [need] * ways + [need - 1, 1, need + 1 + pick(draw, 0, 2)]  # just enough, too few, more than enough
+    people = torch.randperm(100, generator=draw)[: len(counts)]
+    identity = people.repeat_interleave(torch.tensor(counts))
+    identity = identity[torch.randperm(len(identity), generator=draw)]
+    _drawn(answer, identity[torch.isin(identity, people[:ways])], ways, shots, queries, first)  # all must take part
+    _varies(answer, identity, (ways, shots, queries), first, need)
 
 
 right_answer("clinic.episode")(_episode)
@@ -855,6 +921,15 @@ def check_second_order(answer: MetaGradient) -> None:
             )
 
 
+@fresh_arguments("clinic.second_order", tolerance=EXACT)
+def draw_second_order(draw: torch.Generator) -> tuple[TaskLoss, Tensor, Task, Task, float, int]:
+    size, seed = pick(draw, 2, 4), pick(draw, 0, 10**6)
+    theta, kept = torch.randn(2, size, generator=draw, dtype=torch.float64)
+    theta = theta.clone().requires_grad_()
+    theta.grad = kept.clone()  # of the tasks before this one
+    return task_loss, theta, *_bowls(size, seed), 0.03 + 0.04 * float(torch.rand((), generator=draw)), pick(draw, 2, 4)
+
+
 @right_answer("clinic.second_order")
 def _(loss: TaskLoss, theta: Tensor, support: Any, query: Any, rate: float, steps: int) -> Tensor:
     phi = theta
@@ -1026,7 +1101,7 @@ def _(loss: TaskLoss, theta: Any, support: Any, query: Any, rate: float, steps: 
 Predict = Callable[[nn.Module, torch.optim.Optimizer, Tensor, Tensor, Tensor, int], Tensor]
 
 
-def _network(norm: bool) -> nn.Sequential:
+def _network(norm: bool, seed: int = 20) -> nn.Sequential:
     layers: list[nn.Module] = [
         nn.Linear(3, 4),
         nn.BatchNorm1d(4) if norm else nn.Identity(),
@@ -1035,7 +1110,7 @@ def _network(norm: bool) -> nn.Sequential:
     ]
     network = nn.Sequential(*layers).double()
     for i, p in enumerate(network.parameters()):
-        p.data = _normal(*p.shape, seed=20 + i) / 2
+        p.data = _normal(*p.shape, seed=seed + i) / 2
     return network
 
 
@@ -1188,6 +1263,17 @@ def _descend(network: nn.Module, optimiser: torch.optim.Optimizer, x: Tensor, y:
         optimiser.zero_grad()
         F.cross_entropy(network(x), y).backward()
         optimiser.step()
+
+
+@fresh_arguments("clinic.no_leak", tolerance=1e-5)
+def draw_no_leak(draw: torch.Generator) -> tuple[nn.Module, torch.optim.Optimizer, Tensor, Tensor, Tensor, int]:
+    seed, examples = pick(draw, 0, 10**6), pick(draw, 5, 8)
+    network = _network(bool(pick(draw, 0, 1)), seed)
+    optimiser = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9 * pick(draw, 0, 1))
+    for i, p in enumerate(network.parameters()):
+        p.grad = _normal(*p.shape, seed=seed + 20 + i)  # of the tasks before this one
+    x, asked = (torch.randn(count, 3, generator=draw, dtype=torch.float64) for count in (examples, 4))
+    return network, optimiser, x, torch.randint(3, (examples,), generator=draw), asked, pick(draw, 2, 4)
 
 
 @right_answer("clinic.no_leak")
@@ -1350,14 +1436,14 @@ BatchedLoss = Callable[[Weights, Tensor, Tensor], Tensor]
 BatchedGradient = Callable[[BatchedLoss, Weights, Tensor, Tensor], Weights]
 
 
-def _normed_case(tasks: int) -> tuple[Weights, Tensor, Tensor]:
+def _normed_case(tasks: int, seed: int = 50) -> tuple[Weights, Tensor, Tensor]:
     w = {
-        "filters": _normal(3, 1, 3, 3, seed=50) / 3,
+        "filters": _normal(3, 1, 3, 3, seed=seed) / 3,
         "scale": torch.ones(3, dtype=torch.float64),
         "shift": torch.zeros(3, dtype=torch.float64),
-        "head": _normal(3, 3, seed=51),
+        "head": _normal(3, 3, seed=seed + 1),
     }
-    return w, _normal(tasks, 12, 1, 5, 5, seed=52), torch.arange(3).repeat(4).expand(tasks, -1)
+    return w, _normal(tasks, 12, 1, 5, 5, seed=seed + 2), torch.arange(3).repeat(4).expand(tasks, -1)
 
 
 def _mean_over_tasks(loss: BatchedLoss, w: Weights, x: Tensor, y: Tensor) -> Weights:
@@ -1409,6 +1495,21 @@ def _batched(answer: BatchedGradient, loss: BatchedLoss, w: Weights, x: Tensor, 
             )(w),
         }
     expect(answer(loss, w, x, y), wanted, case=case, slips=slips, tolerance=1e-5)
+
+
+@fresh_arguments("clinic.batched_gradient")
+def draw_plain_gradient(draw: torch.Generator) -> tuple[BatchedLoss, Weights, Tensor, Tensor]:
+    tasks, examples, size = pick(draw, 2, 4), pick(draw, 3, 5), pick(draw, 2, 4)
+    head, x, y = (
+        torch.randn(shape, generator=draw, dtype=torch.float64)
+        for shape in ((size,), (tasks, examples, size), (tasks, examples))
+    )
+    return plain_loss, {"head": head}, x, y
+
+
+@fresh_arguments("clinic.batched_gradient")
+def draw_normed_gradient(draw: torch.Generator) -> tuple[BatchedLoss, Weights, Tensor, Tensor]:
+    return normed_loss, *_normed_case(pick(draw, 2, 3), pick(draw, 0, 10**6))
 
 
 @right_answer("clinic.batched_gradient")

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .core import as_tensor, exercise, expect, fresh_arguments, generator, right_answer, wrong_answer
+from .core import as_tensor, exercise, expect, fresh_arguments, generator, pick, right_answer, wrong_answer
 
 
 def _draw(*shape: int, seed: int = 0) -> Tensor:
@@ -96,6 +96,12 @@ def check_paired(answer: Callable[[Tensor, Tensor], Pair]) -> None:
     judge(a, b, "For a = [0.8, 0.4, 1, 0.6, 0.6] and b = [0.6, 0.4, 0.6, 0.6, 0.7]")
     difficulty = _draw(50)
     judge(difficulty + 0.1 * _draw(50, seed=1), difficulty + 0.1 * _draw(50, seed=2), "For 50 episodes, easy and hard")
+
+
+@fresh_arguments("comparison.paired")
+def draw_paired(draw: torch.Generator) -> tuple[Tensor, Tensor]:
+    difficulty, a, b = torch.randn(3, pick(draw, 6, 40), generator=draw, dtype=torch.float64)
+    return difficulty + a / 3, difficulty + b / 3
 
 
 @right_answer("comparison.paired")
@@ -251,7 +257,8 @@ def check_seeds(answer: Callable[[Tensor, dict[int, float]], float]) -> None:
 
 @fresh_arguments("comparison.seeds")
 def draw_seeds(draw: torch.Generator) -> tuple[Tensor, dict[int, float]]:
-    return torch.rand(4, generator=draw, dtype=torch.float64), dict(T_QUANTILES)
+    seeds = (2, 3, 4, 5, 10)[pick(draw, 0, 4)]
+    return torch.rand(seeds, generator=draw, dtype=torch.float64), dict(T_QUANTILES)
 
 
 @right_answer("comparison.seeds")
@@ -424,8 +431,13 @@ def _scan(cost: Tensor, accuracy: Tensor) -> Tensor:
 
 @fresh_arguments("comparison.frontier")
 def draw_frontier(draw: torch.Generator) -> tuple[Tensor, Tensor]:
-    cost, accuracy = torch.randint(9, (2, 12), generator=draw)  # so few values that some are equal
-    return cost.float(), accuracy / 10
+    methods = pick(draw, 10, 16)
+    best = torch.arange(4)
+    cost, accuracy = torch.randint(9, (2, methods), generator=draw)  # so few values that some are equal
+    cost[:4], accuracy[:4] = best, 5 + best  # a frontier of four, one of them twice
+    cost[4], accuracy[4] = cost[2], accuracy[2]
+    order = torch.randperm(methods, generator=draw)
+    return cost[order].float(), accuracy[order] / 10
 
 
 @right_answer("comparison.frontier")
@@ -611,6 +623,20 @@ def draw_break_even(draw: torch.Generator) -> tuple[float, ...]:
     more, train_b = (100 + 50 * torch.rand(2, generator=draw)).tolist()
     adapt_a, saves = torch.rand(2, generator=draw).tolist()
     return train_b + more, adapt_a, train_b, 1 + adapt_a + saves
+
+
+@fresh_arguments("comparison.break_even")
+def draw_cheaper(draw: torch.Generator) -> tuple[float, ...]:
+    """A is cheaper in both."""
+    more, adapt_a, saves = (1 + torch.rand(3, generator=draw)).tolist()
+    return 10 * adapt_a, adapt_a, 10 * adapt_a + more, adapt_a + saves
+
+
+@fresh_arguments("comparison.break_even")
+def draw_never(draw: torch.Generator) -> tuple[float, ...]:
+    """A saves nothing on a task; it is equal in half of the draws."""
+    train_a, train_b, adapt_b = (1 + torch.rand(3, generator=draw)).tolist()
+    return 9 * train_a, adapt_b + pick(draw, 0, 1), 9 * train_b, adapt_b
 
 
 @right_answer("comparison.break_even")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .core import as_tensor, exercise, expect, generator, right_answer, wrong_answer
+from .core import as_tensor, exercise, expect, fresh_arguments, fresh_check, generator, pick, right_answer, wrong_answer
 
 # --------------------------------------------------------------------------------------------------------- FAR and TAR
 
@@ -71,6 +71,14 @@ def check_rates(answer: Callable[[Tensor, Tensor, float], Rates]) -> None:
     draw = generator(0)
     scores, same = torch.randn(200, generator=draw, dtype=torch.float64), torch.rand(200, generator=draw) < 0.3
     judge(scores, same, 0.4, "For 200 pairs, about 60 of them genuine, and the threshold 0.4")
+
+
+@fresh_arguments("recognition.rates")
+def draw_rates(draw: torch.Generator) -> tuple[Tensor, Tensor, float]:
+    pairs = pick(draw, 80, 120)
+    same = torch.rand(pairs, generator=draw) < 0.4
+    scores = torch.randint(-6, 7, (pairs,), generator=draw).double() + 2 * same  # some are equal to the threshold
+    return scores, same, float(pick(draw, -1, 3))
 
 
 @right_answer("recognition.rates")
@@ -206,6 +214,15 @@ def check_tar_at_far(answer: Callable[[Tensor, Tensor, float], float]) -> None:
     judge(genuine + 1.5, impostor, 0.001, "For 400 impostor pairs and FAR 0.001, which allows none of them")
 
 
+@fresh_arguments("recognition.tar_at_far")
+def draw_tar_at_far(draw: torch.Generator) -> tuple[Tensor, Tensor, float]:
+    impostors = pick(draw, 100, 150)
+    impostor = torch.randperm(1000, generator=draw)[:impostors].double()
+    genuine = torch.cat([impostor, impostor + 0.5, impostor - 0.5])  # at each threshold, and on both sides of it
+    far = (pick(draw, 5, 40) + 0.7) / impostors
+    return genuine[torch.randperm(len(genuine), generator=draw)], impostor, far
+
+
 @right_answer("recognition.tar_at_far")
 def _(genuine: Tensor, impostor: Tensor, far: float) -> Tensor:
     k = int(far * len(impostor))
@@ -334,6 +351,16 @@ def check_weights(answer: Callable[[Tensor, Tensor], Tensor]) -> None:
     )
     draw = generator(2)
     judge(torch.randint(8, (40, 2), generator=draw), torch.randint(4, (8,), generator=draw), "For 40 pairs of 8 people")
+
+
+@fresh_check("recognition.weights")
+def check_fresh_weights(answer: Callable[[Tensor, Tensor], Tensor], draw: torch.Generator) -> None:
+    people, pairs = pick(draw, 5, 9), pick(draw, 30, 50)
+    numbers = torch.randint(people, (pairs, 2), generator=draw)
+    numbers[: pairs // 3, 1] = numbers[: pairs // 3, 0]  # genuine pairs
+    drawn = torch.randint(5, (people,), generator=draw)
+    got: object = as_tensor(answer(numbers, drawn))
+    expect(got.double() if isinstance(got, Tensor) else got, _weights(numbers, drawn).double(), case="With other pairs")
 
 
 @right_answer("recognition.weights")
@@ -508,6 +535,17 @@ def check_open_set(answer: Callable[[Tensor, Tensor, Tensor, float], float]) -> 
     probe = torch.randint(30, (300,), generator=draw)
     scores = torch.randn(300, 12, generator=draw, dtype=torch.float64) + 2 * (probe[:, None] == gallery)
     judge(scores, probe, gallery, 1.6, "For 300 probes of 30 people, 12 of them enrolled")
+
+
+@fresh_arguments("recognition.open_set")
+def draw_open_set(draw: torch.Generator) -> tuple[Tensor, Tensor, Tensor, float]:
+    people, probes = pick(draw, 25, 35), pick(draw, 250, 350)
+    gallery = torch.randperm(people, generator=draw)[: people // 2]
+    probe = torch.randint(people, (probes,), generator=draw)
+    scores = 4 * torch.randn(probes, len(gallery), generator=draw, dtype=torch.float64)
+    scores = (scores + 10 * (probe[:, None] == gallery)).round()  # some are equal to the threshold
+    order = torch.rand(scores.shape, generator=draw, dtype=torch.float64) / 4  # no two of a probe are equal
+    return torch.where(scores == scores.amax(1, keepdim=True), scores, scores - order), probe, gallery, 8.0
 
 
 @right_answer("recognition.open_set")

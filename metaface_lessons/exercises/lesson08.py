@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .core import Wrong, exercise, expect, fresh_arguments, generator, right_answer, wrong_answer
+from .core import Wrong, exercise, expect, fresh_arguments, fresh_check, generator, pick, right_answer, wrong_answer
 from .problems import Bowl, quartic, waves
 
 # ---------------------------------------------------------------------------------------------- what a control may see
@@ -74,6 +74,14 @@ def check_outside(answer: Callable[[Tensor, Tensor], Tensor]) -> None:
     inside = torch.rand(6, 5, generator=generator(1)) < 0.5
     inside[0, 0], inside[0, 1] = True, False
     judge(torch.rand(4, 3, 6, 5, generator=generator(2)), inside, "For four colour pictures, 6×5")
+
+
+@fresh_arguments("domains.outside")
+def draw_outside(draw: torch.Generator) -> tuple[Tensor, Tensor]:
+    height, width = pick(draw, 3, 6), pick(draw, 3, 6)
+    inside = torch.rand(height, width, generator=draw) < 0.5
+    inside[0, 0], inside[0, 1] = True, False
+    return torch.rand(pick(draw, 2, 4), pick(draw, 2, 3), height, width, generator=draw), inside
 
 
 @right_answer("domains.outside")
@@ -169,44 +177,55 @@ def check_splits(answer: Callable[[list[str], str], Splits]) -> None:
     for names in (["photo", "sketch", "infrared"], ["day", "night", "film", "print", "phone"]):
         domains = [names[i] for i in torch.randperm(len(names), generator=draw).tolist()]
         test = domains[int(torch.randint(len(domains), (), generator=draw))]
-        case = f"For the domains {domains}, tested on {test!r}"
-        got: Any = answer(list(domains), test)
-        if isinstance(got, list | tuple) and any(
-            isinstance(row, list | tuple)
-            and len(row) == 2
-            and isinstance(row[0], str)
-            and isinstance(row[1], list | tuple | set)
-            for row in got
-        ):
-            raise Wrong(f"{case}:\nThe pairs are the wrong way round: first S, a list of domains, then V, one domain.")
-        if not isinstance(got, list | tuple) or not all(
-            isinstance(row, list | tuple) and len(row) == 2 and isinstance(row[1], str) for row in got
-        ):
-            expect(got, _splits(domains, test), case=f"{case}, a list of pairs (list of domains, domain)")
-        found = [(list(train), out) for train, out in got]
-        for train, out in found:
-            if test in train or test == out:
-                raise Wrong(
-                    f"{case}:\n{(train, out)} has the domain of the test in it. That is a leak: training must not see"
-                    " it, not even as the domain that is held out."
-                )
-            if out in train:
-                raise Wrong(f"{case}:\n{(train, out)} trains on the domain that it holds out, so nothing is held out.")
-            if not train:
-                raise Wrong(f"{case}:\n{(train, out)} has no domain to train on.")
-        expect(
-            _sorted(found),
-            _sorted(_splits(domains, test)),
-            case=case,
-            slips={
-                "Each of those trains on one domain. Train on all others: leave *one* out.": _sorted(
-                    [([d], out) for d in domains for out in domains if d != out and test not in (d, out)]
-                ),
-                "You hold out only one of the training domains. Hold out each of them once.": _sorted(
-                    _splits(domains, test)[:1]
-                ),
-            },
-        )
+        _held_out(answer, domains, test)
+
+
+def _held_out(answer: Callable[[list[str], str], Splits], domains: list[str], test: str) -> None:
+    """Raise `Wrong` unless the answer makes the splits of these domains."""
+    case = f"For the domains {domains}, tested on {test!r}"
+    got: Any = answer(list(domains), test)
+    if isinstance(got, list | tuple) and any(
+        isinstance(row, list | tuple)
+        and len(row) == 2
+        and isinstance(row[0], str)
+        and isinstance(row[1], list | tuple | set)
+        for row in got
+    ):
+        raise Wrong(f"{case}:\nThe pairs are the wrong way round: first S, a list of domains, then V, one domain.")
+    if not isinstance(got, list | tuple) or not all(
+        isinstance(row, list | tuple) and len(row) == 2 and isinstance(row[1], str) for row in got
+    ):
+        expect(got, _splits(domains, test), case=f"{case}, a list of pairs (list of domains, domain)")
+    found = [(list(train), out) for train, out in got]
+    for train, out in found:
+        if test in train or test == out:
+            raise Wrong(
+                f"{case}:\n{(train, out)} has the domain of the test in it. That is a leak: training must not see"
+                " it, not even as the domain that is held out."
+            )
+        if out in train:
+            raise Wrong(f"{case}:\n{(train, out)} trains on the domain that it holds out, so nothing is held out.")
+        if not train:
+            raise Wrong(f"{case}:\n{(train, out)} has no domain to train on.")
+    expect(
+        _sorted(found),
+        _sorted(_splits(domains, test)),
+        case=case,
+        slips={
+            "Each of those trains on one domain. Train on all others: leave *one* out.": _sorted(
+                [([d], out) for d in domains for out in domains if d != out and test not in (d, out)]
+            ),
+            "You hold out only one of the training domains. Hold out each of them once.": _sorted(
+                _splits(domains, test)[:1]
+            ),
+        },
+    )
+
+
+@fresh_check("domains.splits")
+def check_fresh_splits(answer: Callable[[list[str], str], Splits], draw: torch.Generator) -> None:
+    domains = [f"domain {i}" for i in torch.randperm(100, generator=draw)[: pick(draw, 3, 6)].tolist()]
+    _held_out(answer, domains, domains[pick(draw, 0, len(domains) - 1)])
 
 
 @right_answer("domains.splits")
@@ -342,11 +361,15 @@ def check_mldg(answer: Callable[[Loss, Loss, Tensor, float, float], Tensor]) -> 
 
 @fresh_arguments("domains.mldg")
 def draw_mldg(draw: torch.Generator) -> tuple[Loss, Loss, Tensor, float, float]:
-    def bowl() -> Bowl:
-        return Bowl(*torch.rand(2, 3, generator=draw, dtype=torch.float64).add(0.5))
+    size = pick(draw, 2, 4)
 
-    theta = torch.rand(3, generator=draw, dtype=torch.float64).requires_grad_()
-    return bowl(), bowl(), theta, 0.1, 0.7
+    def bowl() -> Bowl:
+        a, c = torch.rand(2, size, generator=draw, dtype=torch.float64)
+        return Bowl(0.5 + 3 * a, 4 * c - 2)
+
+    theta = torch.rand(size, generator=draw, dtype=torch.float64).requires_grad_()
+    alpha, beta = (0.05 + 0.1 * torch.rand(2, generator=draw)).tolist()
+    return bowl(), bowl(), theta, alpha, 0.3 + 5 * beta
 
 
 @right_answer("domains.mldg")

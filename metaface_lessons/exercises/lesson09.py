@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .core import Wrong, exercise, expect, fresh_arguments, generator, gradient, right_answer, wrong_answer
+from .core import Wrong, exercise, expect, fresh_arguments, generator, gradient, pick, right_answer, wrong_answer
 
 Pair = tuple[Tensor, Tensor]
 
@@ -100,6 +100,15 @@ def check_head(answer: Callable[[Tensor, Tensor, int, float], Pair]) -> None:
             "The numbers are right, but part of the gradient is lost: weights and biases both depend on the prototypes."
             " Is one of them detached?"
         )
+
+
+@fresh_arguments("adaptation.head")
+def draw_head(draw: torch.Generator) -> tuple[Tensor, Tensor, int, float]:
+    ways = pick(draw, 2, 5)
+    labels = torch.cat([torch.arange(ways), torch.randint(ways, (2 * ways,), generator=draw)])
+    labels = labels[torch.randperm(len(labels), generator=draw)]
+    points = torch.randn(len(labels), pick(draw, 2, 5), generator=draw).requires_grad_()
+    return points, labels, ways, 2 + 6 * float(torch.rand((), generator=draw))
 
 
 @right_answer("adaptation.head")
@@ -251,6 +260,12 @@ def check_rates(answer: Callable[[Tensor, Tensor], tuple[Tensor, float]]) -> Non
     judge(_normal(7, seed=3), _normal(7, seed=4), "For seven weights")
 
 
+@fresh_arguments("adaptation.rates")
+def draw_rates(draw: torch.Generator) -> Pair:
+    support, query = torch.randn(2, pick(draw, 3, 9), generator=draw)
+    return support, query
+
+
 @right_answer("adaptation.rates")
 def _(support: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
     each = -support * query
@@ -377,6 +392,15 @@ def check_statistics(answer: Callable[[Tensor, Tensor, Tensor, float], Pair]) ->
     draw = _normal(4, 3, 2, 2, seed=5)
     judge(2 * draw + 1, _normal(3, seed=6), _normal(3, seed=7).square() + 0.5, 9.0, "For four images of three channels")
     judge(draw, torch.zeros(3), torch.ones(3), 0.0, "With n₀ = 0, the images alone")
+
+
+@fresh_arguments("adaptation.statistics")
+def draw_statistics(draw: torch.Generator) -> tuple[Tensor, Tensor, Tensor, float]:
+    channels, moved = pick(draw, 2, 4), 1 + torch.rand((), generator=draw)
+    x = torch.randn(pick(draw, 2, 6), channels, pick(draw, 2, 3), pick(draw, 2, 3), generator=draw)
+    x = x + torch.randn(len(x), 1, 1, 1, generator=draw)  # brighter images, and darker ones
+    mean, variance = torch.randn(channels, generator=draw), 0.5 + torch.rand(channels, generator=draw)
+    return 2 * x + moved, mean, variance, 1 + 8 * float(torch.rand((), generator=draw))
 
 
 @right_answer("adaptation.statistics")
@@ -534,7 +558,15 @@ def check_entropy(answer: Callable[[Tensor], Tensor]) -> None:
 
 @fresh_arguments("adaptation.entropy")
 def draw_entropy(draw: torch.Generator) -> tuple[Tensor]:
-    return (3 * torch.randn(4, 6, generator=draw),)
+    return ((3 * torch.randn(pick(draw, 3, 5), pick(draw, 2, 6), generator=draw)).requires_grad_(),)
+
+
+@fresh_arguments("adaptation.entropy", tolerance=1e-2)  # `log(p + 1e-8)` is a right answer
+def draw_sure_entropy(draw: torch.Generator) -> tuple[Tensor]:
+    """Logits so far apart that most probabilities are rounded to 0, and others."""
+    logits = torch.randn(pick(draw, 3, 5), pick(draw, 3, 6), generator=draw)
+    logits[1:] = 1000 * logits[1:]
+    return (logits.requires_grad_(),)
 
 
 @right_answer("adaptation.entropy")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .core import exercise, expect, fresh_arguments, generator, right_answer, wrong_answer
+from .core import exercise, expect, fresh_arguments, generator, pick, right_answer, wrong_answer
 
 
 def _uniform(*shape: int, seed: int = 0, draw: torch.Generator | None = None) -> Tensor:
@@ -228,9 +228,11 @@ def check_band(answer: Callable[[Tensor, Tensor, Tensor], Tensor]) -> None:
 
 @fresh_arguments("light.band")
 def draw_band(draw: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    picture = torch.randint(0, 255, (4, 9), generator=draw).double()
+    width = pick(draw, 6, 10)
+    picture = torch.randint(0, 255, (width, width), generator=draw).double()
     fine, coarse = 0.6 + 0.4 * _uniform(2, draw=draw) * torch.tensor([1.0, 4.0])
-    return picture, _blur(9, float(fine)), _blur(9, float(coarse))
+    picture[0, 0] = 0  # black has no logarithm
+    return picture, _blur(width, float(fine)), _blur(width, float(coarse))
 
 
 @right_answer("light.band")
@@ -366,7 +368,8 @@ def check_gap(answer: Callable[[Tensor, Tensor, int], Tensor]) -> None:
 
 @fresh_arguments("light.gap")
 def draw_gap(draw: torch.Generator) -> People:
-    return _normal(6, 4, draw=draw), _normal(4, draw=draw), int(torch.randint(6, (), generator=draw))
+    people, size = pick(draw, 4, 8), pick(draw, 2, 5)
+    return _normal(people, size, draw=draw), _normal(size, draw=draw), pick(draw, 0, people - 1)
 
 
 @right_answer("light.gap")
@@ -515,7 +518,8 @@ def check_expected(answer: Callable[[Tensor, int, int], float]) -> None:
 
 @fresh_arguments("light.expected")
 def draw_expected(draw: torch.Generator) -> Ranks:
-    return torch.randint(12, (9,), generator=draw), 20, 5
+    others, ways = pick(draw, 15, 30), pick(draw, 3, 6)
+    return torch.randint(others - 3, (pick(draw, 6, 12),), generator=draw), others, ways
 
 
 @right_answer("light.expected")
