@@ -396,15 +396,12 @@ def _usual_settings() -> Iterator[None]:
     recursion = sys.getrecursionlimit()
     try:
         with contextlib.ExitStack() as stack:
-            for setting in (
-                torch.inference_mode(False),
-                torch.set_grad_enabled(True),
-                torch.autograd.set_detect_anomaly(False),
-                torch.autocast("cpu", enabled=False),
-                np.errstate(all="warn"),
-                np.printoptions(),
-            ):
-                stack.enter_context(setting)
+            stack.enter_context(torch.inference_mode(False))
+            stack.enter_context(torch.set_grad_enabled(True))
+            stack.enter_context(torch.autograd.set_detect_anomaly(False))
+            stack.enter_context(torch.autocast("cpu", enabled=False))
+            stack.enter_context(np.errstate(all="warn"))
+            stack.enter_context(np.printoptions())
             if device.type != "cpu":
                 stack.enter_context(torch.device("cpu"))
             torch.set_default_dtype(torch.float32)

@@ -1265,15 +1265,22 @@ def _descend(network: nn.Module, optimiser: torch.optim.Optimizer, x: Tensor, y:
         optimiser.step()
 
 
-@fresh_arguments("clinic.no_leak", tolerance=1e-5)
-def draw_no_leak(draw: torch.Generator) -> tuple[nn.Module, torch.optim.Optimizer, Tensor, Tensor, Tensor, int]:
-    seed, examples = pick(draw, 0, 10**6), pick(draw, 5, 8)
-    network = _network(bool(pick(draw, 0, 1)), seed)
-    optimiser = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9 * pick(draw, 0, 1))
+@fresh_check("clinic.no_leak")
+def check_fresh_leak(answer: Predict, draw: torch.Generator) -> None:
+    """What a task leaves behind shows in the next: in its start, its momentum, or, in evaluation mode, its averages."""
+    seed, examples, steps = pick(draw, 0, 10**6), pick(draw, 5, 8), pick(draw, 2, 4)
+    network, momentum = _network(bool(pick(draw, 0, 3)), seed), 0.9 * pick(draw, 0, 1)
+    optimiser = torch.optim.SGD(network.parameters(), lr=0.1, momentum=momentum)
+    fresh = copy.deepcopy(network)
     for i, p in enumerate(network.parameters()):
-        p.grad = _normal(*p.shape, seed=seed + 20 + i)  # of the tasks before this one
-    x, asked = (torch.randn(count, 3, generator=draw, dtype=torch.float64) for count in (examples, 4))
-    return network, optimiser, x, torch.randint(3, (examples,), generator=draw), asked, pick(draw, 2, 4)
+        p.grad = _normal(*p.shape, seed=seed + 20 + i)  # of the tasks before these
+    for case in ("With other numbers than in your notebook", "A second task after the first", "In evaluation mode"):
+        if case == "In evaluation mode":
+            network.eval()
+            fresh.eval()
+        x, asked = (torch.randn(count, 3, generator=draw, dtype=torch.float64) for count in (examples, 4))
+        task = (x, torch.randint(3, (examples,), generator=draw), asked)
+        expect(answer(network, optimiser, *task, steps), _wanted(fresh, momentum, task, steps), case, tolerance=1e-5)
 
 
 @right_answer("clinic.no_leak")

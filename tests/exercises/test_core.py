@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import random
+import sys
 import threading
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,6 +24,8 @@ from metaface_lessons.exercises import check, core, hint
 from metaface_lessons.exercises.core import Outcome, Wrong, expect, judge
 from metaface_lessons.exercises.progress import progress_file
 from tests.helpers import row_means
+
+LESSONS = core.exercises()  # before a test has exercises of its own
 
 # ---------------------------------------------------------------------------------------------------------- an exercise
 
@@ -301,3 +310,219 @@ def test_rounding_errors_are_shown_as_zero() -> None:
 def test_a_check_that_expects_what_cannot_be_compared_is_broken() -> None:
     with pytest.raises(TypeError):
         expect(1, object())
+
+
+# -------------------------------------------------------------------------- what an earlier cell or an answer has set
+
+
+@contextlib.contextmanager
+def _set(value: Any, change: Callable[[Any], object], back: Any) -> Iterator[None]:
+    change(value)
+    try:
+        yield
+    finally:
+        change(back)
+
+
+SETTINGS: dict[str, Callable[[], contextlib.AbstractContextManager[Any]]] = {
+    "gradients off": lambda: _set(False, torch.set_grad_enabled, True),
+    "no_grad": torch.no_grad,
+    "inference mode": torch.inference_mode,
+    "default device": lambda: _set("meta", torch.set_default_device, None),
+    "device of a block": lambda: torch.device("meta"),
+    "default dtype": lambda: _set(torch.float16, torch.set_default_dtype, torch.float32),
+    "autocast": lambda: torch.autocast("cpu", dtype=torch.bfloat16),
+    "anomaly mode": lambda: torch.autograd.set_detect_anomaly(True, check_nan=True),
+    "deterministic mode": lambda: _set("error", torch.set_deterministic_debug_mode, 0),
+    "threads": lambda: _set(torch.get_num_threads() + 1, torch.set_num_threads, torch.get_num_threads()),
+    "NumPy errors": lambda: np.errstate(all="raise"),
+    "NumPy printing": lambda: np.printoptions(precision=1, threshold=2),
+    "printing": lambda: _set(1, lambda p: torch.set_printoptions(precision=p), 4),
+    "warnings": lambda: warnings.catch_warnings(action="error"),
+    "recursion": lambda: _set(sys.getrecursionlimit() + 500, sys.setrecursionlimit, sys.getrecursionlimit()),
+}
+
+
+def _settings() -> list[Any]:
+    return [
+        torch.is_grad_enabled(),
+        torch.is_inference_mode_enabled(),
+        torch.get_default_device(),
+        torch.get_default_dtype(),
+        torch.is_autocast_enabled("cpu"),
+        torch.is_anomaly_enabled(),
+        torch.get_deterministic_debug_mode(),
+        torch.get_num_threads(),
+        np.geterr(),
+        np.get_printoptions(),
+        str(torch._tensor_str.PRINT_OPTS),
+        list(warnings.filters),
+        sys.getrecursionlimit(),
+    ]
+
+
+@pytest.mark.parametrize("left", [left for left in SETTINGS if left != "threads"])
+def test_a_check_does_not_depend_on_what_a_cell_has_left_behind(left: str) -> None:
+    with SETTINGS[left]():
+        before = _settings()
+        for exercise in LESSONS:
+            outcome = judge(exercise, exercise.right_answers[0])
+            assert outcome.passed, f"{exercise.name}: {outcome.message}"
+            assert _settings() == before
+
+
+@pytest.mark.parametrize("left", [left for left in SETTINGS if left != "device of a block"])
+def test_what_an_answer_sets_does_not_last(left: str) -> None:
+    """Neither for the check, which asks again, nor for the learner's next cell."""
+    before = _settings()
+    for exercise in LESSONS:
+        entered = []
+
+        def answer(*args: Any, right: Any = exercise.right_answers[0], entered: list[Any] = entered) -> Any:
+            result = right(*args)
+            entered.append(SETTINGS[left]())
+            entered[-1].__enter__()
+            return result
+
+        outcome = judge(exercise, answer)
+        assert outcome.passed, f"{exercise.name}: {outcome.message}"
+        assert _settings() == before
+        entered.clear()
+
+
+def test_chance_goes_on_where_it_was(rows: core.Exercise) -> None:
+    def draws(x: torch.Tensor) -> torch.Tensor:
+        torch.manual_seed(0)
+        random.seed(0)
+        np.random.seed(0)  # noqa: NPY002
+        return row_means(x)
+
+    def numbers() -> tuple[float, ...]:
+        return torch.rand(()).item(), random.random(), np.random.rand()  # noqa: NPY002
+
+    numbers()
+    states = torch.get_rng_state(), random.getstate(), np.random.get_state()  # noqa: NPY002
+    expected = numbers()
+    torch.set_rng_state(states[0])
+    random.setstate(states[1])
+    np.random.set_state(states[2])  # noqa: NPY002
+    assert judge(rows, draws).passed
+    assert numbers() == expected
+
+
+def test_an_answer_that_switches_gradients_off_is_told(rows: core.Exercise) -> None:
+    def off(x: torch.Tensor) -> torch.Tensor:
+        torch.set_grad_enabled(False)
+        return x.mean(dim=0)
+
+    message = judge(rows, off).message
+    assert "mean of each column" in message
+    assert message.count("switches gradients off") == 1
+    assert torch.is_grad_enabled()
+    assert "switches gradients off" not in judge(rows, lambda x: x.mean(dim=0)).message
+
+
+def test_records_are_copied_too() -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Record:
+        numbers: torch.Tensor
+
+    record = Record(torch.ones(2))
+    core.guarded(lambda r: r.numbers.zero_())(record)
+    assert record.numbers.tolist() == [1, 1]
+
+
+def test_a_subclass_that_computes_in_its_own_way_becomes_a_plain_tensor(rows: core.Exercise) -> None:
+    class Lucky(torch.Tensor):
+        @classmethod
+        def __torch_function__(cls, function: Any, kinds: Any, args: Any = (), kwargs: Any = None) -> Any:
+            return torch.tensor([2.0, 5.0])
+
+    assert judge(rows, lambda x: torch.zeros(2).as_subclass(Lucky)).kind == "wrong"
+    assert judge(rows, lambda x: torch.nn.Parameter(row_means(x))).passed
+
+
+# ------------------------------------------------------------------------------------------------- whose fault it is
+
+
+def test_an_error_of_the_check_that_no_right_answer_meets_is_the_answers(rows: core.Exercise) -> None:
+    @core.exercise("rows.first", lesson="97", title="The first")
+    def _(answer: Callable[..., Any]) -> None:
+        expect(answer(torch.ones(2)).first, 1)
+
+    exercise = core.find("rows.first")
+    assert judge(exercise, lambda x: x).kind == core.BROKEN  # nobody knows a right answer
+    core.right_answer("rows.first")(lambda x: SimpleNamespace(first=1))
+    outcome = judge(exercise, lambda x: x)
+    assert outcome.kind == "wrong"
+    assert "cannot work with what your code returns: a torch tensor of shape [2]" in outcome.message
+
+
+def test_numbers_that_numpy_cannot_hold_are_compared(rows: core.Exercise) -> None:
+    for number in (2**64, 10**400, -(10**400), Fraction(10**400, 3)):
+        with pytest.raises(Wrong, match=r"wanted  0\.5"):
+            expect(number, 0.5)
+    expect(Fraction(1, 2), 0.5)
+
+
+def test_what_an_answer_returned_is_cut_in_a_message() -> None:
+    with pytest.raises(Wrong) as caught:
+        expect("x" * 10**6, "a")
+    assert len(str(caught.value)) < 2000
+
+
+def test_a_name_that_a_fresh_kernel_lacks_is_explained(rows: core.Exercise) -> None:
+    def lacks(x: torch.Tensor) -> torch.Tensor:
+        return helper_of_an_earlier_cell(x)  # type: ignore[name-defined]  # noqa: F821
+
+    def unbound(x: torch.Tensor) -> torch.Tensor:
+        if len(x) > 9:
+            means = x
+        return means
+
+    assert judge(rows, lacks).message.splitlines()[-1].endswith("Run > Run All Above Selected Cell.")
+    assert "Run All Above" not in judge(rows, unbound).message
+
+
+# ------------------------------------------------------------------------------------------------------- fresh data
+
+
+def _fresh(rows: core.Exercise, answer: Callable[..., Any], **options: Any) -> str:
+    """What is said about an answer to a cube, asked with fresh data alone."""
+
+    @core.exercise("rows.cube", lesson="97", title="Cubes")
+    def _(answer: Callable[..., Any]) -> None:
+        expect(answer(torch.tensor([2.0])), torch.tensor([8.0]))
+
+    core.right_answer("rows.cube")(lambda x: x**3)
+
+    @core.fresh_arguments("rows.cube", **options)
+    def draw(source: torch.Generator) -> tuple[torch.Tensor]:
+        return (torch.rand(3, generator=source).requires_grad_(),)
+
+    assert judge(core.find("rows.cube"), answer).passed
+    with core.fresh_data("one"):
+        message = judge(core.find("rows.cube"), answer).message
+    del core._registry["rows.cube"]
+    return message
+
+
+def test_fresh_questions_compare_values_gradients_and_the_second_result(rows: core.Exercise) -> None:
+    def spoils(x: torch.Tensor) -> torch.Tensor:
+        result = x**3
+        x.data *= 2
+        return result
+
+    assert _fresh(rows, lambda x: x**3) == ""
+    assert "other numbers" in _fresh(rows, lambda x: x**3 if 2 in x else x)
+    assert "no gradient flows" in _fresh(rows, lambda x: x.detach() ** 3)
+    assert _fresh(rows, lambda x: x.detach() ** 3, gradients=False) == ""
+    assert "gradient with respect to" in _fresh(rows, lambda x: x**2 * x.detach())
+    assert "Asked twice about the same objects" in _fresh(rows, spoils, gradients=False)
+
+
+def test_fresh_numbers_are_compared_relative_to_their_size() -> None:
+    assert core._difference(2e-3, 1e-3, 1e-3) is None
+    assert core._difference(2e-3, 1e-3, 1e-3, relative=True)
+    assert core._difference(1.0002e-3, 1e-3, 1e-3, relative=True) is None
+    assert core._difference(torch.tensor([5.0, 1e-5]), torch.tensor([5.0, 0.0]), 1e-3, relative=True) is None

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import itertools
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,6 +16,7 @@ from metaface_lessons.errors import MetaFaceError
 from metaface_lessons.exercises import check, core, hint, progress, progress_rows, verdict
 from metaface_lessons.exercises.core import Outcome, expect, judge
 from tests import answers
+from tests.exercises.odd_answers import FUNCTIONS, VALUES, always
 from tests.helpers import row_means
 
 LESSONS = core.exercises()
@@ -113,12 +116,185 @@ def test_no_two_slips_look_alike(name: str, monkeypatch: pytest.MonkeyPatch) -> 
             assert not alike, f"{case}: the same value for\n{one}\n{other}"
 
 
-@pytest.mark.parametrize("name", [e.name for e in LESSONS])
-def test_nonsense_is_the_learners_fault_not_the_checks(name: str) -> None:
-    """Wrong type, shape and NaN are told; none of them breaks the check."""
-    for value in ("text", 3, [], (), {}, object(), torch.zeros(1, 2, 3, 4), torch.tensor(float("nan"))):
-        answer = value if core.find(name).value else lambda *args, value=value, **kwargs: value
-        assert judge(core.find(name), answer).kind in (core.WRONG, core.RAISED), f"{name} given {value!r}"
+# ---------------------------------------------------------------------------------------------- answers that recognise
+
+# Effects that no result shows; a submission that runs elsewhere reports them itself (docs/instructors.md).
+NOT_IN_RESULTS = {
+    ("clinic.no_leak", "has deleted what was in `.grad`"),
+    ("clinic.no_leak", "left in `.grad`"),
+    ("clinic.second_order", "`theta.grad` is not what it was"),
+}
+every_exercise = pytest.mark.parametrize("name", [e.name for e in LESSONS])
+
+
+def without_check(exercise: core.Exercise) -> core.Exercise:
+    """Only its questions about fresh data."""
+    return dataclasses.replace(exercise, check=lambda answer: None)
+
+
+def key(value: Any) -> Any:
+    """Everything that an answer can recognise an argument by."""
+    match value:
+        case torch.Tensor():
+            return str(value.dtype), tuple(value.shape), value.detach().numpy().tobytes()
+        case dict():
+            return tuple((name, key(v)) for name, v in value.items())
+        case list() | tuple():
+            return tuple(map(key, value))
+        case torch.nn.Module():
+            return key(dict(value.state_dict())), value.training
+        case torch.optim.Optimizer():
+            return "an optimiser"
+    if dataclasses.is_dataclass(value):
+        return type(value).__name__, *(key(getattr(value, field.name)) for field in dataclasses.fields(value))
+    return type(value).__name__, getattr(value, "__qualname__", repr(value))
+
+
+def asked(exercise: core.Exercise) -> set[Any]:
+    """The arguments of all calls of the check in a lesson."""
+    found = set()
+
+    def recorded(*args: Any) -> Any:
+        found.add(key(args))
+        return exercise.right_answers[0](*args)
+
+    assert judge(exercise, recorded).passed
+    return found
+
+
+def hybrid(known: set[Any], right: Any, wrong: Any) -> Callable[..., Any]:
+    """An answer that is right about what it recognises, and wrong elsewhere."""
+    return lambda *args: (right if key(args) in known else wrong)(*args)
+
+
+@pytest.mark.hostile
+@every_exercise
+def test_what_only_recognises_the_numbers_of_the_lesson_fails(name: str) -> None:
+    exercise = core.find(name)
+    known = asked(exercise)
+    for wrong in exercise.wrong_answers:
+        answer = hybrid(known, exercise.right_answers[0], wrong.answer)
+        assert judge(exercise, answer).passed, "it is right in the lesson"
+        with core.fresh_data("one"):
+            outcome = judge(exercise, answer)
+        assert outcome.kind in (core.WRONG, core.RAISED), f"{wrong.hint}: {outcome.kind} {outcome.message}"
+
+
+@pytest.mark.hostile
+@every_exercise
+def test_questions_about_fresh_data_refuse_every_wrong_answer_alone(name: str) -> None:
+    """So it does not help to recognise, by any sign, what the check in the lesson asks."""
+    exercise = core.find(name)
+    assert exercise.fresh_checks
+    for wrong in exercise.wrong_answers:
+        with core.fresh_data("one"):
+            outcome = judge(without_check(exercise), wrong.answer)
+        assert outcome.passed == ((name, wrong.hint) in NOT_IN_RESULTS), f"{wrong.hint}: {outcome}"
+
+
+@pytest.mark.slow
+@pytest.mark.hostile
+@every_exercise
+def test_all_pairs_of_right_and_wrong_answers_fail_under_several_seeds(name: str) -> None:
+    exercise = core.find(name)
+    known = asked(exercise)
+    for wrong, right, secret in itertools.product(exercise.wrong_answers, exercise.right_answers, ("two", "3", "")):
+        with core.fresh_data(secret):
+            outcome = judge(exercise, hybrid(known, right, wrong.answer))
+            alone = judge(without_check(exercise), wrong.answer)
+        assert outcome.kind in (core.WRONG, core.RAISED), f"{wrong.hint}, {secret!r}: {outcome}"
+        assert alone.passed == ((name, wrong.hint) in NOT_IN_RESULTS), f"{wrong.hint}, {secret!r}: {alone}"
+
+
+@pytest.mark.slow
+@every_exercise
+def test_right_answers_pass_under_many_seeds(name: str) -> None:
+    exercise = core.find(name)
+    for secret, right in itertools.product(map(str, range(100)), exercise.right_answers):
+        with core.fresh_data(secret):
+            outcome = judge(exercise, right)
+        assert outcome.passed, f"{secret}: {outcome.message}"
+
+
+def numbers_in(value: Any) -> list[float]:
+    """All numbers of an argument, in a row."""
+    match value:
+        case torch.Tensor():
+            return value.detach().double().flatten().tolist()
+        case bool() | int() | float():
+            return [float(value)]
+        case dict():
+            return [number for v in value.values() for number in numbers_in(v)]
+        case list() | tuple():
+            return [number for v in value for number in numbers_in(v)]
+    if dataclasses.is_dataclass(value):
+        return [number for field in dataclasses.fields(value) for number in numbers_in(getattr(value, field.name))]
+    return []
+
+
+def guessed(exercise: core.Exercise, seeds: int) -> float:
+    """How often a table passes: of what was right for other seeds, it gives the result for the nearest arguments."""
+    table: dict[int, list[tuple[np.ndarray, Any]]] = {}
+
+    def recorded(*args: Any) -> Any:
+        result = exercise.right_answers[0](*args)
+        numbers = np.array(numbers_in(args))
+        table.setdefault(len(numbers), []).append((numbers, result))
+        return result
+
+    def nearest(*args: Any) -> Any:
+        numbers = np.array(numbers_in(args))
+        rows = table.get(len(numbers), [(numbers, 0.0)])
+        return min(rows, key=lambda row: float(np.abs(row[0] - numbers).sum()))[1]
+
+    alone, passed = without_check(exercise), []
+    for seed in range(seeds):
+        with core.fresh_data(f"before {seed}"):
+            assert judge(alone, recorded).passed
+    for seed in range(seeds):
+        with core.fresh_data(f"now {seed}"):
+            passed.append(judge(alone, nearest).passed)
+    return sum(passed) / seeds
+
+
+@pytest.mark.hostile
+@every_exercise
+def test_a_table_of_answers_that_were_right_before_fails(name: str) -> None:
+    assert guessed(core.find(name), seeds=5) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.hostile
+@every_exercise
+def test_a_large_table_fails_too(name: str) -> None:
+    assert guessed(core.find(name), seeds=200) <= 0.01
+
+
+# --------------------------------------------------------------------------------------------------------- odd answers
+
+
+@pytest.mark.filterwarnings("ignore")
+@every_exercise
+def test_an_odd_answer_is_never_a_fault_of_the_course(name: str) -> None:
+    """Neither what it is nor what it returns breaks a check, ends the kernel, or keeps it busy."""
+    exercise = core.find(name)
+    for what, answer in [*FUNCTIONS.items(), *((what, value()) for what, value in VALUES.items())]:
+        for given, seed in ((exercise, ""), (exercise, "one"), (without_check(exercise), "one")):
+            with core.fresh_data(seed) if seed else contextlib.nullcontext():
+                outcome = judge(given, answer, seconds=2)
+            assert outcome.kind in (core.WRONG, core.RAISED, core.NOT_ATTEMPTED), f"{what}: {outcome}"
+            assert len(outcome.message) < 5000, what
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@every_exercise
+def test_pairs_of_odd_values_are_no_fault_of_the_course_either(name: str) -> None:
+    for what, value in VALUES.items():
+        for given in (core.find(name), without_check(core.find(name))):
+            with core.fresh_data("one"):
+                outcome = judge(given, always(lambda value=value: (value(), value())), seconds=2)
+            assert outcome.kind in (core.WRONG, core.RAISED), f"{what}: {outcome}"
 
 
 def test_one_command_shows_what_is_caught_and_fails_where_something_is_missed(
