@@ -153,7 +153,7 @@ VALUES: dict[str, Callable[[], Any]] = {
 }
 
 
-def always(value: Callable[[], Any]) -> Callable[..., Any]:
+def _always(value: Callable[[], Any]) -> Callable[..., Any]:
     """An answer that returns it, whatever is asked."""
     return lambda *args, **kwargs: value()
 
@@ -179,7 +179,7 @@ class _Module(nn.Module):
 
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
-    **{f"returns {name}": always(value) for name, value in VALUES.items()},
+    **{f"returns {name}": _always(value) for name, value in VALUES.items()},
     "returns its arguments": lambda *args: args,
     "returns its first argument": lambda *args: args[0],
     "returns its last argument": lambda *args: args[-1],

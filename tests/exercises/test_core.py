@@ -376,7 +376,7 @@ def test_what_an_answer_sets_does_not_last(left: str) -> None:
     """Neither for the check, which asks again, nor for the learner's next cell."""
     before = _settings()
     for exercise in LESSONS:
-        entered = []
+        entered: list[Any] = []
 
         def answer(*args: Any, right: Any = exercise.right_answers[0], entered: list[Any] = entered) -> Any:
             result = right(*args)

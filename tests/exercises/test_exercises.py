@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import itertools
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +17,7 @@ from metaface_lessons.errors import MetaFaceError
 from metaface_lessons.exercises import check, core, hint, progress, progress_rows, verdict
 from metaface_lessons.exercises.core import Outcome, expect, judge
 from tests import answers
-from tests.exercises.odd_answers import FUNCTIONS, VALUES, always
+from tests.exercises.odd_answers import FUNCTIONS, VALUES
 from tests.helpers import row_means
 
 LESSONS = core.exercises()
@@ -58,7 +59,8 @@ def test_wrong_answer_is_caught_with_its_hint(name: str, wrong: core.WrongAnswer
 def test_a_traceback_can_name_every_function_of_an_exercise(name: str) -> None:
     exercise = core.find(name)
     answers = [*exercise.right_answers, *(wrong.answer for wrong in exercise.wrong_answers)]
-    for function in (exercise.check, *exercise.fresh_arguments, *answers):
+    fresh = [check.args[1] if isinstance(check, functools.partial) else check for check in exercise.fresh_checks]
+    for function in (exercise.check, *fresh, *answers):
         assert "_" not in (function.__name__, function.__code__.co_name)
 
 
@@ -293,7 +295,7 @@ def test_pairs_of_odd_values_are_no_fault_of_the_course_either(name: str) -> Non
     for what, value in VALUES.items():
         for given in (core.find(name), without_check(core.find(name))):
             with core.fresh_data("one"):
-                outcome = judge(given, always(lambda value=value: (value(), value())), seconds=2)
+                outcome = judge(given, lambda *args, value=value: (value(), value()), seconds=2)
             assert outcome.kind in (core.WRONG, core.RAISED), f"{what}: {outcome}"
 
 
