@@ -4,6 +4,8 @@ import errno
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+MANY = 20  # names that hide a suggestion if all of them are listed
+
 
 class MetaFaceError(ValueError):
     """Input that cannot be used. The message says what was found, what was expected and what to do."""
@@ -14,7 +16,7 @@ class MetaFaceError(ValueError):
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> MetaFaceError:
-    """The error for an unknown name. It suggests the nearest known one.
+    """The error for an unknown name. It suggests the nearest known one; a long list is only shown if none is near.
 
     kind: what the name should be, such as "distance".
     name: what was given.
@@ -24,7 +26,8 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> MetaFaceError:
     spelt = {other.lower(): other for other in names}
     near = get_close_matches(str(name).lower(), spelt, n=1, cutoff=0.5)
     meant = f" Did you mean '{spelt[near[0]]}'?" if near else ""
-    return MetaFaceError(f"There is no {kind} called '{name}'.{meant} Known: {', '.join(names)}.")
+    known_names = "" if near and len(names) > MANY else f" Known: {', '.join(names)}."
+    return MetaFaceError(f"There is no {kind} called '{name}'.{meant}{known_names}")
 
 
 def refused(error: OSError, what: str = "") -> MetaFaceError:

@@ -23,3 +23,9 @@ def test_an_unknown_name_is_answered_with_the_nearest() -> None:
     )
     assert "Did you mean 'ADA'?" in str(unknown("person", "ada", ["ADA", "bad"]))
     assert "Did you mean" not in str(unknown("distance", "xyz", ["squared"]))
+
+
+def test_a_long_list_is_left_out_where_a_suggestion_helps() -> None:
+    names = [f"lesson.exercise{i}" for i in range(49)]
+    assert str(unknown("exercise", "lesson.exercize7", names)).endswith("Did you mean 'lesson.exercise7'?")
+    assert "lesson.exercise7, " in str(unknown("exercise", "xyz", names))
