@@ -713,6 +713,9 @@ def as_tensor(value: Any) -> Any:
     return value
 
 
+# A slip of an answer that should be a gradient, and is None.
+NO_GRADIENT = "Is a `return` missing? Or is it a `.grad` that no `backward()` has reached?"
+
 # Guesses that end a message. Each begins a line of its own.
 _NO_RETURN = "\nIs a `return` missing?"
 _INFINITE = "\nSomewhere something is divided by zero, or overflows."

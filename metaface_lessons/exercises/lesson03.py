@@ -9,7 +9,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .core import Wrong, exercise, expect, explained, fresh_arguments, gradient, pick, right_answer, wrong_answer
+from .core import (
+    NO_GRADIENT,
+    Wrong,
+    exercise,
+    expect,
+    explained,
+    fresh_arguments,
+    gradient,
+    pick,
+    right_answer,
+    wrong_answer,
+)
 from .problems import Bowl, cubic, quartic, waves
 
 Loss = Callable[[Tensor], Tensor]  # weights [D] → a number
@@ -475,6 +486,7 @@ def check_first_order(answer: Callable[[Loss, Loss, Tensor, float, int], Tensor]
                 "Support and query have changed places: adapt on the support loss, score on the query loss.": A
                 * (aim + 0.9**steps * (START - aim) - C),
                 "That is θ after an outer step. Return the gradient alone.": START - 0.1 * (phi(steps) - aim),
+                NO_GRADIENT: None,
             },
         )
 

@@ -12,6 +12,7 @@ from torch.func import grad, hessian, vmap
 from torch.nn import functional as F
 
 from .core import (
+    NO_GRADIENT,
     Wrong,
     describe,
     exercise,
@@ -887,6 +888,7 @@ def check_second_order(answer: MetaGradient) -> None:
             "Support and query have changed places.": _by_hand(start, query, support, rate, steps),
             "That is α times the meta-gradient. Return the gradient itself: no rate belongs to it.": rate * wanted,
             "That is −1 times the meta-gradient. Return the gradient, not the step.": -wanted,
+            NO_GRADIENT: None,
             "`backward()` *adds* to `theta.grad`, which had a gradient of other tasks already: you return the sum of"
             " both. `torch.autograd.grad` returns a gradient and stores nothing.": wanted + kept,
         }

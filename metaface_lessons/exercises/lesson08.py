@@ -8,7 +8,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .core import Wrong, exercise, expect, fresh_arguments, fresh_check, generator, pick, right_answer, wrong_answer
+from .core import (
+    NO_GRADIENT,
+    Wrong,
+    exercise,
+    expect,
+    fresh_arguments,
+    fresh_check,
+    generator,
+    pick,
+    right_answer,
+    wrong_answer,
+)
 from .problems import Bowl, quartic, waves
 
 # ---------------------------------------------------------------------------------------------- what a control may see
@@ -346,6 +357,7 @@ def check_mldg(answer: Callable[[Loss, Loss, Tensor, float, float], Tensor]) -> 
                 "β is missing.": _mldg(loss_s, loss_v, start.clone().requires_grad_(), alpha, 1.0),
                 "S and V have changed places.": _mldg(loss_v, loss_s, start.clone().requires_grad_(), alpha, beta),
                 "That is the gradient of L_S alone.": here,
+                NO_GRADIENT: None,
                 "That is the gradient of L_V at θ′, with respect to θ′. L_S and the Hessian are missing.": there,
             },
             tolerance=1e-5,

@@ -299,6 +299,11 @@ def test_pairs_of_odd_values_are_no_fault_of_the_course_either(name: str) -> Non
             assert outcome.kind in (core.WRONG, core.RAISED), f"{what}: {outcome}"
 
 
+def test_only_where_a_gradient_is_asked_a_missing_backward_is_suspected() -> None:
+    said = {e.name for e in LESSONS if "`backward()`" in judge(e, lambda *args: None).message}
+    assert said == {"maml.first_order", "clinic.second_order", "domains.mldg"}
+
+
 def test_one_command_shows_what_is_caught_and_fails_where_something_is_missed(
     rows: core.Exercise, capsys: pytest.CaptureFixture[str]
 ) -> None:
