@@ -50,6 +50,7 @@ import signal
 import sys
 import sysconfig
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -66,6 +67,7 @@ PASSED, WRONG, RAISED, NOT_ATTEMPTED = "passed", "wrong", "raised", "not attempt
 BROKEN = "broken"  # the check itself failed, which says nothing about the answer
 
 SECONDS = 10.0  # an answer is stopped after this time
+IMPORT_SECONDS = 60.0  # more that it gets to finish an import: PyTorch puts some off until they are needed
 FRESH = 4  # times that each question with fresh data is asked
 ROUNDING = 1e-7  # of a number near 0 that was computed from numbers near 1, in single precision
 SHOWN = 1000  # characters of what an answer returned
@@ -569,8 +571,11 @@ def _time_limit(seconds: float) -> Iterator[None]:
         yield
         return
 
+    latest = time.monotonic() + seconds + IMPORT_SECONDS
+
     def stop(number: int, frame: FrameType | None) -> None:
-        raise TimeUp
+        if not (_importing(frame) and time.monotonic() < latest):
+            raise TimeUp
 
     before = signal.signal(signal.SIGALRM, stop)
     signal.setitimer(signal.ITIMER_REAL, seconds, 0.2)  # again and again: a bare `except:` may swallow one
@@ -579,6 +584,15 @@ def _time_limit(seconds: float) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+def _importing(frame: FrameType | None) -> bool:
+    """Whether a module is being imported: stopped half way, it would stay broken for the rest of the session."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 class _Limited:

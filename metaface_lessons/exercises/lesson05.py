@@ -545,9 +545,9 @@ def check_episode(answer: Callable[[Tensor, int, int, int, int], Drawn]) -> None
     counts = {4: 5, 11: 6, 12: 2, 20: 5, 31: 7, 33: 5}  # person → images; 12 has too few
     identity = torch.cat([torch.full((n,), person) for person, n in counts.items()])
     identity = identity[torch.randperm(len(identity), generator=generator(0))]
+    _varies(answer, identity, (3, 2, 3), 0, 5)
     _drawn(answer, identity, 5, 1, 4, 0)
     _drawn(answer, torch.arange(24) // 4, 6, 2, 2, 1)
-    _varies(answer, identity, (3, 2, 3), 0, 5)
 
 
 def _varies(

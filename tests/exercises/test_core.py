@@ -142,6 +142,31 @@ def test_an_endless_loop_is_stopped(rows: core.Exercise, capsys: pytest.CaptureF
     assert judge(rows, row_means).passed  # the clock is off again
 
 
+def test_an_import_is_not_stopped_half_way(
+    rows: core.Exercise, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would leave a module behind that is broken for the rest of the session."""
+    (tmp_path / "slow_module.py").write_text("import time\ntime.sleep(0.6)\nready = True\n")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def imports(x: torch.Tensor) -> torch.Tensor:
+        import slow_module  # type: ignore[import-not-found]
+
+        assert slow_module.ready
+        return row_means(x)
+
+    assert judge(rows, imports, seconds=0.2).passed
+    (tmp_path / "endless_module.py").write_text("while True: pass\n")
+    monkeypatch.setattr(core, "IMPORT_SECONDS", 0.4)
+
+    def endless(x: torch.Tensor) -> torch.Tensor:
+        import endless_module  # type: ignore[import-not-found]  # noqa: F401
+
+        return x
+
+    assert "Stopped after" in judge(rows, endless, seconds=0.2).message
+
+
 def test_elsewhere_than_in_the_main_thread_there_is_no_limit_and_no_error(rows: core.Exercise) -> None:
     outcomes: list[Outcome] = []
     thread = threading.Thread(target=lambda: outcomes.append(judge(rows, row_means)))
