@@ -13,14 +13,16 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
-import platformdirs
-
 from .errors import MetaFaceError, refused
 from .names import visible
 
-COURSE = Path(__file__).resolve().parent.parent
+PACKAGE = Path(__file__).resolve().parent
+# In a clone, notebooks and data are beside the package. In an installation from a wheel they are in it (setup.py).
+COURSE = PACKAGE / "course" if (PACKAGE / "course").is_dir() else PACKAGE.parent
 NOTEBOOKS = COURSE / "notebooks"
 DATA = COURSE / "data"
+
+_OF_A_LEARNER = (".lessons.json", "progress.json", "gallery.json")
 
 
 def cache_dir() -> Path:
@@ -28,12 +30,51 @@ def cache_dir() -> Path:
 
     It may not exist yet.
     """
+    import platformdirs  # not earlier: the doctor runs where it is missing
+
     return Path(os.environ.get("METAFACE_CACHE") or platformdirs.user_cache_dir("metaface")).expanduser()
 
 
 def home_dir() -> Path:
-    """The learner's own folder: their copy of the lessons and their progress; `METAFACE_HOME` moves it."""
-    return Path(os.environ.get("METAFACE_HOME") or Path.home() / "metaface").expanduser()
+    """The learner's own folder: their copy of the lessons and their progress; `METAFACE_HOME` moves it.
+
+    Without `METAFACE_HOME` it is `~/metaface-lessons`, or `~/metaface` for those who began there.
+
+    Raises `MetaFaceError` if the folder is a clone of the course, is in one, or has this one in it.
+    """
+    if named := os.environ.get("METAFACE_HOME"):
+        folder = Path(named).expanduser()
+    else:
+        folder, earlier = Path.home() / "metaface-lessons", Path.home() / "metaface"
+        if not folder.exists() and not is_clone(earlier) and any((earlier / name).exists() for name in _OF_A_LEARNER):
+            folder = earlier
+    if where := mixed_with_clone(folder):
+        usual = Path.home() / "metaface-lessons"
+        advice = "Set METAFACE_HOME to a folder outside" if named else "Move the clone, or set METAFACE_HOME"
+        if named and not mixed_with_clone(usual):
+            advice += f', such as "{usual}", or unset it'
+        raise MetaFaceError(
+            f"Your folder {folder} {where}. Your lessons would mix with the sources and the solutions. {advice}."
+        )
+    return folder
+
+
+def is_clone(folder: Path) -> bool:
+    """Whether a folder is the top of a clone of the course."""
+    return (folder / "pyproject.toml").is_file() and (folder / "metaface_lessons").is_dir()
+
+
+def mixed_with_clone(folder: Path) -> str:
+    """Why files in a folder would mix with a clone of the course, such as "is in a clone of the course, …"; else "".
+
+    It looks at what the folders hold and not at their names: some file systems do not tell capitals apart.
+    """
+    for place in (folder, *folder.parents, *folder.resolve().parents):
+        if is_clone(place):
+            return "is a clone of the course" if place == folder else f"is in a clone of the course, {place}"
+    if is_clone(COURSE) and folder.exists() and any(folder.samefile(above) for above in COURSE.parents):
+        return f"has the clone of the course in it, {COURSE}"
+    return ""
 
 
 def sklearn_data() -> Path:

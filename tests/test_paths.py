@@ -39,6 +39,83 @@ def test_an_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -
     assert paths.sklearn_data() == Path.home() / "scikit_learn_data"
 
 
+# ------------------------------------------------------------------------------- the learner's folder and the clone
+
+
+@pytest.fixture
+def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The home directory of a user who has set nothing and has cloned the course into ~/metaface, as README says."""
+    home = tmp_path / "user"
+    monkeypatch.setattr(Path, "home", lambda: home)
+    monkeypatch.delenv("METAFACE_HOME", raising=False)
+    clone(home / "metaface")
+    monkeypatch.setattr(paths, "COURSE", home / "metaface")
+    return home
+
+
+def clone(folder: Path) -> None:
+    (folder / "metaface_lessons").mkdir(parents=True)
+    (folder / "pyproject.toml").touch()
+
+
+def test_a_clone_in_the_home_directory_is_not_the_learners_folder(user: Path) -> None:
+    assert paths.home_dir() == user / "metaface-lessons"
+    (user / "metaface" / "progress.json").touch()  # somebody began before the folders were told apart
+    assert paths.home_dir() == user / "metaface-lessons"
+
+
+@pytest.mark.parametrize("file", [".lessons.json", "progress.json", "gallery.json"])
+def test_who_began_in_the_earlier_folder_stays_there(
+    file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    monkeypatch.delenv("METAFACE_HOME", raising=False)
+    (tmp_path / "metaface").mkdir()
+    assert paths.home_dir() == tmp_path / "metaface-lessons"
+    (tmp_path / "metaface" / file).touch()
+    assert paths.home_dir() == tmp_path / "metaface"
+    (tmp_path / "metaface-lessons").mkdir()
+    assert paths.home_dir() == tmp_path / "metaface-lessons"
+
+
+@pytest.mark.parametrize(
+    ("folder", "words"),
+    [
+        ("metaface", "is a clone of the course"),
+        ("metaface/mine/lessons", "is in a clone of the course"),
+        (".", "has the clone of the course in it"),
+        ("METAFACE", "is a clone of the course"),  # as a file system shows it that does not tell capitals apart
+        ("link", "is a clone of the course"),
+        ("link/mine", "is in a clone of the course"),
+    ],
+)
+def test_a_folder_that_mixes_with_a_clone_is_refused(
+    folder: str, words: str, user: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for other in ("METAFACE", "link"):
+        (user / other).symlink_to(user / "metaface")
+    monkeypatch.setenv("METAFACE_HOME", str(user / folder))
+    with pytest.raises(MetaFaceError, match=words) as found:
+        paths.home_dir()
+    assert f'such as "{user / "metaface-lessons"}"' in str(found.value)
+
+
+def test_a_clone_with_the_name_of_the_usual_folder_is_refused(user: Path) -> None:
+    clone(user / "metaface-lessons")
+    with pytest.raises(MetaFaceError, match="Move the clone, or set METAFACE_HOME"):
+        paths.home_dir()
+
+
+def test_a_folder_beside_an_installation_from_a_wheel_is_not_refused(
+    user: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    course = user / "mine" / ".venv" / "metaface_lessons" / "course"
+    course.mkdir(parents=True)
+    monkeypatch.setattr(paths, "COURSE", course)
+    monkeypatch.setenv("METAFACE_HOME", str(user / "mine"))
+    assert paths.home_dir() == user / "mine"
+
+
 # ------------------------------------------------------------------------------------------------------- writing a file
 
 
