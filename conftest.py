@@ -26,6 +26,7 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # as in notebooks/build.py, so that outputs are equal
     config.stash[_own_folders] = folders = tempfile.TemporaryDirectory(prefix="metaface tests 测试-")
     os.environ["METAFACE_HOME"] = os.path.join(folders.name, "home")
+    os.environ["JUPYTER_DATA_DIR"] = os.path.join(folders.name, "jupyter")  # it keeps the signatures of notebooks
     os.environ.setdefault("METAFACE_CACHE", os.path.join(folders.name, "cache"))
 
 

@@ -10,7 +10,6 @@ import argparse
 import io
 import json
 import os
-import subprocess
 import sys
 import warnings
 from collections.abc import Sequence
@@ -31,16 +30,17 @@ from .runs.recipes import OPTIONS, PAIRS, PROTOCOLS, RECIPES
 
 
 def lab(args: argparse.Namespace) -> int:
-    from . import workspace
+    from . import paths, workspace
 
-    folder = workspace.prepare()
-    print(f"Your lessons are in {folder}. Stop JupyterLab with Ctrl-C, twice.")
-    if newer := workspace.waiting():
-        print(
-            f"The course has a newer version of {', '.join(newer)}, but you have changed yours. `metaface reset` saves"
-            " yours and brings the new one."
-        )
-    return subprocess.call(workspace.lab_command(args.passed_on), cwd=folder, env=workspace.lab_environment())
+    if address := workspace.running(paths.home_dir()):
+        print(f"JupyterLab is already running for your folder {paths.home_dir()}: {address}")
+        return 0
+    folder, news = workspace.prepare()
+    news += [
+        f"Your lessons are in {folder}. Stop JupyterLab with Ctrl-C, twice.",
+        f"To use the command `metaface` in another terminal, type there first: {workspace.found_by()}",
+    ]
+    return workspace.lab(folder, args.passed_on, news)
 
 
 def _file(path: str) -> Path:
@@ -318,13 +318,19 @@ def check(args: argparse.Namespace) -> int:
 def reset(args: argparse.Namespace) -> int:
     from . import workspace
 
-    restored, saved = workspace.reset(args.lesson)
+    if args.list:
+        files = [str(file) for file in workspace.saved_versions(args.lesson)]
+        _say(args, {"saved": files}, "\n".join(files) or f"Nothing of lesson {args.lesson} is saved.")
+        return 0
+    if args.restore is not None:
+        restored, saved = workspace.restore(args.lesson, args.restore)
+        text = f"{restored} is your saved version again."
+    else:
+        restored, saved = workspace.reset(args.lesson)
+        text = f"{restored} is as new."
     kept = f"Yours is kept as {saved}." if saved else "You had no changes to keep."
-    _say(
-        args,
-        {"restored": str(restored), "saved": str(saved) if saved else None},
-        f"{restored} is as new. {kept} Your points stay.",
-    )
+    result = {"restored": str(restored), "saved": str(saved) if saved else None}
+    _say(args, result, f"{text} {kept} Your points stay.")
     return 0
 
 
@@ -559,8 +565,13 @@ def parser() -> argparse.ArgumentParser:
         step.add_argument("--course", default=".", help="the class's folder")
         step.add_argument("--json", action="store_true", help="print JSON, for programs")
 
-    sub = add(reset, "Bring one lesson back as new, after saving yours.", "metaface reset 02")
+    sub = add(reset, "Bring one lesson back as new, or as you saved it, after saving yours.", "metaface reset 02")
     sub.add_argument("lesson", help="its number, such as 02")
+    which = sub.add_mutually_exclusive_group()
+    which.add_argument("--list", action="store_true", help="list the versions of yours that are saved, newest first")
+    which.add_argument(
+        "--restore", nargs="?", const="", metavar="FILE", help="bring back a saved version; without FILE, the newest"
+    )
     return top
 
 

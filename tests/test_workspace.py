@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
+import signal
 import subprocess
 import sys
+import time
+import urllib.request
 from pathlib import Path
 
+import nbformat
 import pytest
+from jupyter_server.serverapp import list_running_servers
+from nbformat.sign import NotebookNotary
 
 from metaface_lessons import paths, workspace
 from metaface_lessons.errors import MetaFaceError
@@ -17,10 +25,38 @@ LESSONS = ("00_start_here", "01_learning_to_learn", "02_prototypical_networks")
 
 
 def notebook(source: str) -> str:
-    """A lesson of the course, executed: one cell and what came of it."""
+    """A lesson of the course, executed: words, a cell and what came of it, and an exercise."""
     output = {"output_type": "stream", "name": "stdout", "text": "the answer"}
-    cell = {"cell_type": "code", "source": source, "execution_count": 1, "outputs": [output]}
-    return json.dumps({"cells": [{"cell_type": "markdown", "source": "words"}, cell]})
+    executed = {"cell_type": "code", "metadata": {}, "execution_count": 1}
+    cells = [
+        {"id": "words", "cell_type": "markdown", "source": "words", "metadata": {}},
+        executed | {"id": "shown", "source": source, "outputs": [output]},
+        executed | {"id": "asked", "source": "raise NotImplementedError", "outputs": [], "metadata": EXERCISE},
+    ]
+    return json.dumps({"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5})
+
+
+EXERCISE = {"nbgrader": {"grade_id": "mean", "solution": True, "grade": False, "schema_version": 3}}
+
+
+def answer(lesson: Path, text: str) -> bytes:
+    """Solve the exercise of a lesson, as JupyterLab saves it. Returns what is in the file now."""
+    content = json.loads(lesson.read_text())
+    content["cells"][2]["source"] = text
+    lesson.write_text(json.dumps(content))
+    return lesson.read_bytes()
+
+
+def run(lesson: Path) -> None:
+    """Run the cells of a lesson and save it, as JupyterLab does."""
+    content = json.loads(lesson.read_text())
+    for cell in content["cells"][1:]:
+        cell |= {"execution_count": 3, "outputs": [{"output_type": "stream", "name": "stdout", "text": "42"}]}
+    lesson.write_text(json.dumps(content))
+
+
+def answers(lesson: Path) -> str:
+    return str(json.loads(lesson.read_text())["cells"][2]["source"])
 
 
 def source(lesson: Path) -> str:
@@ -45,7 +81,15 @@ def course(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def home(course: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("METAFACE_HOME", str(tmp_path / "home"))
-    return workspace.prepare()
+    folder, news = workspace.prepare()
+    assert news == []
+    return folder
+
+
+def edition(course: Path, name: str) -> None:
+    """A newer version of all lessons."""
+    for lesson in LESSONS:
+        (course / f"{lesson}.ipynb").write_text(notebook(f"{lesson}, {name} edition"))
 
 
 def test_the_lessons_are_copied_and_the_solutions_are_not(home: Path) -> None:
@@ -60,20 +104,111 @@ def test_the_glossary_to_which_lessons_link_is_beside_them_and_kept_up_to_date(c
     assert (home / "GLOSSARY.md").read_text() == "more words"
 
 
-def test_an_update_refreshes_what_is_untouched_and_leaves_what_is_not(course: Path, home: Path) -> None:
+def test_an_update_refreshes_what_is_untouched_and_leaves_what_is_no_notebook(course: Path, home: Path) -> None:
     (home / f"{LESSONS[1]}.ipynb").write_text("my work")
-    for name in LESSONS:
-        (course / f"{name}.ipynb").write_text(notebook(f"{name}, second edition"))
+    edition(course, "second")
     for _ in range(2):  # and it stays so the next time
-        workspace.prepare()
+        _, (news,) = workspace.prepare()
+        assert "cannot be read as a notebook. It stays as it is. `metaface reset 01`" in news
         assert source(home / f"{LESSONS[0]}.ipynb") == f"{LESSONS[0]}, second edition"
         assert (home / f"{LESSONS[1]}.ipynb").read_text() == "my work"
-        assert workspace.waiting() == ["01"]
+    assert not (home / "saved").exists()
 
 
-def test_nothing_waits_where_only_the_learner_has_changed_something(home: Path) -> None:
-    (home / f"{LESSONS[1]}.ipynb").write_text("my work")
-    assert workspace.waiting() == []
+def test_an_update_takes_answers_over_and_keeps_the_lesson_as_it_was(course: Path, home: Path) -> None:
+    lesson = home / f"{LESSONS[2]}.ipynb"
+    before = answer(lesson, "def mean(x): return x.mean()")
+    os.utime(lesson, (10**9, 10**9))
+    edition(course, "second")
+    _, news = workspace.prepare()
+    assert news[0] == "Lesson 02 is the course's newer version now, with 1 answer of yours."
+    (kept,) = (home / "saved").iterdir()
+    assert news[1:] == [f"  Yours as it was: {kept}"]
+    assert kept.read_bytes() == before
+    assert source(lesson) == f"{LESSONS[2]}, second edition"
+    assert answers(lesson) == "def mean(x): return x.mean()"
+    assert lesson.stat().st_mtime == 10**9
+    assert workspace.prepare()[1] == [], "once is enough"
+    edition(course, "third")
+    workspace.prepare()
+    assert source(lesson) == f"{LESSONS[2]}, third edition"
+    assert answers(lesson) == "def mean(x): return x.mean()"
+    assert len([*(home / "saved").iterdir()]) == 2
+
+
+def test_an_update_names_what_it_cannot_take_over(course: Path, home: Path) -> None:
+    lesson = home / f"{LESSONS[2]}.ipynb"
+    before = answer(lesson, "def mean(x): return x.mean()")
+    (course / lesson.name).write_text(notebook("second edition").replace('"mean"', '"median"'))
+    _, news = workspace.prepare()
+    assert news[:2] == [
+        "Lesson 02 is the course's newer version now.",
+        "  The course has changed or removed these, so yours are not in it: the answer to mean.",
+    ]
+    assert [file.read_bytes() for file in (home / "saved").iterdir()] == [before]
+
+
+def test_a_lesson_that_was_only_run_follows_the_course(course: Path, home: Path) -> None:
+    lesson = home / f"{LESSONS[2]}.ipynb"
+    run(lesson)
+    edition(course, "second")
+    assert workspace.prepare()[1] == []
+    assert source(lesson) == f"{LESSONS[2]}, second edition"
+    assert not (home / "saved").exists()
+
+
+def test_an_update_that_cannot_keep_the_old_file_changes_nothing(course: Path, home: Path) -> None:
+    lesson = home / f"{LESSONS[2]}.ipynb"
+    before = answer(lesson, "def mean(x): return x.mean()")
+    (home / "saved").write_text("a file")
+    edition(course, "second")
+    with pytest.raises(MetaFaceError, match="cannot be copied"):
+        workspace.prepare()
+    assert lesson.read_bytes() == before
+
+
+def test_a_lesson_of_before_the_copies_said_where_they_come_from(course: Path, home: Path) -> None:
+    lesson = home / f"{LESSONS[2]}.ipynb"
+    content = json.loads(answer(lesson, "def mean(x): return x.mean()"))
+    del content["metadata"]["metaface"]
+    lesson.write_text(before := json.dumps(content))
+    _, (news,) = workspace.prepare()
+    assert "does not say what it was made from. `metaface reset 02`" in news
+    assert lesson.read_text() == before
+
+
+def test_nothing_is_written_where_nothing_is_new(course: Path, home: Path) -> None:
+    before = {file: file.stat().st_mtime_ns for file in home.iterdir()}
+    assert workspace.prepare() == (home, [])
+    assert {file: file.stat().st_mtime_ns for file in home.iterdir()} == before
+
+
+def test_work_in_the_clone_is_spoken_of(course: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clone = course.parent / "clone"
+    (clone / "metaface_lessons").mkdir(parents=True)
+    (clone / "pyproject.toml").touch()
+    (clone / ".lessons.json").touch()
+    monkeypatch.setattr(paths, "COURSE", clone)
+    _, (news,) = workspace.prepare()
+    assert f"Move your notebooks, progress.json, gallery.json and saved/ from its top to {home}" in news
+
+
+def test_jupyter_trusts_the_copies(course: Path, home: Path) -> None:
+    for answered in (False, True):
+        if answered:
+            answer(home / f"{LESSONS[0]}.ipynb", "1")
+            edition(course, "second")
+            workspace.prepare()
+        for name in LESSONS:
+            assert NotebookNotary().check_signature(nbformat.read(home / f"{name}.ipynb", as_version=4))
+
+
+def test_a_lesson_without_signature_is_a_lesson(course: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "file" / "jupyter"))
+    monkeypatch.setenv("METAFACE_HOME", str(tmp_path / "home"))
+    folder, _ = workspace.prepare()
+    assert len([*folder.glob("*.ipynb")]) == len(LESSONS)
 
 
 def test_a_deleted_lesson_comes_back(home: Path) -> None:
@@ -151,6 +286,46 @@ def test_after_a_reset_the_lesson_follows_the_course_again(course: Path, home: P
     assert source(home / f"{LESSONS[2]}.ipynb") == "second edition"
 
 
+def test_saved_versions_are_listed_and_come_back(home: Path) -> None:
+    lesson = home / f"{LESSONS[2]}.ipynb"
+    assert workspace.saved_versions("02") == []
+    with pytest.raises(MetaFaceError, match="Nothing of lesson 02 is saved"):
+        workspace.restore("02")
+    kept = []
+    for n in range(12):  # within few seconds
+        lesson.write_text(f"work {n}")
+        kept.append(workspace.reset("2")[1])
+    (home / "saved" / f"{LESSONS[1]}.2026-01-01T000000.ipynb").touch()
+    assert workspace.saved_versions("02") == kept[::-1]
+
+    assert workspace.restore("02") == (lesson, None), "there was nothing of theirs to keep"
+    assert lesson.read_text() == "work 11"
+    _, saved = workspace.restore("02", kept[3].name)
+    assert lesson.read_text() == "work 3"
+    assert saved is not None
+    assert saved.read_text() == "work 11"
+    assert workspace.saved_versions("02")[0] == saved
+    lesson.write_text("newest work")
+    workspace.restore("02", str(kept[0]))  # as `metaface reset --list` prints it
+    assert lesson.read_text() == "work 0"
+    assert workspace.saved_versions("02")[0].read_text() == "newest work"
+    with pytest.raises(MetaFaceError, match="no saved version called"):
+        workspace.restore("02", "../../x")
+
+
+def test_the_lesson_worked_on_last_is_opened(course: Path, home: Path) -> None:
+    assert workspace.worked_on_last() == "00_start_here.ipynb"
+    for second, name in enumerate((LESSONS[2], LESSONS[1])):
+        answer(home / f"{name}.ipynb", "1")
+        os.utime(home / f"{name}.ipynb", (10**9 + second, 10**9 + second))
+    assert workspace.worked_on_last() == f"{LESSONS[1]}.ipynb"
+    edition(course, "second")
+    workspace.prepare()
+    assert workspace.worked_on_last() == f"{LESSONS[1]}.ipynb", "an update is not the learner's work"
+    workspace.reset("01")
+    assert workspace.worked_on_last() == f"{LESSONS[2]}.ipynb"
+
+
 @pytest.mark.parametrize("name", ["03", "protos", ""])
 def test_unknown_lessons_are_refused(home: Path, name: str) -> None:
     with pytest.raises(MetaFaceError, match="no lesson called"):
@@ -170,29 +345,91 @@ def test_a_course_without_notebooks(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         workspace.prepare()
 
 
-def test_the_lab_opens_the_first_lesson_with_this_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    command = workspace.lab_command(["--no-browser", "--port=8899"])
+def test_the_lab_opens_a_lesson_with_this_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHELL", "/bin/dash")
+    command = workspace.lab_command(["--no-browser", "--port=8899"], lesson=f"{LESSONS[1]}.ipynb")
     assert command[:3] == [sys.executable, "-m", "jupyterlab"]
-    assert command[-3:] == ["--LabApp.default_url=/lab/tree/00_start_here.ipynb", "--no-browser", "--port=8899"]
-    assert command[3:-3] == (["--allow-root"] if os.geteuid() == 0 else [])
+    assert ("--allow-root" in command) == (os.geteuid() == 0)
+    assert command[-3:] == [f"--LabApp.default_url=/lab/tree/{LESSONS[1]}.ipynb", "--no-browser", "--port=8899"]
+    assert "--ServerApp.terminado_settings={'shell_command': ['/bin/dash']}" in command
+    assert f"--LabApp.default_url=/lab/tree/{LESSONS[0]}.ipynb" in workspace.lab_command()
 
-    # A kernel of the same name, installed for this user by some other Python, does not take its place, even where
-    # Jupyter would prefer it, as it does in an environment that the user does not own.
-    monkeypatch.setenv("JUPYTER_PREFER_ENV_PATH", "0")
-    foreign = tmp_path / "data" / "kernels" / "python3"
-    foreign.mkdir(parents=True)
-    (foreign / "kernel.json").write_text(
-        json.dumps({"argv": ["/foreign/python"], "display_name": "x", "language": "p"})
-    )
-    script = (
-        "from jupyter_client.manager import KernelManager; "
-        "print(KernelManager(kernel_name='python3').format_kernel_cmd()[0])"
-    )
-    kernel = subprocess.run(
-        [sys.executable, "-c", script],
-        env=workspace.lab_environment() | {"JUPYTER_DATA_DIR": str(tmp_path / "data")},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert kernel.stdout.strip() == sys.executable
+
+def test_what_the_user_has_set_for_jupyter_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PATH", "JUPYTER_PATH", "JUPYTER_CONFIG_PATH"):
+        monkeypatch.setenv(name, "/theirs")
+        assert workspace.lab_environment()[name].split(os.pathsep)[-1] == "/theirs"
+        monkeypatch.delenv(name)
+        assert "" not in workspace.lab_environment()[name].split(os.pathsep), "an empty entry is the current folder"
+
+
+@pytest.mark.parametrize("folder", ["plain", "with blanks ' 和"])
+def test_one_line_makes_a_shell_find_the_command(folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    programs = tmp_path / folder / ".venv" / "bin"
+    programs.mkdir(parents=True)
+    (programs / "metaface").write_text("#!/bin/sh\necho found\n")
+    (programs / "metaface").chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(programs / "python"))
+
+    def found() -> str:
+        script = f"{workspace.found_by()}\nmetaface"
+        shell = subprocess.run(["sh", "-c", script], env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True)
+        return shell.stdout.strip()
+
+    assert found() == "found", "where there is nothing to activate, as with conda"
+    (programs / "activate").write_text(f"PATH={shlex.quote(str(programs))}:$PATH")
+    assert workspace.found_by().startswith(". ")
+    assert found() == "found"
+
+
+@pytest.fixture
+def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR", "IPYTHONDIR"):
+        monkeypatch.setenv(name, str(tmp_path / name))
+    return tmp_path
+
+
+def start(home: Path, scratch: Path) -> tuple[subprocess.Popen[str], str]:
+    """Run `metaface lab`, and return it with its address when it answers."""
+    command = [sys.executable, "-m", "metaface_lessons.cli", "lab", "--no-browser", "--port=0"]
+    with (scratch / "out").open("w") as out:
+        lab = subprocess.Popen(command, cwd=scratch, stdout=out, stderr=subprocess.STDOUT, text=True)
+    until = time.monotonic() + 90
+    while time.monotonic() < until and lab.poll() is None:
+        if address := workspace.running(home):
+            return lab, address
+        time.sleep(0.2)
+    raise AssertionError((scratch / "out").read_text())
+
+
+def test_the_terminal_shows_an_address_and_then_our_lines(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = scratch / "my lessons"
+    monkeypatch.setenv("METAFACE_HOME", str(home))
+    lab, address = start(home, scratch)
+    try:
+        assert "token=" in address
+        second = subprocess.run(
+            [sys.executable, "-m", "metaface_lessons.cli", "lab"], cwd=scratch, capture_output=True, text=True
+        )
+        assert second.stdout == f"JupyterLab is already running for your folder {home}: {address}\n"
+        assert second.returncode == 0
+        with urllib.request.urlopen(address.replace("/lab?", "/api/contents/00_start_here.ipynb?")) as answer:
+            assert answer.status == 200
+        until = time.monotonic() + 30
+        while "type there first" not in (scratch / "out").read_text() and time.monotonic() < until:
+            time.sleep(0.1)
+    finally:
+        lab.send_signal(signal.SIGINT)  # a terminal sends it to both; JupyterLab alone decides
+        (server,) = (each for each in list_running_servers() if home.samefile(each["root_dir"]))
+        os.kill(server["pid"], signal.SIGTERM)
+        assert lab.wait(60) == 0
+    said = [line for line in (scratch / "out").read_text().splitlines() if line.strip()]
+    said = [line for line in said if "NbGrader" not in line]  # which learners do not install
+    assert re.match(r"\[C .* ServerApp\]", said[0])
+    assert "To access the server" in said[1]
+    ours = [n for n, line in enumerate(said) if line.startswith(f"Your lessons are in {home}.")]
+    assert len(ours) == 1
+    assert all(line.startswith("    ") for line in said[1 : ours[0]]), "an address, and nothing else"
+    assert said[ours[0] + 1].startswith("To use the command `metaface` in another terminal, type there first: ")
+    assert [line for line in said[ours[0] + 2 :] if not re.match(r"\[C .*(signal|Shut)", line)] == []
+    assert workspace.running(home) is None

@@ -28,7 +28,7 @@ def page(lesson: str, browser_path: str, tmp_path: Path, monkeypatch: pytest.Mon
     """The lesson, open in the learner's copy, with its kernel ready."""
     load_faces("procedural", progress=False)  # rendered once for all tests, not while the browser waits
     monkeypatch.setenv("METAFACE_HOME", str(tmp_path / "home"))
-    home = prepare()
+    home, _ = prepare()
     with jupyter_lab(home, tmp_path) as address, chromium(browser_path) as page:
         open_notebook(page, address, lesson)
         yield page
