@@ -4,7 +4,7 @@ import shutil
 import sys
 from pathlib import Path
 
-if sys.version_info < (3, 11):  # an older pip reports a package that it cannot find for this Python
+if sys.version_info < (3, 11):  # noqa: UP036 (an older pip would report a package that it cannot find)
     sys.exit("MetaFace needs Python 3.11 or newer, but this is Python " + sys.version.split()[0] + ".")
 
 from setuptools import setup

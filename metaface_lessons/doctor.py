@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import importlib.util
 import json
 import os
 import platform
@@ -24,13 +25,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-COURSE = Path(__file__).resolve().parent.parent  # as in paths.py, which needs a package that may be missing
+from .paths import COURSE, is_clone, mixed_with_clone
+
 GIGABYTE = 1e9
 DISK_NEEDED, DISK_WANTED = 0.5 * GIGABYTE, 2 * GIGABYTE
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-METAFACE = "metaface" if shutil.which("metaface") else f'"{Path(sys.executable).with_name("metaface")}"'
+_HERE = Path(sys.executable).with_name("metaface")
+METAFACE = "metaface" if shutil.which("metaface") == str(_HERE) else f'"{_HERE}"'
 FIX = f"{METAFACE} doctor --fix"
-INSTALL = f'"{sys.executable}" -m pip install -e "{COURSE}"'
+PIP = f'"{sys.executable}" -m pip install'
+INSTALL = f'{PIP} -e "{COURSE}"' if is_clone(COURSE) else f"Install the course again, from its own folder: {PIP} ."
 
 
 Status = Literal["ok", "warn", "fail"]
@@ -46,6 +50,7 @@ class Check:
     repair: the function that `--fix` calls; None if it cannot repair this.
     repaired: what `--fix` did, in one line.
     name: of the check.
+    wait: what takes time while `--fix` repairs it, such as "building learn2learn, about half a minute".
     """
 
     status: Status
@@ -54,6 +59,7 @@ class Check:
     repair: Callable[[], object] | None = None
     repaired: str = ""
     name: str = ""
+    wait: str = ""
 
     def as_dict(self) -> dict[str, str]:
         return {field: getattr(self, field) for field in ("name", "status", "detail", "fix", "repaired")}
@@ -69,18 +75,19 @@ def check_python() -> Check:
 
 
 def check_packages() -> Check:
-    """The packages that pyproject.toml asks for are installed, in the right versions."""
+    """The packages that the course asks for are installed, in the right versions."""
     import tomllib
 
     from packaging.requirements import Requirement
 
-    project = COURSE / "pyproject.toml"
-    if not project.is_file():
-        fix = "Install the course from its own folder: python -m pip install -e ."
-        return Check("fail", f"{project} is missing", fix)
-    required = tomllib.loads(project.read_text(encoding="utf-8"))["project"]["dependencies"]
+    if is_clone(COURSE):
+        project = tomllib.loads((COURSE / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        required = [Requirement(entry) for entry in project["dependencies"]]
+    else:
+        entries = importlib.metadata.requires("metaface-lessons") or []
+        required = [entry for entry in map(Requirement, entries) if not entry.marker or entry.marker.evaluate()]
     wrong = []
-    for requirement in map(Requirement, required):
+    for requirement in required:
         try:
             version = importlib.metadata.version(requirement.name)
         except importlib.metadata.PackageNotFoundError:
@@ -90,7 +97,7 @@ def check_packages() -> Check:
             wrong.append(f"{requirement.name} is {version}, not {requirement.specifier}")
     if wrong:
         return Check("fail", "; ".join(wrong), INSTALL)
-    return Check("ok", f"all {len(required)} as pyproject.toml asks")
+    return Check("ok", f"all {len(required)} that the course asks for")
 
 
 def check_torch() -> Check:
@@ -140,16 +147,23 @@ def check_kernel() -> Check:
 
 
 def check_home() -> Check:
-    """The learner's folder can be written."""
+    """The learner's folder can be written, and does not mix with a clone of the course."""
+    from .errors import MetaFaceError
     from .paths import home_dir
 
-    return _check_folder(home_dir(), "METAFACE_HOME", "fail")
+    try:
+        return _check_folder(home_dir(), "METAFACE_HOME", "fail")
+    except MetaFaceError as error:
+        found, _, advice = str(error).rpartition(". ")
+        return Check("fail", found, advice)
 
 
 def check_cache() -> Check:
-    """The cache can be written."""
+    """The cache can be written, and does not mix with a clone of the course."""
     from .paths import cache_dir
 
+    if where := mixed_with_clone(cache_dir()):
+        return Check("warn", f"{cache_dir()} {where}", "Set METAFACE_CACHE to a folder outside, or unset it")
     return _check_folder(cache_dir(), "METAFACE_CACHE", "warn")
 
 
@@ -199,7 +213,7 @@ def check_photos() -> Check:
     try:
         return Check("ok", f"OpenCV {opencv().__version__}")
     except MetaFaceError:
-        return Check("warn", "no OpenCV that can find faces; only metaface enrol needs it", f"pip install '{PACKAGE}'")
+        return Check("warn", "no OpenCV that can find faces; only metaface enrol needs it", f'{PIP} "{PACKAGE}"')
 
 
 def check_compiler() -> Check:
@@ -225,7 +239,8 @@ def check_learn2learn() -> Check:
     except ImportError as error:
         detail = f"{_first_line(error.__cause__ or error)}; lessons leave out their comparisons with it"
     if find_compiler():
-        return Check("warn", detail, FIX, repair=learn2learn_library.install_learn2learn)
+        wait = "building learn2learn, about half a minute"
+        return Check("warn", detail, FIX, repair=learn2learn_library.install_learn2learn, wait=wait)
     return Check("warn", detail, f"Install a C compiler (see above), then: {FIX}")
 
 
@@ -269,14 +284,19 @@ def find_browser() -> str | None:
     return next(filter(None, map(shutil.which, names)), None)
 
 
-def run_doctor(fix: bool = False) -> Iterator[Check]:
-    """Run the checks one by one.
+def run_doctor(fix: bool = False, say: Callable[[str], object] = lambda text: None) -> Iterator[Check]:
+    """Run the checks one by one. What only authors need is checked where they have installed their tools.
 
     fix: whether to repair what can be repaired, and then check it again. False.
+    say: called with what is being repaired, before a repair that takes long. It does nothing by default.
     """
     for name in CHECKS:
+        if name == "test browser" and not importlib.util.find_spec("playwright"):
+            continue
         found = _run(name)
         if fix and found.status != "ok" and found.repair:
+            if found.wait:
+                say(f"{found.wait} …")
             try:
                 found.repair()
             except Exception as error:  # a failed repair is reported, and the next check goes on
@@ -301,7 +321,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Print the checks; return 1 if one of them fails, else 0."""
     checks = []
-    for check in run_doctor(args.fix):
+    for check in run_doctor(args.fix, say=lambda text: args.json or print(f"      {text}", flush=True)):
         checks.append(check)
         if not args.json:
             print(_as_text(check), flush=True)

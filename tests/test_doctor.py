@@ -9,6 +9,7 @@ import json
 import subprocess
 import sys
 import sysconfig
+import tempfile
 from collections import namedtuple
 from collections.abc import Callable
 from pathlib import Path
@@ -64,8 +65,9 @@ def missing_package(patch: Patch) -> None:
     patch.setattr(importlib.metadata, "version", version)
 
 
-def not_editable(patch: Patch) -> None:
+def old_package_of_a_wheel(patch: Patch) -> None:
     patch.setattr(doctor, "COURSE", Path("/nowhere"))
+    old_package(patch)
 
 
 def broken_device(patch: Patch) -> None:
@@ -129,8 +131,14 @@ def read_only(patch: Patch) -> None:
 
 
 def absent_folders(patch: Patch) -> None:
-    patch.setenv("METAFACE_HOME", str(Path(__file__).parent / "absent" / "home"))
-    patch.setenv("METAFACE_CACHE", str(Path(__file__).parent / "absent" / "cache"))
+    absent = Path(tempfile.gettempdir(), "metaface-absent")
+    patch.setenv("METAFACE_HOME", str(absent / "home"))
+    patch.setenv("METAFACE_CACHE", str(absent / "cache"))
+
+
+def folders_in_the_clone(patch: Patch) -> None:
+    patch.setenv("METAFACE_HOME", str(Path(__file__).parent / "home"))
+    patch.setenv("METAFACE_CACHE", str(Path(__file__).parent / "cache"))
 
 
 def full_disk(patch: Patch) -> None:
@@ -172,7 +180,7 @@ INJURIES = [
     ("Python", old_python, "fail", "3.10.2"),
     ("packages", old_package, "fail", "numpy is 1.26.4"),
     ("packages", missing_package, "fail", "torch is missing"),
-    ("packages", not_editable, "fail", "pyproject.toml"),
+    ("packages", old_package_of_a_wheel, "fail", "numpy is 1.26.4"),
     ("torch", missing_torch, "fail", "torch"),
     ("torch", broken_device, "fail", "no kernel image"),
     ("torch", wrong_sums, "fail", "add up to 0"),
@@ -183,6 +191,8 @@ INJURIES = [
     ("Jupyter kernel", no_kernel, "fail", "no kernel"),
     ("your folder", read_only, "fail", "cannot be written"),
     ("your folder", absent_folders, "warn", "does not exist yet"),
+    ("your folder", folders_in_the_clone, "fail", "is in a clone of the course"),
+    ("cache folder", folders_in_the_clone, "warn", "is in a clone of the course"),
     ("cache folder", read_only, "warn", "cannot be written"),
     ("cache folder", absent_folders, "warn", "does not exist yet"),
     ("disk space", full_disk, "fail", "0.1 GB free"),
@@ -218,6 +228,26 @@ def test_a_check_notices(
     assert words in check.detail
     assert check.fix
     assert "\n" not in check.fix
+
+
+def test_the_fix_of_a_package_names_this_python(monkeypatch: Patch) -> None:
+    no_opencv(monkeypatch)
+    assert examine("photos").fix.startswith(f'"{sys.executable}" -m pip install "opencv')
+
+
+def test_learners_do_not_read_of_what_only_authors_need(monkeypatch: Patch) -> None:
+    monkeypatch.setattr(doctor, "CHECKS", dict.fromkeys(CHECKS, lambda: Check("ok", "")))
+    assert [check.name for check in run_doctor()] == [*CHECKS]
+    monkeypatch.setitem(sys.modules, "playwright", None)
+    assert [check.name for check in run_doctor()] == [name for name in CHECKS if name != "test browser"]
+
+
+def test_another_metaface_on_the_path_is_not_taken_for_this_one(monkeypatch: Patch) -> None:
+    code = "from metaface_lessons import doctor; print(doctor.FIX)"
+    here = Path(sys.executable).parent
+    for path, first in ((str(here), "metaface doctor"), ("/nowhere", f'"{here / "metaface"}" doctor')):
+        run = subprocess.run([sys.executable, "-c", code], env={"PATH": path}, capture_output=True, text=True)
+        assert run.stdout.startswith(first), run.stderr
 
 
 def test_every_check_has_an_injury() -> None:
@@ -277,7 +307,10 @@ def test_fix_installs_learn2learn(monkeypatch: Patch) -> None:
     no_learn2learn(monkeypatch)
     monkeypatch.setattr(doctor, "find_compiler", lambda: "/usr/bin/cc")
     monkeypatch.setattr(learn2learn_library.subprocess, "run", pip)
-    check = examine("learn2learn", fix=True)
+    said: list[str] = []
+    monkeypatch.setattr(doctor, "CHECKS", {"learn2learn": CHECKS["learn2learn"]})
+    (check,) = run_doctor(fix=True, say=said.append)
+    assert said == ["building learn2learn, about half a minute …"]
     assert (check.status, check.detail) == ("ok", "0.2.0")
     options = ["--no-deps", "--use-pep517", "--config-settings=--build-option=build_ext"]
     install = ["-m", "pip", "install", *options, "learn2learn==0.2.0"]
@@ -350,8 +383,8 @@ def test_it_runs_where_nothing_is_installed(repository: Path) -> None:
     run = subprocess.run(command, cwd=repository, capture_output=True, text=True)
     assert run.returncode == 1, run.stderr
     found = {check["name"]: check for check in json.loads(run.stdout)["checks"]}
-    assert set(found) == set(CHECKS)
-    for name in ("packages", "torch", "Jupyter kernel", "your folder"):
+    assert set(found) == set(CHECKS) - {"test browser"}
+    for name in ("packages", "torch", "Jupyter kernel", "cache folder"):
         assert found[name]["status"] == "fail"
         assert "pip install -e" in found[name]["fix"]
 
