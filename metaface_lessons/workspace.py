@@ -133,9 +133,7 @@ def lab_command(arguments: Sequence[str] = (), lesson: str = FIRST) -> list[str]
     lesson: the file to open.
     """
     root = ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []  # as in many containers
-    # A shell that is named is not made a login shell, which would set the PATH of `lab_environment` back.
-    shell = os.environ.get("SHELL") or shutil.which("sh")
-    terminal = [f"--ServerApp.terminado_settings={ {'shell_command': [shell]} }"] if os.name != "nt" and shell else []
+    terminal = [f"--ServerApp.terminado_settings={ {'shell_command': shell} }"] if (shell := _shell()) else []
     quiet = [f"--{app}.log_level=ERROR" for app in ("ServerApp", "LabApp")]
     # The lesson is not given as a file to open: without a browser JupyterLab prints an address, which must name it too.
     opened = f"--LabApp.default_url=/lab/tree/{lesson}"
@@ -148,8 +146,9 @@ def lab_environment() -> dict[str, str]:
     With them, JupyterLab finds the course's kernel and settings first (in the folder `jupyter/` of this package), and
     its terminals and cells find `python` and `metaface` of the course. The learner's own settings still win.
     """
+    programs = (Path(sys.executable).parent, sysconfig.get_path("scripts"))
     ours = {
-        "PATH": (Path(sys.executable).parent, sysconfig.get_path("scripts")),
+        "PATH": programs,
         "JUPYTER_PATH": (JUPYTER,),
         "JUPYTER_CONFIG_PATH": (JUPYTER,),
     }
@@ -157,7 +156,19 @@ def lab_environment() -> dict[str, str]:
         name: os.pathsep.join([*map(str, dict.fromkeys(map(Path, folders))), *filter(None, [os.environ.get(name)])])
         for name, folders in ours.items()
     }
-    return os.environ | {"JUPYTER_PREFER_ENV_PATH": "1"} | first
+    again = {"METAFACE_PROGRAMS": os.pathsep.join(map(str, programs))}  # for jupyter/bashrc
+    return os.environ | {"JUPYTER_PREFER_ENV_PATH": "1"} | first | again
+
+
+def _shell() -> list[str]:
+    """The shell of JupyterLab's terminals, if it is not Jupyter's own choice.
+
+    A shell that is named is not made a login shell, which would set the PATH of `lab_environment` back.
+    """
+    shell = os.environ.get("SHELL") or shutil.which("sh")
+    if os.name == "nt" or not shell:
+        return []
+    return [shell, "--rcfile", str(JUPYTER / "bashrc")] if Path(shell).name == "bash" else [shell]
 
 
 def running(folder: Path) -> str | None:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import websocket
 from jupyter_server.serverapp import list_running_servers
 from nbformat.sign import NotebookNotary
 
@@ -402,6 +403,21 @@ def start(home: Path, scratch: Path) -> tuple[subprocess.Popen[str], str]:
     raise AssertionError((scratch / "out").read_text())
 
 
+def in_terminal(address: str, command: str) -> list[str]:
+    """Type a command into a new Terminal of JupyterLab, and return the lines that it prints."""
+    make = urllib.request.Request(address.replace("/lab?", "/api/terminals?"), method="POST")
+    name = json.load(urllib.request.urlopen(make))["name"]
+    place = f"/terminals/websocket/{name}?"
+    socket = websocket.create_connection(address.replace("http", "ws", 1).replace("/lab?", place), timeout=30)
+    socket.send(json.dumps(["stdin", f"{command}; echo th''e end\r"]))
+    said = ""
+    while "the end" not in said:
+        kind, *text = json.loads(socket.recv())
+        said += "".join(map(str, text)) if kind == "stdout" else ""
+    socket.close()
+    return [line for line in said.splitlines() if line.startswith("/")]
+
+
 def test_the_terminal_shows_an_address_and_then_our_lines(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = scratch / "my lessons"
     monkeypatch.setenv("METAFACE_HOME", str(home))
@@ -415,6 +431,8 @@ def test_the_terminal_shows_an_address_and_then_our_lines(scratch: Path, monkeyp
         assert second.returncode == 0
         with urllib.request.urlopen(address.replace("/lab?", "/api/contents/00_start_here.ipynb?")) as answer:
             assert answer.status == 200
+        here = Path(sys.executable).parent
+        assert in_terminal(address, "command -v metaface python") == [f"{here / 'metaface'}", f"{here / 'python'}"]
         until = time.monotonic() + 30
         while "type there first" not in (scratch / "out").read_text() and time.monotonic() < until:
             time.sleep(0.1)

@@ -42,7 +42,6 @@ def jupyter_lab(home: Path, scratch: Path) -> Iterator[str]:
     settings = scratch / "config" / "lab" / "user-settings" / "@jupyterlab"
     for file, content in {
         "notebook-extension/tracker": {"windowingMode": "none"},  # cells out of sight stay in the page
-        "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
     }.items():
         path = settings / f"{file}.jupyterlab-settings"
         path.parent.mkdir(parents=True, exist_ok=True)
