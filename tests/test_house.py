@@ -133,11 +133,73 @@ def test_versions_agree(project: dict) -> None:
     assert project["version"] == metaface_lessons.__version__
 
 
+def test_what_one_cites_is_what_one_installs(repository: Path, project: dict) -> None:
+    cited = yaml.safe_load((repository / "CITATION.cff").read_text(encoding="utf-8"))
+    assert cited["version"] == project["version"]
+    assert cited["title"] == project["description"]
+    assert cited["license"] == project["license"]
+    assert cited["authors"] == project["authors"]
+
+
 @pytest.mark.parametrize("target", TARGETS)
 def test_make_has(target: str, repository: Path) -> None:
     run = make(repository, "--dry-run", "--always-make", target)
     assert run.returncode == 0, run.stderr
     assert "Nothing to be done" not in run.stdout, "it has no recipe"
+
+
+def test_make_installs_the_small_torch_first_if_asked(repository: Path, project: dict, tmp_path: Path) -> None:
+    pinned = [entry for entry in project["dependencies"] if entry.startswith("torch")]
+    assert len(pinned) == 2
+    said = make(repository, "--dry-run", "install", "TORCH=cpu", f"VENV={tmp_path / 'v'}").stdout
+    small, whole = (line for line in said.splitlines() if "pip install" in line)
+    assert "--index-url" in small
+    versions = subprocess.run(["sh", "-c", small[small.index("$(sed") + 2 : -1]], cwd=repository, capture_output=True)
+    assert versions.stdout.decode().split() == pinned
+    assert whole.endswith("--editable .")
+    assert "--index-url" not in make(repository, "--dry-run", "install", f"VENV={tmp_path / 'v'}").stdout
+
+
+def test_make_refuses_a_torch_that_it_does_not_know(repository: Path, tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "pip").touch()
+    run = make(repository, "install", "TORCH=gpu", f"VENV={tmp_path}")
+    assert run.returncode != 0
+    assert "TORCH=gpu is unknown. Write make install TORCH=cpu" in run.stderr
+
+
+def test_a_wheel_has_the_lessons(repository: Path, tmp_path: Path) -> None:
+    library = tmp_path / "library"
+    build = [sys.executable, "setup.py", "--quiet", "egg_info", "--egg-base", str(tmp_path), "build_py"]
+    made = subprocess.run([*build, "--build-lib", str(library)], cwd=repository, capture_output=True, text=True)
+    assert made.returncode == 0, made.stderr
+    ours = library / "metaface_lessons"
+    for folder in ("jupyter", "exercises"):  # what is no module, too
+        files = {file.relative_to(ours) for file in (ours / folder).rglob("*.*")}
+        whole = repository / "metaface_lessons"
+        assert files == {f.relative_to(whole) for f in (whole / folder).rglob("*.*") if "__pycache__" not in str(f)}
+    assert (ours / "jupyter" / "bashrc").is_file()
+    code = """
+from metaface_lessons import paths, workspace
+from metaface_lessons.doctor import check_packages
+from metaface_lessons.exercises import core, solutions
+from metaface_lessons.experiments import comparison
+print(paths.COURSE)
+home, news = workspace.prepare()
+print(len([*home.glob('*.ipynb')]), news, len(comparison.load('lfw')['learners']) > 5)
+print('ways' in solutions.solution_text(core.find('start.chance')), (paths.DATA / 'lfw.md').is_file())
+"""
+    environment = os.environ | {"PYTHONPATH": str(library), "METAFACE_HOME": str(tmp_path / "home")}
+    run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert run.stdout.splitlines() == [str(ours / "course"), f"{len(sources())} [] True", "True True"], run.stderr
+    assert not (ours / "course" / "notebooks" / "solutions").exists()
+
+
+def test_an_old_python_is_named_before_anything_is_installed(repository: Path) -> None:
+    code = "import sys; sys.version_info = (3, 10, 2); sys.version = '3.10.2 (main)'; exec(open('setup.py').read())"
+    run = subprocess.run([sys.executable, "-c", code], cwd=repository, capture_output=True, text=True)
+    assert run.returncode == 1
+    assert run.stderr == "MetaFace needs Python 3.11 or newer, but this is Python 3.10.2.\n"
 
 
 def test_make_refuses_an_old_python(repository: Path, tmp_path: Path) -> None:
@@ -243,7 +305,7 @@ FLOORS = (
     "errors options",
     "names",
     "paths",
-    "machine merging sources faces",
+    "machine merging saving sources faces",
     "episodes networks sinusoids checkpoints",
     "augmentation learners",
     "evaluation verification",
@@ -325,6 +387,7 @@ TESTED_BY = {
 # Tests of what is not in the package.
 OF_THE_REST = {
     "browser/test_lessons.py",
+    "browser/test_next_day.py",
     "test_benchmarks.py",
     "test_docs.py",
     "test_examples.py",
