@@ -6,7 +6,7 @@ their texts. So a learner's cell is as it came, changed, or their own.
 | the learner's cell | in the newer lesson |
 |---|---|
 | an answer | is in the cell of the same exercise (nbgrader's `grade_id`), whatever the course has changed there |
-| a changed cell of the course | replaces the course's, unless the course has changed it, too |
+| a changed cell of the course | replaces the course's, unless the course has changed it as well |
 | a cell of their own | is behind the same cell as before, or behind the nearest before it that is still there |
 
 What has no place is named. Nothing is lost: the caller keeps the learner's notebook as it was.
@@ -61,7 +61,7 @@ def merge(old: Any, new: Notebook) -> Merged:
 
     old: the learner's notebook.
     new: the course's lesson, with its `origin`. Its cells are changed, unless the result is one of those with a name.
-    Returns what became of the learner's cells; `SAME`, `ONLY_RUN` and `UNKNOWN` are told by `is`.
+    Returns what became of the learner's cells; compare it with `SAME`, `ONLY_RUN` and `UNKNOWN` by `is`.
     Raises ValueError if `old` is not a notebook.
     """
     try:

@@ -237,9 +237,9 @@ def _text(file: Path) -> str:
     return file.read_text(encoding="utf-8", errors="replace")
 
 
-def test_the_readme_says_what_is_stored(repository: Path) -> None:
-    readme = (repository / "README.md").read_text(encoding="utf-8")
-    told = [line for line in readme.splitlines() if line.startswith("|") and "(±" in line]
+def test_the_engineers_page_says_what_is_stored(repository: Path) -> None:
+    page = (repository / "docs" / "engineers.md").read_text(encoding="utf-8")
+    told = [line for line in page.splitlines() if line.startswith("|") and "(±" in line]
     stored = sorted(comparison.load("lfw")["learners"].values(), key=lambda row: -row["4-shot"]["accuracy"])
     for line, row in zip(told, stored, strict=True):
         figures = (row["1-shot"], row["4-shot"])
@@ -247,7 +247,7 @@ def test_the_readme_says_what_is_stored(repository: Path) -> None:
         assert line.endswith(f"| {' | '.join(cells)} |")
     longer = [few_shot.load("reptile", "lfw", shots) for shots in (1, 4)]
     figures = " and ".join(f"{100 * result['accuracy']:.1f}" for result in longer)
-    assert f"it has {figures}." in readme
+    assert f"it has {figures}." in page
     assert max(run["seconds"] for result in longer for run in result["runs"]) < 12 * 60
 
 
@@ -295,7 +295,13 @@ def test_a_wrong_row_is_named(rows: str, fault: str | None) -> None:
 def test_the_readme_gives_a_lesson_the_minutes_and_seconds_that_it_says(repository: Path) -> None:
     lessons = {number: read_source(file) for number, file in sources().items()}
     said = {number: f"| {lesson_minutes(each)} | < {lesson_budget(each)} s |" for number, each in lessons.items()}
-    assert row_faults((repository / "README.md").read_text(encoding="utf-8"), said) == []
+    readme = (repository / "README.md").read_text(encoding="utf-8")
+    assert row_faults(readme, said) == []
+    minutes = sum(map(lesson_minutes, lessons.values()))
+    assert f"{minutes} minutes for the" in readme
+    assert f"about {minutes / 60:.1f} hours" in readme
+    rows = re.findall(r"^\| (\d\d) \| \[(.*?)\]\(notebooks/(.*?)\)", readme, re.MULTILINE)
+    assert [(number, file[:2]) for number, _, file in rows] == [(number, number) for number in lessons]
 
 
 # -------------------------------------------------------------------------------------------- the floors of the package
@@ -359,15 +365,15 @@ def test_what_runs_without_torch_imports_none(repository: Path) -> None:
     assert run.returncode == 0, run.stderr
 
 
-def test_the_readme_says_how_long_the_core_is(repository: Path) -> None:
-    readme = (repository / "README.md").read_text(encoding="utf-8")
-    numbers = re.findall(r"evening, ([\d,]+) of its ([\d,]+) lines", readme)[0]
+def test_the_engineers_page_says_how_long_the_core_is(repository: Path) -> None:
+    page = (repository / "docs" / "engineers.md").read_text(encoding="utf-8")
+    numbers = re.findall(r"evening, ([\d,]+) of its ([\d,]+) lines", page)[0]
     said = [int(number.replace(",", "")) for number in numbers]
-    path = re.findall(r"\]\((metaface_lessons/[\w/]+\.py)\)", readme)
+    path = re.findall(r"\]\(\.\./(metaface_lessons/[\w/]+\.py)\)", page)
     everything = [str(file.relative_to(repository)) for file in (repository / "metaface_lessons").rglob("*.py")]
     for number, files in zip(said, (path, everything), strict=True):
         lines = sum(len((repository / file).read_text(encoding="utf-8").splitlines()) for file in files)
-        assert abs(number - lines) < 0.05 * lines, f"README says {number} lines, there are {lines}"
+        assert abs(number - lines) < 0.05 * lines, f"it says {number} lines, there are {lines}"
 
 
 # --------------------------------------------------------------------------------------------- tests mirror the package
