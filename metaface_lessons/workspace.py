@@ -48,6 +48,7 @@ def prepare() -> tuple[Path, list[str]]:
     """
     home, copied, news = paths.home_dir(), _copied(), list[str]()
     try:
+        _follow_new_names(home, copied)
         for file in (*_course().values(), *paths.NOTEBOOKS.glob("*.md")):
             theirs = home / file.name
             if not theirs.exists() or _checksum(theirs.read_bytes()) == copied.get(file.name):
@@ -216,6 +217,16 @@ def found_by() -> str:
 
 
 # ------------------------------------------------------------------------------------- the course's files, the copies
+
+
+def _follow_new_names(home: Path, copied: dict[str, str]) -> None:
+    """Give the learner's copy of a lesson the name that the course gives it now: its number says which it is."""
+    names = {number: file.name for number, file in _course().items()}
+    for earlier in [name for name in copied if name not in names.values() and (home / name).exists()]:
+        name = names.get(earlier.split("_")[0])
+        if name and not (home / name).exists():
+            (home / earlier).rename(home / name)
+            copied[name] = copied.pop(earlier)
 
 
 def _update(file: Path, theirs: Path, copied: dict[str, str]) -> list[str]:

@@ -19,7 +19,7 @@ import websocket
 from jupyter_server.serverapp import list_running_servers
 from nbformat.sign import NotebookNotary
 
-from metaface_lessons import paths, workspace
+from metaface_lessons import cli, paths, workspace
 from metaface_lessons.errors import MetaFaceError
 
 LESSONS = ("00_start_here", "01_learning_to_learn", "02_prototypical_networks")
@@ -135,6 +135,19 @@ def test_an_update_takes_answers_over_and_keeps_the_lesson_as_it_was(course: Pat
     assert source(lesson) == f"{LESSONS[2]}, third edition"
     assert answers(lesson) == "def mean(x): return x.mean()"
     assert len([*(home / "saved").iterdir()]) == 2
+
+
+def test_a_lesson_with_a_new_name_takes_answers_over(course: Path, home: Path) -> None:
+    answer(home / f"{LESSONS[2]}.ipynb", "def mean(x): return x.mean()")
+    (home / "02_notes_of_mine.ipynb").write_text("mine")
+    (course / f"{LESSONS[2]}.ipynb").unlink()
+    (course / "02_protonets.ipynb").write_text(notebook("second edition"))
+    _, news = workspace.prepare()
+    assert "with 1 answer of yours" in news[0]
+    assert answers(home / "02_protonets.ipynb") == "def mean(x): return x.mean()"
+    assert not (home / f"{LESSONS[2]}.ipynb").exists()
+    assert (home / "02_notes_of_mine.ipynb").read_text() == "mine"
+    assert len(workspace.saved_versions("02")) == 1
 
 
 def test_an_update_names_what_it_cannot_take_over(course: Path, home: Path) -> None:
@@ -312,6 +325,38 @@ def test_saved_versions_are_listed_and_come_back(home: Path) -> None:
     assert workspace.saved_versions("02")[0].read_text() == "newest work"
     with pytest.raises(MetaFaceError, match="no saved version called"):
         workspace.restore("02", "../../x")
+
+
+def test_the_command_lists_and_restores(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def said(*words: str) -> str:
+        assert cli.main(["reset", *words]) == 0
+        return capsys.readouterr().out.strip()
+
+    lesson = home / f"{LESSONS[2]}.ipynb"
+    assert said("02", "--list") == "Nothing of lesson 02 is saved."
+    lesson.write_text("first")
+    assert "is as new. Yours is kept as" in said("02")
+    lesson.write_text("second")
+    said("02")
+    second, first = said("02", "--list").splitlines()
+    assert json.loads(said("02", "--list", "--json")) == {"saved": [second, first]}
+    assert said("02", "--restore") == (
+        f"{lesson} is your saved version again. You had no changes to keep. Your points stay."
+    )
+    assert lesson.read_text() == "second"
+    assert json.loads(said("02", "--restore", first, "--json"))["saved"]
+    assert lesson.read_text() == "first"
+
+
+def test_a_folder_that_is_a_clone_stays_as_it_is(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = sorted(repository.iterdir())
+    monkeypatch.setenv("METAFACE_HOME", str(repository))
+    for command in (["lab", "--no-browser"], ["reset", "02"], ["check"]):
+        assert cli.main(command) == 1
+        assert "is a clone of the course" in capsys.readouterr().err
+    assert sorted(repository.iterdir()) == before
 
 
 def test_the_lesson_worked_on_last_is_opened(course: Path, home: Path) -> None:
