@@ -21,11 +21,11 @@ import torch
 from numpy.typing import NDArray
 from scipy import stats
 from torch import nn
-from tqdm.auto import tqdm
 
 from .episodes import EpisodeSampler
 from .errors import MetaFaceError
 from .learners.base import Adapts
+from .progress import Bar
 
 # ---------------------------------------------------------------------------------------------------------- evaluation
 
@@ -123,7 +123,7 @@ def evaluate(
     modes = {net: net.training for net in methods.values() if isinstance(net, nn.Module)}
     drawn, asked = list[torch.Tensor](), list[torch.Tensor]()
     right: dict[str, list[torch.Tensor]] = {name: [] for name in methods}
-    bar = tqdm(total=episodes, desc="evaluate", unit="episode", disable=not progress)
+    bar = Bar(label="evaluate", unit="episode", total=episodes, shown=progress)
     try:
         for net in modes:
             net.eval()

@@ -21,7 +21,6 @@ from typing import Any, ParamSpec, cast
 
 import torch
 from torch.optim.swa_utils import AveragedModel
-from tqdm.auto import tqdm
 
 from . import checkpoints
 from .episodes import EpisodeSampler, Sampler
@@ -29,9 +28,11 @@ from .errors import MetaFaceError
 from .evaluation import evaluate
 from .learners.base import MetaLearner
 from .paths import locked
+from .progress import Bar
 
 FORMAT = 1  # of the checkpoint
 _P = ParamSpec("_P")
+_ENDS = {"seconds": "the time is up", "patience": "validation stopped improving", "interrupted": "interrupted"}
 
 
 @dataclass
@@ -322,12 +323,12 @@ def meta_train(
 
     net.train()
     start, saved = time.monotonic() - training.seconds, time.monotonic()
-    bar = tqdm(
-        desc=f"meta-train, {net.formulation}" if net.formulation else "meta-train",
+    bar = Bar(
+        label=f"meta-train, {net.formulation}" if net.formulation else "meta-train",
         total=steps,
-        initial=history.steps,
-        unit="step",
-        disable=not progress,
+        done=history.steps,
+        seconds=last_second - training.seconds,
+        shown=progress,
     )
     with _until_interrupted() as interrupted, bar:
         while True:
@@ -336,6 +337,8 @@ def meta_train(
             if checkpoint is not None and (stopped or time.monotonic() - saved > save_every):
                 unsaved = training.save_or_warn(checkpoint, said_before=bool(unsaved) and not stopped)
                 saved = time.monotonic()
+            if stopped in _ENDS:
+                bar.end(_ENDS[stopped], complete=stopped != "interrupted")
             if stopped:
                 break
 

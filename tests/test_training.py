@@ -249,6 +249,13 @@ def test_a_regression_has_no_accuracy(capsys: pytest.CaptureFixture[str]) -> Non
     assert "accuracy" not in bar
 
 
+def test_a_training_whose_time_is_up_closes_a_full_bar(capsys: pytest.CaptureFixture[str]) -> None:
+    steps = train_briefly(steps=10**6, seconds=0.2, progress=True).steps
+    last = capsys.readouterr().err.split("\r")[-1]
+    assert f"100%|██████████| {steps}/{steps}" in last
+    assert "the time is up" in last
+
+
 def test_training_must_know_when_to_stop() -> None:
     with pytest.raises(MetaFaceError, match="Say when to stop"):
         train_briefly()

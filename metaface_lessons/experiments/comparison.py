@@ -42,7 +42,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm.auto import tqdm
 
 from ..episodes import EpisodeSampler
 from ..errors import MetaFaceError
@@ -53,6 +52,7 @@ from ..learners.baselines import FixedFeatures, baselines
 from ..learners.learn2learn_library import import_learn2learn
 from ..learners.protonet import ProtoNet
 from ..machine import peak_memory, resident_memory
+from ..progress import Bar
 from ..runs.making import make_learner
 from ..runs.recipes import FRACTIONS, Settings, settings_of
 from ..runs.run import load_run, train
@@ -294,7 +294,7 @@ def measure(
     left = [(learner, seed) for learner, seed in wanted if f"{learner}-{seed}" not in parts]
     with (
         ThreadPoolExecutor(jobs) as pool,
-        tqdm(total=len(wanted), initial=len(wanted) - len(left), desc=f"compare on {faces}") as bar,
+        Bar(label=f"compare on {faces}", unit="part", total=len(wanted), done=len(wanted) - len(left)) as bar,
     ):
         for _ in pool.map(lambda job: part(faces, job[0], job[1], plan, work), left):
             bar.update()

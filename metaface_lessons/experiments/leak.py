@@ -22,6 +22,7 @@ from ..errors import MetaFaceError
 from ..evaluation import Evaluation, evaluate
 from ..faces import FaceSet, load_faces
 from ..learners.baselines import lda
+from ..progress import Bar
 from . import stored
 
 FILE = stored.RESULTS / "leak-olivetti.json"
@@ -43,7 +44,9 @@ class Leak:
     portraits: Tensor
 
 
-def leak_experiment(faces: FaceSet, seed: int = 0, people: int = 30, episodes: int = 200) -> Leak:
+def leak_experiment(
+    faces: FaceSet, seed: int = 0, people: int = 30, episodes: int = 200, progress: bool = False
+) -> Leak:
     """Train LDA on more and more of the test people, and test it on the same episodes each time.
 
     Images are shrunk to 32×32 pixels, so the whole takes a few seconds.
@@ -52,6 +55,7 @@ def leak_experiment(faces: FaceSet, seed: int = 0, people: int = 30, episodes: i
     seed: of the choice of people and of the episodes.
     people: in the training set, and in the test.
     episodes: 5-way 1-shot, the same for every share.
+    progress: show a bar.
 
     Raises `MetaFaceError` if there are fewer people, or fewer than 4 images of each.
     """
@@ -90,14 +94,17 @@ def leak_experiment(faces: FaceSet, seed: int = 0, people: int = 30, episodes: i
         return evaluate({"lda": learner}, sampler, episodes)["lda"]
 
     honest = measure(KINDS[0], 0)
-    reported = {kind: (honest, *(measure(kind, share) for share in shares[1:])) for kind in KINDS}
+    reported = {kind: [honest] for kind in KINDS}
+    trainings = [(kind, share) for kind in KINDS for share in shares[1:]]
+    for kind, share in Bar(trainings, "leak", "training", shown=progress):
+        reported[kind].append(measure(kind, share))
     portraits = torch.stack([faces.images[images_of(person[None], second)][0] for person in tested])
-    return Leak(reported, portraits)
+    return Leak({kind: tuple(curve) for kind, curve in reported.items()}, portraits)
 
 
 def measure(faces: FaceSet, people: int = PEOPLE, episodes: int = EPISODES) -> dict[str, Any]:
     """The stored result: for each of `KINDS` and each share in percent, accuracy and its intervals."""
-    reported = leak_experiment(faces, people=people, episodes=episodes).reported
+    reported = leak_experiment(faces, people=people, episodes=episodes, progress=True).reported
     return {
         "reported": {
             kind: {str(STEP * i): evaluation.scores() for i, evaluation in enumerate(curve)}

@@ -57,7 +57,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from ..augmentation import Augment, Views
 from ..episodes import EpisodeSampler
@@ -84,6 +83,7 @@ from ..learners.base import Adapts
 from ..learners.baselines import FixedFeatures, brightness, lbp, lda, pixels
 from ..learners.protonet import ProtoNet
 from ..networks import Conv4
+from ..progress import Bar
 from ..runs.recipes import FRACTIONS
 from ..training import meta_train
 from . import snapshots, stored
@@ -251,7 +251,7 @@ def measure_yale(faces: FaceSet, larger: FaceSet) -> dict[str, Any]:
 
     runs: dict[tuple[int, int], Scored] = {}
     seconds = []
-    for group, seed in tqdm(_runs(), desc="Extended Yale B"):
+    for group, seed in Bar(_runs(), "Extended Yale B", "run"):
         ours = parts(f"learner-{group}-{seed}", partial(learner, group, seed))
         theirs = parts(f"baselines-{group}-{seed}", partial(classical, group, seed))
         runs[group, seed] = _unpacked(ours["scored"], theirs)
@@ -260,7 +260,7 @@ def measure_yale(faces: FaceSet, larger: FaceSet) -> dict[str, Any]:
         _unpacked(
             *(parts(f"short-{variant.replace(' ', '-')}-{seed}", partial(short, variant, seed)) for variant in VARIANTS)
         )
-        for seed in tqdm(SEEDS, desc="variants")
+        for seed in Bar(SEEDS, "variants", "seed")
     ]
     large = [_unpacked(parts(f"larger-{group}", partial(at_larger_size, group))) for group in range(GROUPS)]
     one_seed = [runs[group, SEEDS[0]] for group in range(GROUPS)]
@@ -458,7 +458,7 @@ def light_grid(people: Sequence[int], net: ProtoNet) -> dict[str, Any]:
     known = embedded(pictures(1, *KNOWN_LIGHT))
     accuracy: dict[str, dict[str, list[list[float]]]] = {name: {} for name in methods}
     of_people: dict[str, dict[str, dict[str, list[float]]]] = {name: {} for name in methods}
-    for number, (label, (occluder, size)) in enumerate(tqdm(LOOKS.items(), desc="light and occluders")):
+    for number, (label, (occluder, size)) in enumerate(Bar(LOOKS.items(), "light and occluders", "look")):
         nearer: dict[str, list[NDArray[np.bool_]]] = {name: [] for name in methods}
         for e, elevation in enumerate(ELEVATIONS):
             for a, azimuth in enumerate(AZIMUTHS):
@@ -538,7 +538,7 @@ def measure_procedural(faces: FaceSet) -> dict[str, Any]:
         _unpacked(
             *(parts(f"{kind.replace(' ', '-')}-{seed}", partial(training, kind, seed)) for kind in OCCLUSION_TRAININGS)
         )
-        for seed in tqdm(SEEDS, desc="occlusion training")
+        for seed in Bar(SEEDS, "occlusion training", "seed")
     ]
     first, of_people = next(iter(OCCLUSION_TRAININGS)), looked["of_people"]
     share = len(split.novel.identities) / len(split.base.identities)
@@ -633,7 +633,7 @@ def measure_cmu(faces: FaceSet) -> dict[str, Any]:
 
     rows = [
         _unpacked(parts(f"{group}-{seed}", partial(training, group, seed)))
-        for group, seed in tqdm(_runs(), desc="CMU faces")
+        for group, seed in Bar(_runs(), "CMU faces", "run")
     ]
 
     def scores(name: str, condition: str) -> dict[str, float]:

@@ -15,10 +15,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from ...errors import MetaFaceError, unknown
 from ...paths import cache_dir
+from ...progress import Bar
 from .. import blurring
 from ..faceset import FaceSet
 from . import cache as disk
@@ -110,7 +110,7 @@ def procedural_faces(
     how = sample_nuisance(len(who), nuisance_seed(seed, domain), nuisance)
     pictures = []
     label = "Rendering faces" if domain == "photo" else f"Rendering faces ({domain})"
-    with tqdm(total=len(who), desc=label, unit="image", disable=not progress, leave=False) as bar:
+    with Bar(label=label, unit="image", total=len(who), shown=progress) as bar:
         for start in range(0, len(who), _CHUNK):
             rows = slice(start, start + _CHUNK)
             pictures.append(render(people[who[rows]], how[rows], size, device, domain).cpu())
