@@ -115,6 +115,8 @@ def _kept(output: NotebookNode, tags: list[str]) -> NotebookNode | None:
     text = output.get("text", "") or output.get("data", {}).get("text/plain", "")
     if IGNORE_OUTPUT in tags and (_BAR.search(text) or output.get("name") == "stderr"):
         return None
+    if output.get("data") == {}:  # a bar that has taken itself away
+        return None
     if "data" in output:
         output.data.pop(_WIDGET, None)
         output.metadata = NotebookNode()
