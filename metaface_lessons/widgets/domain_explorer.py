@@ -35,7 +35,9 @@ _WAYS, _SIZE, _TASKS = 5, 64, 29
 @dataclass(frozen=True)
 class State:
     training: str = control("all but sketch", "trained on", options=tuple(TRAININGS))
-    kind: str = control("leave one out", "if on two domains, how", options=KINDS)
+    kind: str = control(
+        "leave one out", "if on two domains, how", options=KINDS, when=lambda state: len(TRAININGS[state.training]) > 1
+    )
     support: str = control("photo", "support", options=DOMAINS)
     query: str = control("sketch", "query", options=DOMAINS)
     task: int = control(0, "task", low=0, high=_TASKS)

@@ -29,13 +29,14 @@ from ..figures import image_tag
 
 @dataclass(frozen=True)
 class Control:
-    """How the user sets a field of a state: a number from `low` to `high` in steps of `step`, or one of `options`."""
+    """How the user sets a field of a state: by a slider from `low` to `high`, by one of `options`, or by a tick."""
 
     label: str
     low: float | None = None
     high: float | None = None
     step: float = 1
     options: tuple[Any, ...] = ()
+    when: Callable[[Any], bool] = lambda state: True
 
 
 def control(
@@ -46,16 +47,18 @@ def control(
     high: float | None = None,
     step: float = 1,
     options: Sequence[Any] = (),
+    when: Callable[[Any], bool] = lambda state: True,
 ) -> Any:
     """A field of a state, with its default and its control in one place.
 
-    default: the field's value at the start.
+    default: the field's value at the start. A bool is ticked or not.
     label: the text beside the control.
     low, high: the range of a number.
     step: of the slider. 1.
     options: the values to choose from, in place of a range. Numbers must be in order. ().
+    when: whether the field has an effect in a state; where it has none, the control is disabled. Always.
     """
-    return field(default=default, metadata={"control": Control(label, low, high, step, tuple(options))})
+    return field(default=default, metadata={"control": Control(label, low, high, step, tuple(options), when)})
 
 
 def controls(state: type | Any) -> dict[str, Control]:
@@ -79,7 +82,44 @@ def _control(f: Field[Any]) -> Control:
 
 
 def _range(c: Control) -> str:
-    return ", ".join(map(str, c.options)) if c.options else f"{c.low} to {c.high}"
+    if c.low is None:
+        return ", ".join(map(str, c.options)) or "ticked or not"
+    return f"{c.low} to {c.high}"
+
+
+# Controls beside the picture where both fit, else above it; a long label wraps, and a list never runs out of the cell.
+# An explorer of a kernel that has stopped says so, in place of a broken link beside every control.
+_LOOK = """<style>
+.metaface-explorer { flex-flow: row wrap; align-items: flex-start; }
+.metaface-controls { flex: 1 1 25em; flex-flow: row wrap; align-content: flex-start; }
+.metaface-controls > * { flex: 1 1 25em; width: auto; max-width: 36em; }
+.metaface-controls .widget-label { white-space: normal; line-height: 1.1; height: auto; align-self: center; }
+.metaface-controls select { min-width: 0; }
+.metaface-picture { max-width: 100%; }
+.metaface-picture .widget-html-content { line-height: normal; }
+.metaface-stopped, .metaface-names { display: none; }
+.metaface-stopped.jupyter-widgets-disconnected { display: block; flex: 1 0 100%; font-weight: bold; }
+.metaface-explorer.jupyter-widgets-disconnected::before,
+.metaface-explorer .jupyter-widgets-disconnected::before { content: none; }
+.metaface-controls.jupyter-widgets-disconnected { opacity: 0.5; }
+</style>"""
+_STOPPED = "This is the last picture of a kernel that has stopped. To move the controls, run this cell again."
+# ipywidgets ties a label to a list, but to no slider and no readout; only a script in the page can.
+_NAMES = """<script>
+(() => {
+  const box = document.currentScript?.closest(".metaface-explorer");
+  if (!box) return;
+  const name = () => box.querySelectorAll(".metaface-controls > *").forEach(control => {
+    const label = control.querySelector(".widget-label")?.textContent;
+    control.querySelector("[role=slider]")?.setAttribute("aria-label", label);
+    const readout = control.querySelector("[contenteditable]");
+    readout?.setAttribute("role", "textbox");
+    readout?.setAttribute("aria-label", label + ", typed");
+  });
+  new MutationObserver(name).observe(box, {childList: true, subtree: true});
+  name();
+})();
+</script>"""
 
 
 class Explorer(ipywidgets.VBox):
@@ -107,15 +147,25 @@ class Explorer(ipywidgets.VBox):
         self.controls = {name: _widget(c, getattr(start, name)) for name, c in known.items()}
         for name, widget in self.controls.items():
             widget.observe(lambda change, name=name: self._set(name, change["new"]), names="value")
-        self.picture = ipywidgets.HTML(layout=ipywidgets.Layout(width="100%"))
+        self.effective = {name: c.when for name, c in known.items()}
+        self.picture = ipywidgets.HTML().add_class("metaface-picture")
         self._redraw()
-        super().__init__([*self.controls.values(), self.picture])
+        script = {"output_type": "display_data", "data": {"text/html": _NAMES}, "metadata": {}}
+        super().__init__([
+            ipywidgets.HTML(f'{_LOOK}<span role="status">{_STOPPED}</span>').add_class("metaface-stopped"),
+            ipywidgets.Box([*self.controls.values()]).add_class("metaface-controls"),
+            self.picture,
+            ipywidgets.Output(outputs=(script,)).add_class("metaface-names"),
+        ])  # fmt: skip
+        self.add_class("metaface-explorer")
 
     def _set(self, name: str, value: Any) -> None:
         self.state = replace(self.state, **{name: value})
         self._redraw()
 
     def _redraw(self) -> None:
+        for name, widget in self.controls.items():
+            widget.disabled = not self.effective[name](self.state)
         try:
             self.text = self.alt(self.state)
             self.picture.value = image_tag(self.draw(self.state), self.text)
@@ -136,13 +186,11 @@ class Explorer(ipywidgets.VBox):
         }
 
 
-_LABEL = {"description_width": "12em"}
-_WIDTH = ipywidgets.Layout(width="36em", max_width="100%")
-
-
 def _widget(c: Control, value: Any) -> ipywidgets.ValueWidget:
-    """A slider with a text readout for numbers, or a drop-down list for words. The keyboard reaches both."""
-    shared = {"value": value, "description": c.label, "style": _LABEL, "layout": _WIDTH}
+    """A slider with a text readout for numbers, a list for words, a box to tick. The keyboard reaches all of them."""
+    shared = {"value": value, "description": c.label, "style": {"description_width": "12em"}}
+    if isinstance(value, bool):
+        return ipywidgets.Checkbox(**shared)
     if c.options:
         if value not in c.options:
             raise unknown(c.label, value, map(str, c.options))

@@ -37,7 +37,9 @@ class State:
     azimuth: int = control(60, "azimuth of the light, °", low=-80, high=80, step=5)
     elevation: int = control(15, "elevation of the light, °", low=0, high=45, step=5)
     occluder: str = control("none", "occluder", options=OCCLUDERS)
-    size: float = control(0.5, "size of the block", low=0.0, high=1.0, step=0.25)
+    size: float = control(
+        0.5, "size of the block", low=0.0, high=1.0, step=0.25, when=lambda state: state.occluder == "block"
+    )
 
 
 @dataclass
