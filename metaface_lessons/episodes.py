@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -165,7 +165,7 @@ class EpisodeSampler:
             )
         need, advice = f"{self.shots} + {self.queries} images (shots + queries)", "Lower shots, queries or ways."
         if support_where or query_where:
-            need += f", support where {dict(support_where or {})} and query where {dict(query_where or {})}"
+            need += f", support where {_in_words(support_where)}, and query where {_in_words(query_where)}"
             advice = "Lower shots, queries or ways, or widen the conditions."
         else:
             counts = self.faces.identity.unique(return_counts=True)[1].sort(descending=True).values
@@ -301,6 +301,18 @@ def condition(name: str, faces: FaceSet) -> tuple[Where, Where]:
     if query.get("occluder") == "worn":
         query = {"occluder": [word for word in faces.levels.get("occluder", ()) if word != "none"]}
     return support, query
+
+
+def _in_words(where: Where | None) -> str:
+    """A condition as a sentence has it: "yaw is -10 to 10 and occluder is mask or scarf"."""
+
+    def values(level: Condition) -> str:
+        if isinstance(level, str) or not isinstance(level, Collection):
+            return str(level)
+        told = sorted(str(value) for value in level) if isinstance(level, Set) else [str(value) for value in level]
+        return (" to " if isinstance(level, tuple) else " or ").join(told)
+
+    return " and ".join(f"{name} is {values(level)}" for name, level in (where or {}).items()) or "anything goes"
 
 
 DOMAIN_KINDS = ("within", "across", "leave one out")

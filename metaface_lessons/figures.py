@@ -24,6 +24,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.textpath import TextPath
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -52,7 +53,8 @@ STYLE: dict[Any, Any] = {
     "grid.color": "#E5E5E5",
     "grid.linewidth": 0.8,
     "image.cmap": "gray",
-    "legend.frameon": False,
+    "legend.edgecolor": "none",
+    "legend.framealpha": 0.85,  # lines behind a legend do not cross its words
     "lines.linewidth": 2,
     "savefig.dpi": DPI,
     "xtick.labelsize": 10,
@@ -127,6 +129,7 @@ def face_grid(
     titles: Sequence[str] | None = None,
     borders: Sequence[str | None] | None = None,
     zoom: int | None = None,
+    rows: Sequence[str] | None = None,
 ) -> Figure:
     """Faces in rows of `columns`, each image pixel drawn as `zoom` × `zoom` pixels, so that none is smeared.
 
@@ -135,8 +138,9 @@ def face_grid(
     titles: a line of text above each image.
     borders: the colour of a frame around each image; None for no frame.
     zoom: by default so that faces are 128 pixels high or more.
+    rows: what is in each row, in words to its left.
 
-    Raises `MetaFaceError` if the images have another shape or type, or there are more or fewer titles or borders.
+    Raises `MetaFaceError` if the images have another shape or type, or there are more or fewer titles, borders or rows.
     """
     if images.ndim != 4 or images.shape[1] not in (1, 3) or not len(images) or str(images.dtype) != "torch.uint8":
         raise MetaFaceError(
@@ -152,16 +156,26 @@ def face_grid(
     zoom = zoom or face_zoom(images)
     height, width = (side * zoom + 2 * FRAME for side in images.shape[2:])
     head, gap = (26 if titles else 0), 6
+    number = math.ceil(len(images) / columns)
+    if rows is not None and len(rows) != number:
+        raise MetaFaceError(f"rows must have one entry for each of the {number} rows, not {len(rows)}.")
+    side = max((_text_width(line) for name in rows or () for line in name.split("\n")), default=0)
     corners = [
-        (gap // 2 + head + i // columns * (height + head + gap), gap // 2 + i % columns * (width + gap))
+        (gap // 2 + head + i // columns * (height + head + gap), side + gap // 2 + i % columns * (width + gap))
         for i in range(len(images))
     ]
-    rows = math.ceil(len(images) / columns)
-    page = faces_page(images, corners, (rows * (height + head + gap), columns * (width + gap)), zoom, borders)
+    page = faces_page(images, corners, (number * (height + head + gap), side + columns * (width + gap)), zoom, borders)
     figure = page_figure(page)
     for title, (top, left) in zip(titles or (), corners, strict=False):
         page_text(figure, title, top - 1, left + width / 2, ha="center", va="bottom", fontsize=10)
+    for name, (top, _) in zip(rows or (), corners[::columns], strict=False):
+        page_text(figure, name, top + height / 2, side - 10, ha="right", va="center", fontsize=10)
     return figure
+
+
+def _text_width(line: str) -> int:
+    """The pixels that a line of words takes beside a picture, with a margin."""
+    return math.ceil(TextPath((0, 0), line or " ", size=10).get_extents().width * DPI / 72) + 20
 
 
 FRAME = 6  # pixels around every face, white or in a colour

@@ -139,7 +139,7 @@ def test_impossible_conditions_say_so() -> None:
 
 def test_a_condition_that_no_image_has_is_named() -> None:
     faces = lit_faces(people=6)
-    with pytest.raises(MetaFaceError, match=r"query where \{'fall': \(50, 90\)\}, but only 0 of the 6 people"):
+    with pytest.raises(MetaFaceError, match=r"query where fall is 50 to 90, but only 0 of the 6 people"):
         EpisodeSampler(faces, 5, 1, 1, support_where={"fall": 0.0}, query_where={"fall": (50, 90)})
     with pytest.raises(MetaFaceError, match="no condition called 'subset'"):
         EpisodeSampler(faces, 5, 1, 1, query_where={"subset": 5})
@@ -168,7 +168,7 @@ def domain_of(x: Tensor) -> Tensor:
 def test_a_domain_with_one_image_a_person_gives_no_two_shots() -> None:
     faces = procedural_domains(("photo", "sketch"), identities=6, images=1, size=16, progress=False)
     EpisodeSampler(faces, 5, 1, 1, support_where={"domain": "photo"}, query_where={"domain": "sketch"}).sample()
-    with pytest.raises(MetaFaceError, match=r"2 \+ 1 images .* support where {'domain': 'photo'}.* only 0 of the 6"):
+    with pytest.raises(MetaFaceError, match=r"2 \+ 1 images .*, support where domain is photo, and .* only 0 of"):
         EpisodeSampler(faces, 5, 2, 1, support_where={"domain": "photo"}, query_where={"domain": "sketch"})
     with pytest.raises(MetaFaceError, match=r"only 0 of the 6 .* widen the conditions"):
         EpisodeSampler(faces, 5, 1, 1, support_where={"domain": "sketch"}, query_where={"domain": "sketch"})
@@ -176,7 +176,7 @@ def test_a_domain_with_one_image_a_person_gives_no_two_shots() -> None:
 
 def test_a_domain_that_no_image_has_is_named() -> None:
     faces = procedural_domains(("photo", "sketch"), identities=6, images=2, size=16, progress=False)
-    with pytest.raises(MetaFaceError, match=r"query where {'domain': 'near-infrared'}.* only 0 of the 6"):
+    with pytest.raises(MetaFaceError, match=r"query where domain is near-infrared, but only 0 of the 6"):
         EpisodeSampler(faces, 5, 1, 1, query_where={"domain": "near-infrared"})
     with pytest.raises(MetaFaceError, match="no domain called 'thermal'"):
         EpisodeSampler(faces, 5, 1, 1, query_where={"domain": "thermal"})
@@ -228,7 +228,7 @@ def test_what_cannot_be_drawn_is_refused() -> None:
         DomainSampler(domain_faces(), ("photo", "scetch"), 3, 1, 1)
     with pytest.raises(MetaFaceError, match="no kind of domain episodes called 'between'"):
         DomainSampler(domain_faces(), DOMAINS, 3, 1, 1, "between")
-    with pytest.raises(MetaFaceError, match=r"support where {'domain': 'photo'}"):
+    with pytest.raises(MetaFaceError, match="support where domain is photo, and query"):
         DomainSampler(domain_faces(each=1), DOMAINS, 3, 1, 1, "within")
     with pytest.raises(MetaFaceError, match="even number of tasks"):
         DomainSampler(domain_faces(), DOMAINS, 3, 1, 1, "leave one out").sample(3)

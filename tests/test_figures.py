@@ -103,6 +103,21 @@ def test_borders_and_titles_belong_to_their_faces() -> None:
     assert titled.texts[0].get_position()[0] < titled.texts[1].get_position()[0]
 
 
+def test_rows_of_faces_have_labels_beside_them() -> None:
+    images = random_faces(people=3, each=2, size=16).images
+    plain, named = (face_grid(images, columns=2, zoom=2, rows=rows) for rows in (None, ["one", "far longer", "3"]))
+    labels = named.texts
+    assert [text.get_text() for text in labels] == ["one", "far longer", "3"]
+    page, wider = pixels(plain), pixels(named)
+    beside = wider.shape[1] - page.shape[1]
+    assert (wider[:, beside:] == page).all()  # no word lies over a face
+    assert (wider[:, :10] == 255).all()  # nor is it cut
+    heights = [text.get_position()[1] for text in labels]
+    assert heights == sorted(heights, reverse=True)
+    with pytest.raises(MetaFaceError, match="rows must have one entry for each of the 3 rows, not 1"):
+        face_grid(images, columns=2, rows=["one"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

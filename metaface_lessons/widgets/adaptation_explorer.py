@@ -100,7 +100,7 @@ def draw(state: State, data: Adapted) -> Figure:
     page_text(figure, "queries", top - 8, middle + 2, va="bottom", fontsize=11)
     low = top + WAYS * height
     for i, (key, words) in enumerate(WORDS.items()):
-        place = 12 + i % 2 * 240
+        place = 12 + i % 2 * 270
         page_text(figure, "■ " + words, low + 24 + i // 2 * 24, place, va="center", fontsize=10, color=LOOK[key])
 
     axes = axes_on_page(figure, top, left, low - 16, left + 450)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 
-import matplotlib
 import numpy as np
 import torch
 from matplotlib.figure import Figure
@@ -21,7 +20,7 @@ from ..errors import unknown
 from ..experiments import domains
 from ..experiments.domains import KINDS, Training, others
 from ..faces.procedural import DOMAINS, render, sample_identities, sample_nuisance
-from ..figures import COLOURS, STYLE
+from ..figures import COLOURS, FRAME, axes_on_page, faces_page, page_figure, page_text
 from .explorer import Explorer, control
 
 SHORT = dict(zip(DOMAINS, ("photo", "sketch", "infrared"), strict=True))
@@ -71,33 +70,39 @@ def faces(domain: str, task: int, query: bool) -> Tensor:
 
 
 def draw(state: State) -> Figure:
-    """Left: support and query faces of a task. Right: the accuracies of all pairs, the chosen one framed."""
+    """Above: support and query faces of a task. Below: the accuracies of all pairs, the chosen one framed."""
     found, learned = accuracies(state), TRAININGS[state.training]
-    rows = [faces(state.support, state.task, False), faces(state.query, state.task, True)]
-    page = np.concatenate([np.concatenate(list(row.permute(0, 2, 3, 1).numpy()), axis=1) for row in rows])
+    images = torch.cat([faces(state.support, state.task, False), faces(state.query, state.task, True)])
+    zoom, left, head, gap = 2, 120, 44, 110
+    side = _SIZE * zoom + 2 * FRAME + 2
+    top, cell = head + 2 * side + gap, 100  # of the table, and the height of its rows
+    corners = [(head + row * side, left + i * side) for row in range(2) for i in range(_WAYS)]
+    page = faces_page(images, corners, (top + 3 * cell + 80, left + _WAYS * side), zoom)
+    figure = page_figure(page)
+    page_text(figure, "the same five people: synthetic faces", head - 8, left + FRAME, va="bottom", fontsize=12)
+    for row, (what, domain) in enumerate((("support", state.support), ("query", state.query))):
+        middle = head + (row + 0.5) * side
+        page_text(figure, f"{what}\n{SHORT[domain]}", middle, left - 12, ha="right", va="center", fontsize=11)
+
+    axes = axes_on_page(figure, top, left + FRAME, top + 3 * cell, left + _WAYS * side - FRAME)
     table = np.array([[100 * found[f"{one}, {other}"]["accuracy"] for other in DOMAINS] for one in DOMAINS])
-    with matplotlib.rc_context({**STYLE, "axes.grid": False}):
-        figure = Figure(figsize=(10.4, 3.9))
-        left, right = figure.subplots(1, 2, width_ratios=(2.3, 1.5))
-        left.imshow(page, interpolation="nearest")
-        left.set(xticks=[], yticks=[_SIZE / 2, 1.5 * _SIZE], title="the same five people: synthetic faces")
-        left.set_yticklabels([f"support\n{SHORT[state.support]}", f"query\n{SHORT[state.query]}"])
-        right.imshow(table, vmin=20, vmax=100, cmap="Blues")
-        for i, one in enumerate(DOMAINS):
-            for j, other in enumerate(DOMAINS):
-                unseen = not {one, other} <= set(learned)
-                colour = "white" if table[i, j] > 65 else "black"
-                text = f"{table[i, j]:.0f}" + (" *" if unseen else "")
-                right.text(j, i, text, ha="center", va="center", color=colour, fontsize=13)
-        chosen = (DOMAINS.index(state.query) - 0.5, DOMAINS.index(state.support) - 0.5)
-        right.add_patch(Rectangle(chosen, 1, 1, fill=False, ec=COLOURS[1], lw=3.5))
-        words = [SHORT[domain] for domain in DOMAINS]
-        right.set_xticks(range(3), labels=words)
-        right.set_yticks(range(3), labels=words)
-        right.set(xlabel="query", ylabel="support", title="accuracy, 5-way 1-shot, %\n* a domain that it never saw")
-        for ax in (left, right):
-            ax.tick_params(length=0)
-            ax.spines[:].set_visible(False)
+    axes.imshow(table, vmin=20, vmax=100, cmap="Blues", aspect="auto")
+    for i, one in enumerate(DOMAINS):
+        for j, other in enumerate(DOMAINS):
+            unseen = not {one, other} <= set(learned)
+            colour = "white" if table[i, j] > 65 else "black"
+            text = f"{table[i, j]:.0f}" + (" *" if unseen else "")
+            axes.text(j, i, text, ha="center", va="center", color=colour, fontsize=13)
+    chosen = (DOMAINS.index(state.query) - 0.5, DOMAINS.index(state.support) - 0.5)
+    axes.add_patch(Rectangle(chosen, 1, 1, fill=False, ec=COLOURS[1], lw=3.5, clip_on=False))
+    words = [SHORT[domain] for domain in DOMAINS]
+    axes.set_xticks(range(3), labels=words)
+    axes.set_yticks(range(3), labels=words)
+    axes.set(xlabel="query", ylabel="support")
+    axes.set_title("accuracy, 5-way 1-shot, %\n* a domain that it never saw", loc="left")
+    axes.tick_params(length=0)
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
     return figure
 
 

@@ -203,7 +203,8 @@ def draw(state: State, data: Embedded) -> Figure:
         va="bottom",
         fontsize=13,
     )
-    page_text(figure, "frame: whom it is taken for", 36, 16 + side + gap, va="bottom", fontsize=11, color="#555555")
+    words = {"va": "bottom", "fontsize": 11, "color": "#555555"}
+    page_text(figure, "±: over episodes. Frame: whom it is taken for", 36, 16 + side + gap, **words)
     for n, person in enumerate(people):
         page_text(figure, f"person {person}: support, queries", top + n * block + 26, 16 + side + gap, fontsize=11)
 
@@ -266,7 +267,7 @@ def alt(state: State, data: Embedded) -> str:
     return (
         f"The plane through the prototypes of a 3-way {state.shots}-shot episode after {state.step} training steps,"
         f" {state.distance} distance. {right} of {len(v.y)} queries are classified correctly; over {EPISODES} episodes"
-        f" {data.score(state)}."
+        f" {data.score(state)} (interval over episodes)."
     )
 
 

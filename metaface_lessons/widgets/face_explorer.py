@@ -34,7 +34,7 @@ def picture(state: State) -> Tensor:
 
 def draw(state: State) -> Figure:
     """The photograph."""
-    return face_grid(picture(state)[None], columns=1, zoom=2)
+    return face_grid(picture(state)[None], columns=1, zoom=3)
 
 
 def alt(state: State) -> str:

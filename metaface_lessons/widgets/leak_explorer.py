@@ -60,17 +60,22 @@ def draw(state: State, data: Leak) -> Figure:
     shares = [STEP * i for i in range(len(curve))]
     mean = [100 * e.accuracy for e in curve]
     ends = [100 * e.ci95_people for e in curve]
+    room = [mean, [100 - m for m in mean]]  # below and above: a bar ends at 0 or 100%
+    bars = [[min(both) for both in zip(ends, side, strict=True)] for side in room]
     axes.axhline(100 * CHANCE, color="#777777", linewidth=1.2, linestyle=":")
     axes.text(100, 100 * CHANCE - 1.5, "chance", ha="right", va="top", color="#555555")
     axes.axhline(mean[0], color=COLOURS[0], linewidth=1.6, linestyle="--")
     axes.text(100, mean[0] - 1.5, f"strangers: {mean[0]:.0f}%", ha="right", va="top", color=COLOURS[0])
     axes.errorbar(
-        shares, mean, ends, color=COLOURS[1], marker="o", markersize=6, linewidth=2, elinewidth=1.2, capsize=3
+        shares, mean, bars, color=COLOURS[1], marker="o", markersize=6, linewidth=2, elinewidth=1.2, capsize=3
     )
     axes.set(xlim=(-3, 103), ylim=(0, 105), xticks=range(0, 101, 20), yticks=range(0, 101, 20))
     axes.set_xlabel("share of the test people who were in the training set, %")
     axes.set_ylabel("reported accuracy, %")
-    title = f"The test reports {mean[-1]:.0f} ± {ends[-1]:.0f} %. On strangers it is {mean[0]:.0f} ± {ends[0]:.0f} %."
+    title = (
+        f"The test reports {mean[-1]:.0f} ± {ends[-1]:.0f} %. On strangers it is {mean[0]:.0f} ± {ends[0]:.0f} %."
+        "\n±: the 95% interval over people"
+    )
     axes.set_title(title, loc="left")
     return figure
 
@@ -83,7 +88,7 @@ def alt(state: State, data: Leak) -> str:
         f"Reported accuracy against the share of test people who were trained on, from 0 to {state.share}%"
         f" ({state.kind}). With {leaked} of {len(data.portraits)} people leaked the test reports"
         f" {100 * last.accuracy:.0f} ± {100 * last.ci95_people:.0f} %; on strangers it is"
-        f" {100 * honest.accuracy:.0f} ± {100 * honest.ci95_people:.0f} %."
+        f" {100 * honest.accuracy:.0f} ± {100 * honest.ci95_people:.0f} % (intervals over people)."
     )
 
 

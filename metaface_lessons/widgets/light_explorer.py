@@ -115,13 +115,14 @@ def _between(value: float, at: Sequence[float], rows: NDArray[np.float64]) -> ND
 
 
 def draw(state: State, gallery: Gallery) -> Figure:
-    """Left: the picture. Middle: its embedding and path, and the gallery. Right: accuracy over the azimuth."""
+    """Above: the picture, and its embedding and path in the gallery. Below: accuracy over the azimuth."""
     picture = gallery.picture(state)
     path, known = gallery.path(state), gallery.plane(gallery.known)
     right_ones = (gallery.nearest(path) == 0).numpy()
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(9.6, 3.9))
-        face, plane, curve = figure.subplots(1, 3, width_ratios=(0.8, 1.1, 1.2))
+        figure = Figure(figsize=(6.3, 6.9))
+        axes = figure.subplot_mosaic([["face", "plane"], ["curve", "curve"]], width_ratios=(0.8, 1.1))
+        face, plane, curve = (axes[place] for place in ("face", "plane", "curve"))
         face.imshow(picture[0].permute(1, 2, 0).numpy(), interpolation="bilinear")
         face.set_axis_off()
         line = gallery.plane(path)
@@ -145,8 +146,8 @@ def draw(state: State, gallery: Gallery) -> Figure:
         curve.axvline(state.azimuth, color="black", lw=1, ls=":")
         curve.set(xlabel="azimuth of the light, °", ylabel="accuracy, 5-way 1-shot, %", ylim=(15, 101))
         curve.set_xticks(AZIMUTHS[::2])
-        for axes, columns in ((plane, 2), (curve, 2)):
-            axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=columns, fontsize=8, frameon=False)
+        plane.legend(loc="upper center", bbox_to_anchor=(0.2, -0.16), ncols=2, fontsize=10)
+        curve.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=4, fontsize=10)
     return figure
 
 

@@ -92,6 +92,7 @@ def draw(state: State, data: Compared) -> Figure:
         axes.stairs(counts, bins, color=colour, label=label, linewidth=1.5)
     axes.axvline(threshold, color="black", linewidth=2)
     axes.set(xlabel="score", yticks=[], title="pairs by score; accepted right of the line", xlim=(bins[0], bins[-1]))
+    axes.locator_params(axis="x", nbins=5)
     axes.legend(loc="upper left", fontsize=10)
 
     axes = axes_on_page(figure, 50, size[1] * 0.62, plot, size[1] - 20)
@@ -115,7 +116,7 @@ def alt(state: State, data: Compared) -> str:
     far, tar = found.rates(threshold)
     false_accepted, false_refused = (len(wrong) for wrong in wrong_pairs(found, threshold))
     return (
-        f"{len(found.scores)} pairs of faces, scored after {state.step} training steps. The threshold {threshold:.2f}"
+        f"{len(found.scores)} pairs of faces, scored after {state.step} training steps. The threshold {threshold:.3g}"
         f" refuses {state.refused}% of them: FAR {100 * far:.1f}%, TAR {100 * tar:.1f}%. {false_accepted} pairs of two"
         f" people are accepted, {false_refused} of one person refused. Equal error rate {100 * found.eer:.1f}%, area"
         f" under the ROC {found.auc:.3f}."

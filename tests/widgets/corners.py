@@ -14,7 +14,7 @@ def corners(state: type) -> Iterator[Any]:
     ends = [
         [value for value in c.options if isinstance(value, str)] or [c.options[0], c.options[-1]]
         if c.options
-        else [c.low, c.high]
+        else ([False, True] if c.low is None else [c.low, c.high])
         for c in controls(state).values()
     ]
     return (state(*values) for values in itertools.product(*ends))

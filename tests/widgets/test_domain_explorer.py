@@ -29,6 +29,14 @@ def test_support_and_query_show_the_same_people_in_other_pictures() -> None:
     assert torch.equal(support, domain_explorer.faces("near-infrared", 3, False))
 
 
+def test_the_chosen_pair_is_framed() -> None:
+    figure = domain_explorer.draw(domain_explorer.State(support="sketch", query="near-infrared"))
+    (axes,) = figure.axes
+    (frame,) = axes.patches
+    assert (frame.get_x(), frame.get_y()) == (1.5, 0.5)
+    assert [text.get_text() for text in figure.texts[1:]] == ["support\nsketch", "query\ninfrared"]
+
+
 def test_a_training_that_was_not_measured_is_refused() -> None:
     with pytest.raises(MetaFaceError, match="no training called 'nothing'"):
         domain_explorer.accuracies(domain_explorer.State(training="nothing"))

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from metaface_lessons.errors import MetaFaceError
 from metaface_lessons.widgets import embedding_explorer, episode_explorer
-from metaface_lessons.widgets.explorer import Explorer, control
+from metaface_lessons.widgets.explorer import Explorer, control, describe
 from tests.helpers import random_faces
 
 
@@ -66,3 +66,17 @@ def test_words_are_chosen_from_a_list_and_numbers_on_a_slider(explore: Callable[
         "distance": ipywidgets.Dropdown,
         "seed": ipywidgets.IntSlider,
     }
+
+
+def test_a_control_without_effect_is_disabled_until_it_has_one() -> None:
+    @dataclass(frozen=True)
+    class State:
+        covered: bool = control(False, "covered")
+        size: int = control(2, "size", low=0, high=4, when=lambda state: state.covered)
+
+    explorer = Explorer(State(), lambda state: Figure(), str)
+    assert explorer.controls["size"].disabled
+    explorer.controls["covered"].value = True
+    assert explorer.state.covered
+    assert not explorer.controls["size"].disabled
+    assert describe(State) == "covered False (ticked or not); size 2 (0 to 4)"

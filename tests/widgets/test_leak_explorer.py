@@ -5,9 +5,11 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 
 from metaface_lessons.errors import MetaFaceError
+from metaface_lessons.evaluation import Evaluation
 from metaface_lessons.experiments import leak
 from metaface_lessons.widgets import leak_explorer
 from tests.helpers import unlike_faces
@@ -27,6 +29,22 @@ def test_the_figure_ends_at_the_share_of_the_state(explorers: dict[ModuleType, A
     figure = leak_explorer.draw(leak_explorer.State(40), explorers[leak_explorer])
     line = max(figure.axes[0].lines, key=lambda line: len(line.get_xdata()))
     assert list(line.get_xdata()) == [0, 10, 20, 30, 40]
+
+
+def test_intervals_say_over_what_they_are_and_end_at_0_and_100_percent(explorers: dict[ModuleType, Any]) -> None:
+    people, right = np.array([[0, 1], [2, 3]]), np.array([[5, 4], [5, 5]])
+    good = Evaluation(right, np.full((2, 2), 5), people, ("a", "b", "c", "d"))
+    poor = Evaluation(5 - right, np.full((2, 2), 5), people, ("a", "b", "c", "d"))
+    assert good.accuracy + good.ci95_people > 1  # so the bar would pass the top
+    data = leak.Leak({leak.KINDS[0]: (poor, good)}, explorers[leak_explorer].portraits)
+    state = leak_explorer.State(10, leak.KINDS[0])
+    figure = leak_explorer.draw(state, data)
+    (bars,) = figure.axes[0].collections
+    ends = [segment[:, 1] for segment in bars.get_segments()]
+    assert max(map(max, ends)) <= 100
+    assert min(map(min, ends)) >= 0
+    assert "over people" in figure.axes[0].get_title(loc="left")
+    assert "over people" in leak_explorer.alt(state, data)
 
 
 def test_leak_experiments_that_cannot_be_made_are_refused(explorers: dict[ModuleType, Any]) -> None:

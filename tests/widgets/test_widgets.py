@@ -6,7 +6,9 @@ import html
 from collections.abc import Callable
 from dataclasses import fields
 from types import ModuleType
+from typing import Any
 
+import ipywidgets
 import pytest
 from matplotlib.figure import Figure
 
@@ -63,8 +65,11 @@ def test_controls_take_their_defaults_and_ranges_from_the_state(
         widget = explorer.controls[name]
         assert widget.value == getattr(module.State(), name)
         assert widget.description == declared.label
+        assert widget.disabled is not declared.when(module.State())
         if declared.options:
             assert widget.options == declared.options
+        elif declared.low is None:
+            assert isinstance(widget, ipywidgets.Checkbox)
         else:
             assert (widget.min, widget.max, widget.step) == (declared.low, declared.high, declared.step)
             assert widget.readout
@@ -77,7 +82,11 @@ def test_every_control_changes_the_picture(module: ModuleType, explore: Callable
         explorer.controls["share"].value = 50
     for name, widget in explorer.controls.items():
         before, text = explorer.picture.value, explorer.text
-        choices = widget.options if hasattr(widget, "options") else (widget.min, widget.max)
+        assert not widget.disabled, name
+        if isinstance(widget, ipywidgets.Checkbox):
+            choices: tuple[Any, ...] = (False, True)
+        else:
+            choices = widget.options if hasattr(widget, "options") else (widget.min, widget.max)
         widget.value = next(value for value in choices[::-1] if value != widget.value)
         assert getattr(explorer.state, name) == widget.value
         assert explorer.picture.value != before, name
