@@ -371,7 +371,7 @@ def output_faults(notebook: NotebookNode, number: str, passed: bool) -> list[str
             text = output.get("text", "") or data.get("text/plain", "")
             html = data.get("text/html", "")
             shown.append(text)
-            if any(kind.startswith("image/") for kind in data) or _without_alt(html):
+            if (any(kind.startswith("image/") for kind in data) and "<img" not in html) or _without_alt(html):
                 faults.append(
                     f"{_quote(cell)} shows a picture without alt text: show it with figures.show(figure, alt);"
                     " in an explorer's draw, use matplotlib.figure.Figure, not pyplot."

@@ -72,6 +72,10 @@ def test_show_displays_html_with_the_alt_text_as_plain_text_and_closes(monkeypat
     show(figure, "A rising line.")
     assert [data["text/plain"] for data in shown] == ["A rising line."]
     assert 'alt="A rising line."' in shown[0]["text/html"]
+    plain = Image.open(io.BytesIO(base64.b64decode(shown[0]["image/png"])))
+    true = pixels(figure).astype(int)
+    assert np.abs(np.asarray(plain.convert("RGB")) - true).mean() < 2  # the same picture, in fewer colours
+    assert plain.getcolors() is not None  # 256 at most
     assert not plt.fignum_exists(figure.number)
 
 

@@ -24,7 +24,7 @@ import ipywidgets
 from matplotlib.figure import Figure
 
 from ..errors import MetaFaceError, unknown
-from ..figures import image_tag
+from ..figures import image_tag, plain_picture
 
 
 @dataclass(frozen=True)
@@ -175,9 +175,11 @@ class Explorer(ipywidgets.VBox):
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
         """The widget, the picture for where no kernel runs, and its alt text, which nbval compares."""
+        drawn = self.picture.value.startswith("<img")
         return {
             "text/plain": self.text,
             "text/html": self.picture.value,
+            **({"image/png": plain_picture(self.picture.value)} if drawn else {}),
             "application/vnd.jupyter.widget-view+json": {
                 "version_major": 2,
                 "version_minor": 0,

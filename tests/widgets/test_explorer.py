@@ -11,6 +11,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from metaface_lessons.errors import MetaFaceError
+from metaface_lessons.figures import plain_picture
 from metaface_lessons.widgets import embedding_explorer, episode_explorer
 from metaface_lessons.widgets.explorer import Explorer, control, describe
 from tests.helpers import random_faces
@@ -21,6 +22,7 @@ def test_what_nbval_compares_is_the_alt_text(explore: Callable[[ModuleType], Exp
     bundle = explorer._repr_mimebundle_()
     assert bundle["text/plain"] == explorer.text
     assert bundle["text/html"] == explorer.picture.value
+    assert bundle["image/png"] == plain_picture(explorer.picture.value)
     assert bundle["application/vnd.jupyter.widget-view+json"]["model_id"] == explorer.model_id
 
 
@@ -28,6 +30,7 @@ def test_what_cannot_be_drawn_is_a_sentence_and_the_controls_live_on() -> None:
     explorer = episode_explorer.explore(random_faces(people=4, each=4))
     assert "5-way episodes need 5 people" in explorer.picture.value
     assert "<img" not in explorer.picture.value
+    assert "image/png" not in explorer._repr_mimebundle_()
     explorer.controls["ways"].value = 3
     assert "<img" in explorer.picture.value
     explorer.controls["shots"].value = 5

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 
+from metaface_lessons import widgets
 from metaface_lessons.errors import MetaFaceError
+from metaface_lessons.figures import png
 from metaface_lessons.widgets import threshold_explorer
 
 
@@ -27,3 +31,16 @@ def test_the_threshold_explorer_shows_the_mistakes_of_its_threshold(explorers: d
     assert strict[1] > lax[1]
     with pytest.raises(MetaFaceError, match="no snapshot of step 7"):
         data.at(threshold_explorer.State(step=7))
+
+
+def test_scores_near_zero_have_three_digits_and_ticks_that_do_not_touch() -> None:
+    explorer = widgets.example("threshold")
+    untrained = threshold_explorer.State(step=0)
+    threshold = re.search(r"The threshold -0\.00(\d+) refuses", explorer.alt(untrained))
+    assert threshold is not None
+    assert len(threshold[1]) == 3
+    figure = explorer.draw(untrained)
+    png(figure)  # places the ticks
+    boxes = [label.get_window_extent() for label in figure.axes[0].get_xticklabels() if label.get_text()]
+    assert len(boxes) >= 2
+    assert all(one.x1 + 5 < other.x0 for one, other in itertools.pairwise(boxes))
