@@ -392,6 +392,7 @@ TESTED_BY = {
 }
 # Tests of what is not in the package.
 OF_THE_REST = {
+    "browser/test_explorers.py",
     "browser/test_lessons.py",
     "browser/test_next_day.py",
     "test_benchmarks.py",

@@ -91,8 +91,8 @@ def _range(c: Control) -> str:
 # An explorer of a kernel that has stopped says so, in place of a broken link beside every control.
 _LOOK = """<style>
 .metaface-explorer { flex-flow: row wrap; align-items: flex-start; }
-.metaface-controls { flex: 1 1 25em; flex-flow: row wrap; align-content: flex-start; }
-.metaface-controls > * { flex: 1 1 25em; width: auto; max-width: 36em; }
+.metaface-controls { flex: 1 1 25em; min-width: 0; max-width: 100%; flex-flow: row wrap; align-content: flex-start; }
+.metaface-controls > * { flex: 1 1 25em; width: auto; min-width: 0; max-width: 36em; }
 .metaface-controls .widget-label { white-space: normal; line-height: 1.1; height: auto; align-self: center; }
 .metaface-controls select { min-width: 0; }
 .metaface-picture { max-width: 100%; }
@@ -103,7 +103,10 @@ _LOOK = """<style>
 .metaface-explorer .jupyter-widgets-disconnected::before { content: none; }
 .metaface-controls.jupyter-widgets-disconnected { opacity: 0.5; }
 </style>"""
-_STOPPED = "This is the last picture of a kernel that has stopped. To move the controls, run this cell again."
+_STOPPED = (
+    "This is the last picture of a kernel that has stopped. To move the controls, choose Run ▸ Run All Above Selected"
+    " Cell, then run this cell."
+)
 # ipywidgets ties a label to a list, but to no slider and no readout; only a script in the page can.
 _NAMES = """<script>
 (() => {
