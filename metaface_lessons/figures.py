@@ -16,6 +16,7 @@ import struct
 import zlib
 from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
@@ -379,14 +380,69 @@ def curve_alt(lines: Mapping[str, Sequence[Estimate]], at: Sequence[float], xlab
     return f"Curves with bands of 95% intervals, for {xlabel} from {at[0]:g} to {at[-1]:g}: {told}."
 
 
-def table(rows: Mapping[str, Sequence[Any]], columns: Sequence[str], title: str = "", digits: int = 1) -> str:
-    """A table as text: names on the left, columns aligned to the right, numbers in per cent with their intervals.
+@dataclass(frozen=True, repr=False)
+class Table:
+    """A table: in a notebook it is HTML and scrolls sideways where it is too wide, elsewhere it is text.
+
+    rows: the name of each row and its cells, as texts.
+    columns: their headings.
+    title: what it shows, and its units.
+    """
+
+    rows: tuple[tuple[str, ...], ...]
+    columns: tuple[str, ...]
+    title: str = ""
+
+    def __str__(self) -> str:
+        lines = [(self.title, *self.columns), *self.rows]
+        left, *widths = (max(map(len, column)) for column in zip(*lines, strict=True))
+        return "\n".join(
+            "  ".join(
+                [f"{name:{left}s}", *(f"{cell:>{width}s}" for cell, width in zip(cells, widths, strict=True))]
+            ).rstrip()
+            for name, *cells in lines
+        )
+
+    __repr__ = __str__  # what nbval compares, and what a file gets
+
+    def _repr_html_(self) -> str:
+        """One `<table>`: the title is its caption, and a screen reader hears names and headings with each cell."""
+        look = [
+            f"text-align: {'right' if _has_numbers(cells) else 'left'}" for cells in [*zip(*self.rows, strict=True)][1:]
+        ]
+        headings = "".join(
+            f'<th scope="col" style="{align}">{html.escape(column)}</th>'
+            for column, align in zip(self.columns, look, strict=True)
+        )
+        body = ""
+        for name, *cells in self.rows:
+            inside = "".join(
+                f'<td style="{align}">{html.escape(cell)}</td>' for cell, align in zip(cells, look, strict=True)
+            )
+            body += f'<tr><th scope="row" style="text-align: left">{html.escape(name)}</th>{inside}</tr>\n'
+        caption = f'<caption style="text-align: left">{html.escape(self.title)}</caption>\n' if self.title else ""
+        label = html.escape(self.title or "Table")
+        return (  # the keyboard reaches the frame, so that it can scroll
+            f'<div style="overflow-x: auto" tabindex="0" role="group" aria-label="{label}">\n'
+            '<table class="metaface" style="white-space: nowrap; margin: 0; font-variant-numeric: tabular-nums">\n'
+            f"{caption}<thead><tr><td></td>{headings}</tr></thead>\n<tbody>\n{body}</tbody>\n</table>\n</div>"
+        )
+
+
+def _has_numbers(cells: Sequence[str]) -> bool:
+    return any(re.match(r"[+−-]?\d", cell) for cell in cells)
+
+
+def table(rows: Mapping[str, Sequence[Any]], columns: Sequence[str], title: str = "", digits: int = 1) -> Table:
+    """A table with names on the left and numbers in per cent with their intervals.
+
+    As the last line of a cell it is shown; `display` shows it elsewhere in a cell, and `print` writes it as text.
 
     rows: by name, a cell for each column. An `Estimate` becomes "62.0 ± 3.1" with its widest interval, and a
         `Difference` "+6.9 ± 2.0". An `Evaluation` is shown with its interval over people. A float is a share, 0.62 in
         per cent; an int or a text stays as it is, and None is a dash.
     columns: their headings.
-    title: above the names.
+    title: what the table shows, and its units.
     digits: after the point.
 
     Raises `MetaFaceError` if a row has more or fewer cells than there are columns.
@@ -394,14 +450,8 @@ def table(rows: Mapping[str, Sequence[Any]], columns: Sequence[str], title: str 
     for name, cells in rows.items():
         if len(cells) != len(columns):
             raise MetaFaceError(f"Row '{name}' must have {len(columns)} cells, one for each column, not {len(cells)}.")
-    lines = [(title, *columns), *((name, *(_number(cell, digits) for cell in cells)) for name, cells in rows.items())]
-    left, *widths = (max(map(len, column)) for column in zip(*lines, strict=True))
-    return "\n".join(
-        "  ".join(
-            [f"{name:{left}s}", *(f"{cell:>{width}s}" for cell, width in zip(cells, widths, strict=True))]
-        ).rstrip()
-        for name, *cells in lines
-    )
+    lines = tuple((name, *(_number(cell, digits) for cell in cells)) for name, cells in rows.items())
+    return Table(lines, tuple(columns), title)
 
 
 def _number(cell: Any, digits: int = 1) -> str:

@@ -6,6 +6,7 @@ import base64
 import io
 import re
 from typing import Any
+from xml.etree import ElementTree
 
 import matplotlib
 import numpy as np
@@ -205,7 +206,7 @@ def test_a_table_is_aligned_and_formats_what_it_is_given() -> None:
         "pre-train": [1.0, None, 1200, "no"],
         "counted": [result, Estimate(0.05), 0, ""],
     }
-    text = table(rows, ["1-shot", "gain", "images", "labels"], title="webcam, %")
+    text = str(table(rows, ["1-shot", "gain", "images", "labels"], title="webcam, %"))
     whole = f"{100 * result.accuracy:.1f} ± {100 * result.over_people:.1f}"
     assert text.splitlines() == [
         f"webcam, %  {'1-shot':>{len(whole)}}        gain  images  labels",
@@ -213,6 +214,25 @@ def test_a_table_is_aligned_and_formats_what_it_is_given() -> None:
         f"pre-train  {'100.0':>{len(whole)}}           –    1200      no",
         f"counted    {whole}         5.0       0",
     ]
-    assert "0.500" in table({"a": [0.005]}, ["b"], digits=3)
+    assert "0.500" in str(table({"a": [0.005]}, ["b"], digits=3))
     with pytest.raises(MetaFaceError, match="Row 'a' must have 2 cells, one for each column, not 1"):
         table({"a": [1]}, ["b", "c"])
+
+
+def test_a_table_is_html_in_a_notebook_and_the_same_words_as_text() -> None:
+    from IPython.core.formatters import DisplayFormatter
+
+    found = table(
+        {"<b> & co": [0.5, "2 to 3", "a & b"], "other": [None, "4", ""]}, ["1-shot", "τ", "why"], title="R&D, %"
+    )
+    shown, _ = DisplayFormatter().format(found)
+    assert shown["text/plain"] == str(found)
+    page = ElementTree.fromstring(shown["text/html"])  # well formed, so everything is escaped
+    assert page.get("style") == "overflow-x: auto"
+    assert (page.get("tabindex"), page.get("aria-label")) == ("0", "R&D, %")  # the keyboard can scroll it
+    assert page.findtext("table/caption") == "R&D, %"
+    assert [cell.text for cell in page.findall(".//th[@scope='col']")] == ["1-shot", "τ", "why"]
+    assert [cell.text for cell in page.findall(".//th[@scope='row']")] == ["<b> & co", "other"]
+    cells = page.findall("table/tbody/tr/td")
+    assert [cell.text or "" for cell in cells] == ["50.0", "2 to 3", "a & b", "–", "4", ""]
+    assert [cell.get("style") for cell in cells[:3]] == ["text-align: right", "text-align: right", "text-align: left"]
