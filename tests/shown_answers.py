@@ -35,7 +35,7 @@ _REGION = re.compile(r"(?ms)^( *)### BEGIN SOLUTION\n(.*?)^ *### END SOLUTION")
 Tree = tuple[Any, ...]  # the kind of a node, then its parts: trees, or texts and numbers
 
 
-# ------------------------------------------------------------------------------------------------ one form for each code
+# ---------------------------------------------------------------------------------------------------- one form for code
 
 
 def normal(node: ast.AST | None) -> Tree:
@@ -288,7 +288,10 @@ def visible(lesson: NotebookNode) -> Iterator[str]:
 def shown(lesson: NotebookNode, number: str) -> list[tuple[str, str]]:
     """The exercises whose answer a lesson shows in another cell, each with the expression that shows it."""
     seen = [
-        (part, ast.unparse(value)) for code in visible(lesson) for value in values(ast.parse(code)) for part in subtrees(normal(value))
+        (part, ast.unparse(value))
+        for code in visible(lesson)
+        for value in values(ast.parse(code))
+        for part in subtrees(normal(value))
     ]
     found = []
     for name, code in answers(lesson, number):

@@ -19,10 +19,10 @@ from typing import Any
 from ..errors import MetaFaceError
 from . import core
 from .core import BROKEN, NOT_ATTEMPTED, PASSED, RAISED, WRONG, Exercise, Outcome
-from .progress import progress_rows, progress_text, record_hint, record_outcome, record_solution
+from .progress import progress_rows, progress_table, progress_text, record_hint, record_outcome, record_solution
 from .solutions import solution_text
 
-__all__ = ["check", "hint", "progress", "progress_rows", "progress_text", "solution"]
+__all__ = ["check", "hint", "progress", "progress_rows", "progress_text", "solution", "yours"]
 
 _SIGNS = {PASSED: "✓", WRONG: "✗", RAISED: "✗", NOT_ATTEMPTED: "○", BROKEN: "!"}
 _COLOURS = {PASSED: "#009E73", WRONG: "#D55E00", RAISED: "#D55E00", NOT_ATTEMPTED: "#0072B2", BROKEN: "#CC79A7"}
@@ -59,6 +59,19 @@ def verdict(exercise: Exercise, outcome: Outcome) -> str:
     if exercise.hints:
         lines.append(f'Stuck? `hint("{exercise.name}")`')
     return "\n".join(lines)
+
+
+def yours(name: str, answer: Any) -> Any:
+    """Your answer to an exercise once it passes, and the course's own until then. Shows and records nothing.
+
+    Cells after an exercise compute with it. So they need not show the answer, and run before there is one.
+
+    name: the exercise, such as "protonet.loss".
+    answer: the function that you have written, or a value if the exercise asks for one.
+    Raises `MetaFaceError` if there is no such exercise.
+    """
+    exercise = core.find(name)
+    return answer if core.judge(exercise, answer).passed else exercise.right_answers[0]
 
 
 def hint(name: str, step: int = 1) -> None:
@@ -114,22 +127,30 @@ def progress(lesson: str | None = None) -> None:
 
     lesson: one lesson, such as "02"; by default all.
     """
-    _show(progress_text(progress_rows(lesson)), NOT_ATTEMPTED)
+    rows = progress_rows(lesson)
+    _show(progress_text(rows), NOT_ATTEMPTED, progress_table(rows)._repr_html_())
 
 
 def _counted(number: int, thing: str) -> str:
     return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
-def _show(text: str, kind: str) -> None:
-    """Show plain text in a terminal, and in a notebook the same words with colour and `code`."""
+def _show(text: str, kind: str, inside: str | None = None) -> None:
+    """Show plain text in a terminal, and in a notebook the same words with colour and `code`.
+
+    inside: HTML to show in a notebook in place of the text.
+    """
     from IPython import get_ipython
     from IPython.display import display
 
     if get_ipython() is None:
         print(text)
         return
-    inside = re.sub(r"`([^`\n]+)`", r"<code>\1</code>", html.escape(text, quote=False))
-    style = f"border-left: 4px solid {_COLOURS[kind]}; padding: 2px 10px; margin: 0; white-space: pre-wrap"
-    box = f'<pre class="metaface metaface-{kind.replace(" ", "-")}" role="status" style="{style}">{inside}</pre>'
+    element, space = "div", "normal"
+    if inside is None:
+        element, space = "pre", "pre-wrap"
+        inside = re.sub(r"`([^`\n]+)`", r"<code>\1</code>", html.escape(text, quote=False))
+    style = f"border-left: 4px solid {_COLOURS[kind]}; padding: 2px 10px; margin: 0; white-space: {space}"
+    look = f'class="metaface metaface-{kind.replace(" ", "-")}" role="status" style="{style}"'
+    box = f"<{element} {look}>{inside}</{element}>"
     display({"text/plain": text, "text/html": box}, raw=True)

@@ -21,11 +21,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import MetaFaceError
 from ..paths import home_dir, locked, write_atomically
 from .core import BROKEN, NOT_ATTEMPTED, PASSED, Exercise, Outcome, exercises
+
+if TYPE_CHECKING:
+    from ..figures import Table
 
 _LOCK_SECONDS = 5.0
 
@@ -194,11 +197,32 @@ def progress_text(rows: Sequence[dict[str, Any]]) -> str:
         points = f"{row['earned']}/{row['points']}"
         columns = f"{row['exercise']:{width}}  {outcome:13}  {points:>5}  {_ago(row['tried']):>10}"
         lines.append(f"  {_SIGNS[outcome]} {columns}  {row['title']}")
+    return "\n".join([*lines, _sums(rows)])
+
+
+def progress_table(rows: Sequence[dict[str, Any]]) -> Table:
+    """The same for a notebook, which shows it as HTML. The sums are its caption."""
+    from ..figures import Table  # with it comes matplotlib, which a terminal does not need
+
+    cells = [
+        (
+            f"{_SIGNS[row['outcome']]} {row['exercise']}",
+            row["lesson"],
+            row["outcome"],
+            f"{row['earned']}/{row['points']}",
+            _ago(row["tried"]),
+            row["title"],
+        )
+        for row in rows
+    ]
+    return Table(tuple(cells), ("lesson", "outcome", "points", "last try", "title"), _sums(rows))
+
+
+def _sums(rows: Sequence[dict[str, Any]]) -> str:
     earned, points = (sum(row[key] for row in rows) for key in ("earned", "points"))
     passed, seen = (sum(row["outcome"] == outcome for row in rows) for outcome in ("passed", "solution seen"))
     more = f" ({seen} more with the solution seen)" if seen else ""
-    lines.append(f"{passed} of {len(rows)} exercises passed{more}, {earned} of {points} points.")
-    return "\n".join(lines)
+    return f"{passed} of {len(rows)} exercises passed{more}, {earned} of {points} points."
 
 
 def _ago(stamp: str | None) -> str:

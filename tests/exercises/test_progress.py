@@ -16,9 +16,9 @@ import torch
 
 from metaface_lessons import exercises, paths
 from metaface_lessons.errors import MetaFaceError
-from metaface_lessons.exercises import check, core, hint, progress_rows, progress_text
+from metaface_lessons.exercises import check, core, hint, progress_rows, progress_text, yours
 from metaface_lessons.exercises.core import Outcome, expect
-from metaface_lessons.exercises.progress import progress_file, record_outcome
+from metaface_lessons.exercises.progress import progress_file, progress_table, record_outcome
 from tests.helpers import row_means
 
 
@@ -197,3 +197,22 @@ def test_a_progress_file_behind_a_link_is_written_there(rows: core.Exercise, hom
     progress_file().unlink()
     progress_file().mkdir()
     assert progress_rows()[0]["outcome"] == "open"
+
+
+def test_a_notebook_shows_the_progress_as_a_table(rows: core.Exercise) -> None:
+    check("rows.mean", row_means)
+    table = progress_table(progress_rows())
+    assert table.title == progress_text(progress_rows()).splitlines()[-1]
+    (cells,) = table.rows
+    assert cells == ("✓ rows.mean", "97", "passed", f"{rows.points}/{rows.points}", "< 1 h ago", rows.title)
+
+
+def test_yours_is_your_answer_once_it_passes(rows: core.Exercise, capsys: pytest.CaptureFixture[str]) -> None:
+    core.right_answer("rows.mean")(lambda x: x.sum(dim=1) / x.shape[1])
+    for answer in (None, lambda x: x.mean(dim=0)):
+        other = yours("rows.mean", answer)
+        assert other is not answer
+        assert other is rows.right_answers[0]
+    assert yours("rows.mean", row_means) is row_means
+    assert capsys.readouterr().out == ""
+    assert not progress_file().exists()
