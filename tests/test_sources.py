@@ -9,7 +9,7 @@ import nbformat
 import pytest
 
 from metaface_lessons.errors import MetaFaceError
-from metaface_lessons.sources import Question, lesson_budget, lesson_minutes, quiz, read_source
+from metaface_lessons.sources import RETURN, Question, lesson_budget, lesson_minutes, quiz, read_source
 
 HEAD = "# %% [markdown]\n# # A lesson\n#\n"
 
@@ -95,3 +95,34 @@ def test_a_budget_is_what_the_lesson_says(tmp_path: Path) -> None:
     assert lesson_budget(read(tmp_path, HEAD + "# **Computing** less than 90\n# seconds on two CPU cores.\n")) == 90
     with pytest.raises(MetaFaceError, match=r"write .*less than 120 seconds"):
         lesson_budget(read(tmp_path, HEAD))
+
+
+LINKED = {  # what an author writes → what a learner reads
+    "See lesson 96.": "See [lesson 96](96_other.ipynb).",
+    "In lessons 96 and 97, lesson 97": "In lessons [96](96_other.ipynb) and [97](97_lesson.ipynb), lesson 97",
+    "Lesson\n96, 12 % and lesson 98's": "[Lesson\n96](96_other.ipynb), 12 % and lesson 98 (planned)'s",
+    "`lesson 96` and $lesson 96$": "`lesson 96` and $lesson 96$",
+    "[of lesson 96](96_other.ipynb)": "[of lesson 96](96_other.ipynb)",
+    "## Lesson 96": "## Lesson 96",
+    "<details><summary>Lesson 96</summary>In lesson 96.</details>": (
+        '<details><summary>Lesson 96</summary>In <a href="96_other.ipynb">lesson 96</a>.</details>'
+    ),
+}
+
+
+@pytest.mark.parametrize("text", LINKED)
+def test_the_number_of_a_lesson_is_a_link(tmp_path: Path, text: str) -> None:
+    (tmp_path / "96_other.py").write_text(HEAD)
+    (cell,) = read(tmp_path, HEAD + "".join(f"# {line}\n" for line in text.split("\n"))).cells
+    assert cell.source == f"# A lesson\n\n{LINKED[text]}"
+
+
+def test_the_head_says_how_to_return(tmp_path: Path) -> None:
+    head, after = read(tmp_path, HEAD + "# **Time** 5 minutes.\n\n# %% [markdown]\n# **Time** 6 minutes.\n").cells
+    assert head.source.endswith(f"5 minutes.\n\n{RETURN}")
+    assert RETURN not in after.source
+
+
+def test_a_line_is_free_between_the_questions(tmp_path: Path) -> None:
+    (cell,) = read(tmp_path, quiz_source([3, 3])).cells
+    assert cell.source.count("</details>\n<br>") == 2

@@ -33,7 +33,10 @@
 from metaface_lessons.doctor import run_doctor
 
 for found in run_doctor():
-    print(f"{found.status:5s} {found.name}" + (f"   fix: {found.fix}" if found.status == "fail" else ""))
+    print(
+        f"{found.status:5s} {found.name}"
+        + (f"   fix: {found.fix}" if found.status == "fail" else "")
+    )
 
 # %% [markdown]
 # ## The faces
@@ -53,7 +56,9 @@ from metaface_lessons.figures import COLOURS, face_grid, show, style
 
 style()
 faces = load_faces("procedural")
-print(f"{len(faces)} images of {len(faces.identities)} people, each {'×'.join(map(str, faces.shape))}")
+print(
+    f"{len(faces)} images of {len(faces.identities)} people, each {'×'.join(map(str, faces.shape))}"
+)
 
 # %% [markdown]
 # **Predict:** below are six people, one in each row, in ten pictures each. What will differ within a row, and what will stay?
@@ -86,7 +91,9 @@ for name, values in faces.conditions.items():
 
 # %%
 turned_and_masked = faces.where(yaw=(30, 45), occluder="mask")
-print(f"{int(turned_and_masked.sum())} of {len(faces)} pictures are masked and turned by 30° to 45°")
+print(
+    f"{int(turned_and_masked.sum())} of {len(faces)} pictures are masked and turned by 30° to 45°"
+)
 show(
     face_grid(faces.images[turned_and_masked][:8], columns=8),
     alt="Eight synthetic people with a mask over mouth and nose, all turned to the same side.",
@@ -170,7 +177,10 @@ image = faces.images[:1]
 x = image.double()
 by_hand = (x - x.mean()) / x.std(unbiased=False)  # (0.2)
 print("equation and code agree:", torch.allclose(by_hand, standardise(image.double())))
-print("a picture half as bright comes out the same:", torch.allclose(by_hand, standardise(0.5 * image.double())))
+print(
+    "a picture half as bright comes out the same:",
+    torch.allclose(by_hand, standardise(0.5 * image.double())),
+)
 
 # %% [markdown]
 # ### Exercise 3: how many look at you?
@@ -223,7 +233,8 @@ changed = {
 }
 before = standardise(face_explorer.picture(start)[None])
 distance = {
-    name: (standardise(face_explorer.picture(s)[None]) - before).square().mean().item() for name, s in changed.items()
+    name: (standardise(face_explorer.picture(s)[None]) - before).square().mean().item()
+    for name, s in changed.items()
 }
 
 # %%

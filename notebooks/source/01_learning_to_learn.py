@@ -62,7 +62,10 @@ faces, parts = load_faces("procedural"), (0.7, 0.05, 0.25)
 size = 64 if FULL else 32
 base, validation, novel = faces.resized(size).split(parts, seed=0)
 sharp = faces.split(parts, seed=0).novel  # the same images as `novel`, to look at
-print(*[f"{len(part.identities)} people, {len(part)} images" for part in (base, validation, novel)], sep="\n")
+print(
+    *[f"{len(part.identities)} people, {len(part)} images" for part in (base, validation, novel)],
+    sep="\n",
+)
 
 # %% [markdown]
 # ## 1 · Three players
@@ -138,7 +141,9 @@ print("people", people.tolist())
 
 # %%
 order = torch.tensor(query).view(N, Q).T.flatten().tolist()
-figure = face_grid(sharp.images[support + order], columns=N, titles=[f"label {n}" for n in range(N)] + [""] * N * Q)
+figure = face_grid(
+    sharp.images[support + order], columns=N, titles=[f"label {n}" for n in range(N)] + [""] * N * Q
+)
 show(
     figure,
     alt="A 5-way 1-shot episode: in the first row one photo of each of five synthetic people, labels 0 to 4, below each three other photos of the person.",
@@ -188,7 +193,9 @@ print("no person occurs twice:", len(episodes.identities[0].unique()) == 5)
 # even before images are chosen. **Predict** the power of ten for our base people and N = 5.
 
 # %%
-print(f"{math.perm(len(base.identities), 5):.1e} ordered choices of 5 of {len(base.identities)} people")
+print(
+    f"{math.perm(len(base.identities), 5):.1e} ordered choices of 5 of {len(base.identities)} people"
+)
 
 # %% [markdown]
 # The number itself is not the point; the *order* is. The same person is label 0 today and label 3 tomorrow. Take a predictor that ignores the support
@@ -283,7 +290,9 @@ check("evaluation.interval", my_interval)
 # The package's `evaluate` does it for any number of methods, all on the same episodes. Equation and package agree?
 
 # %%
-result = evaluate({"pixels": pixels()}, EpisodeSampler(novel, 5, 1, 5, seed=0), episodes=100)["pixels"]
+result = evaluate({"pixels": pixels()}, EpisodeSampler(novel, 5, 1, 5, seed=0), episodes=100)[
+    "pixels"
+]
 a = torch.from_numpy(result.episodes)
 half = 1.96 * a.std() / len(a) ** 0.5  # (1.14)
 print("agree:", math.isclose(result.ci95, half), math.isclose(result.accuracy, a.mean()))
@@ -295,17 +304,27 @@ print("agree:", math.isclose(result.ci95, half), math.isclose(result.accuracy, a
 # **Predict:** how many of the 1000 intervals miss the truth? And how wide are they?
 
 # %%
-guesses = (torch.rand(1000, 600, 25, generator=draw) < 0.2).double().mean(dim=2)  # a_e: [evaluations, episodes]
+guesses = (
+    (torch.rand(1000, 600, 25, generator=draw) < 0.2).double().mean(dim=2)
+)  # a_e: [evaluations, episodes]
 means, halves = guesses.mean(dim=1), 1.96 * guesses.std(dim=1) / 600**0.5
 missed = (means - 0.2).abs() > halves
-print(f"{int(missed.sum())} of 1000 intervals miss the truth; they are ± {100 * halves.mean():.2f} % wide")
+print(
+    f"{int(missed.sum())} of 1000 intervals miss the truth; they are ± {100 * halves.mean():.2f} % wide"
+)
 
 # %%
 figure, axes = plt.subplots(figsize=(8, 2.8))
 for i in range(60):
     colour = COLOURS[1] if missed[i] else COLOURS[0]
     axes.errorbar(
-        i, 100 * means[i], 100 * halves[i], color=colour, marker="s" if missed[i] else "o", markersize=4, linewidth=1.5
+        i,
+        100 * means[i],
+        100 * halves[i],
+        color=colour,
+        marker="s" if missed[i] else "o",
+        markersize=4,
+        linewidth=1.5,
     )
 axes.axhline(20, color="#555555", linestyle=":")
 axes.set(xlabel="evaluation", ylabel="accuracy of a guesser, %")
@@ -324,12 +343,18 @@ show(
 found = []
 for g in range(5):
     group = novel.of(novel.identities[g::5])
-    r = evaluate({"pixels": pixels()}, EpisodeSampler(group, 5, 1, 5, seed=0), episodes=600 if FULL else 300)["pixels"]
+    r = evaluate(
+        {"pixels": pixels()}, EpisodeSampler(group, 5, 1, 5, seed=0), episodes=600 if FULL else 300
+    )["pixels"]
     print(f"group {g}, {len(group.identities)} people: {r}")
     found.append(r)
 spread = torch.tensor([r.accuracy for r in found]).std()
-explained = torch.tensor([r.ci95 / 1.96 for r in found]).square().mean().sqrt()  # (1.14): the root of (1.12)
-print(f"standard deviation of the five: {100 * spread:.1f} %; the draw of episodes explains {100 * explained:.1f} %")
+explained = (
+    torch.tensor([r.ci95 / 1.96 for r in found]).square().mean().sqrt()
+)  # (1.14): the root of (1.12)
+print(
+    f"standard deviation of the five: {100 * spread:.1f} %; the draw of episodes explains {100 * explained:.1f} %"
+)
 r = evaluate({"pixels": pixels()}, EpisodeSampler(novel, 5, 1, 5, seed=0), episodes=300)["pixels"]
 print(f"all {len(novel.identities)}: {r} over episodes, ± {100 * r.ci95_people:.1f} over people")
 
@@ -501,7 +526,10 @@ def learned(images):
 
 features = FixedFeatures(learned)  # computes each image once
 methods = {"pixels": pixels(), "LBP": lbp(), "LDA": lda(base)}
-methods |= {"pre-trained, nearest mean": ProtoNet(features, "cosine"), "pre-trained, new head": NewHead(features)}
+methods |= {
+    "pre-trained, nearest mean": ProtoNet(features, "cosine"),
+    "pre-trained, new head": NewHead(features),
+}
 
 # %% [markdown]
 # **Predict:** order the five methods, clean and under full nuisance. Which of them fall most? Where is chance?
@@ -521,7 +549,9 @@ places = torch.arange(len(methods))
 for i, (kind, found) in enumerate(table.items()):
     mean = [100 * found[name].accuracy for name in methods]
     ends = [100 * found[name].ci95_people for name in methods]
-    axes.barh(places + 0.38 * i - 0.19, mean, 0.36, xerr=ends, color=COLOURS[i], label=kind, capsize=3)
+    axes.barh(
+        places + 0.38 * i - 0.19, mean, 0.36, xerr=ends, color=COLOURS[i], label=kind, capsize=3
+    )
 axes.axvline(20, color="#555555", linestyle=":", label="chance")
 axes.set(
     yticks=places,
@@ -682,12 +712,22 @@ def brightness(images):
 
 def corners(images):
     side = images.shape[-1] // 5
-    return torch.cat([images[:, :, :side, :side], images[:, :, :side, -side:]], dim=3).float().flatten(1).numpy()
+    return (
+        torch.cat([images[:, :, :side, :side], images[:, :, :side, -side:]], dim=3)
+        .float()
+        .flatten(1)
+        .numpy()
+    )
 
 
-controls = {"mean brightness": ProtoNet(FixedFeatures(brightness)), "upper corners": ProtoNet(FixedFeatures(corners))}
+controls = {
+    "mean brightness": ProtoNet(FixedFeatures(brightness)),
+    "upper corners": ProtoNet(FixedFeatures(corners)),
+}
 for name, found in evaluate(controls, EpisodeSampler(novel, 5, 1, 5, seed=0), 600).items():
-    print(f"{name:16s} {found} over episodes, ± {100 * found.ci95_people:.1f} over people; chance 20 %")
+    print(
+        f"{name:16s} {found} over episodes, ± {100 * found.ci95_people:.1f} over people; chance 20 %"
+    )
 
 # %% [markdown]
 # Both are near chance, as they should be: background, light and exposure were drawn independently of the person. They need not be at it exactly. A dark or light skin, and hair
@@ -709,7 +749,9 @@ for place, shots in few_shot.tests_of("protonet"):
         f"protonet-{place}-{shots}shot: {stored['ways']}-way {stored['shots']}-shot, {stored['identities']} strangers, chance {100 / stored['ways']:.0f} %"
     )
     for name, found in stored["baselines"].items():
-        print(f"   {name:8s} {100 * found['accuracy']:.1f} ± {100 * found['ci95_people']:.1f} % over people")
+        print(
+            f"   {name:8s} {100 * found['accuracy']:.1f} ± {100 * found['ci95_people']:.1f} % over people"
+        )
 
 # %% [markdown]
 # Olivetti's ten photos of a person are much alike, and every method does well. LFW is a collection of news photographs, and there the same methods

@@ -68,7 +68,10 @@ figure = face_grid(
     columns=5,
     titles=[*"ABCDE", *[f"query {i}" for i in range(1, 6)]],
 )
-show(figure, alt="Upper row: five synthetic people, A to E, one photo each. Lower row: the same five in another order.")
+show(
+    figure,
+    alt="Upper row: five synthetic people, A to E, one photo each. Lower row: the same five in another order.",
+)
 
 # %% [markdown]
 # <details><summary>The answer</summary>Query 1 is D, query 2 is A, query 3 is E, query 4 is C, query 5 is B.</details>
@@ -273,9 +276,14 @@ def total(phi, z, p):
 
 histograms = torch.rand(7, 16, generator=generator, dtype=torch.float64).softmax(-1)
 other = torch.rand(16, generator=generator, dtype=torch.float64).softmax(-1)
-for name, phi in {"squared distance": lambda z: z @ z, "Kullback-Leibler": lambda z: (z * z.log()).sum()}.items():
+for name, phi in {
+    "squared distance": lambda z: z @ z,
+    "Kullback-Leibler": lambda z: (z * z.log()).sum(),
+}.items():
     left = total(phi, histograms, other) - total(phi, histograms, histograms.mean(0))
-    print(f"{name}: (2.12) agrees:", torch.allclose(left, 7 * bregman(phi, histograms.mean(0), other)))  # (2.12)
+    print(
+        f"{name}: (2.12) agrees:", torch.allclose(left, 7 * bregman(phi, histograms.mean(0), other))
+    )  # (2.12)
 
 # %% [markdown]
 # ## 4 · Why the square?
@@ -315,7 +323,10 @@ plane = torch.stack(torch.meshgrid(ticks, ticks, indexing="xy"), dim=-1)
 away = (plane[..., None, :] - z).norm(dim=-1)  # [200, 200, S]
 fig, axes = plt.subplots(1, 2, figsize=(9, 4.2))
 for ax, cost, name in zip(
-    axes, (away.square().sum(-1), away.sum(-1)), ("squared: J, (2.6)", "unsquared: K, (2.13)"), strict=True
+    axes,
+    (away.square().sum(-1), away.sum(-1)),
+    ("squared: J, (2.6)", "unsquared: K, (2.13)"),
+    strict=True,
 ):
     ax.contour(ticks, ticks, cost, levels=15, colors="#BBBBBB", linewidths=1)
     ax.plot(*z.T, "o", color=COLOURS[0], label="support points")
@@ -339,7 +350,9 @@ direction = (z[-1] - median) / (z[-1] - median).norm()
 for distance in (2, 6, 18):
     pushed = torch.cat([z[:-1], (median + distance * direction)[None]])
     m, g = pushed.mean(0), geometric_median(pushed)
-    print(f"far point at {distance:2d}: mean at ({m[0]:.2f}, {m[1]:.2f}), median at ({g[0]:.2f}, {g[1]:.2f})")
+    print(
+        f"far point at {distance:2d}: mean at ({m[0]:.2f}, {m[1]:.2f}), median at ({g[0]:.2f}, {g[1]:.2f})"
+    )
 
 # %% [markdown]
 # The median does not move at all: in (2.13) the far point's unit vector is the same. That makes the median *robust*, which is a virtue. But whoever
@@ -398,9 +411,13 @@ show(
 # %%
 for r in (0.1, 1.0, 10.0):
     f = torch.tensor([[r, 0.0]], requires_grad=True)
-    distances = [protonet.DISTANCES[name](f, torch.zeros(1, 2)).sum() for name in ("squared", "euclidean")]
+    distances = [
+        protonet.DISTANCES[name](f, torch.zeros(1, 2)).sum() for name in ("squared", "euclidean")
+    ]
     pulls = [torch.autograd.grad(d, f)[0].norm().item() for d in distances]
-    print(f"distance {r:4}: squared pulls with {pulls[0]:.1f}, unsquared with {pulls[1]:.1f}")  # (2.16)
+    print(
+        f"distance {r:4}: squared pulls with {pulls[0]:.1f}, unsquared with {pulls[1]:.1f}"
+    )  # (2.16)
 
 # %% [markdown]
 # **A trap in the wild.** The library easy-few-shot-learning computes its prototypical logits as `-torch.cdist(samples, prototypes)`: the *unsquared*
@@ -536,9 +553,15 @@ print("(2.21) agrees:", torch.allclose(half, 1 - F.cosine_similarity(a[:, None],
 one_long = torch.cat([10 * points[:1], points[1:3]])
 u = F.normalize(one_long, dim=1)
 best, raw = u.mean(0), one_long.mean(0)
-cost = {name: protonet.cosine(u, v[None]).sum().item() for name, v in (("best", best), ("raw", raw))}
-print("(2.22) agrees:", torch.allclose(torch.tensor(cost["best"]), (3 - 3 * best.norm()).float()))  # (2.22)
-print(f"total cosine distance: renormalised mean {cost['best']:.4f}, mean of raw points {cost['raw']:.4f}")
+cost = {
+    name: protonet.cosine(u, v[None]).sum().item() for name, v in (("best", best), ("raw", raw))
+}
+print(
+    "(2.22) agrees:", torch.allclose(torch.tensor(cost["best"]), (3 - 3 * best.norm()).float())
+)  # (2.22)
+print(
+    f"total cosine distance: renormalised mean {cost['best']:.4f}, mean of raw points {cost['raw']:.4f}"
+)
 
 # %% [markdown]
 # **Second mistake:** no temperature. A cosine distance lies between 0 and 2, so logits lie between −2/τ and 0. The best that can happen is that a query lies
@@ -551,8 +574,13 @@ print(f"total cosine distance: renormalised mean {cost['best']:.4f}, mean of raw
 
 # %%
 for ways in (5, 20, 100):
-    best = [1 / (1 + (ways - 1) * torch.tensor(-2 / tau).exp()) for tau in (1.0, 0.3, 0.1)]  # (2.24)
-    print(f"{ways:3d} ways: " + ", ".join(f"τ = {t}: {p:.3f}" for t, p in zip((1.0, 0.3, 0.1), best, strict=True)))
+    best = [
+        1 / (1 + (ways - 1) * torch.tensor(-2 / tau).exp()) for tau in (1.0, 0.3, 0.1)
+    ]  # (2.24)
+    print(
+        f"{ways:3d} ways: "
+        + ", ".join(f"τ = {t}: {p:.3f}" for t, p in zip((1.0, 0.3, 0.1), best, strict=True))
+    )
 
 # %% [markdown]
 # Without a temperature the loss cannot come near zero, however good the embedding: the gradient goes on pulling at faces that are
@@ -583,7 +611,11 @@ for ax, values, level, name in zip(
     axes, (history.loss, history.accuracy), (chance, 0.05), ("loss", "accuracy"), strict=True
 ):
     ax.plot(values, color=COLOURS[5], lw=0.7)
-    ax.plot(range(window - 1, len(values)), torch.tensor(values).unfold(0, window, 1).mean(1), color=COLOURS[0])
+    ax.plot(
+        range(window - 1, len(values)),
+        torch.tensor(values).unfold(0, window, 1).mean(1),
+        color=COLOURS[0],
+    )
     ax.axhline(level, color="black", ls="--", lw=1)
     ax.annotate("guessing", (len(values), level), ha="right", va="bottom")
     ax.set(xlabel="step", title=f"{name} on 20-way 1-shot training episodes")
@@ -670,7 +702,10 @@ def frozen(net, distance="squared", temperature=1.0):
 # %%
 task = EpisodeSampler(novel, ways=5, shots=5, queries=5, seed=4).sample(tasks=20)
 answers = {}
-for distance, temperature in (("squared", 50.0), ("euclidean", 50**0.5)):  # (2.17): the same units for both
+for distance, temperature in (
+    ("squared", 50.0),
+    ("euclidean", 50**0.5),
+):  # (2.17): the same units for both
     logits = frozen(net, distance, temperature).adapt(task.support).predict(task.query.x)
     answers[distance] = logits.argmax(-1)
     print(f"{distance:9s} loss {F.cross_entropy(logits.flatten(0, 1), task.query.y.flatten()):.2f}")
@@ -691,7 +726,10 @@ from metaface_lessons.faces.procedural import render, sample_identities, sample_
 who = novel.identities.repeat_interleave(8)
 people, how = sample_identities(300)[who], sample_nuisance(len(who), seed=1, kind="clean")
 clean = FaceSet(render(people, how, 64), who, name="clean", synthetic=True)
-show(face_grid(clean.images[::8][:10], columns=10), alt="Ten synthetic people, frontal, evenly lit, neutral.")
+show(
+    face_grid(clean.images[::8][:10], columns=10),
+    alt="Ten synthetic people, frontal, evenly lit, neutral.",
+)
 
 # %% [markdown]
 # **Predict** the order of the four methods, once for clean and once for full nuisance, with one shot. Where will the largest gap be?
@@ -709,7 +747,9 @@ for condition, faces, count in (("clean", clean, 200), ("full nuisance", novel, 
 for (condition, shots), row in results.items():
     print(f"{condition}, {shots} shot: accuracy ± over episodes (± over people), %")
     for name, r in row.items():
-        print(f"    {name:9s} {100 * r.accuracy:5.1f} ± {100 * r.ci95:.1f} (± {100 * r.ci95_people:.1f})")
+        print(
+            f"    {name:9s} {100 * r.accuracy:5.1f} ± {100 * r.ci95:.1f} (± {100 * r.ci95_people:.1f})"
+        )
 
 # %%
 fig, axes = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True)
@@ -761,7 +801,9 @@ controls = {
     "border": ProtoNet(FixedFeatures(lambda x: x[:, :, border].float().flatten(1).numpy())),
     "untrained": frozen(snapshots[0]),
 }
-for name, r in evaluate(controls, EpisodeSampler(novel, ways=5, shots=1, queries=3, seed=1), 300).items():
+for name, r in evaluate(
+    controls, EpisodeSampler(novel, ways=5, shots=1, queries=3, seed=1), 300
+).items():
     print(f"{name:12s} {100 * r.accuracy:.1f} ± {100 * r.ci95:.1f} %")
 
 # %% [markdown]
@@ -783,7 +825,9 @@ for name, shots in (("lfw", 1), ("lfw", 4), ("olivetti", 1), ("olivetti", 5)):
     )
     for method, r in {"protonet": stored, **stored["baselines"]}.items():
         accuracy, narrow, wide = (100 * r[key] for key in ("accuracy", "ci95", "ci95_people"))
-        print(f"    {method:9s} {accuracy:5.1f} ± {narrow:.1f} over episodes, ± {wide:.1f} over people")
+        print(
+            f"    {method:9s} {accuracy:5.1f} ± {narrow:.1f} over episodes, ± {wide:.1f} over people"
+        )
 
 # %% [markdown]
 # In the wild ProtoNet stands far above every classical method, with one photo and with four. In the studio LDA is level with it: light and pose change
@@ -801,10 +845,14 @@ from metaface_lessons.faces import load_faces
 if check_olivetti().status == "ok":
     real = load_faces("olivetti").resized(32).split(seed=0)
     mine = ProtoNet(Conv4(1, 32, width=32), temperature=64)
-    meta_train(mine, EpisodeSampler(real.base, 15, 1, 4, seed=0), steps=200, seconds=8, progress=False)
+    meta_train(
+        mine, EpisodeSampler(real.base, 15, 1, 4, seed=0), steps=200, seconds=8, progress=False
+    )
     sampler = EpisodeSampler(real.novel, ways=5, shots=1, queries=5, seed=1)
     for name, r in evaluate(baselines(real.base) | {"protonet": mine}, sampler, 300).items():
-        print(f"{name:9s} {100 * r.accuracy:5.1f} ± {100 * r.ci95:.1f} (± {100 * r.ci95_people:.1f}) %")
+        print(
+            f"{name:9s} {100 * r.accuracy:5.1f} ± {100 * r.ci95:.1f} (± {100 * r.ci95_people:.1f}) %"
+        )
 else:
     print("Olivetti is not in scikit-learn's cache here. To fetch it: metaface faces olivetti")
 
@@ -821,7 +869,10 @@ else:
 # %%
 pixels = methods["pixels"]
 honest = EpisodeSampler(novel, ways=5, shots=1, queries=1, seed=5).sample(tasks=100)
-for name, query in (("other images as query", honest.query), ("support reused as query", honest.support)):
+for name, query in (
+    ("other images as query", honest.query),
+    ("support reused as query", honest.support),
+):
     right = pixels.adapt(honest.support).predict(query.x).argmax(-1) == query.y
     print(f"{name:24s} {100 * right.float().mean():.0f} %")
 
@@ -855,7 +906,9 @@ for detach in (False, True):
     points = probe.embed(task.support.x)
     centres = protonet.prototypes(points.detach() if detach else points, task.support.y, 20)
     loss = F.cross_entropy(probe.logits(probe.embed(task.query.x), centres)[0], task.query.y[0])
-    gradients[detach] = torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(probe.parameters()))])
+    gradients[detach] = torch.cat(
+        [g.flatten() for g in torch.autograd.grad(loss, list(probe.parameters()))]
+    )
 whole, part = gradients[False], gradients[True]
 print(f"length of the detached gradient: {part.norm() / whole.norm():.2f} of the whole")
 print(f"cosine between the two:          {F.cosine_similarity(whole, part, dim=0):.2f}")

@@ -189,7 +189,12 @@ check("maml.adapt", my_adapt)
 
 # %%
 K, Q, alpha = 5, 7, 0.1
-X_S, y_S, X_Q, y_Q = numbers(K, 3, seed=1), numbers(K, seed=2), numbers(Q, 3, seed=3), numbers(Q, seed=4)
+X_S, y_S, X_Q, y_Q = (
+    numbers(K, 3, seed=1),
+    numbers(K, seed=2),
+    numbers(Q, 3, seed=3),
+    numbers(Q, seed=4),
+)
 
 
 def support_loss(w):
@@ -211,7 +216,9 @@ def same(ours, theirs):
 
 
 with torch.no_grad():
-    jacobian = jacrev(lambda w: w - alpha / K * X_S.T @ (X_S @ w - y_S))(theta)  # ∂φ/∂θ, of (3.1) with (3.8)
+    jacobian = jacrev(lambda w: w - alpha / K * X_S.T @ (X_S @ w - y_S))(
+        theta
+    )  # ∂φ/∂θ, of (3.1) with (3.8)
     H, at_phi = X_S.T @ X_S / K, X_Q.T @ (X_Q @ phi - y_Q) / Q
     by_hand = (torch.eye(3) - alpha * H) @ at_phi  # (3.7), here (3.9)
     print("(3.6) agrees to 1e-12:", same(jacobian, torch.eye(3) - alpha * H))  # (3.6)
@@ -281,7 +288,9 @@ path = adapt(theta, rate=0.2, steps=3)
 (by_autograd,) = grad(query_loss(path[-1]), theta)
 (at_the_end,) = grad(query_loss(path[-1]), path[-1])
 
-J1, J2, J3 = (torch.eye(25) - 0.2 * hessian(support_loss)(phi.detach()) for phi in path[:-1])  # (3.10)
+J1, J2, J3 = (
+    torch.eye(25) - 0.2 * hessian(support_loss)(phi.detach()) for phi in path[:-1]
+)  # (3.10)
 whole = torch.autograd.functional.jacobian(lambda w: adapt(w, 0.2, 3)[-1], theta)
 print("(3.11) agrees to 1e-12:", same(J3 @ J2 @ J1, whole))  # (3.11)
 print("(3.12) agrees to 1e-12:", same(whole.T @ at_the_end, by_autograd))  # (3.12)
@@ -306,7 +315,9 @@ def classifier(seed=0):
 
 
 P = sum(w.numel() for w in classifier().parameters())
-print(f"P = {P:,} weights; H = {P**2:.1e} entries = {4 * P**2 / 1e9:.1f} GB; one vector = {4 * P / 1e6:.2f} MB")
+print(
+    f"P = {P:,} weights; H = {P**2:.1e} entries = {4 * P**2 / 1e9:.1f} GB; one vector = {4 * P / 1e6:.2f} MB"
+)
 
 # %% [markdown]
 # And there is one for each inner step of each task. But look at (3.13) from the right: there stands a *vector*, and each factor turns it into another
@@ -360,18 +371,24 @@ def meta_gradient(network, episodes, loss, rate, steps, first_order=False):
 from metaface_lessons.episodes import Episodes, Examples
 from metaface_lessons.sinusoids import SinusoidSampler
 
-smooth = torch.nn.Sequential(torch.nn.Linear(1, 20), torch.nn.Tanh(), torch.nn.Linear(20, 1)).double()
+smooth = torch.nn.Sequential(
+    torch.nn.Linear(1, 20), torch.nn.Tanh(), torch.nn.Linear(20, 1)
+).double()
 for i, w in enumerate(smooth.parameters()):
     w.data = numbers(*w.shape, seed=i) / 3
 drawn = SinusoidSampler(shots=5, queries=10, seed=0).sample(tasks=4)
-episodes = Episodes(*(Examples(e.x.double(), e.y.double()) for e in (drawn.support, drawn.query)), drawn.identities)
+episodes = Episodes(
+    *(Examples(e.x.double(), e.y.double()) for e in (drawn.support, drawn.query)), drawn.identities
+)
 
 for first_order in (False, True):
     package = MAML(smooth, steps=3, inner_rate=0.05, first_order=first_order, loss=F.mse_loss)
     package.zero_grad()
     package.meta_gradient(episodes)
     ours = meta_gradient(smooth, episodes, F.mse_loss, rate=0.05, steps=3, first_order=first_order)
-    agree = all(torch.allclose(w.grad, g, rtol=1e-9) for w, g in zip(smooth.parameters(), ours, strict=True))
+    agree = all(
+        torch.allclose(w.grad, g, rtol=1e-9) for w, g in zip(smooth.parameters(), ours, strict=True)
+    )
     print(f"first_order={first_order!s:5}: a dozen lines and package agree: {agree}")
 
 joint = MAML(smooth, steps=0, loss=F.mse_loss)
@@ -379,7 +396,9 @@ joint.zero_grad()
 joint.meta_gradient(episodes)
 x, y = (tensor.flatten(0, 1) for tensor in episodes.query)
 ours = grad(F.mse_loss(smooth(x), y), smooth.parameters())  # (3.4)
-agree = all(torch.allclose(w.grad, g, rtol=1e-9) for w, g in zip(smooth.parameters(), ours, strict=True))
+agree = all(
+    torch.allclose(w.grad, g, rtol=1e-9) for w, g in zip(smooth.parameters(), ours, strict=True)
+)
 print("with steps=0 it is joint training, (3.4):", agree)
 
 # %% [markdown]
@@ -407,7 +426,9 @@ def my_first_order(support_loss, query_loss, theta, rate, steps):
     ### BEGIN SOLUTION
     phi = theta
     for _ in range(steps):
-        (gradient,) = torch.autograd.grad(support_loss(phi), phi)  # a constant, without create_graph
+        (gradient,) = torch.autograd.grad(
+            support_loss(phi), phi
+        )  # a constant, without create_graph
         phi = phi - rate * gradient  # (3.2)
     return torch.autograd.grad(query_loss(phi), phi)[0]  # (3.16)
     ### END SOLUTION
@@ -442,10 +463,15 @@ half_S, half_Q = hessian_vector(support_loss, theta, g_Q), hessian_vector(query_
 for rate in (0.1, 0.01, 0.001):
     value = query_loss(theta) - rate * g_Q @ g_S  # (3.18)
     error = [(query_loss(adapt(theta, rate, 1)[-1]) - value).abs().item()]
-    for graph, predicted in ((True, g_Q - rate * (half_S + half_Q)), (False, g_Q - rate * half_Q)):  # (3.19)
+    for graph, predicted in (
+        (True, g_Q - rate * (half_S + half_Q)),
+        (False, g_Q - rate * half_Q),
+    ):  # (3.19)
         (exact,) = grad(query_loss(adapt(theta, rate, 1, graph)[-1]), theta)
         error.append((exact - predicted).norm().item())
-    print(f"α = {rate:5}: error of (3.18) {error[0]:.0e}, of (3.19) for MAML {error[1]:.0e}, for FOMAML {error[2]:.0e}")
+    print(
+        f"α = {rate:5}: error of (3.18) {error[0]:.0e}, of (3.19) for MAML {error[1]:.0e}, for FOMAML {error[2]:.0e}"
+    )
 
 # %% [markdown]
 # ### How would you notice?
@@ -509,7 +535,8 @@ for name, graph in (("second order", True), ("first order", False)):
     (ours,) = grad(query_loss(adapt(theta, 0.005, 3, graph)[-1]), theta)
     error = ((ours - truth).norm() / truth.norm()).item()
     print(
-        f"{name}: off by {100 * error:.1f} %", *[f"   within {limit:g}: {error < limit}" for limit in (0.1, 1e-6, 1e-8)]
+        f"{name}: off by {100 * error:.1f} %",
+        *[f"   within {limit:g}: {error < limit}" for limit in (0.1, 1e-6, 1e-8)],
     )
 
 # %% [markdown]
@@ -594,10 +621,16 @@ print("(3.23) agrees:", torch.isclose(by_autograd, by_hand, rtol=1e-12).item())
 print("  k   joint    MAML  FOMAML Reptile   best θ of (3.3), by search")
 for k in (1, 2, 5, 50):
     r = (1 - 0.1 * a) ** k  # (3.22)
-    rest = [((w * c).sum() / w.sum()).item() for w in (a, a * r**2, a * r, 1 - r)]  # (3.24) with (3.25)
+    rest = [
+        ((w * c).sum() / w.sum()).item() for w in (a, a * r**2, a * r, 1 - r)
+    ]  # (3.24) with (3.25)
     starts = torch.linspace(-0.5, 1.5, 200_001).double()[:, None]
     after = (a * (r * (starts - c)) ** 2 / 2).mean(1)  # F, by (3.22)
-    print(f"{k:3d}  " + "  ".join(f"{v:6.4f}" for v in rest) + f"   {abs(starts[after.argmin()].item()):6.4f}")
+    print(
+        f"{k:3d}  "
+        + "  ".join(f"{v:6.4f}" for v in rest)
+        + f"   {abs(starts[after.argmin()].item()):6.4f}"
+    )
 
 # %% [markdown]
 # Only MAML's is the θ that is best after k steps: the other three minimise something else. With k → ∞ MAML and FOMAML go to the minimum of the task
@@ -642,12 +675,18 @@ quadratic_explorer.explore()
 # $$ \bar y(x) = -\tfrac{2}{\pi} \cdot 2.55 \cos x \approx -1.62 \cos x \tag{3.27} $$
 
 # %%
-curves, x = SinusoidSampler(shots=1, queries=1, seed=0).curves(tasks=3), torch.linspace(-5, 5, 7)[:, None]
+curves, x = (
+    SinusoidSampler(shots=1, queries=1, seed=0).curves(tasks=3),
+    torch.linspace(-5, 5, 7)[:, None],
+)
 A, b = curves.amplitude[:, None, None], curves.phase[:, None, None]
 print("(3.26) agrees:", torch.allclose(curves(x), A * (x - b).sin()))  # (3.26)
 
 many = SinusoidSampler(shots=1, queries=50, seed=1).sample(tasks=20_000).query
-for name, answer in (("the answer 0", 0 * many.x), ("the mean of all curves", -2 / torch.pi * 2.55 * many.x.cos())):
+for name, answer in (
+    ("the answer 0", 0 * many.x),
+    ("the mean of all curves", -2 / torch.pi * 2.55 * many.x.cos()),
+):
     print(f"squared error of {name}: {F.mse_loss(answer, many.y):.2f}")  # (3.27)
 
 # %% [markdown]
@@ -729,7 +768,10 @@ SWITCHES = {
 
 
 split = snapshot_split()
-small, strangers = split.base.resized(32), split.novel.resized(32)  # a laptop can train on these while you watch
+small, strangers = (
+    split.base.resized(32),
+    split.novel.resized(32),
+)  # a laptop can train on these while you watch
 
 # %% tags=["nbval-ignore-output"]
 learners, seconds = {}, {}
@@ -737,12 +779,16 @@ learners, seconds = {}, {}
 
 def train(name, net, sampler, **settings):
     start = time.process_time()  # seconds of computing, whatever else the machine is doing
-    run = meta_train(net, sampler, steps=STEPS[name] * (8 if FULL else 1), progress=False, **settings)
+    run = meta_train(
+        net, sampler, steps=STEPS[name] * (8 if FULL else 1), progress=False, **settings
+    )
     learners[name], seconds[name] = run.learner, time.process_time() - start
 
 
 for name, switches in SWITCHES.items():
-    net = MAML(classifier(), test_steps=5, inner_rate=0.1, transductive=True, fast=False, **switches)
+    net = MAML(
+        classifier(), test_steps=5, inner_rate=0.1, transductive=True, fast=False, **switches
+    )
     train(name, net, EpisodeSampler(small, ways=5, shots=1, queries=5, seed=0), tasks=2, rate=5e-3)
     learners[name].transductive = False  # for the test; section 10 says what that is
 net = ProtoNet(Conv4(3, 32, width=32), temperature=64)
@@ -751,9 +797,13 @@ train("ProtoNet", net, EpisodeSampler(small, ways=20, shots=1, queries=4, seed=0
 # %% tags=["nbval-ignore-output"]
 from metaface_lessons.evaluation import evaluate
 
-results = evaluate(learners, EpisodeSampler(strangers, ways=5, shots=1, queries=5, seed=1), episodes=100)
+results = evaluate(
+    learners, EpisodeSampler(strangers, ways=5, shots=1, queries=5, seed=1), episodes=100
+)
 for name, r in results.items():
-    print(f"{name:14s}{seconds[name]:3.0f} s: {r} over episodes, ± {100 * r.ci95_people:.1f} over people")
+    print(
+        f"{name:14s}{seconds[name]:3.0f} s: {r} over episodes, ± {100 * r.ci95_people:.1f} over people"
+    )
 
 # %% [markdown]
 # Read it as it stands. In the same time **ProtoNet is ahead**. Of the others the one that does *least* in its inner loop does best: a step of ANIL is
@@ -769,7 +819,9 @@ tasks = EpisodeSampler(strangers, ways=5, shots=1, queries=5, seed=2).sample(tas
 anil, (x, y) = learners["ANIL"], tasks.support
 phi = final(anil.inner_loop(anil.start(Examples(x[:1], y[:1])), Examples(x[:1], y[:1]), steps=1))
 (gradient,) = grad(F.cross_entropy(anil.network(x[0]), y[0]), anil.network.head.weight)
-agree = torch.allclose(phi["weight"][0], anil.network.head.weight - 0.1 * gradient, atol=1e-6)  # (3.28)
+agree = torch.allclose(
+    phi["weight"][0], anil.network.head.weight - 0.1 * gradient, atol=1e-6
+)  # (3.28)
 print(f"adapted: {', '.join(phi)} of the head; (3.28) agrees: {agree}")
 
 # %% [markdown]
@@ -780,7 +832,10 @@ print(f"adapted: {', '.join(phi)} of the head; (3.28) agrees: {agree}")
 # Where does each begin? Which of them reach 100 %?
 
 # %%
-starts = {"trained": learners["MAML"], "untrained": MAML(classifier(), test_steps=5, inner_rate=0.1)}
+starts = {
+    "trained": learners["MAML"],
+    "untrained": MAML(classifier(), test_steps=5, inner_rate=0.1),
+}
 fig, axes = plt.subplots(1, 2, figsize=(9, 3.5), sharey=True)
 for ax, (name, learner) in zip(axes, starts.items(), strict=True):
     path = learner.trajectory(tasks, steps=10)
@@ -826,11 +881,16 @@ def whole_gradient(network, steps, rate, first_order):
     return torch.cat([w.grad.flatten() for w in network.parameters()])
 
 
-rates, networks = (0.003, 0.01, 0.03, 0.1, 0.3), {"untrained": classifier(), "MAML": learners["MAML"].network}
+rates, networks = (
+    (0.003, 0.01, 0.03, 0.1, 0.3),
+    {"untrained": classifier(), "MAML": learners["MAML"].network},
+)
 fig, axes = plt.subplots(1, 2, figsize=(9, 3.5), sharey=True)
 for ax, (name, network) in zip(axes, networks.items(), strict=True):
     for i, k in enumerate((1, 3, 5)):
-        pairs = [[whole_gradient(network, k, rate, first) for first in (False, True)] for rate in rates]
+        pairs = [
+            [whole_gradient(network, k, rate, first) for first in (False, True)] for rate in rates
+        ]
         cosines = [F.cosine_similarity(g, first, dim=0).item() for g, first in pairs]  # (3.29)
         ax.plot(rates, cosines, "os^"[i] + "-", color=COLOURS[i], label=f"k = {k}")
     ax.axhline(0, color="black", lw=1)
@@ -876,7 +936,9 @@ for net.transductive in (True, False):
     learner = net.adapt(tasks.support)
     row = "transductive" if net.transductive else "inductive   "
     for name, together in (("mixed", 25), ("by person", 5), ("one by one", 1)):
-        logits = torch.cat([learner.predict(part) for part in tasks.query.x.split(together, dim=1)], dim=1)
+        logits = torch.cat(
+            [learner.predict(part) for part in tasks.query.x.split(together, dim=1)], dim=1
+        )
         row += f"   {name} {100 * (logits.argmax(-1) == y).float().mean():.1f} %"
     print(row)
 
@@ -907,7 +969,9 @@ except MetaFaceError as error:
 # same θ. Do we get the same learner?
 
 # %% tags=["nbval-ignore-output"]
-ordinary.load_state_dict(classifier().state_dict(), strict=False)  # the same weights; averages as new
+ordinary.load_state_dict(
+    classifier().state_dict(), strict=False
+)  # the same weights; averages as new
 
 
 def adapt_and_ask(task):
@@ -916,7 +980,9 @@ def adapt_and_ask(task):
     ordinary.train()
     for _ in range(5):
         outputs = functional_call(ordinary, dict(zip(names, phi, strict=True)), (x[0],))
-        phi = [w - 0.1 * g for w, g in zip(phi, grad(F.cross_entropy(outputs, y[0]), phi), strict=True)]  # (3.2)
+        phi = [
+            w - 0.1 * g for w, g in zip(phi, grad(F.cross_entropy(outputs, y[0]), phi), strict=True)
+        ]  # (3.2)
     ordinary.eval()
     return functional_call(ordinary, dict(zip(names, phi, strict=True)), (queries[0],)).argmax(-1)
 
@@ -927,8 +993,12 @@ first = adapt_and_ask(stream[0])
 for task in stream[1:]:
     adapt_and_ask(task)
 again = adapt_and_ask(stream[0])
-print("θ is unchanged:", all(torch.equal(w, before[name]) for name, w in ordinary.named_parameters()))
-print(f"queries of the first task that are answered as before: {int((first == again).sum())} of {len(first)}")
+print(
+    "θ is unchanged:", all(torch.equal(w, before[name]) for name, w in ordinary.named_parameters())
+)
+print(
+    f"queries of the first task that are answered as before: {int((first == again).sum())} of {len(first)}"
+)
 
 # %% [markdown]
 # Same θ, same support set, another learner: **other tasks have leaked in**. No test of the weights sees it, and accuracy depends on the order of the
@@ -976,7 +1046,9 @@ net = classifier().double()
 theta = list(net.parameters())
 by_paper = grad(F.cross_entropy(net(x), y, reduction="sum") / 1, theta)  # over K
 by_mean = grad(F.cross_entropy(net(x), y), theta)  # over N·K
-agree = all(torch.allclose(0.4 * g, 2.0 * h, rtol=1e-9) for g, h in zip(by_paper, by_mean, strict=True))
+agree = all(
+    torch.allclose(0.4 * g, 2.0 * h, rtol=1e-9) for g, h in zip(by_paper, by_mean, strict=True)
+)
 print("0.4 by the paper's loss is 2.0 by the mean:", agree)  # (3.30)
 
 # %% [markdown]

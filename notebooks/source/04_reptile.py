@@ -158,7 +158,10 @@ from metaface_lessons.experiments.snapshots import snapshot_split
 base, _, novel = snapshot_split()
 
 
-small, strangers = base.resized(32), novel.resized(32)  # a laptop can train on these while you watch
+small, strangers = (
+    base.resized(32),
+    novel.resized(32),
+)  # a laptop can train on these while you watch
 
 
 def classifier(seed=0):
@@ -169,19 +172,26 @@ def classifier(seed=0):
 
 # %%
 episodes = EpisodeSampler(small, ways=5, shots=3, queries=2, seed=0).sample(tasks=2)
-x = torch.cat([episodes.support.x, episodes.query.x], dim=1)  # Reptile learns from all images of a task
+x = torch.cat(
+    [episodes.support.x, episodes.query.x], dim=1
+)  # Reptile learns from all images of a task
 y = torch.cat([episodes.support.y, episodes.query.y], dim=1)
 
 net = Reptile(classifier().double(), steps=4, batch=10, inner_rate=0.05, optimiser="sgd")
 by_hand = copy.deepcopy(net.network)
-minibatches = net.minibatches(len(x), x.shape[1], net.steps, torch.Generator().manual_seed(net.seed))
+minibatches = net.minibatches(
+    len(x), x.shape[1], net.steps, torch.Generator().manual_seed(net.seed)
+)
 reptile_step(by_hand, x, y, minibatches, inner_rate=0.05, outer_rate=0.5)
 
 outer = net.optimiser(0.5)
 net.meta_gradient(episodes)  # (4.5)
 outer.step()  # (4.4)
 pairs = zip(net.network.parameters(), by_hand.parameters(), strict=True)
-print("by hand and package agree to 1e-12:", all(torch.allclose(a, b, rtol=0, atol=1e-12) for a, b in pairs))
+print(
+    "by hand and package agree to 1e-12:",
+    all(torch.allclose(a, b, rtol=0, atol=1e-12) for a, b in pairs),
+)
 
 # %% [markdown]
 # And (4.3), (4.6), and the claim that p is no gradient, on the smallest example that can show them: one task in the plane with two minibatches,
@@ -247,12 +257,19 @@ check("reptile.joint", my_joint_step)
 
 # %%
 for k in (1, 2):
-    net = Reptile(classifier().double(), steps=k, batch=x.shape[1], inner_rate=0.05, optimiser="sgd")
+    net = Reptile(
+        classifier().double(), steps=k, batch=x.shape[1], inner_rate=0.05, optimiser="sgd"
+    )
     net.meta_gradient(episodes)
     weights = list(net.network.parameters())
-    mean_loss = torch.stack([F.cross_entropy(net.network(x[t]), y[t]) for t in range(len(x))]).mean()
+    mean_loss = torch.stack(
+        [F.cross_entropy(net.network(x[t]), y[t]) for t in range(len(x))]
+    ).mean()
     joint = torch.autograd.grad(mean_loss, weights)
-    same = all(torch.allclose(w.grad, k * 0.05 * g, rtol=0, atol=1e-12) for w, g in zip(weights, joint, strict=True))
+    same = all(
+        torch.allclose(w.grad, k * 0.05 * g, rtol=0, atol=1e-12)
+        for w, g in zip(weights, joint, strict=True)
+    )
     print(f"k = {k}: pseudo-gradient = {k}·α·gradient of the joint loss: {same}")  # (4.7) in (4.8)
 
 # %% [markdown]
@@ -270,10 +287,15 @@ for k in (1, 2):
 # worse. In section 7 you will see a training run that sits at ln 5.
 
 # %%
-p = torch.rand(1000, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64).softmax(dim=1)
+p = torch.rand(1000, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64).softmax(
+    dim=1
+)
 cost = -p.log().mean(dim=1)  # (4.10), left
 print(f"ln 5 = {math.log(5):.4f}; the least cost of 1000 random predictions is {cost.min():.4f}")
-print("an even guess costs ln 5:", math.isclose(-torch.full((5,), 0.2).log().mean(), math.log(5), rel_tol=1e-6))
+print(
+    "an even guess costs ln 5:",
+    math.isclose(-torch.full((5,), 0.2).log().mean(), math.log(5), rel_tol=1e-6),
+)
 
 # %% [markdown]
 # ## 3 · Where Reptile comes to rest
@@ -343,7 +365,9 @@ def fixed_points(steps, inner_rate=0.1):
 print("   k    MAML  FOMAML  Reptile  Reptile, simulated")
 for k in (1, 2, 5, 20, 400):
     row = fixed_points(k)
-    print(f"{k:4d}  {row['MAML']:.4f}  {row['FOMAML']:.4f}   {row['Reptile']:.4f}  {simulated(k):.4f}")
+    print(
+        f"{k:4d}  {row['MAML']:.4f}  {row['FOMAML']:.4f}   {row['Reptile']:.4f}  {simulated(k):.4f}"
+    )
 
 # %% [markdown]
 # Two ends are worth a proof. With k = 1, $1 - r_t = \alpha a_t$, the α cancels, and (4.13) is the minimum of the joint loss, as section 2 demands.
@@ -372,7 +396,9 @@ def remainder(alpha, k=5):
     return (1 - (1 - alpha * a[1]) ** k) - two_terms  # (4.15)
 
 
-print(f"half the α, and the rest of (4.15) falls by {remainder(1e-4) / remainder(5e-5):.2f}: it is of third order")
+print(
+    f"half the α, and the rest of (4.15) falls by {remainder(1e-4) / remainder(5e-5):.2f}: it is of third order"
+)
 point = simulated(400).requires_grad_()
 ((point - c).square() / 2).mean().backward()  # (4.14)
 print("with 400 steps Reptile rests where (4.14) is least:", bool(point.grad.abs() < 1e-9))
@@ -438,7 +464,9 @@ for rate in (0.5, 1e-6):
     end = torch.linalg.solve(identity - M2 @ M1, c2 + M2 @ (c1 - M1 @ c1 - c2))  # (4.19)
     if rate == 0.5:
         print("path ends where (4.19) says:", torch.allclose(path[-1], end, rtol=0, atol=1e-9))
-rest = torch.linalg.solve((identity - R).sum(0), ((identity - R) @ tasks.minima[..., None]).sum(0)[:, 0])  # (4.17)
+rest = torch.linalg.solve(
+    (identity - R).sum(0), ((identity - R) @ tasks.minima[..., None]).sum(0)[:, 0]
+)  # (4.17)
 print("with ε = 1e-6 (4.19) is (4.17):", torch.allclose(end, rest, rtol=0, atol=1e-5))
 
 # %% [markdown]
@@ -552,7 +580,9 @@ check("reptile.avg_grad_inner", my_avg_grad_inner)
 generator = torch.Generator().manual_seed(0)
 B, D = 5, 3
 root = torch.randn(B, D, D, generator=generator, dtype=torch.float64)
-A = root @ root.mT / D + torch.eye(D, dtype=torch.float64) / 2  # symmetric, positive definite: [B, D, D]
+A = (
+    root @ root.mT / D + torch.eye(D, dtype=torch.float64) / 2
+)  # symmetric, positive definite: [B, D, D]
 C = torch.randn(B, D, generator=generator, dtype=torch.float64)
 theta = torch.randn(D, generator=generator, dtype=torch.float64)
 
@@ -590,12 +620,16 @@ def reptile(alpha, A, C):
 def expected(method, k):
     """The mean over all sequences of k different minibatches, as a function of α."""
     sequences = torch.tensor(list(itertools.permutations(range(B), k)))
-    return lambda alpha: vmap(lambda A, C: method(alpha, A, C))(A[sequences], C[sequences]).mean(dim=0)
+    return lambda alpha: vmap(lambda A, C: method(alpha, A, C))(A[sequences], C[sequences]).mean(
+        dim=0
+    )
 
 
 g = vmap(gradient, (None, 0, 0))(theta, A, C)  # [B, D], of (4.20); the Hessians are A
 avg_grad = g.mean(dim=0)
-avg_grad_inner = torch.stack([A[i] @ g[j] for i, j in itertools.permutations(range(B), 2)]).mean(dim=0)  # (4.24)
+avg_grad_inner = torch.stack([A[i] @ g[j] for i, j in itertools.permutations(range(B), 2)]).mean(
+    dim=0
+)  # (4.24)
 
 
 def coefficients(method, k):
@@ -618,9 +652,13 @@ def on_the_way(alpha, i=3):
 
 
 zero = torch.zeros((), dtype=torch.float64)
-print("(4.22) agrees:", torch.allclose(jacfwd(on_the_way)(zero), -A[3] @ g[:3].sum(dim=0)))  # (4.22)
+print(
+    "(4.22) agrees:", torch.allclose(jacfwd(on_the_way)(zero), -A[3] @ g[:3].sum(dim=0))
+)  # (4.22)
 print("(4.23) agrees:", torch.allclose(grad(product)(theta), A[0] @ g[1] + A[1] @ g[0]))  # (4.23)
-print("(4.9) agrees:", torch.allclose(expected(reptile, 1)(zero + 0.1), avg_grad))  # (4.9), the step over −εα
+print(
+    "(4.9) agrees:", torch.allclose(expected(reptile, 1)(zero + 0.1), avg_grad)
+)  # (4.9), the step over −εα
 
 # %% [markdown]
 # **Predict** the six numbers for k = 2, from the table. Then those for k = 4.
@@ -650,7 +688,10 @@ for (name, method), colour, mark in zip(methods.items(), COLOURS, "os^", strict=
     axes[0].plot(fine, [formula[name](k)[1] for k in fine], color=colour, lw=1.2)
     axes[0].plot(ks, [coefficients(method, k)[1] for k in ks], mark, color=colour, ms=8, label=name)
     first, second = formula[name](4)
-    error = [(expected(method, 4)(r) - (first * avg_grad - second * r * avg_grad_inner)).norm() for r in rates]
+    error = [
+        (expected(method, 4)(r) - (first * avg_grad - second * r * avg_grad_inner)).norm()
+        for r in rates
+    ]
     relative = torch.stack(error) / (first * avg_grad.norm())
     axes[1].loglog(rates, relative, color=colour, marker=mark, markevery=6, label=name)
     print(f"{name:8s} error as large as the first term at α = {rates[relative > 1][0]:.1f}")
@@ -658,7 +699,11 @@ axes[0].set(title="coefficient of −α · AvgGradInner", xlabel="minibatches k"
 axes[0].legend()
 axes[1].loglog(rates, 0.5 * rates**2, color="black", ls=":", label="slope 2")
 axes[1].axhline(1, color="#777777", lw=1)
-axes[1].set(title="error of the two-term formula, k = 4", xlabel="inner rate α", ylabel="relative to the first term")
+axes[1].set(
+    title="error of the two-term formula, k = 4",
+    xlabel="inner rate α",
+    ylabel="relative to the first term",
+)
 axes[1].legend()
 show(
     fig,
@@ -702,7 +747,9 @@ for optimiser, rate in (("sgd", 0.001), ("adam", 0.001)):
         )
         scaled.meta_gradient(episodes)
         lengths.append(torch.cat([w.grad.flatten() for w in scaled.parameters()]).norm())
-    print(f"inner {optimiser:4s}: loss × 100 makes the pseudo-gradient {lengths[1] / lengths[0]:.1f} times as long")
+    print(
+        f"inner {optimiser:4s}: loss × 100 makes the pseudo-gradient {lengths[1] / lengths[0]:.1f} times as long"
+    )
 
 # %% [markdown]
 # SGD does not give the full 100, for with longer steps the later gradients are taken elsewhere.
@@ -728,7 +775,9 @@ def with_momentum(beta):
 
 for beta in (0.0, 0.5, 0.9):
     first, second, _ = coefficients(with_momentum(beta), 4)
-    print(f"β1 = {beta}: AvgGrad {first:.2f}, AvgGradInner {second:.2f}, ratio {second / first:.2f}")
+    print(
+        f"β1 = {beta}: AvgGrad {first:.2f}, AvgGradInner {second:.2f}, ratio {second / first:.2f}"
+    )
 
 # %% [markdown]
 # The coefficient of joint training stays, that of generalisation falls by nearly half. Is the package's inner Adam PyTorch's with `betas=(0,
@@ -739,22 +788,31 @@ for beta in (0.0, 0.5, 0.9):
 net = Reptile(classifier().double(), steps=4, batch=10, inner_rate=0.002)
 learner = copy.deepcopy(net.network)
 adam = torch.optim.Adam(learner.parameters(), lr=0.002, betas=(0.0, 0.999))
-for chosen in net.minibatches(len(x), x.shape[1], net.steps, torch.Generator().manual_seed(net.seed))[0]:
+for chosen in net.minibatches(
+    len(x), x.shape[1], net.steps, torch.Generator().manual_seed(net.seed)
+)[0]:
     adam.zero_grad()
     F.cross_entropy(learner(x[0, chosen]), y[0, chosen]).backward()
     adam.step()  # (4.29)
 net.meta_gradient(episodes.split(1)[0])
 pairs = zip(net.network.parameters(), learner.parameters(), strict=True)
-print("inner Adam is PyTorch's:", all(torch.allclose(w.grad, w - phi, rtol=0, atol=1e-9) for w, phi in pairs))
+print(
+    "inner Adam is PyTorch's:",
+    all(torch.allclose(w.grad, w - phi, rtol=0, atol=1e-9) for w, phi in pairs),
+)
 
 # %%
 net = Reptile(classifier().double(), steps=1, batch=x.shape[1], inner_rate=0.002)
 net.meta_gradient(episodes.split(1)[0])
 weights = list(net.network.parameters())
 joint = torch.autograd.grad(F.cross_entropy(net.network(x[0]), y[0]), weights)
-moved, g1 = (torch.cat([v.flatten() for v in vectors]) for vectors in ([w.grad for w in weights], joint))
+moved, g1 = (
+    torch.cat([v.flatten() for v in vectors]) for vectors in ([w.grad for w in weights], joint)
+)
 by_sign = torch.isclose(moved, 0.002 * g1.sign(), rtol=0.01)  # (4.30)
-print(f"weights whose first step is α·sign(g), to one percent: {100 * by_sign.double().mean():.0f} %")
+print(
+    f"weights whose first step is α·sign(g), to one percent: {100 * by_sign.double().mean():.0f} %"
+)
 
 # %% [markdown]
 # ## 7 · Faces
@@ -778,7 +836,9 @@ from metaface_lessons.training import meta_train
 
 
 def reptile_net(steps):
-    return Reptile(classifier(), steps=steps, batch=10, inner_rate=0.1, optimiser="sgd", test_steps=10)
+    return Reptile(
+        classifier(), steps=steps, batch=10, inner_rate=0.1, optimiser="sgd", test_steps=10
+    )
 
 
 def maml_net(steps, first_order=False):
@@ -808,12 +868,20 @@ for name in ("MAML", "FOMAML"):
 
 # %%
 fig, ax = plt.subplots(figsize=(8, 3.4))
-for i, (name, colour) in enumerate({"Reptile, k = 8": COLOURS[0], "Reptile, k = 1": COLOURS[1]}.items()):
+for i, (name, colour) in enumerate(
+    {"Reptile, k = 8": COLOURS[0], "Reptile, k = 1": COLOURS[1]}.items()
+):
     values = torch.tensor(trained[name].history.loss)
     window = max(1, min(20, len(values) // 4))
     share = torch.linspace(0, 100, len(values))
     ax.plot(share, values, color=colour, lw=0.6, alpha=0.4)
-    ax.plot(share[window - 1 :], values.unfold(0, window, 1).mean(1), color=colour, ls=("-", "--")[i], label=name)
+    ax.plot(
+        share[window - 1 :],
+        values.unfold(0, window, 1).mean(1),
+        color=colour,
+        ls=("-", "--")[i],
+        label=name,
+    )
 ax.axhline(math.log(5), color="black", ls=":", lw=1.4, label="ln 5: an even guess (4.10)")
 ax.set(xlabel="share of the training time, %", ylabel="loss of the last minibatch", ylim=(0, 2))
 ax.legend(loc="lower left", ncols=3)
@@ -832,28 +900,48 @@ show(
 # ten. Is the start of joint training any better than an untrained one? Will ProtoNet, which takes no steps, be above or below?
 
 # %% tags=["nbval-ignore-output"]
-test = EpisodeSampler(strangers, ways=5, shots=5, queries=3, seed=1).sample(tasks=100 if FULL else 24)
+test = EpisodeSampler(strangers, ways=5, shots=5, queries=3, seed=1).sample(
+    tasks=100 if FULL else 24
+)
 accuracy = {}
 for name in ("Reptile, k = 8", "MAML", "FOMAML", "Reptile, k = 1"):
     accuracy[name] = trained[name].learner.trajectory(test, steps=10).query_accuracy  # [T, 11]
 accuracy["untrained"] = reptile_net(8).trajectory(test, steps=10).query_accuracy
 with torch.no_grad():
     logits = trained["ProtoNet"].learner.adapt(test.support).predict(test.query.x)
-accuracy["ProtoNet"] = (logits.argmax(-1) == test.query.y).double().mean(1, keepdim=True).expand(-1, 11)
+accuracy["ProtoNet"] = (
+    (logits.argmax(-1) == test.query.y).double().mean(1, keepdim=True).expand(-1, 11)
+)
 print(f"5-way 5-shot, novel people, {len(test.query.x)} episodes: accuracy ± over episodes, %")
 print("                before   1 step   3 steps  10 steps")
 for name, values in accuracy.items():
     ends = 1.96 * values.std(0) / len(values) ** 0.5
-    print(f"{name:15s}", *[f"{100 * values[:, j].mean():4.0f} ± {100 * ends[j]:.0f}" for j in (0, 1, 3, 10)], sep="  ")
+    print(
+        f"{name:15s}",
+        *[f"{100 * values[:, j].mean():4.0f} ± {100 * ends[j]:.0f}" for j in (0, 1, 3, 10)],
+        sep="  ",
+    )
 
 # %%
 fig, ax = plt.subplots(figsize=(8, 4))
 for i, (name, values) in enumerate(accuracy.items()):
     dashes, mark = ("--", "") if name == "ProtoNet" else ("-", "os^vD"[i])
-    ax.plot(100 * values.mean(0), color=COLOURS[(0, 2, 4, 1, 5, 3)[i]], ls=dashes, marker=mark, ms=5, label=name)
+    ax.plot(
+        100 * values.mean(0),
+        color=COLOURS[(0, 2, 4, 1, 5, 3)[i]],
+        ls=dashes,
+        marker=mark,
+        ms=5,
+        label=name,
+    )
 ax.axhline(20, color="black", lw=1, ls=":")
 ax.annotate("chance", (10, 20), ha="right", va="top")
-ax.set(xlabel="inner steps on the support set", ylabel="accuracy on the queries, %", xticks=range(11), ylim=(10, 100))
+ax.set(
+    xlabel="inner steps on the support set",
+    ylabel="accuracy on the queries, %",
+    xticks=range(11),
+    ylim=(10, 100),
+)
 ax.legend(ncols=2, loc="upper left")
 show(
     fig,
@@ -890,13 +978,23 @@ def gradients(network, examples):
     rows = []
     for images, labels in zip(*examples, strict=True):
         value = F.cross_entropy(network(images), labels)
-        rows.append(torch.cat([g.flatten() for g in torch.autograd.grad(value, list(network.parameters()))]))
+        rows.append(
+            torch.cat([g.flatten() for g in torch.autograd.grad(value, list(network.parameters()))])
+        )
     return torch.stack(rows)
 
 
 def query_loss(network, rate):
     """Of queries, normalised by themselves: before and after one step on the support images."""
-    probe = Reptile(network, steps=1, batch=10**6, inner_rate=rate, optimiser="sgd", test_steps=1, transductive=True)
+    probe = Reptile(
+        network,
+        steps=1,
+        batch=10**6,
+        inner_rate=rate,
+        optimiser="sgd",
+        test_steps=1,
+        transductive=True,
+    )
     return probe.trajectory(test).query_loss.mean(dim=0)
 
 
@@ -907,7 +1005,10 @@ for name in ("untrained", "Reptile, k = 1", "Reptile, k = 8", "MAML", "FOMAML"):
     network = classifier() if name == "untrained" else trained[name].learner.network
     g_support, g_query = (gradients(network, part) for part in (test.support, test.query))
     products = rate * g_support @ g_query.T  # [T, T]
-    own, others = products.diagonal().mean(), products[~torch.eye(len(products), dtype=torch.bool)].mean()
+    own, others = (
+        products.diagonal().mean(),
+        products[~torch.eye(len(products), dtype=torch.bool)].mean(),
+    )
     before, after = query_loss(network, rate)
     print(f"{name:18s}{own:12.4f}{before - after:18.4f}{others:14.4f}{before:13.2f}")  # (4.28)
 
@@ -930,7 +1031,9 @@ for name in ("untrained", "Reptile, k = 1", "Reptile, k = 8", "MAML", "FOMAML"):
 net = trained["Reptile, k = 8"].learner
 for transductive in (False, True):
     net.transductive = transductive
-    right = (net.adapt(test.support).predict(test.query.x).argmax(-1) == test.query.y).float().mean(1)
+    right = (
+        (net.adapt(test.support).predict(test.query.x).argmax(-1) == test.query.y).float().mean(1)
+    )
     print(
         f"transductive {transductive!s:5s}: {100 * right.mean():.1f} ± {100 * 1.96 * right.std() / len(right) ** 0.5:.1f} %"
     )

@@ -74,7 +74,9 @@ project = directions[:16].T * len(raw) ** 0.5 / scale[:16]
 
 def sixteen(images):
     with torch.no_grad():
-        return ((torch.cat([embedding(part) for part in images.split(100)]) - centre) @ project).numpy()
+        return (
+            (torch.cat([embedding(part) for part in images.split(100)]) - centre) @ project
+        ).numpy()
 
 
 seen = FixedFeatures(sixteen)  # computes each image once
@@ -87,13 +89,18 @@ def tasks(sampler, count):
     """So many tasks, each a support and a query set with x [S, 16] and labels y [S]."""
     episodes = sampler.sample(count)
     return [
-        tuple(Examples(seen(part.x[t]).double(), part.y[t]) for part in (episodes.support, episodes.query))
+        tuple(
+            Examples(seen(part.x[t]).double(), part.y[t])
+            for part in (episodes.support, episodes.query)
+        )
         for t in range(count)
     ]
 
 
 WAYS, STEPS, RATE = 5, 3, 0.5
-practice = tasks(EpisodeSampler(novel, WAYS, shots=1, queries=3, seed=1), 40)  # the same for every patient
+practice = tasks(
+    EpisodeSampler(novel, WAYS, shots=1, queries=3, seed=1), 40
+)  # the same for every patient
 
 # %% [markdown]
 # The program is MAML, as lesson 03 derived it. For each task t, k steps down the loss of its support set $S_t$,
@@ -117,7 +124,10 @@ def start(seed=0):
     """θ before training: random, with a small last layer."""
     draw = torch.Generator().manual_seed(seed)
     sizes = {"W1": (32, 16), "b1": (32,), "W2": (WAYS, 32), "b2": (WAYS,)}
-    return {n: (0.2 * torch.randn(s, generator=draw, dtype=torch.float64)).requires_grad_() for n, s in sizes.items()}
+    return {
+        n: (0.2 * torch.randn(s, generator=draw, dtype=torch.float64)).requires_grad_()
+        for n, s in sizes.items()
+    }
 
 
 class Healthy:
@@ -126,7 +136,9 @@ class Healthy:
         for _ in range(steps):
             loss = F.cross_entropy(outputs(phi, support.x), support.y)
             gradients = torch.autograd.grad(loss, list(phi.values()), create_graph=True)
-            phi = {name: w - RATE * g for (name, w), g in zip(phi.items(), gradients, strict=True)}  # (5.1)
+            phi = {
+                name: w - RATE * g for (name, w), g in zip(phi.items(), gradients, strict=True)
+            }  # (5.1)
         return phi
 
     def scored(self, theta, support, query, steps=STEPS):
@@ -134,11 +146,15 @@ class Healthy:
         return outputs(self.adapt(theta, support, steps), query.x), query.y
 
     def loss(self, theta, batch, steps=STEPS):
-        return sum(F.cross_entropy(*self.scored(theta, *task, steps)) for task in batch) / len(batch)  # (5.2)
+        return sum(F.cross_entropy(*self.scored(theta, *task, steps)) for task in batch) / len(
+            batch
+        )  # (5.2)
 
     def accuracy(self, theta, batch, steps=STEPS):
         found = [self.scored(theta, *task, steps) for task in batch]
-        return sum((logits.argmax(1) == y).double().mean().item() for logits, y in found) / len(found)
+        return sum((logits.argmax(1) == y).double().mean().item() for logits, y in found) / len(
+            found
+        )
 
 
 # %% [markdown]
@@ -160,8 +176,16 @@ package = MAML(network, steps=STEPS, inner_rate=RATE)
 said = package.meta_gradient(stacked(practice[:4]))
 loss = Healthy().loss(theta, practice[:4])
 gradients = torch.autograd.grad(loss, list(theta.values()))
-same = all(torch.allclose(g, p.grad, rtol=1e-9) for g, p in zip(gradients, network.parameters(), strict=True))
-print("loss agrees:", math.isclose(loss.item(), said["loss"], rel_tol=1e-9), "  meta-gradient agrees:", same)
+same = all(
+    torch.allclose(g, p.grad, rtol=1e-9)
+    for g, p in zip(gradients, network.parameters(), strict=True)
+)
+print(
+    "loss agrees:",
+    math.isclose(loss.item(), said["loss"], rel_tol=1e-9),
+    "  meta-gradient agrees:",
+    same,
+)
 
 
 # %% [markdown]
@@ -245,7 +269,9 @@ class SumOfLosses(Healthy):
     """Patient 1."""
 
     def scored(self, theta, support, query, steps=STEPS):
-        return outputs(theta, torch.cat([support.x, query.x])), torch.cat([support.y, query.y])  # (5.4)
+        return outputs(theta, torch.cat([support.x, query.x])), torch.cat(
+            [support.y, query.y]
+        )  # (5.4)
 
 
 # %% [markdown]
@@ -261,7 +287,9 @@ def smooth(values, window=20):
 
 
 fig, ax = plt.subplots(figsize=(8, 3.2))
-for i, (name, losses) in enumerate((("healthy: (5.2)", healthy_losses), ("patient 1: (5.4)", joint_losses))):
+for i, (name, losses) in enumerate(
+    (("healthy: (5.2)", healthy_losses), ("patient 1: (5.4)", joint_losses))
+):
     ax.plot(losses, color=COLOURS[i], lw=0.6, alpha=0.5)
     ax.plot(range(19, len(losses)), smooth(losses), color=COLOURS[i], label=name)
 ax.axhline(math.log(5), color="black", ls="--", lw=1)
@@ -273,7 +301,9 @@ show(
     alt="Training losses over the outer steps. The healthy program starts near ln 5 and falls to about half of it. Patient 1"
     " comes down from 1.8 to the line of ln 5 within some 25 steps, and stays a hair above it.",
 )
-print(f"last 50 steps: healthy {sum(healthy_losses[-50:]) / 50:.2f}, patient 1 {sum(joint_losses[-50:]) / 50:.2f}")
+print(
+    f"last 50 steps: healthy {sum(healthy_losses[-50:]) / 50:.2f}, patient 1 {sum(joint_losses[-50:]) / 50:.2f}"
+)
 
 # %% [markdown]
 # Is the bound kept for each single face, whatever was learned? The mean over all N labels, for every query of the practice tasks, after the training:
@@ -281,7 +311,9 @@ print(f"last 50 steps: healthy {sum(healthy_losses[-50:]) / 50:.2f}, patient 1 {
 # %%
 with torch.no_grad():
     log_q = torch.cat([outputs(joint, query.x).log_softmax(1) for _, query in practice])
-print(f"(5.5) kept for all of {len(log_q)} faces:", bool((-log_q.mean(1) >= math.log(WAYS)).all()))  # (5.5)
+print(
+    f"(5.5) kept for all of {len(log_q)} faces:", bool((-log_q.mean(1) >= math.log(WAYS)).all())
+)  # (5.5)
 
 # %% [markdown]
 # On the line, to the end; a hair above it, for it also wastes something on chasing the last few tasks. **How do you see it?** Whenever a loss stands
@@ -301,7 +333,9 @@ def labels_matter(program, theta):
 
 # %% tags=["nbval-ignore-output"]
 for name, program, theta in (("healthy", Healthy(), healthy), ("patient 1", SumOfLosses(), joint)):
-    right, wrong = (100 * program.accuracy(theta, batch) for batch in (practice, wrong_labels(practice)))
+    right, wrong = (
+        100 * program.accuracy(theta, batch) for batch in (practice, wrong_labels(practice))
+    )
     print(f"{name:10s} right labels {right:.0f} %, wrong labels {wrong:.0f} %")
 
 # %% [markdown]
@@ -330,7 +364,9 @@ def twins(program, steps=150):
 
 
 # %% tags=["nbval-ignore-output"]
-print(f"ln 2 = {math.log(2):.3f}; healthy {twins(Healthy()):.3f}, patient 1 {twins(SumOfLosses()):.3f}")  # (5.6)
+print(
+    f"ln 2 = {math.log(2):.3f}; healthy {twins(Healthy()):.3f}, patient 1 {twins(SumOfLosses()):.3f}"
+)  # (5.6)
 
 # %% [markdown]
 # **How do you mend it?** Not by tuning. Write $\varphi_k$ where θ stands, and Q for D: (5.2).
@@ -352,7 +388,9 @@ one_step = Reptile(network, steps=1, batch=10**6, inner_rate=RATE, optimiser="sg
 one_step.zero_grad()
 one_step.meta_gradient(stacked(practice[:4]))
 theta = start()
-gradients = torch.autograd.grad(SumOfLosses().loss(theta, practice[:4]), list(theta.values()))  # (5.7)
+gradients = torch.autograd.grad(
+    SumOfLosses().loss(theta, practice[:4]), list(theta.values())
+)  # (5.7)
 pairs = zip(gradients, network.parameters(), strict=True)
 same = all(torch.allclose(RATE * g, p.grad, rtol=1e-9) for g, p in pairs)  # (5.8)
 print("Reptile with k = 1 is (5.7):", same)
@@ -401,12 +439,19 @@ def rest(method, size, steps=60, rate=0.3):
 
 
 r = (1 - alpha * a) ** 5
-weights = {"joint training": a, "MAML": a * r**2, "first-order MAML": a * r, "Reptile": 1 - r}  # (5.9)
+weights = {
+    "joint training": a,
+    "MAML": a * r**2,
+    "first-order MAML": a * r,
+    "Reptile": 1 - r,
+}  # (5.9)
 reptile = {"optimiser": "sgd", "inner_rate": alpha, "loss": half_square}
 methods = {
     "joint training": Reptile(one_weight(), steps=1, **reptile),  # (5.8)
     "MAML": MAML(one_weight(), steps=5, inner_rate=alpha, loss=half_square),
-    "first-order MAML": MAML(one_weight(), steps=5, inner_rate=alpha, loss=half_square, first_order=True),
+    "first-order MAML": MAML(
+        one_weight(), steps=5, inner_rate=alpha, loss=half_square, first_order=True
+    ),
     "Reptile": Reptile(one_weight(), steps=5, **reptile),
 }
 sizes = {name: w.mean() for name, w in weights.items()}  # divided by them, all are equally fast
@@ -468,9 +513,15 @@ def to_the_mean(s, x):
     return -(x[:, None] - centres).square().sum(-1)
 
 
-print(f"as written, the least of the greatest  {accuracy(lambda s, x: most_similar(s, x).argmin(1)):.0f} %")  # (5.10)
-print(f"sign mended: the nearest neighbour     {accuracy(lambda s, x: most_similar(s, x).argmax(1)):.0f} %")
-print(f"and the class mean: a prototype        {accuracy(lambda s, x: to_the_mean(s, x).argmax(1)):.0f} %")
+print(
+    f"as written, the least of the greatest  {accuracy(lambda s, x: most_similar(s, x).argmin(1)):.0f} %"
+)  # (5.10)
+print(
+    f"sign mended: the nearest neighbour     {accuracy(lambda s, x: most_similar(s, x).argmax(1)):.0f} %"
+)
+print(
+    f"and the class mean: a prototype        {accuracy(lambda s, x: to_the_mean(s, x).argmax(1)):.0f} %"
+)
 
 # %% [markdown]
 # Far *below* chance, which no ignorance can explain: **a result worse than guessing is information with the wrong sign.** Square and softmax
@@ -487,7 +538,12 @@ support, query = few[0]
 written = F.cross_entropy(to_the_mean(support, query.x), query.y)  # (5.11)
 theirs, _ = ProtoNet(nn.Identity()).loss(stacked(few[:1]))
 other = F.cross_entropy(to_the_mean(support, query.x), (query.y + 1) % WAYS)
-print("(5.11) and package agree:", torch.isclose(written, theirs).item(), "  labels matter:", bool(other > written))
+print(
+    "(5.11) and package agree:",
+    torch.isclose(written, theirs).item(),
+    "  labels matter:",
+    bool(other > written),
+)
 
 # %% [markdown]
 # ### Exercise 1: mend patient 4
@@ -519,7 +575,10 @@ check("clinic.protonet_loss", my_protonet_loss)
 # The recogniser ends in `nn.Linear(features, 1)`, trained with `F.cross_entropy`. **Predict:** the loss for label 0? Its gradient? And for label 1?
 
 # %%
-z, W = torch.randn(4, 8, generator=torch.Generator().manual_seed(0)), torch.ones(1, 8, requires_grad=True)
+z, W = (
+    torch.randn(4, 8, generator=torch.Generator().manual_seed(0)),
+    torch.ones(1, 8, requires_grad=True),
+)
 loss = F.cross_entropy(z @ W.T, torch.zeros(4, dtype=torch.int64))  # (5.12)
 (gradient,) = torch.autograd.grad(loss, W)
 print("label 0: loss", loss.item(), "  largest entry of the gradient", gradient.abs().max().item())
@@ -565,7 +624,9 @@ print(f"first loss: healthy {first_loss(Healthy()):.3f}, patient 5 {first_loss(O
 # %%
 layer = nn.Linear(8, 3)
 before = layer.weight.detach().clone()
-gradients = torch.autograd.grad(F.cross_entropy(layer(z), torch.tensor([0, 1, 2, 0])), layer.parameters())
+gradients = torch.autograd.grad(
+    F.cross_entropy(layer(z), torch.tensor([0, 1, 2, 0])), layer.parameters()
+)
 for name, attempt in (
     ("a tuple among tensors", lambda: torch.cat([z, gradients])),
     ("taken apart", lambda: torch.cat([z, *gradients])),
@@ -588,7 +649,10 @@ print("the weights have changed:", not torch.equal(before, layer.weight))
 # agree?
 
 # %%
-z, y = torch.randn(6, 8, generator=torch.Generator().manual_seed(1)).double(), torch.tensor([0, 1, 2, 0, 1, 2])
+z, y = (
+    torch.randn(6, 8, generator=torch.Generator().manual_seed(1)).double(),
+    torch.tensor([0, 1, 2, 0, 1, 2]),
+)
 W = torch.zeros(3, 8, dtype=torch.float64, requires_grad=True)
 (gradient,) = torch.autograd.grad(F.cross_entropy(z @ W.T, y), W)
 by_hand = -0.5 / len(z) * (1 / 3 - F.one_hot(y, 3).double()).T @ z  # (5.13)
@@ -667,7 +731,9 @@ batch = torch.tensor(random.sample(range(len(base)), 20))
 who = base.identity[batch]
 again = (who[:, None] == who).sum(1) > 1
 show(
-    face_grid(base.images[batch], columns=10, borders=[COLOURS[1] if twice else None for twice in again]),
+    face_grid(
+        base.images[batch], columns=10, borders=[COLOURS[1] if twice else None for twice in again]
+    ),
     alt=f"Twenty synthetic faces as a loader draws them. {int(again.sum())} of them, framed, are of a person who occurs at"
     " least twice.",
 )
@@ -686,7 +752,9 @@ draw, found = torch.Generator().manual_seed(0), []
 for _ in range(4000):
     who = base.identity[torch.randperm(M, generator=draw)[:B]]
     found.append(((who[:, None] == who).sum(1) > 1).double().mean())
-print(f"share of images with a partner: (5.15) {formula:.3f}, simulated {torch.stack(found).mean():.3f}")
+print(
+    f"share of images with a partner: (5.15) {formula:.3f}, simulated {torch.stack(found).mean():.3f}"
+)
 
 # %% [markdown]
 # The package's sampler against (5.14), on 100 episodes:
@@ -728,7 +796,12 @@ def my_episode(identity, ways, shots, queries, seed):
         support.append(own[:shots])
         query.append(own[shots:])
     label = torch.arange(ways)  # (5.14)
-    return torch.cat(support), torch.cat(query), label.repeat_interleave(shots), label.repeat_interleave(queries)
+    return (
+        torch.cat(support),
+        torch.cat(query),
+        label.repeat_interleave(shots),
+        label.repeat_interleave(queries),
+    )
     ### END SOLUTION
 
 
@@ -816,7 +889,9 @@ def finite_difference(loss, theta, h=1e-5, seed=0):
     at = moved(0)
     value = loss(at)
     gradients = torch.autograd.grad(value, list(at.values()), allow_unused=True)
-    slope = sum((g * d).sum().item() for g, d in zip(gradients, v.values(), strict=True) if g is not None)
+    slope = sum(
+        (g * d).sum().item() for g, d in zip(gradients, v.values(), strict=True) if g is not None
+    )
     difference = (loss(moved(h)).item() - loss(moved(-h)).item()) / (2 * h)  # (5.17)
     return abs(slope - difference) / max(abs(difference), 1e-12)
 
@@ -833,7 +908,10 @@ for i, (name, losses, program) in enumerate(
     (("healthy", healthy_losses, Healthy()), ("patient 9", first_losses, FirstOrder()))
 ):
     left.plot(range(19, len(losses)), smooth(losses), color=COLOURS[i], label=name)
-    errors = [finite_difference(lambda w, p=program: p.loss(w, practice[:4]), healthy, 10**e) for e in exponents]
+    errors = [
+        finite_difference(lambda w, p=program: p.loss(w, practice[:4]), healthy, 10**e)
+        for e in exponents
+    ]
     right.loglog([10**e for e in exponents], errors, "o-", ms=4, color=COLOURS[i], label=name)
     reached = 100 * program.accuracy(healthy if name == "healthy" else first, practice)
     print(
@@ -920,7 +998,9 @@ class InPlace(Healthy):
     def adapt(self, theta, support, steps):
         for _ in range(steps):
             loss = F.cross_entropy(outputs(theta, support.x), support.y)
-            for w, g in zip(theta.values(), torch.autograd.grad(loss, list(theta.values())), strict=True):
+            for w, g in zip(
+                theta.values(), torch.autograd.grad(loss, list(theta.values())), strict=True
+            ):
                 w.data -= RATE * g
         return theta
 
@@ -954,7 +1034,9 @@ for i, (name, program) in enumerate(
     theta = {n: w.detach().clone().requires_grad_() for n, w in healthy.items()}
     each = [100 * program.accuracy(theta, [task]) for task in practice]
     ax.plot(range(10, 41), smooth(each, 10), color=COLOURS[i], label=name)
-    print(f"{name:14s} first ten tasks {sum(each[:10]) / 10:.0f} %, last ten {sum(each[-10:]) / 10:.0f} %")
+    print(
+        f"{name:14s} first ten tasks {sum(each[:10]) / 10:.0f} %, last ten {sum(each[-10:]) / 10:.0f} %"
+    )
 ax.axhline(20, color="black", ls="--", lw=1)
 ax.set(xlabel="tasks seen", ylabel="accuracy, last ten tasks, %", ylim=(0, 100))
 ax.legend(ncols=3)
@@ -982,7 +1064,11 @@ def leak(program):
     return max(moved, abs((program.loss(theta, practice[1:2]) - fresh).item()))
 
 
-for name, program in (("healthy", Healthy()), ("patient 10", InPlace()), ("patient 11", Momentum())):
+for name, program in (
+    ("healthy", Healthy()),
+    ("patient 10", InPlace()),
+    ("patient 11", Momentum()),
+):
     print(f"{name:11s} (5.18) kept: {leak(program) == 0}")
 
 # %% [markdown]
@@ -1041,7 +1127,9 @@ def adapted(network, support, steps=3, rate=0.2):
     phi = dict(network.named_parameters())
     for _ in range(steps):
         loss = F.cross_entropy(functional_call(network, phi, (support.x[0],)), support.y[0])
-        gradients = torch.autograd.grad(loss, list(phi.values()))  # first order, on purpose, to save time
+        gradients = torch.autograd.grad(
+            loss, list(phi.values())
+        )  # first order, on purpose, to save time
         phi = {name: w - rate * g for (name, w), g in zip(phi.items(), gradients, strict=True)}
     return phi
 
@@ -1054,7 +1142,9 @@ sampler = EpisodeSampler(base.resized(16), WAYS, 1, 3, seed=0)
 for _ in range(250):
     optimiser.zero_grad()
     for episode in sampler.sample(2).split(1):
-        logits = functional_call(recogniser, adapted(recogniser, episode.support), (episode.query.x[0],))
+        logits = functional_call(
+            recogniser, adapted(recogniser, episode.support), (episode.query.x[0],)
+        )
         (F.cross_entropy(logits, episode.query.y[0]) / 2).backward()
     optimiser.step()
 
@@ -1096,12 +1186,17 @@ except MetaFaceError as error:
 # %%
 from metaface_lessons.networks import TaskNorm, statistics_of_first
 
-u = torch.randn(9, 4, 5, 5, generator=torch.Generator().manual_seed(0)).double()  # 5 support images, 4 queries
+u = torch.randn(
+    9, 4, 5, 5, generator=torch.Generator().manual_seed(0)
+).double()  # 5 support images, 4 queries
 mu, var = u[:5].mean((0, 2, 3), keepdim=True), u[:5].var((0, 2, 3), unbiased=False, keepdim=True)
 norm = TaskNorm(4).double()
 with statistics_of_first(5):
     together, alone = norm(u), norm(u[:6])
-print("(5.19) with A = S and package agree:", torch.allclose((u - mu) / (var + norm.eps).sqrt(), together))  # (5.19)
+print(
+    "(5.19) with A = S and package agree:",
+    torch.allclose((u - mu) / (var + norm.eps).sqrt(), together),
+)  # (5.19)
 print("one query with three others and by itself:", torch.allclose(together[5], alone[5]))
 
 # %% [markdown]
@@ -1117,7 +1212,9 @@ print("one query with three others and by itself:", torch.allclose(together[5], 
 
 # %%
 def normed(u, scale, shift):
-    return F.batch_norm(u, None, None, scale, shift, training=True)  # statistics of the batch, as MAML's code has it
+    return F.batch_norm(
+        u, None, None, scale, shift, training=True
+    )  # statistics of the batch, as MAML's code has it
 
 
 def by_hand(u, scale, shift):
@@ -1146,7 +1243,12 @@ def noise(*shape):
     return torch.randn(shape, generator=draw, dtype=torch.float64)
 
 
-w = {"filters": noise(4, 1, 3, 3) / 3, "scale": noise(4).abs(), "shift": noise(4), "head": noise(5, 4)}
+w = {
+    "filters": noise(4, 1, 3, 3) / 3,
+    "scale": noise(4).abs(),
+    "shift": noise(4),
+    "head": noise(5, 4),
+}
 x, y = noise(4, 15, 1, 8, 8), torch.arange(5).repeat(3).expand(4, -1)
 four = (x[:, :5], y[:, :5], x[:, 5:], y[:, 5:])
 axes = (None, 0, 0, 0, 0)
@@ -1165,7 +1267,9 @@ def looped(w):
 ways = {
     "loop over tasks": looped,
     "vmap(grad(task))": lambda w: mean(vmap(grad(loss), axes)(w, *four)),
-    "grad(vmap(task).mean()), batch norm by hand": grad(lambda w: vmap(plain, axes)(w, *four).mean()),
+    "grad(vmap(task).mean()), batch norm by hand": grad(
+        lambda w: vmap(plain, axes)(w, *four).mean()
+    ),
     "grad(vmap(task).mean()), F.batch_norm": grad(lambda w: vmap(loss, axes)(w, *four).mean()),
 }
 
@@ -1176,17 +1280,26 @@ ways = {
 reference = looped(w)
 length = sum(g.square().sum() for g in reference.values()).sqrt()
 for name, way in ways.items():
-    error = sum((g - reference[n]).square().sum() for n, g in way(w).items()).sqrt() / length  # (5.20)
-    print(f"{name:45s} differs by {100 * error:.1f} %" + ("  (to 12 digits the same)" if error < 1e-12 else ""))
+    error = (
+        sum((g - reference[n]).square().sum() for n, g in way(w).items()).sqrt() / length
+    )  # (5.20)
+    print(
+        f"{name:45s} differs by {100 * error:.1f} %"
+        + ("  (to 12 digits the same)" if error < 1e-12 else "")
+    )
 
 
 def mean_loss(w):
     return torch.stack([loss(w, *[part[t] for part in four]) for t in range(4)]).mean()
 
 
-print("the loss itself is the same:", torch.allclose(mean_loss(w), vmap(loss, axes)(w, *four).mean()))
+print(
+    "the loss itself is the same:", torch.allclose(mean_loss(w), vmap(loss, axes)(w, *four).mean())
+)
 leaves = {name: v.clone().requires_grad_() for name, v in w.items()}
-print("finite differences agree with the loop:", finite_difference(mean_loss, leaves) < 1e-6)  # (5.17)
+print(
+    "finite differences agree with the loop:", finite_difference(mean_loss, leaves) < 1e-6
+)  # (5.17)
 
 # %% [markdown]
 # The loss is right to the last digit, the gradient is not, and nothing is raised. **What does it compute?** Nobody meant this one: in the PyTorch
@@ -1250,7 +1363,9 @@ def control(program):
     """Accuracy on noise: whatever a program can do there, it does without faces."""
     draw = torch.Generator().manual_seed(0)
     fake = [
-        tuple(Examples(torch.randn(p.x.shape, generator=draw, dtype=torch.float64), p.y) for p in task)
+        tuple(
+            Examples(torch.randn(p.x.shape, generator=draw, dtype=torch.float64), p.y) for p in task
+        )
         for task in practice
     ]
     return program.accuracy(start(), fake)
@@ -1293,12 +1408,25 @@ print(f"seven tests of one program take {(time.perf_counter() - began) / len(PAT
 # %% tags=["nbval-ignore-output"]
 fig, ax = plt.subplots(figsize=(9, 3.8))
 table = torch.tensor(list(passed.values()))
-ax.imshow(table, cmap=plt.matplotlib.colors.ListedColormap(["#F3C6AE", "#E8EEF2"]), vmin=0, vmax=1, aspect="auto")
+ax.imshow(
+    table,
+    cmap=plt.matplotlib.colors.ListedColormap(["#F3C6AE", "#E8EEF2"]),
+    vmin=0,
+    vmax=1,
+    aspect="auto",
+)
 for row, verdicts in enumerate(passed.values()):
     for column, ok in enumerate(verdicts):
         look = {"color": "#595959"} if ok else {"color": "black", "fontweight": "bold"}
-        ax.text(column, row, "passes" if ok else "FOUND", ha="center", va="center", fontsize=10, **look)
-ax.set(yticks=range(len(passed)), yticklabels=list(passed), xticks=range(len(TESTS)), xticklabels=list(TESTS))
+        ax.text(
+            column, row, "passes" if ok else "FOUND", ha="center", va="center", fontsize=10, **look
+        )
+ax.set(
+    yticks=range(len(passed)),
+    yticklabels=list(passed),
+    xticks=range(len(TESTS)),
+    xticklabels=list(TESTS),
+)
 ax.tick_params(length=0, labeltop=True, labelbottom=False)
 ax.grid(False)
 ax.spines[:].set_visible(False)

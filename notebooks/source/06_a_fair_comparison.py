@@ -110,7 +110,9 @@ print("seeds   t of (6.4)   t/1.96   true mean inside ± t s/√S   inside ± 1.
 generator = torch.Generator().manual_seed(0)
 for seeds in (2, 3, 5, 10):
     t = stats.t.ppf(0.975, df=seeds - 1)
-    drawn = torch.randn(100_000, seeds, generator=generator, dtype=torch.float64)  # the true mean is 0
+    drawn = torch.randn(
+        100_000, seeds, generator=generator, dtype=torch.float64
+    )  # the true mean is 0
     error, one = drawn.mean(1).abs(), drawn.std(1) / seeds**0.5
     inside = [f"{100 * (error < factor * one).double().mean():.0f} %" for factor in (t, 1.96)]
     print(f"{seeds:5d} {t:10.2f} {t / 1.96:10.2f} {inside[0]:>20s} {inside[1]:>25s}")
@@ -160,7 +162,10 @@ from metaface_lessons.experiments.snapshots import snapshot_split
 base, _, novel = snapshot_split()
 
 
-small, strangers = base.resized(32), novel.resized(32)  # a laptop can train on these while you watch
+small, strangers = (
+    base.resized(32),
+    novel.resized(32),
+)  # a laptop can train on these while you watch
 
 
 def embedding():
@@ -188,7 +193,13 @@ recipes = {  # the learner, its episodes, tasks in a step, outer rate, steps
     "MAML": (maml(), five, 4, 5e-3, 150),
     "FOMAML": (maml(first_order=True), five, 4, 5e-3, 160),
     "ANIL": (maml(adapt="head"), five, 4, 5e-3, 220),
-    "Reptile": (Reptile(classifier(), steps=8, inner_rate=0.1, optimiser="sgd", test_steps=10), many, 2, 0.5, 150),
+    "Reptile": (
+        Reptile(classifier(), steps=8, inner_rate=0.1, optimiser="sgd", test_steps=10),
+        many,
+        2,
+        0.5,
+        150,
+    ),
 }
 
 # %% tags=["nbval-ignore-output"]
@@ -211,7 +222,9 @@ for name, (net, shape, tasks, rate, steps) in recipes.items():
 test = EpisodeSampler(strangers, ways=5, shots=4, queries=2, seed=1)
 found, milliseconds = {}, {}
 for name, method in methods.items():
-    test.load_state_dict(EpisodeSampler(strangers, 5, 4, 2, seed=1).state_dict())  # the same episodes for all
+    test.load_state_dict(
+        EpisodeSampler(strangers, 5, 4, 2, seed=1).state_dict()
+    )  # the same episodes for all
     start = time.process_time()
     found[name] = evaluate({name: method}, test, episodes=600 if FULL else 160)[name]
     milliseconds[name] = 1000 * (time.process_time() - start) / len(found[name].episodes)
@@ -234,7 +247,9 @@ for name in ("pre-train", "ANIL", "MAML", "FOMAML", "Reptile"):
     other = found[name].episodes
     paired = interval(protonet - other)  # (6.3)
     unpaired = math.hypot(interval(protonet), interval(other))  # (6.2), Cov = 0
-    print(f"{name:16s} {100 * (protonet - other).mean():12.1f} {100 * paired:10.1f} {100 * unpaired:14.1f}")
+    print(
+        f"{name:16s} {100 * (protonet - other).mean():12.1f} {100 * paired:10.1f} {100 * unpaired:14.1f}"
+    )
 
 # %% [markdown]
 # Here the paired interval is the narrower one throughout; it would be wider only if what is hard for one were easy for the other. It says nothing about other people or seeds.
@@ -257,21 +272,31 @@ for faces, results in stored.items():
     print(
         f"\n{faces}: {results['people']} people, {results['episodes']} episodes a seed, {results['budget_seconds']} s of a core"
     )
-    print("5-way, %               1-shot  episodes people  seeds     4-shot  episodes people  seeds")
+    print(
+        "5-way, %               1-shot  episodes people  seeds     4-shot  episodes people  seeds"
+    )
     ranked = sorted(results["learners"].items(), key=lambda item: -item[1]["4-shot"]["accuracy"])
     for name, row in ranked:
         cells = ""
         for protocol in ("1-shot", "4-shot"):
             r = row[protocol]
             ends = (r["ci95"], r["ci95_people"], T2 * r["deviation"] / 3**0.5)  # (6.4)
-            cells += f"{100 * r['accuracy']:9.1f}" + "".join(f"{'±':>4s}{100 * end:4.1f}" for end in ends)
+            cells += f"{100 * r['accuracy']:9.1f}" + "".join(
+                f"{'±':>4s}{100 * end:4.1f}" for end in ends
+            )
         print(f"{NAMES[name]:20s}{cells}")
 
 # %% [markdown]
 # Seeds are pairs, too: seed 0 divides the people alike for all learners. So subtract first, (6.3), and take Student's t, (6.4):
 
 # %%
-pairs = [("protonet", "anil"), ("anil", "maml"), ("maml", "fomaml"), ("maml", "pretrain"), ("pretrain", "reptile")]
+pairs = [
+    ("protonet", "anil"),
+    ("anil", "maml"),
+    ("maml", "fomaml"),
+    ("maml", "pretrain"),
+    ("pretrain", "reptile"),
+]
 print(
     "mean difference over three seeds, ± t s/√3   "
     + "".join(f"{f + ', ' + p:>22s}" for f in stored for p in ("1-shot", "4-shot"))
@@ -291,7 +316,10 @@ for one, other in pairs:
 print("\nsteps, seconds           " + "".join(f"{faces:>18s}" for faces in stored))
 for name in ("protonet", "anil", "maml", "learn2learn", "fomaml", "reptile", "pretrain"):
     rows = [results["learners"][name] for results in stored.values()]
-    print(f"{NAMES[name]:25s}" + "".join(f"{row['steps']:10.0f} {row['seconds']:5.0f} s" for row in rows))
+    print(
+        f"{NAMES[name]:25s}"
+        + "".join(f"{row['steps']:10.0f} {row['seconds']:5.0f} s" for row in rows)
+    )
 
 # %% [markdown]
 # * **ProtoNet is ahead of everybody**, on both sets and with one image or four, by more than the paired intervals. It is also the simplest: no inner loop, no head.
@@ -316,9 +344,21 @@ for ax, (faces, results) in zip(axes, stored.items(), strict=True):
     for name in trained:
         curve = results["learners"][name]["curve"]
         spent = [point["seconds"] for point in curve]
-        ax.plot(spent, [100 * point["accuracy"] for point in curve], ms=5, label=NAMES[name], **LOOK[name])
+        ax.plot(
+            spent,
+            [100 * point["accuracy"] for point in curve],
+            ms=5,
+            label=NAMES[name],
+            **LOOK[name],
+        )
     for name, ls in (("lda", ":"), ("lbp", "-.")):
-        ax.axhline(100 * results["learners"][name]["4-shot"]["accuracy"], color="black", lw=1, ls=ls, label=NAMES[name])
+        ax.axhline(
+            100 * results["learners"][name]["4-shot"]["accuracy"],
+            color="black",
+            lw=1,
+            ls=ls,
+            label=NAMES[name],
+        )
     ax.set(title=faces, xscale="log", xlabel="seconds of one core")
     ax.set_xticks([5, 10, 20, 50, 100, 200], labels=[5, 10, 20, 50, 100, 200])
     ax.minorticks_off()
@@ -409,7 +449,9 @@ for ax, (faces, results) in zip(axes, stored.items(), strict=True):
         face = LOOK[name]["color"] if filled else "white"
         ax.plot(c, a, ls="", ms=9, mfc=face, label=NAMES[name], **LOOK[name])
     ax.set(title=faces, xscale="log", xlabel="ms of one core for a task", ylim=(25, 100))
-    print(f"{faces}: on the frontier are {', '.join(NAMES[name] for name, on in zip(rows, best, strict=True) if on)}")
+    print(
+        f"{faces}: on the frontier are {', '.join(NAMES[name] for name, on in zip(rows, best, strict=True) if on)}"
+    )
 axes[0].set(ylabel="accuracy, 5-way 4-shot, %")
 fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
 show(
@@ -423,7 +465,9 @@ show(
 print("                      memory that training adds, MB")
 for name in trained:
     print(
-        f"{NAMES[name]:20s}", *(f"{stored[faces]['learners'][name]['memory_mb']:9.0f}" for faces in stored), sep="   "
+        f"{NAMES[name]:20s}",
+        *(f"{stored[faces]['learners'][name]['memory_mb']:9.0f}" for faces in stored),
+        sep="   ",
     )
 
 # %% [markdown]
@@ -470,7 +514,9 @@ from metaface_lessons.learners.learn2learn_maml import Learn2LearnMAML
 def side_by_side(left, right):
     """The sources of two functions, in two columns."""
     cell = '<td style="vertical-align: top; text-align: left"><pre style="font: 11px monospace">{}</pre></td>'
-    sources = [html.escape(textwrap.dedent(inspect.getsource(function))) for function in (left, right)]
+    sources = [
+        html.escape(textwrap.dedent(inspect.getsource(function))) for function in (left, right)
+    ]
     return HTML(f"<table><tr>{''.join(map(cell.format, sources))}</tr></table>")
 
 
@@ -495,7 +541,9 @@ if theirs:
     gradients = []
     for net in (ours, theirs):
         scores = net.meta_gradient(tasks)
-        gradients.append(torch.cat([p.grad.flatten() for p in net.parameters() if p.grad is not None]))
+        gradients.append(
+            torch.cat([p.grad.flatten() for p in net.parameters() if p.grad is not None])
+        )
     difference = (gradients[0] - gradients[1]).norm() / gradients[0].norm()
     print(f"{len(gradients[0])} weights; relative difference below 1e-9: {bool(difference < 1e-9)}")
 

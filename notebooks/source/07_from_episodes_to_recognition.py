@@ -49,7 +49,9 @@ from metaface_lessons.verification import Comparer, Identification, Verification
 style()
 base, _, novel = snapshot_split()
 snapshots = load_snapshots()
-net = snapshots[1500]  # a ProtoNet of lesson 02, trained on episodes of the base people for 1500 steps
+net = snapshots[
+    1500
+]  # a ProtoNet of lesson 02, trained on episodes of the base people for 1500 steps
 novel
 
 # %% [markdown]
@@ -109,13 +111,25 @@ check("recognition.rates", my_rates)
 # do their curves lie, and does an untrained network beat the diagonal, which is guessing?
 
 # %% tags=["nbval-ignore-output"]
-methods = {f"{step} steps": Comparer(snapshots[step].embedding, novel.shape, "squared") for step in (0, 100, 1500)}
+methods = {
+    f"{step} steps": Comparer(snapshots[step].embedding, novel.shape, "squared")
+    for step in (0, 100, 1500)
+}
 methods["pixels"] = Comparer(pixels().embedding, novel.shape, "squared")
-curves = {name: Verification(m.score_pairs(pairs), pairs.people.numpy()) for name, m in methods.items()}
+curves = {
+    name: Verification(m.score_pairs(pairs), pairs.people.numpy()) for name, m in methods.items()
+}
 fig, (left, right) = plt.subplots(1, 2, figsize=(10, 4.2))
 bins = np.linspace(-25, 0, 60)
 for same, colour, label in ((True, COLOURS[0], "genuine"), (False, COLOURS[1], "impostor")):
-    left.hist(found.scores[found.same == same], bins, histtype="stepfilled", alpha=0.4, color=colour, label=label)
+    left.hist(
+        found.scores[found.same == same],
+        bins,
+        histtype="stepfilled",
+        alpha=0.4,
+        color=colour,
+        label=label,
+    )
 left.set(xlabel="score (7.1)", ylabel="pairs", title="after 1500 steps")
 left.legend()
 for name, colour in zip(curves, (COLOURS[4], COLOURS[3], COLOURS[2], "black"), strict=True):
@@ -253,12 +267,18 @@ some_base = base.of(base.identities[:37])
 
 def verified(faces, seed=0):
     drawn = draw_pairs(faces, each=3000, seed=seed)
-    return Verification(scores_of(points_of(faces.images), drawn.index).double().numpy(), drawn.people.numpy())
+    return Verification(
+        scores_of(points_of(faces.images), drawn.index).double().numpy(), drawn.people.numpy()
+    )
 
 
 test = verified(second)
 print("threshold of FAR 1% chosen on …    EER there    its FAR and TAR on 38 other strangers")
-for name, chosen in (("37 base people", verified(some_base)), ("37 strangers", verified(first)), ("the tested", test)):
+for name, chosen in (
+    ("37 base people", verified(some_base)),
+    ("37 strangers", verified(first)),
+    ("the tested", test),
+):
     far, tar = test.rates(chosen.threshold_at_far(0.01))
     print(f"{name:32s} {100 * chosen.eer:8.1f} % {100 * far:16.2f} % {100 * tar:8.1f} %")
 
@@ -266,8 +286,12 @@ for name, chosen in (("37 base people", verified(some_base)), ("37 strangers", v
 stored = verification.load()
 real = stored["methods"]["protonet"]
 print("Real faces, a ProtoNet on LFW, stored:")
-print(f"EER {100 * real['base_eer']:.1f} % on people whom it was trained on, {100 * real['eer']:.1f} % on others")
-print(f"the threshold of FAR 1% from the former has on the latter a FAR of {100 * real['base_threshold_far']:.1f} %")
+print(
+    f"EER {100 * real['base_eer']:.1f} % on people whom it was trained on, {100 * real['eer']:.1f} % on others"
+)
+print(
+    f"the threshold of FAR 1% from the former has on the latter a FAR of {100 * real['base_threshold_far']:.1f} %"
+)
 
 # %% [markdown]
 # On the synthetic faces the base people would have done: this network separates them hardly better than strangers, so the threshold that they give is as good, within what
@@ -307,9 +331,13 @@ check("recognition.weights", my_weights)
 
 # %%
 few = draw_pairs(novel.of(novel.identities[:40]), each=1000, seed=0)
-small = Verification(scores_of(points_of(few.faces.images), few.index).double().numpy(), few.people.numpy())
+small = Verification(
+    scores_of(points_of(few.faces.images), few.index).double().numpy(), few.people.numpy()
+)
 one, other = torch.searchsorted(novel.identities[:40], few.people).T
-drawn = torch.bincount(torch.randint(40, (40,), generator=torch.Generator().manual_seed(0)), minlength=40)
+drawn = torch.bincount(
+    torch.randint(40, (40,), generator=torch.Generator().manual_seed(0)), minlength=40
+)
 w = torch.where(one == other, drawn[one], drawn[one] * drawn[other]).numpy()  # (7.7)
 weighted = Verification(small.scores[w > 0], small.people[w > 0], w[w > 0].astype(float))
 repeated = Verification(small.scores.repeat(w), small.people.repeat(w, axis=0))
@@ -369,14 +397,18 @@ check("recognition.open_set", my_dir)
 by_person = [points[novel.identity == person] for person in novel.identities]
 gallery = torch.stack([photos[0] for photos in by_person[:20]])
 probes = torch.cat([photos[1:] for photos in by_person[:20]])
-probe = torch.arange(20).repeat_interleave(torch.tensor([len(photos) - 1 for photos in by_person[:20]]))
+probe = torch.arange(20).repeat_interleave(
+    torch.tensor([len(photos) - 1 for photos in by_person[:20]])
+)
 scores = -torch.cdist(probes, gallery).square() / net.temperature
 rank = (scores >= scores.gather(1, probe[:, None])).sum(dim=1)  # (7.8)
 closed = Identification(scores.double().numpy(), probe.numpy(), np.arange(20))
 print("equal:", bool((closed.ranks == rank.numpy()).all()))
 
 # %% tags=["nbval-ignore-output"]
-print(f"rank-1 {100 * closed.rank1:.1f} %, among the best five {100 * closed.cmc()[4]:.1f} %; guessing has 5 and 25 %")
+print(
+    f"rank-1 {100 * closed.rank1:.1f} %, among the best five {100 * closed.cmc()[4]:.1f} %; guessing has 5 and 25 %"
+)
 
 # %% [markdown]
 # How does a gallery's size matter? A stranger is compared with N people. If each comparison accepted them with probability f, independently, at least
@@ -399,17 +431,23 @@ for size in sizes:
         templates = torch.stack([by_person[p][0] for p in enrolled])  # one photo of each
         asked = [by_person[p][1:] for p in enrolled] + [by_person[p] for p in strangers]
         probe = np.repeat(enrolled + strangers, [len(photos) for photos in asked])
-        scores = -torch.cdist(torch.cat(asked), templates).square().double().numpy() / net.temperature
+        scores = (
+            -torch.cdist(torch.cat(asked), templates).square().double().numpy() / net.temperature
+        )
         outcome = Identification(scores, probe, np.array(enrolled))
         rank1.append(outcome.rank1)
         accepted = scores[~outcome.enrolled] >= pair_threshold  # strangers by templates
         false.append(accepted.any(axis=1).mean())
         single.append(accepted.mean())
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # each gallery alone has too few strangers; the mean of many is shown
+            warnings.simplefilter(
+                "ignore"
+            )  # each gallery alone has too few strangers; the mean of many is shown
             dirs.append(outcome.dir_at_far(0.01))
     f = np.mean(single)
-    rows.append((size, np.mean(rank1), np.mean(false), 1 - (1 - f) ** size, np.mean(dirs)))  # (7.10)
+    rows.append(
+        (size, np.mean(rank1), np.mean(false), 1 - (1 - f) ** size, np.mean(dirs))
+    )  # (7.10)
     print(
         f"{size:7d} {100 * rows[-1][1]:7.1f} % {100 * rows[-1][2]:20.1f} % {100 * f:20.2f} % {100 * rows[-1][3]:9.1f} % {100 * rows[-1][4]:10.1f} %"
     )
@@ -425,7 +463,13 @@ for column, (label, style_) in enumerate(
         ("DIR at FAR 1%", "^-"),
     ]
 ):
-    ax.plot(sizes, table[:, column], style_, color=COLOURS[column] if column != 2 else "black", label=label)
+    ax.plot(
+        sizes,
+        table[:, column],
+        style_,
+        color=COLOURS[column] if column != 2 else "black",
+        label=label,
+    )
 ax.set(xscale="log", xlabel="people in the gallery", ylabel="%", ylim=(0, 102))
 ax.set_xticks(sizes, labels=sizes)
 ax.minorticks_off()
@@ -484,7 +528,8 @@ from metaface_lessons.learners.margin import MARGINS
 
 theta = torch.linspace(0.1, 2.5, 7, dtype=torch.float64)
 print(
-    "cos(θ + m) as the package computes it:", torch.allclose(MARGINS["arcface"](theta.cos(), 0.3), (theta + 0.3).cos())
+    "cos(θ + m) as the package computes it:",
+    torch.allclose(MARGINS["arcface"](theta.cos(), 0.3), (theta + 0.3).cos()),
 )  # (7.11)
 logits = torch.tensor([[0.6, 0.5, 0.1]], dtype=torch.float64)
 for m in (0.0, 0.2, 0.4):
@@ -504,18 +549,35 @@ from metaface_lessons.networks import Conv4
 from metaface_lessons.runs.protocols import cross_verify
 from metaface_lessons.training import meta_train
 
-small_base, small_novel = base.resized(32), novel.resized(32)  # a laptop can train on these while you watch
+small_base, small_novel = (
+    base.resized(32),
+    novel.resized(32),
+)  # a laptop can train on these while you watch
 conv = [Conv4(3, 32, width=16) for _ in range(2)]
 contestants = {
     "ProtoNet": (ProtoNet(conv[0], temperature=50, in_turn=True), 450, "squared"),
-    "ArcFace": (Margin(conv[1], conv[1].features, small_base.identities, kind="arcface"), 500, "cosine"),
+    "ArcFace": (
+        Margin(conv[1], conv[1].features, small_base.identities, kind="arcface"),
+        500,
+        "cosine",
+    ),
 }
 tested = draw_pairs(small_novel, each=3000, folds=2, seed=0)
 for name, (learner, steps, distance) in contestants.items():
-    run = meta_train(learner, EpisodeSampler(small_base, 20, 1, 4, seed=0), steps=steps, rate=3e-3, progress=False)
-    result = cross_verify(Comparer(run.learner.embedding, small_novel.shape, distance).score_pairs(tested), tested)
+    run = meta_train(
+        learner,
+        EpisodeSampler(small_base, 20, 1, 4, seed=0),
+        steps=steps,
+        rate=3e-3,
+        progress=False,
+    )
+    result = cross_verify(
+        Comparer(run.learner.embedding, small_novel.shape, distance).score_pairs(tested), tested
+    )
     told = f"accuracy {100 * result.accuracy:.1f} %, EER {100 * result.pairs.eer:.1f} %"
-    print(f"{name:9s} {told}; training accuracy at the end {100 * sum(run.history.accuracy[-20:]) / 20:.0f} %")
+    print(
+        f"{name:9s} {told}; training accuracy at the end {100 * sum(run.history.accuracy[-20:]) / 20:.0f} %"
+    )
 
 # %% [markdown]
 # In so short a time it is no match. ArcFace has to tell all base people apart at once, and has hardly begun to, as its training accuracy shows; an episode asks about twenty. (Its scale s was
@@ -611,7 +673,9 @@ comparer = Comparer(net.embedding, novel.shape, net.distance)
 gallery = Gallery(comparer)
 names, people = ("Ada", "Ben", "Cleo"), novel.identities[:3]
 for name, person in zip(names, people, strict=True):
-    gallery.enrol(name, comparer.embed(novel.images[novel.identity == person][:4]), consent="synthetic")
+    gallery.enrol(
+        name, comparer.embed(novel.images[novel.identity == person][:4]), consent="synthetic"
+    )
 for far in (0.01, 0.1):
     gallery.set_threshold(novel.of(novel.identities[20:]), far)  # measured on other people
     print(f"FAR {far}: threshold {gallery.threshold:.0f}")
@@ -621,9 +685,17 @@ for far in (0.01, 0.1):
             for point in comparer.embed(novel.images[novel.identity == person][4:]):
                 name, _ = gallery.identify(point)
                 nobody += name is None
-                right += name is not None and person in people and name == names[people.tolist().index(person)]
-                wrong += name is not None and (person not in people or name != names[people.tolist().index(person)])
-        print(f"   photos of {truth:14s} {right:3d} named rightly, {wrong:3d} wrongly, {nobody:3d} refused")
+                right += (
+                    name is not None
+                    and person in people
+                    and name == names[people.tolist().index(person)]
+                )
+                wrong += name is not None and (
+                    person not in people or name != names[people.tolist().index(person)]
+                )
+        print(
+            f"   photos of {truth:14s} {right:3d} named rightly, {wrong:3d} wrongly, {nobody:3d} refused"
+        )
 
 # %% [markdown]
 # (These thresholds are of minus the squared distance itself, without the τ of (7.1), which is 50 here.) The strangers are refused, and more often than was asked for; ten people are few. At a FAR of 1% most photos of the enrolled are refused, too; at 10% nearly all are named. Which of the two is worse, no formula says: it depends on what is behind

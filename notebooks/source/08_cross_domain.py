@@ -39,7 +39,13 @@ from metaface_lessons.episodes import DomainSampler, EpisodeSampler
 from metaface_lessons.evaluation import evaluate
 from metaface_lessons.exercises import check, hint, progress, solution
 from metaface_lessons.exercises.problems import quartic, waves
-from metaface_lessons.faces.procedural import DOMAINS, procedural_domains, render, sample_identities, sample_nuisance
+from metaface_lessons.faces.procedural import (
+    DOMAINS,
+    procedural_domains,
+    render,
+    sample_identities,
+    sample_nuisance,
+)
 from metaface_lessons.figures import face_grid, show, style
 from metaface_lessons.learners.baselines import lbp, pixels
 from metaface_lessons.learners.mldg import MLDG
@@ -62,7 +68,9 @@ FULL = os.environ.get("METAFACE_BUDGET") == "full"
 people, columns = sample_identities(300, 0), 8
 who = torch.tensor([4, 11, 16]).repeat_interleave(columns)
 how = sample_nuisance(len(who), 3)
-rows = [render(people[who], how, 64, domain=domain).unflatten(0, (3, columns)) for domain in DOMAINS]
+rows = [
+    render(people[who], how, 64, domain=domain).unflatten(0, (3, columns)) for domain in DOMAINS
+]
 show(
     face_grid(torch.stack(rows, dim=1).flatten(0, 2), columns=columns),
     alt="Three synthetic people, eight pictures each, in three rows: photos in colour, pencil sketches of the same heads"
@@ -89,7 +97,9 @@ def accuracies(method, people=novel, episodes=100):
     table = np.empty((3, 3))
     for i, one in enumerate(DOMAINS):
         for j, other in enumerate(DOMAINS):
-            pair = EpisodeSampler(people, 5, 1, 4, 1, support_where={"domain": one}, query_where={"domain": other})
+            pair = EpisodeSampler(
+                people, 5, 1, 4, 1, support_where={"domain": one}, query_where={"domain": other}
+            )
             table[i, j] = 100 * evaluate({"it": method}, pair, episodes)["it"].accuracy  # (8.1)
     return table
 
@@ -142,11 +152,18 @@ from metaface_lessons.widgets import domain_explorer
 
 stored = load_measured()
 print("CUFS, rank 1 of 188, %" + " " * 21 + "whole picture   hair, outline only   inner face only")
-ways = {"photo, sketch": "find the photo of a sketch", "sketch, photo": "find the sketch of a photo"}
-for name, row in {"pixels": stored["baselines"]["pixels"], "LBP": stored["baselines"]["lbp"]}.items():
+ways = {
+    "photo, sketch": "find the photo of a sketch",
+    "sketch, photo": "find the sketch of a photo",
+}
+for name, row in {
+    "pixels": stored["baselines"]["pixels"],
+    "LBP": stored["baselines"]["lbp"],
+}.items():
     for way in ways:
         cells = [
-            100 * row["cufs"][way][part]["rank1"] for part in ("whole", "hair and outline only", "inner face only")
+            100 * row["cufs"][way][part]["rank1"]
+            for part in ("whole", "hair and outline only", "inner face only")
         ]
         print(f"{name:7s}{ways[way]:30s}" + "".join(f"{value:18.1f}" for value in cells))
 
@@ -162,7 +179,10 @@ for name, row in {"pixels": stored["baselines"]["pixels"], "LBP": stored["baseli
 # %%
 print("5-way 1-shot, %           outline only   background only   mean brightness only")
 for domain in DOMAINS:
-    cells = [stored["controls"][f"{what} only, {domain}"]["accuracy"] for what in ("outline", "background")]
+    cells = [
+        stored["controls"][f"{what} only, {domain}"]["accuracy"]
+        for what in ("outline", "background")
+    ]
     cells.append(stored["baselines"]["brightness"]["matrix"][f"{domain}, {domain}"]["accuracy"])
     print(f"{domain:20s}" + "".join(f"{100 * value:17.1f}" for value in cells))
 
@@ -182,7 +202,9 @@ for domain in DOMAINS:
 # %%
 def row_of(job, pairs):
     row = stored["trainings"][job]["matrix"]
-    return "".join(f"{100 * row[p]['accuracy']:8.1f} ± {100 * row[p]['ci95_people']:3.1f}" for p in pairs)
+    return "".join(
+        f"{100 * row[p]['accuracy']:8.1f} ± {100 * row[p]['ci95_people']:3.1f}" for p in pairs
+    )
 
 
 within = [f"{domain}, {domain}" for domain in DOMAINS]
@@ -293,7 +315,11 @@ class Small(torch.nn.Sequential):
 
 
 torch.manual_seed(0)
-net = ProtoNet(Small(torch.nn.AvgPool2d(8), torch.nn.Flatten(), torch.nn.Linear(16, 3), torch.nn.Tanh()).double())
+net = ProtoNet(
+    Small(
+        torch.nn.AvgPool2d(8), torch.nn.Flatten(), torch.nn.Linear(16, 3), torch.nn.Tanh()
+    ).double()
+)
 tasks = DomainSampler(base, ("photo", "sketch"), 3, 1, 2, kind="leave one out", seed=0).sample(2)
 mldg = MLDG(net, inner_rate=0.5, weight=beta)
 mldg.meta_gradient(tasks)
@@ -323,7 +349,9 @@ with torch.no_grad():
                 values.append(objective())
             weight[place] -= step
         slope = (values[0] - values[1]) / 2e-5
-        print(f"weight {place}: by differences {slope:+.6f}, by (8.6) {weight.grad[place].item():+.6f}")
+        print(
+            f"weight {place}: by differences {slope:+.6f}, by (8.6) {weight.grad[place].item():+.6f}"
+        )
 
 # %% [markdown]
 # ## 5 · A first look
@@ -342,7 +370,14 @@ for kind in ("pooled", "across", "leave one out"):
     else:
         sampler = DomainSampler(base, domains, 20, 1, 4, kind)
     if kind == "leave one out":  # two episodes in a step: one of S, one of V
-        meta_train(MLDG(learner, first_order=True), sampler, steps=steps // 2, tasks=2, rate=3e-3, progress=False)
+        meta_train(
+            MLDG(learner, first_order=True),
+            sampler,
+            steps=steps // 2,
+            tasks=2,
+            rate=3e-3,
+            progress=False,
+        )
     else:
         meta_train(learner, sampler, steps=steps, rate=3e-3, progress=False)
     trained[kind] = learner.eval()
@@ -365,9 +400,15 @@ def unseen(job, domain):
     return np.array([100 * found[job][f"{domain}, {domain}"] for found in stored["seeds"].values()])
 
 
-print(f"5-way 1-shot within the domain, %, {stored['episodes']} episodes for each of 3 seeds; ± over people, averaged")
+print(
+    f"5-way 1-shot within the domain, %, {stored['episodes']} episodes for each of 3 seeds; ± over people, averaged"
+)
 print("the domain of the test:         " + "".join(f"{domain:>18s}" for domain in DOMAINS))
-kinds = {"best single other domain": None, "two others, pooled": "pooled", "two others, within": "within"}
+kinds = {
+    "best single other domain": None,
+    "two others, pooled": "pooled",
+    "two others, within": "within",
+}
 kinds |= {
     "two others, across": "across",
     "two others, leaving one out": "leave one out",
@@ -387,9 +428,13 @@ for name, kind in kinds.items():
 print("\nleaving one out, minus …, paired by seed, ± t s/√3")
 for other in ("pooled", "within"):
     for domain in DOMAINS:
-        d = unseen(f"not {domain}: leave one out", domain) - unseen(f"not {domain}: {other}", domain)
+        d = unseen(f"not {domain}: leave one out", domain) - unseen(
+            f"not {domain}: {other}", domain
+        )
         seeds = ", ".join(f"{x:+.1f}" for x in d)
-        print(f"{other:8s}{domain:20s}{d.mean():+8.1f} ± {T2 * d.std(ddof=1) / 3**0.5:4.1f}    seeds: {seeds}")
+        print(
+            f"{other:8s}{domain:20s}{d.mean():+8.1f} ± {T2 * d.std(ddof=1) / 3**0.5:4.1f}    seeds: {seeds}"
+        )
 
 # %% [markdown]
 # **Leaving one domain out does not beat plain training.** On sketches and in near-infrared the difference to pooled training is within a point or so of zero, and its sign changes from seed to seed. On photos it is
@@ -401,7 +446,9 @@ for other in ("pooled", "within"):
 # Why? Look at what is added, the third term of (8.7), at the weights of our live trainings. **Predict:** how large is it beside the first two, and after which training do the gradients agree most?
 
 # %% tags=["nbval-ignore-output"]
-print("at the weights that training ended with      L_S + L_V     αβ g_S·g_V     share     cosine of g_S and g_V")
+print(
+    "at the weights that training ended with      L_S + L_V     αβ g_S·g_V     share     cosine of g_S and g_V"
+)
 for kind, learner in trained.items():
     two = DomainSampler(base, domains, 20, 1, 4, "leave one out", seed=7)
     sums = torch.zeros(3)
@@ -410,11 +457,20 @@ for kind, learner in trained.items():
         for tasks in two.sample(2).split(1):  # S, then V
             loss, _ = learner.loss(tasks)
             parts.append(
-                (loss.item(), torch.cat([g.flatten() for g in torch.autograd.grad(loss, learner.parameters())]))
+                (
+                    loss.item(),
+                    torch.cat(
+                        [g.flatten() for g in torch.autograd.grad(loss, learner.parameters())]
+                    ),
+                )
             )
         (l_s, g_s), (l_v, g_v) = parts
-        sums += torch.tensor([l_s + l_v, 0.1 * g_s @ g_v, F.cosine_similarity(g_s, g_v, dim=0)]) / 8  # α = 0.1, β = 1
-    print(f"{kind:40s}{sums[0]:14.2f}{sums[1]:15.4f}{100 * sums[1] / sums[0]:9.2f} %{sums[2]:20.2f}")
+        sums += (
+            torch.tensor([l_s + l_v, 0.1 * g_s @ g_v, F.cosine_similarity(g_s, g_v, dim=0)]) / 8
+        )  # α = 0.1, β = 1
+    print(
+        f"{kind:40s}{sums[0]:14.2f}{sums[1]:15.4f}{100 * sums[1] / sums[0]:9.2f} %{sums[2]:20.2f}"
+    )
 
 # %% [markdown]
 # The third term is no trifle. But these trainings give no sign that leaving one domain out makes its share and the cosine larger than pooled training
@@ -447,7 +503,8 @@ for out in DOMAINS:
     cells = ""
     for kind in ("pooled", "within", "across", "leave one out"):
         rows = [
-            stored["trainings"][f"not {out}: {kind}"]["matrix"][pair] for pair in (f"{one}, {other}", f"{other}, {one}")
+            stored["trainings"][f"not {out}: {kind}"]["matrix"][pair]
+            for pair in (f"{one}, {other}", f"{other}, {one}")
         ]
         cells += f"{50 * sum(r['accuracy'] for r in rows):9.1f} ± {50 * sum(r['ci95_people'] for r in rows):3.1f}"
     print(f"{one + ' ↔ ' + other:32s}{cells}")
@@ -470,25 +527,39 @@ domain_explorer.explore()
 # %% tags=["real-faces"]
 print("LFW, novel people, 5-way 1-shot, 32×32 grey, % ± people")
 rows = {name: stored["baselines"][name] for name in ("pixels", "lbp", "lda")}
-jobs = ("photo: plain", *(f"not sketch: {kind}" for kind in ("pooled", "within", "across", "leave one out")), "lfw")
+jobs = (
+    "photo: plain",
+    *(f"not sketch: {kind}" for kind in ("pooled", "within", "across", "leave one out")),
+    "lfw",
+)
 rows |= {job: stored["trainings"][job] for job in jobs}
 names = {"lda": "LDA on synthetic photos", "lfw": "ProtoNet on LFW's base people", "lbp": "LBP"}
 for name, row in rows.items():
-    print(f"{names.get(name, name):36s}{100 * row['lfw']['accuracy']:8.1f} ± {100 * row['lfw']['ci95_people']:3.1f}")
+    print(
+        f"{names.get(name, name):36s}{100 * row['lfw']['accuracy']:8.1f} ± {100 * row['lfw']['ci95_people']:3.1f}"
+    )
 print("\nLFW: leaving one out, minus …, over the three domains left out, paired by seed, ± t s/√3")
 for other in ("pooled", "within", "across"):
     d = [
         np.mean(
-            [100 * (run[f"not {out}: leave one out"]["lfw"] - run[f"not {out}: {other}"]["lfw"]) for out in DOMAINS]
+            [
+                100 * (run[f"not {out}: leave one out"]["lfw"] - run[f"not {out}: {other}"]["lfw"])
+                for out in DOMAINS
+            ]
         )
         for run in stored["seeds"].values()
     ]
     seeds = ", ".join(f"{x:+.1f}" for x in d)
-    print(f"{other:20s}{np.mean(d):+8.1f} ± {T2 * np.std(d, ddof=1) / 3**0.5:4.1f}    seeds: {seeds}")
+    print(
+        f"{other:20s}{np.mean(d):+8.1f} ± {T2 * np.std(d, ddof=1) / 3**0.5:4.1f}    seeds: {seeds}"
+    )
 print("\nCUFS, support photo, query sketch, 5-way 1-shot, %: whole, hair and outline, inner face")
 for name, row in {**rows, "sketch: plain": stored["trainings"]["sketch: plain"]}.items():
     parts = row["cufs"]["photo, sketch"]
-    cells = [100 * parts[part]["accuracy"] for part in ("whole", "hair and outline only", "inner face only")]
+    cells = [
+        100 * parts[part]["accuracy"]
+        for part in ("whole", "hair and outline only", "inner face only")
+    ]
     print(f"{names.get(name, name):36s}" + "".join(f"{value:12.1f}" for value in cells))
 
 # %% [markdown]

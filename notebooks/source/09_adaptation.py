@@ -103,16 +103,25 @@ def as_prototypes(support, query):
     prototypical = ProtoNet(protomaml.network.embedding, temperature=protomaml.temperature)
     tasks = zip(*support, query.x, strict=True)
     with torch.no_grad():
-        return torch.cat([prototypical.adapt(Examples(x[None], y[None])).predict(q[None]) for x, y, q in tasks])
+        return torch.cat(
+            [prototypical.adapt(Examples(x[None], y[None])).predict(q[None]) for x, y, q in tasks]
+        )
 
 
-protomaml.transductive = True  # as `as_prototypes`, where batch statistics are those of all queries of a task
+protomaml.transductive = (
+    True  # as `as_prototypes`, where batch statistics are those of all queries of a task
+)
 for ways in (2, 5, 10):
     task = EpisodeSampler(novel, ways, shots=2, queries=4, seed=0).sample(tasks=3)
     protomaml.test_steps = 0
-    ours, theirs = protomaml.adapt(task.support).predict(task.query.x), as_prototypes(task.support, task.query)
+    ours, theirs = (
+        protomaml.adapt(task.support).predict(task.query.x),
+        as_prototypes(task.support, task.query),
+    )
     difference = (ours.softmax(-1) - theirs.softmax(-1)).abs().max()
-    print(f"{ways:2d}-way: logits {list(ours.shape)}; probabilities agree: {bool(difference < 1e-4)}")
+    print(
+        f"{ways:2d}-way: logits {list(ours.shape)}; probabilities agree: {bool(difference < 1e-4)}"
+    )
 protomaml.transductive = False
 
 # %% [markdown]
@@ -145,7 +154,9 @@ class OneWay(ProtoMAML):
 
     def start(self, support):
         start = super().start(support)
-        return {n: w.detach().requires_grad_() if n.startswith("head.") else w for n, w in start.items()}
+        return {
+            n: w.detach().requires_grad_() if n.startswith("head.") else w for n, w in start.items()
+        }
 
 
 def numerical(net, weight, h=1e-5):
@@ -195,7 +206,11 @@ task = EpisodeSampler(novel, 5, shots=2, queries=3, seed=3).sample()
 embedding, rate = protomaml.network.embedding, 0.5
 with torch.no_grad():
     f, q = embedding(task.support.x[0]), embedding(task.query.x[0])  # [S, D], [Q, D]
-head = {name: w[0].detach() for name, w in protomaml.start(task.support).items() if name.startswith("head.")}
+head = {
+    name: w[0].detach()
+    for name, w in protomaml.start(task.support).items()
+    if name.startswith("head.")
+}
 w, b = (w.requires_grad_() for w in head.values())
 logits, one_hot = f @ w.T + b, F.one_hot(task.support.y[0], 5)
 g_w, g_b = torch.autograd.grad(F.cross_entropy(logits, task.support.y[0]), (w, b))
@@ -203,7 +218,9 @@ stepped = q @ (w - rate * g_w).T + (b - rate * g_b)
 wrong = logits.softmax(-1) - one_hot  # [S, N]
 change = -rate / len(f) * (q @ f.T + 1) @ wrong  # (9.5)
 print("(9.5) agrees:", torch.allclose(stepped, q @ w.T + b + change, atol=1e-3))
-print(f"how wrong the head is about a support image: {wrong.abs().sum(1).mean() / 2:.2f} on average, of 1")
+print(
+    f"how wrong the head is about a support image: {wrong.abs().sum(1).mean() / 2:.2f} on average, of 1"
+)
 print(
     f"and about a query:                           {1 - (q @ w.T + b).softmax(-1).gather(1, task.query.y.T).mean():.2f}"
 )
@@ -224,11 +241,19 @@ live = {
     for shots in (1, 4)
 }
 for shots, paths in live.items():
-    print(f"5-way {shots}-shot   support: before, 1 step, 10 steps   queries: before, 1 step, 10 steps   ± of the gain")
+    print(
+        f"5-way {shots}-shot   support: before, 1 step, 10 steps   queries: before, 1 step, 10 steps   ± of the gain"
+    )
     for name, path in paths.items():
-        cells = [f"{100 * a.mean(0)[k]:9.0f}" for a in (path.support_accuracy, path.query_accuracy) for k in (0, 1, 10)]
+        cells = [
+            f"{100 * a.mean(0)[k]:9.0f}"
+            for a in (path.support_accuracy, path.query_accuracy)
+            for k in (0, 1, 10)
+        ]
         gain = (path.query_accuracy[:, -1] - path.query_accuracy[:, 0]).double().numpy()
-        print(f"{name:12s} {''.join(cells[:3])} {'':12s} {''.join(cells[3:])} {100 * interval(gain):15.1f}")
+        print(
+            f"{name:12s} {''.join(cells[:3])} {'':12s} {''.join(cells[3:])} {100 * interval(gain):15.1f}"
+        )
 
 # %% [markdown]
 # MAML, ANIL and Meta-SGD begin at chance: everything that they know about a task they learn in the inner loop, most of it in the first step. ProtoMAML begins about
@@ -271,18 +296,27 @@ check("adaptation.rates", my_rates)
 # In `MAML` it is one option, `rates="fixed"`, `"layer"` or `"parameter"`, and one line of the inner step. That (9.7) is what autograd finds:
 
 # %%
-net = MAML(nn.Sequential(tiny, nn.Linear(5, 3).double()), steps=1, inner_rate=0.4, rates="parameter")
+net = MAML(
+    nn.Sequential(tiny, nn.Linear(5, 3).double()), steps=1, inner_rate=0.4, rates="parameter"
+)
 one = Episodes(
-    Examples(toy.support.x[:1], toy.support.y[:1]), Examples(toy.query.x[:1], toy.query.y[:1]), toy.identities[:1]
+    Examples(toy.support.x[:1], toy.support.y[:1]),
+    Examples(toy.query.x[:1], toy.query.y[:1]),
+    toy.identities[:1],
 )
 net.meta_gradient(one)
 
 theta = dict(net.network.named_parameters())
-g = torch.autograd.grad(F.cross_entropy(net.network(one.support.x[0]), one.support.y[0]), list(theta.values()))
+g = torch.autograd.grad(
+    F.cross_entropy(net.network(one.support.x[0]), one.support.y[0]), list(theta.values())
+)
 phi = {
-    n: (w - 0.4 * gradient).detach().requires_grad_() for (n, w), gradient in zip(theta.items(), g, strict=True)
+    n: (w - 0.4 * gradient).detach().requires_grad_()
+    for (n, w), gradient in zip(theta.items(), g, strict=True)
 }  # (9.6)
-loss = F.cross_entropy(torch.func.functional_call(net.network, phi, (one.query.x[0],)), one.query.y[0])
+loss = F.cross_entropy(
+    torch.func.functional_call(net.network, phi, (one.query.x[0],)), one.query.y[0]
+)
 h = torch.autograd.grad(loss, list(phi.values()))
 by_hand = torch.cat([-(a * b).flatten() for a, b in zip(h, g, strict=True)])  # (9.7)
 print(
@@ -297,7 +331,9 @@ metasgd, maml = learners["Meta-SGD"], learners["MAML"]
 learned = metasgd.by_weight(metasgd.rates.detach())
 print("layer           MAML: one rate   Meta-SGD: mean   deviation   below zero")
 for layer, rate in zip(maml.layers, maml.rates.tolist(), strict=True):
-    every = torch.cat([r.flatten() for name, r in learned.items() if name.rpartition(".")[0] == layer])
+    every = torch.cat(
+        [r.flatten() for name, r in learned.items() if name.rpartition(".")[0] == layer]
+    )
     print(
         f"{layer:14s} {rate:15.2f} {every.mean():16.2f} {every.std():11.2f} {100 * (every < 0).float().mean():10.0f} %"
     )
@@ -347,14 +383,29 @@ for protocol in ("1-shot", "4-shot"):
     for name in inner:
         rows = [seed["inner loop"][name][protocol] for seed in seeds]
         at = {k: rows[0]["steps"].index(k) for k in (0, 1, 10)}
-        cells = [summary([r["query"][i] for r in rows], [r["query_ci95"][i] for r in rows]) for i in at.values()]
-        cells.append(summary([r["query"][-1] - r["query"][0] for r in rows], [r["gain_ci95"][-1] for r in rows]))
+        cells = [
+            summary([r["query"][i] for r in rows], [r["query_ci95"][i] for r in rows])
+            for i in at.values()
+        ]
+        cells.append(
+            summary(
+                [r["query"][-1] - r["query"][0] for r in rows], [r["gain_ci95"][-1] for r in rows]
+            )
+        )
         hurt = [100 * mean(r["hurt"][at[k]] for r in rows) for k in (1, 10)]
-        print(f"{name:10s}" + "".join(f"{cell:>19s}" for cell in cells) + f"{hurt[0]:10.0f} %, {hurt[1]:.0f} %")
+        print(
+            f"{name:10s}"
+            + "".join(f"{cell:>19s}" for cell in cells)
+            + f"{hurt[0]:10.0f} %, {hurt[1]:.0f} %"
+        )
     rows = [seed["protonet"][protocol] for seed in seeds]
-    print(f"{'ProtoNet':10s}{summary([r['accuracy'] for r in rows], [r['ci95'] for r in rows]):>19s}")
+    print(
+        f"{'ProtoNet':10s}{summary([r['accuracy'] for r in rows], [r['ci95'] for r in rows]):>19s}"
+    )
 seconds = {name: mean(seed["seconds"][name] for seed in seeds) for name in LEARNERS}
-print("\nseconds of training: " + ", ".join(f"{name} {spent:.0f}" for name, spent in seconds.items()))
+print(
+    "\nseconds of training: " + ", ".join(f"{name} {spent:.0f}" for name, spent in seconds.items())
+)
 
 # %% [markdown]
 # * **The first step is most of** what MAML, ANIL and Meta-SGD need; ten add three to five points with one shot, six to ten with four. Hardly a task is worse off, for before it they know nothing.
@@ -370,11 +421,18 @@ figure, axes = plt.subplots(1, len(inner), figsize=(9.6, 3.0), sharey=True)
 told = []
 for axis, name in zip(axes, inner, strict=True):
     curves = {"1": {"1-shot": first[name]["conditions"]["any"]}, **first[name]["factors"]}
-    for colour, (factor, paths) in zip(COLOURS, sorted(curves.items(), key=lambda item: float(item[0])), strict=False):
+    for colour, (factor, paths) in zip(
+        COLOURS, sorted(curves.items(), key=lambda item: float(item[0])), strict=False
+    ):
         path = paths["1-shot"]
         if "query" in path:
             axis.plot(
-                path["steps"], [100 * v for v in path["query"]], "o-", ms=4, color=colour, label=f"× {float(factor):g}"
+                path["steps"],
+                [100 * v for v in path["query"]],
+                "o-",
+                ms=4,
+                color=colour,
+                label=f"× {float(factor):g}",
             )
             told.append(f"{name} × {float(factor):g}: {100 * path['query'][-1]:.0f}%")
         else:
@@ -383,7 +441,10 @@ for axis, name in zip(axes, inner, strict=True):
 axes[0].set_ylabel("accuracy, 5-way 1-shot, %")
 axes[-1].legend(fontsize=9, loc="upper right", ncols=2)
 show(
-    figure, alt="Accuracy over inner steps at multiples of the learned rates; after ten steps " + "; ".join(told) + "."
+    figure,
+    alt="Accuracy over inner steps at multiples of the learned rates; after ten steps "
+    + "; ".join(told)
+    + ".",
 )
 
 # %% [markdown]
@@ -393,10 +454,16 @@ show(
 # In other conditions (20 tasks each, so several points may be chance):
 
 # %%
-print(f"5-way 1-shot, seed 0 {'':10s}" + "".join(f"{condition:>28s}" for condition in first["MAML"]["conditions"]))
+print(
+    f"5-way 1-shot, seed 0 {'':10s}"
+    + "".join(f"{condition:>28s}" for condition in first["MAML"]["conditions"])
+)
 for name in inner:
     cells = [path["query"] for path in first[name]["conditions"].values()]
-    print(f"{name:10s} before, after 10 " + "".join(f"{100 * q[0]:20.0f}, {100 * q[-1]:6.0f}" for q in cells))
+    print(
+        f"{name:10s} before, after 10 "
+        + "".join(f"{100 * q[0]:20.0f}, {100 * q[-1]:6.0f}" for q in cells)
+    )
 
 # %% [markdown]
 # ## 5 · A new camera
@@ -444,7 +511,9 @@ def my_statistics(x, mean, variance, prior):
     ### BEGIN SOLUTION
     n = len(x)
     new_variance, new_mean = torch.var_mean(x, dim=(0, 2, 3), correction=0)
-    return (prior * mean + n * new_mean) / (prior + n), (prior * variance + n * new_variance) / (prior + n)  # (9.11)
+    return (prior * mean + n * new_mean) / (prior + n), (prior * variance + n * new_variance) / (
+        prior + n
+    )  # (9.11)
     ### END SOLUTION
 
 
@@ -458,7 +527,9 @@ norm = nn.BatchNorm2d(3, affine=False, eps=0).eval()  # its old statistics: mean
 y = torch.rand(40, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 5
 normalised = {}
 for name, seen in (("old camera", y), ("new camera", 0.3 * y - 4)):
-    norm.running_var, norm.running_mean = torch.var_mean(seen, dim=(0, 2, 3), correction=0)  # (9.11), n₀ = 0
+    norm.running_var, norm.running_mean = torch.var_mean(
+        seen, dim=(0, 2, 3), correction=0
+    )  # (9.11), n₀ = 0
     normalised[name] = norm(seen)  # (9.9)
 print("(9.10) holds:", torch.allclose(*normalised.values(), atol=1e-5))
 
@@ -475,7 +546,9 @@ protonet = learners["ProtoNet"]
 order = torch.randperm(len(others), generator=torch.Generator().manual_seed(0))
 methods = {"nothing": protonet}
 for n, prior in ((5, 0), (5, 20), (20, 0), (20, 20), (100, 20)):
-    methods[f"statistics of {n}, n₀ = {prior}"] = renormalised(protonet, others.images[order[:n]], prior)
+    methods[f"statistics of {n}, n₀ = {prior}"] = renormalised(
+        protonet, others.images[order[:n]], prior
+    )
 usual = evaluate({"usual camera": protonet}, EpisodeSampler(novel, 5, 1, 5, seed=1), 100)
 found = usual | evaluate(methods, EpisodeSampler(strangers, 5, 1, 5, seed=1), 100)
 for name, result in found.items():
@@ -533,7 +606,9 @@ print(
 task = EpisodeSampler(strangers, 5, 1, 5, seed=4).sample()
 known, labels, asked, truth = task.support.x[0], task.support.y[0], task.query.x[0], task.query.y[0]
 print("step   entropy   right of 25")
-for step, logits in enumerate(Tent(protonet, steps=5, rate=0.1).adapt(task.support).steps(known, labels, asked)):
+for step, logits in enumerate(
+    Tent(protonet, steps=5, rate=0.1).adapt(task.support).steps(known, labels, asked)
+):
     print(f"{step:4d} {entropy(logits).mean():9.2f} {int((logits.argmax(-1) == truth).sum()):9d}")
 
 # %% [markdown]
@@ -550,19 +625,23 @@ tables = [seed["cameras"]["cheap webcam"] for seed in seeds]
 rows = [name for name in tables[0] if all(name in table for table in tables)]
 none = [table["none"]["1-shot"]["accuracy"] for table in tables]
 usual = [seed["protonet"]["1-shot"] for seed in seeds]
-print(f"ProtoNet, usual camera, 1-shot: {summary([r['accuracy'] for r in usual], [r['ci95'] for r in usual])}\n")
-print(f"{'cheap webcam':30s}{'1-shot':>19s}{'gain (seeds)':>15s}{'4-shot':>19s}{'images':>8s}{'labels':>8s}{'ms':>8s}")
+print(
+    f"ProtoNet, usual camera, 1-shot: {summary([r['accuracy'] for r in usual], [r['ci95'] for r in usual])}\n"
+)
+print(
+    f"{'cheap webcam':30s}{'1-shot':>19s}{'gain (seeds)':>15s}{'4-shot':>19s}{'images':>8s}{'labels':>8s}{'ms':>8s}"
+)
 for name in rows:
     if name.endswith(" 0 steps") and "Proto" not in name:
         continue  # at chance
     one, four = ([table[name][protocol] for table in tables] for protocol in ("1-shot", "4-shot"))
-    cells = [summary([r["accuracy"] for r in some], [r["ci95"] for r in some]) for some in (one, four)]
+    cells = [
+        summary([r["accuracy"] for r in some], [r["ci95"] for r in some]) for some in (one, four)
+    ]
     gains = [100 * (r["accuracy"] - before) for r, before in zip(one, none, strict=True)]
     line = f"{name:30s}{cells[0]:>19s}{mean(gains):+8.1f} ({torch.tensor(gains).std():3.1f}) {cells[1]:>19s}"
     if "ms" in tables[0][name]:
-        line += (
-            f"{tables[0][name]['images']:8d}{tables[0][name]['labels']:8d}{mean(t[name]['ms'] for t in tables):8.0f}"
-        )
+        line += f"{tables[0][name]['images']:8d}{tables[0][name]['labels']:8d}{mean(t[name]['ms'] for t in tables):8.0f}"
     print(line)
 
 # %% [markdown]
@@ -581,11 +660,18 @@ print(
     f"{'':18s}{'nothing':>14s}{'statistics of 100':>18s}{'nothing':>18s}{'new for queries':>17s}{'new for both':>17s}"
 )
 for camera, table in zero["cameras"].items():
-    new = "statistics of 100, prior 20" if "statistics of 100, prior 20" in table else "statistics of 100"
+    new = (
+        "statistics of 100, prior 20"
+        if "statistics of 100, prior 20" in table
+        else "statistics of 100"
+    )
     cells = [table["none"]["1-shot"], table[new]["1-shot"], *zero["gallery"][camera].values()]
     print(
         f"{camera:18s}"
-        + "".join(f"{100 * c['accuracy']:{w}.1f}" for c, w in zip(cells, (14, 18, 18, 17, 17), strict=True))
+        + "".join(
+            f"{100 * c['accuracy']:{w}.1f}"
+            for c, w in zip(cells, (14, 18, 18, 17, 17), strict=True)
+        )
     )
 
 # %% [markdown]
@@ -600,7 +686,9 @@ if real:
     print("Extended Yale B, 5-way, %          1-shot   ± people   4-shot")
     for name, row in real.items():
         one, four = row["1-shot"], row["4-shot"]
-        print(f"{name:34s}{100 * one['accuracy']:7.1f}{100 * one['ci95_people']:9.1f}{100 * four['accuracy']:10.1f}")
+        print(
+            f"{name:34s}{100 * one['accuracy']:7.1f}{100 * one['ci95_people']:9.1f}{100 * four['accuracy']:10.1f}"
+        )
 
 # %% [markdown]
 # Here nothing helps: with one shot all are near chance, and with four, new statistics without a prior even cost some points. What the networks do not see, no statistics and no labels of a few people bring back; lessons 08 and 10 train for such gaps instead. With four shots the

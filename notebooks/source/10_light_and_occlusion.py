@@ -104,7 +104,9 @@ def shade(albedo, normals, light, ambient=0.0):
 
 left, right = shade(albedo, normals, lamp(-60)), shade(albedo, normals, lamp(60))
 together = albedo * sum((normals @ lamp(angle)).clamp(min=0) for angle in (-60, 60))  # (10.2)
-print(f"both lamps, minus the sum of each alone: at most {(together - (left + right)).abs().max():.0e}")
+print(
+    f"both lamps, minus the sum of each alone: at most {(together - (left + right)).abs().max():.0e}"
+)
 print(
     f"one lamp at (l_1 + l_2) / 2, minus the mean of both: up to {(shade(albedo, normals, (lamp(-60) + lamp(60)) / 2) - together / 2).abs().max():.2f}"
 )
@@ -131,14 +133,26 @@ lit = photographs([7] * 5, azimuths, 20.0)
 lit = lit.float().mean(1, keepdim=True).round().byte()  # grey: the chain is defined for one channel
 rows = {"as it is": lit} | {name: change(lit) for name, change in NORMALISATIONS.items()}
 show(
-    face_grid(torch.cat(list(rows.values())), columns=5, zoom=2, titles=[f"{a:.0f}°" for a in azimuths] + [""] * 20),
+    face_grid(
+        torch.cat(list(rows.values())),
+        columns=5,
+        zoom=2,
+        titles=[f"{a:.0f}°" for a in azimuths] + [""] * 20,
+    ),
     alt="A synthetic face lit from the front and from 20, 40, 60 and 80 degrees to the side, in five rows: as it is, after"
     " histogram equalisation, CLAHE, a difference of Gaussians of the logarithm, and Tan and Triggs' chain. In the first"
     " three rows one half of the face darkens to the right; in the last two eyes, nose and mouth are there in all pictures.",
 )
 
-face = (slice(None), slice(None), slice(16, 52), slice(18, 46))  # the inner face: the background does not move
-print(f"correlation with the first picture, inner face   {'   '.join(f'{a:3.0f}°' for a in azimuths)}")
+face = (
+    slice(None),
+    slice(None),
+    slice(16, 52),
+    slice(18, 46),
+)  # the inner face: the background does not move
+print(
+    f"correlation with the first picture, inner face   {'   '.join(f'{a:3.0f}°' for a in azimuths)}"
+)
 for name, images in rows.items():
     z = standardise(images[face]).flatten(1)
     print(f"{name:46s}", "".join(f"{c:7.2f}" for c in (z @ z[0] / z.shape[1])))
@@ -254,7 +268,9 @@ people = snapshot_split().novel.identities.tolist()
 front, aside = (photographs(people, [azimuth] * len(people), 20.0) for azimuth in (0.0, 70.0))
 nets = load_snapshots()
 others = ~torch.eye(len(people), dtype=torch.bool)
-print("                       ‖δ‖ / distance between people   what matters: mean size, above 1   common to all people")
+print(
+    "                       ‖δ‖ / distance between people   what matters: mean size, above 1   common to all people"
+)
 for name, net in (("before training", nets[0]), ("after training", nets[1500])):
     with torch.no_grad():
         u, moved = net.embedding(front), net.embedding(aside)
@@ -291,7 +307,9 @@ for name, net in (("before training", nets[0]), ("after training", nets[1500])):
 def my_expected(nearer, others, ways):
     ### BEGIN SOLUTION
     choices = math.comb(others, ways - 1)
-    return sum(math.comb(others - n, ways - 1) for n in nearer.tolist()) / choices / len(nearer)  # (10.9)
+    return (
+        sum(math.comb(others - n, ways - 1) for n in nearer.tolist()) / choices / len(nearer)
+    )  # (10.9)
     ### END SOLUTION
 
 
@@ -320,7 +338,12 @@ print(
 # **Predict:** at which azimuth do standardised pixels fail? And which of the four methods is the worst at 60°?
 
 # %%
-methods = {"pixels": pixels(), "pixels, Tan–Triggs": pixels(tan_triggs), "LBP": lbp(), "ProtoNet": nets[1500]}
+methods = {
+    "pixels": pixels(),
+    "pixels, Tan–Triggs": pixels(tan_triggs),
+    "LBP": lbp(),
+    "ProtoNet": nets[1500],
+}
 
 
 def all_episodes(method, query, support):
@@ -335,7 +358,9 @@ azimuths = [20.0, 40.0, 60.0, 80.0]
 queries = [photographs(people, [azimuth] * len(people), 20.0) for azimuth in azimuths]
 print("only light changes, %".ljust(30) + "".join(f"{a:9.0f}°" for a in azimuths))
 for name, method in methods.items():
-    print(name.ljust(30) + "".join(f"{all_episodes(method, query, front):10.1f}" for query in queries))
+    print(
+        name.ljust(30) + "".join(f"{all_episodes(method, query, front):10.1f}" for query in queries)
+    )
 
 # %% [markdown]
 # The test is too easy. Pose, framing, hair, clothes and background stand still, so that two pictures of a person are alike pixel by pixel but for the light, and what was trained for
@@ -362,11 +387,19 @@ show(
     alt="Accuracy against the azimuth of the query's light, for synthetic faces with nothing hidden and with sunglasses."
     " ProtoNet's curve lies far above the three classical ones in both, and is nearly level; theirs are ragged, and Tan and Triggs' the lowest.",
 )
-print("mean over azimuths and elevations, %    " + "".join(f"{look:>12s}" for look in grid["accuracy"]["protonet"]))
+print(
+    "mean over azimuths and elevations, %    "
+    + "".join(f"{look:>12s}" for look in grid["accuracy"]["protonet"])
+)
 for name, looks in grid["accuracy"].items():
-    print(f"{light_explorer.NAMES[name]:40s}" + "".join(f"{100 * np.mean(table):12.1f}" for table in looks.values()))
+    print(
+        f"{light_explorer.NAMES[name]:40s}"
+        + "".join(f"{100 * np.mean(table):12.1f}" for table in looks.values())
+    )
 curve = 100 * np.array(grid["accuracy"]["protonet"]["none"]).mean(0)
-print(f"ProtoNet with nothing hidden: between {curve.min():.1f} and {curve.max():.1f} % over the azimuth")
+print(
+    f"ProtoNet with nothing hidden: between {curve.min():.1f} and {curve.max():.1f} % over the azimuth"
+)
 
 # %% [markdown]
 # * **The network hardly notices where the lamp stands.** It has seen all these nuisances in training, on other people, and has learned a little of what (10.8) asks.
@@ -394,7 +427,10 @@ print(f"ProtoNet with nothing hidden: between {curve.min():.1f} and {curve.max()
 # %%
 other, light = (0.5 + 0.3 * x) * ball, lamp(40)
 mixed = 0.4 * shade(albedo, normals, light) + 0.6 * shade(other, normals, light)
-print("(10.10) holds:", torch.allclose(mixed, shade(0.4 * albedo + 0.6 * other, normals, light), atol=1e-6))
+print(
+    "(10.10) holds:",
+    torch.allclose(mixed, shade(0.4 * albedo + 0.6 * other, normals, light), atol=1e-6),
+)
 
 # %% [markdown]
 # **Predict:** with which of the methods below does accuracy fall least from subset 2 to 5? And who profits more from blends, the network or LDA?
@@ -404,7 +440,10 @@ yale = stored["yale"]
 print(f"{yale['episodes']} episodes a column; ± over episodes, ± over the 28 people")
 print(f"{'%':36s}" + "".join(f"{'subset ' + c:>16s}" for c in yale["methods"]["learner"]))
 for name, row in sorted(yale["methods"].items(), key=lambda item: item[1]["2-5"]["accuracy"]):
-    cells = (f"{100 * r['accuracy']:5.1f} ±{100 * r['ci95']:3.1f} ±{100 * r['ci95_people']:3.1f}" for r in row.values())
+    cells = (
+        f"{100 * r['accuracy']:5.1f} ±{100 * r['ci95']:3.1f} ±{100 * r['ci95_people']:3.1f}"
+        for r in row.values()
+    )
     print(f"{name:36s}" + "".join(f"{cell:>16s}" for cell in cells))
 
 # %% [markdown]
@@ -418,7 +457,9 @@ for name, row in sorted(yale["differences"].items(), key=lambda item: item[1]["2
         for c, r in row.items()
     )
     print(f"learner − {name:36s}" + "".join(cells))
-print(f"\nwhat is it that pays? {yale['variants']['steps']} steps, a group of people for each of three seeds, %")
+print(
+    f"\nwhat is it that pays? {yale['variants']['steps']} steps, a group of people for each of three seeds, %"
+)
 for name, row in yale["variants"].items():
     if name != "steps":
         cells = (
@@ -430,7 +471,10 @@ for name, row in yale["variants"].items():
 print(f"\nthe same on {yale['larger']['size']}×{yale['larger']['size']} pixels, %")
 for name, row in yale["larger"].items():
     if name != "size":
-        print(f"{name:20s}" + "".join(f"   subsets {c}: {100 * accuracy:5.1f}" for c, accuracy in row.items()))
+        print(
+            f"{name:20s}"
+            + "".join(f"   subsets {c}: {100 * accuracy:5.1f}" for c, accuracy in row.items())
+        )
 
 # %% [markdown]
 # * **Here, where faces are aligned, normalising pays more than the trainings on plain pictures that we tried.** A difference of Gaussians or Tan and Triggs' chain, without learning anything, lift
@@ -459,10 +503,16 @@ for name, row in yale["larger"].items():
 # %%
 occlusion = stored["procedural"]["occlusion"]
 words = list(next(iter(occlusion["seeds"].values()))[0])
-print(f"{occlusion['steps']} steps, mean of three seeds ± deviation, %" + "".join(f"{w:>15s}" for w in words))
+print(
+    f"{occlusion['steps']} steps, mean of three seeds ± deviation, %"
+    + "".join(f"{w:>15s}" for w in words)
+)
 for kind, seeds in occlusion["seeds"].items():
     cells = [[100 * s[w] for s in seeds] for w in words]
-    print(f"{'trained with ' + kind:41s}" + "".join(f"{np.mean(c):9.1f} ± {np.std(c, ddof=1):3.1f}" for c in cells))
+    print(
+        f"{'trained with ' + kind:41s}"
+        + "".join(f"{np.mean(c):9.1f} ± {np.std(c, ddof=1):3.1f}" for c in cells)
+    )
 print("\nProtoNet (lesson 02's), by the size of a block before the face, mean over the light, %")
 print(
     "   ".join(
