@@ -43,6 +43,7 @@ from metaface_lessons.paths import NOTEBOOKS, write_atomically
 from metaface_lessons.sources import METADATA, Question, lesson_budget, lesson_minutes, quiz, read_source, sources
 
 CELL_SECONDS = 600
+WIDTH = 100  # characters that a printed line may have: JupyterLab breaks a longer one where it ends
 IGNORE_OUTPUT = "nbval-ignore-output"  # nbval's own tag: the outputs of this cell are not compared
 REAL_FACES = "real-faces"  # this cell reads pictures of real people, so its outputs may not show any picture
 
@@ -128,7 +129,15 @@ def _kept(output: NotebookNode, tags: list[str]) -> NotebookNode | None:
 
 def source_faults(lesson: NotebookNode, number: str) -> list[str]:
     """The faults of a lesson's source, in sentences."""
-    faults = (_head_faults, _exercise_faults, _import_faults, _equation_faults, _quiz_faults, _cell_faults)
+    faults = (
+        _head_faults,
+        _exercise_faults,
+        _import_faults,
+        _equation_faults,
+        _quiz_faults,
+        _cell_faults,
+        _link_faults,
+    )
     return [fault for find in faults for fault in find(lesson, number)]
 
 
@@ -291,14 +300,18 @@ def _equation_faults(lesson: NotebookNode, number: str) -> Iterator[str]:
 
 
 def _quiz_faults(lesson: NotebookNode, number: str) -> Iterator[str]:
-    if parted := re.findall(r"</details>\n\s*\n<details>\s*<summary>(.*?)</summary>", _markdown(lesson), re.DOTALL):
+    if parted := re.findall(
+        r"</details>\n(?:<br>\n)?\s*\n<details>\s*<summary>(.*?)</summary>", _markdown(lesson), re.DOTALL
+    ):
         for option in parted:
             yield f"An empty line is before '{option[:60]}': options must follow each other without an empty line."
         return  # which options belong to which question is not known
     questions = quiz(lesson)
     if len(questions) < 3:
         yield f"The quiz has {len(questions)} questions: write three or more (metaface_lessons/sources.py says how)."
-    for question in questions:
+    for place, question in enumerate(questions, start=1):
+        if not question.text.startswith(f"{place}. "):
+            yield f"The question '{question.text[:60]}…' is number {place} of the quiz: begin it with **{place}. "
         where, right = f"'{question.text[:60]}…'", sum(option.right for option in question.options)
         if len(question.options) < 3:
             yield f"The question {where} has {len(question.options)} options: write three or more."
@@ -349,6 +362,15 @@ def _cell_faults(lesson: NotebookNode, number: str) -> Iterator[str]:
             yield f"The cell {_quote(cell)} names real faces: {_tag(REAL_FACES)}."
 
 
+def _link_faults(lesson: NotebookNode, number: str) -> Iterator[str]:
+    """Faults of the links: a learner's folder has the lessons and the glossary, and nothing else of the course."""
+    known = {f"{source.stem}.ipynb" for source in sources().values()} | {"GLOSSARY.md"}
+    for link in re.findall(r"""\]\(([^)\s]+)\)|href=["']([^"']+)["']""", _markdown(lesson)):
+        target = "".join(link).partition("#")[0]
+        if target and not target.startswith("https://") and target not in known:
+            yield f"The link to '{target}' leads nowhere in a learner's folder, which has: {', '.join(sorted(known))}."
+
+
 def output_faults(notebook: NotebookNode, number: str, passed: bool) -> list[str]:
     """The faults of an executed lesson's outputs, in sentences.
 
@@ -378,6 +400,12 @@ def output_faults(notebook: NotebookNode, number: str, passed: bool) -> list[str
                 )
             if REAL_FACES in _tags(cell) and (any(kind.startswith("image/") for kind in data) or "<img" in html):
                 faults.append(f"{_quote(cell)} reads real faces, and shows a picture: store numbers only.")
+            long = max(text.splitlines(), key=len, default="") if output.output_type == "stream" else ""
+            if len(long) > WIDTH and output.get("name") == "stdout":
+                faults.append(
+                    f"{_quote(cell)} prints a line of {len(long)} characters, and JupyterLab breaks it: show a"
+                    f" figures.table, or write at most {WIDTH}.\n{long}"
+                )
             told = text + re.sub(r'src="data:[^"]*"', "", html)
             if output.get("name") == "stderr" and not ignored:
                 faults.append(f"{_quote(cell)} writes to stderr:\n{text}\nFix it, or {_tag(IGNORE_OUTPUT)}.")

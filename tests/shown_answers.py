@@ -16,7 +16,7 @@ import inspect
 import re
 import sys
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from nbformat import NotebookNode
@@ -242,7 +242,7 @@ def patterns(code: str) -> list[tuple[Tree, set[str]]]:
     found = []
     for value in values(tree):
         whole = normal(value)
-        least = max(ENOUGH, weight(whole, names) / 2)
+        least = max(ENOUGH, 2 / 3 * weight(whole, names))  # most of it
         found += [(part, names) for part in subtrees(whole) if weight(part, names) >= least]
     return found
 
@@ -285,8 +285,14 @@ def visible(lesson: NotebookNode) -> Iterator[str]:
                     yield textwrap.dedent(inspect.getsource(eval(asked, known)))
 
 
-def shown(lesson: NotebookNode, number: str) -> list[tuple[str, str]]:
-    """The exercises whose answer a lesson shows in another cell, each with the expression that shows it."""
+def shown(
+    lesson: NotebookNode, number: str, allowed: Mapping[tuple[str, str], str] | None = None
+) -> list[tuple[str, str]]:
+    """The exercises whose answer a lesson shows in another cell, each with the expression that shows it.
+
+    allowed: what only looks like an answer. `ALLOWED`.
+    """
+    allowed = ALLOWED if allowed is None else allowed
     seen = [
         (part, ast.unparse(value))
         for code in visible(lesson)
@@ -299,7 +305,7 @@ def shown(lesson: NotebookNode, number: str) -> list[tuple[str, str]]:
             for tree, text in seen:
                 if tree[0] == pattern[0] and next(instances(pattern, tree, names, {}), None) is not None:
                     found.append((name, text))
-    return [pair for pair in dict.fromkeys(found) if pair not in ALLOWED]
+    return [pair for pair in dict.fromkeys(found) if pair not in allowed]
 
 
 def main(numbers: Sequence[str]) -> int:

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,6 +24,7 @@ import pytest
 from metaface_lessons.errors import MetaFaceError
 from metaface_lessons.exercises import core
 from metaface_lessons.paths import COURSE, NOTEBOOKS
+from tests import shown_answers
 
 
 def _load_builder() -> ModuleType:
@@ -53,6 +55,79 @@ def test_the_source_has_no_fault(number: str) -> None:
     """Its head complete, exercises registered and checked once, equations numbered and existing, pictures with alt
     text, and no option of the quiz given away by its length."""
     assert build.source_faults(build.read_source(SOURCES[number]), number) == []
+
+
+@each_lesson
+def test_no_cell_shows_the_answer_of_an_open_exercise(number: str) -> None:
+    lesson = build.read_source(SOURCES[number])
+    assert shown_answers.shown(lesson, number) == []
+
+
+SHOWN = {  # a cell of the tiny lesson → whether it shows the answer of its exercise "tiny.spread", `SPREAD`
+    "(y - y.mean()) / y.std(unbiased=False)": True,
+    "torch.sum(2 * (row - torch.mean(row)) / row.std(unbiased=False))": True,  # whatever is around it
+    "print(f'{((z[0] - z[0].mean()) / z[0].std(unbiased=False)).sum():.1f}')": True,
+    "(y - z.mean()) / y.std(unbiased=False)": False,  # a name stands for one thing
+    "y.std(unbiased=True)": False,
+    "spread(y)": False,
+    "import inspect, tests.test_notebooks as own\nprint(inspect.getsource(own.printed))": True,
+    "import inspect, tests.test_notebooks as own\nprint(inspect.getsource(own.misplaced))": False,
+}
+SPREAD = """
+# %% exercise="tiny-spread"
+def spread(x):
+    ### BEGIN SOLUTION
+    return (x - x.mean()) / x.std(unbiased=False)
+    ### END SOLUTION
+"""
+
+
+def printed(picture: Any) -> Any:
+    return (picture - picture.mean()) / picture.std(unbiased=False)
+
+
+@pytest.mark.parametrize("cell", SHOWN)
+def test_a_shown_answer_is_found(cell: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    core.exercises()
+    monkeypatch.setattr(core, "_registry", {})
+    core.exercise("tiny.spread", lesson="97", title="")(lambda answer: None)
+    source = tmp_path / "97_tiny.py"
+    for head, found in (
+        ("# %%\n", SHOWN[cell]),
+        ('# %% jupyter={"source_hidden": true}\n', "getsource" in cell and SHOWN[cell]),
+    ):
+        source.write_text(f"{SPREAD}\n{head}{cell}\n")
+        assert bool(shown_answers.shown(build.read_source(source), "97")) == found
+
+
+def test_another_way_to_write_the_answer_is_found_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    core.exercises()
+    monkeypatch.setattr(core, "_registry", {})
+    core.exercise("tiny.spread", lesson="97", title="")(lambda answer: None)
+    core.right_answer("tiny.spread")(printed_otherwise)
+    (tmp_path / "97_tiny.py").write_text(f"{SPREAD}\n# %%\ny.sub(y.mean()).div(y.var(correction=0).sqrt())\n")
+    (found,) = shown_answers.shown(build.read_source(tmp_path / "97_tiny.py"), "97")
+    assert found[0] == "tiny.spread"
+
+
+def printed_otherwise(z: Any) -> Any:
+    return z.sub(z.mean()).div(z.var(correction=0).sqrt())
+
+
+@each_lesson
+def test_what_is_allowed_to_look_like_an_answer_is_still_there(number: str) -> None:
+    lesson = build.read_source(SOURCES[number])
+    names = {exercise.name for exercise in core.exercises(number)}
+    everything = {*shown_answers.shown(lesson, number, allowed={})}
+    assert {pair for pair in shown_answers.ALLOWED if pair[0] in names} <= everything
+
+
+@each_lesson
+def test_a_folded_cell_stands_below_words_that_say_what_it_does(number: str) -> None:
+    cells = build.read_source(SOURCES[number]).cells
+    for before, cell in pairwise(cells):
+        if cell.metadata.get("jupyter", {}).get("source_hidden"):
+            assert before.cell_type == "markdown", cell.source
 
 
 @each_lesson
@@ -369,6 +444,14 @@ FAULTS: dict[str, tuple[Callable[[str], str], str]] = {
     "no explanation": (lambda s: s.replace("Only if the number is.", "", 1), "'It is zero' has no explanation: write"),
     "no right option": (lambda s: s.replace(">Right: both", ">Both"), "'2. And that of 2 and 2.*has 0 right options"),
     "two right options": (lambda s: s.replace("No, that is the sum", "Right", 1), "has 2 right options"),
+    "question without number": (
+        lambda s: s.replace("**2. And", "**And"),
+        r"'And that of 2 and 2.*is number 2 of the quiz: begin it with \*\*2\. ",
+    ),
+    "link to nowhere": (
+        lambda s: s.replace("Add, then", "Read [the card](../data/lfw.md), add, then"),
+        r"link to '\.\./data/lfw\.md' leads nowhere in a learner's folder, which has: .*GLOSSARY\.md",
+    ),
     "two options": (lambda s: re.sub(r"# <details><summary>4<.*\n", "", s), "has 2 options: write three"),
     "two questions": (lambda s: re.sub(r"# \*\*3(.|\n)*?# ## Recap", "# ## Recap", s), "has 2 questions: write three"),
     "right is longest": (
@@ -441,6 +524,9 @@ PICTURE = '<img alt="{}" src="data:image/png;base64,AA/tmp/AA">'
         (stream(f"x{platform.node()}"), [], None),
         (stream(f"{platform.node()}y"), [], None),
         (stream(""), ["nbval-ignore-output"], "nbval compares"),
+        (stream("x" * 101), [], "prints a line of 101 characters, and JupyterLab breaks it: show a figures.table"),
+        (stream("x" * 100 + "\n" + "y" * 100), [], None),
+        (display(text_plain="x" * 101), [], None),
         (stream("fine"), [], None),
         (display(text_plain="Faces.", text_html=PICTURE.format("Faces.")), [], None),
         (stream("0.5"), ["real-faces"], None),

@@ -69,7 +69,8 @@ rows = torch.cat([faces.images[faces.identity == person][:10] for person in who]
 figure = face_grid(rows, columns=10)
 show(
     figure,
-    alt="Six rows of ten pictures, a row for each of six synthetic people: pose, light, expression, background and what covers the face change from picture to picture.",
+    alt="Six rows of ten pictures, a row for each of six synthetic people: pose, light, expression,"
+    " background and what covers the face change from picture to picture.",
 )
 
 # %% [markdown]
@@ -113,23 +114,23 @@ show(
 #   the course never overwrites your work; `metaface reset 00` brings a lesson back as new, after saving yours.
 #
 # Here is an answer that is wrong, so that you see what that looks like. It is asked how often a guess among `ways` names is right, and gives the
-# probability that the guess is *wrong*:
+# probability that the guess is *wrong*. (`record=False` only shows the outcome. Your own tries are counted.)
 
 # %%
-from metaface_lessons.exercises import check, hint, progress, solution
+from metaface_lessons.exercises import check, hint, progress, solution, yours
 
 
 def too_sure(ways):
     return 1 - 1 / ways
 
 
-outcome = check("start.chance", too_sure)
+outcome = check("start.chance", too_sure, record=False)
 hint("start.chance")
 
 # %% [markdown]
 # ### Exercise 1: what guessing is worth
 #
-# Somebody shows you a face and `ways` names, and you pick a name at random, each as likely as the next. You are right with probability
+# *1 point, 2 minutes.* Somebody shows you a face and `ways` names, and you pick a name at random, each as likely as the next. You are right with probability
 #
 # $$ p_\text{chance} = \frac{1}{N}, \qquad N = \text{the number of names} \tag{0.1} $$
 #
@@ -148,12 +149,12 @@ check("start.chance", chance)
 # %% [markdown]
 # ### Exercise 2: an image without its brightness
 #
-# A bright photo and a dark photo of one person differ in every pixel. The first thing that the networks of this course do to an image x with
-# n numbers is to take brightness and contrast away:
+# *2 points, 4 minutes.* A bright photo and a dark photo of one person differ in every pixel. The first thing that the networks of this course do to an
+# image $x$ with $n$ numbers is to take brightness and contrast away:
 #
 # $$ z = \frac{x - \mu}{\sigma}, \qquad \mu = \frac1n \sum_{i=1}^{n} x_i, \qquad \sigma^2 = \frac1n \sum_{i=1}^{n} (x_i - \mu)^2 \tag{0.2} $$
 #
-# Write it for one image, uint8 `[C, H, W]`. μ and σ are over all its numbers.
+# Write it for one image, a uint8 tensor of shape `[C, H, W]`: channels, height, width. $\mu$ and $\sigma$ are over all its numbers.
 
 
 # %% exercise="start-standardise"
@@ -167,25 +168,26 @@ def standardise_one(image):
 check("start.standardise", standardise_one)
 
 # %% [markdown]
-# The package has the same as `networks.standardise`, for many images at once. Do equation (0.2) and that line agree, and is brightness really
-# gone? We darken an image by half and compare.
+# The package has the same as `networks.standardise`, for many images at once. Does it agree with (0.2), and is brightness really gone? Where a cell
+# needs an answer, `yours("…", …)` is your own function once it passes, and the course's until then. We darken an image by half and compare.
 
 # %%
 from metaface_lessons.networks import standardise
 
 image = faces.images[:1]
-x = image.double()
-by_hand = (x - x.mean()) / x.std(unbiased=False)  # (0.2)
-print("equation and code agree:", torch.allclose(by_hand, standardise(image.double())))
+one = yours("start.standardise", standardise_one)(image[0])  # (0.2)
+many = standardise(image.float())
+print("equation and package agree:", torch.allclose(one, many[0], atol=1e-5))
+print(f"mean of its numbers {abs(one.mean()):.1f}, mean of their squares {one.square().mean():.1f}")
 print(
     "a picture half as bright comes out the same:",
-    torch.allclose(by_hand, standardise(0.5 * image.double())),
+    torch.allclose(many, standardise(0.5 * image.float()), atol=1e-5),
 )
 
 # %% [markdown]
 # ### Exercise 3: how many look at you?
 #
-# Count the pictures of a face set that are nearly frontal, with a yaw of −15° to 15°, and on which nothing covers the face (`occluder` is
+# *1 point, 3 minutes.* Count the pictures of a face set that are nearly frontal, with a yaw of −15° to 15°, and on which nothing covers the face (`occluder` is
 # `none`). The answer is a whole number.
 
 
@@ -205,6 +207,19 @@ check("start.frontal", frontal_and_bare)
 progress("00")
 
 # %% [markdown]
+# ## When you come back
+#
+# A notebook that you open again shows the pictures and numbers of its last run, but nothing runs behind them. Until then a widget is a **picture**: its
+# sliders do nothing, or are not there. A cell that needs an earlier one, such as an exercise, stops with `NameError`. So, the day after, or after
+# *Restart Kernel*:
+#
+# 1. Click into the cell where you stopped.
+# 2. Choose *Run ▸ Run All Above Selected Cell*. Nothing that you wrote is lost, and your points stay.
+#
+# <kbd>Ctrl</kbd> + <kbd>B</kbd> (on a Mac <kbd>⌘</kbd> + <kbd>B</kbd>) closes the side bar, so that wide formulas and tables have room; the same keys open it
+# again.
+
+# %% [markdown]
 # ## Turn a head yourself
 #
 # **Predict:** which change makes a face hardest to recognise: turning the head, moving the lamp, or a scarf? Then try: drag a slider, or click it and
@@ -219,7 +234,7 @@ face_explorer.explore(face_explorer.State(person=5))
 # You recognised the person all the time. How far apart are the pictures in numbers? We measure the mean squared difference of the standardised
 # pixels, for one change each.
 #
-# **Predict** the longest bar: a lamp at the side, a turned head, or another person?
+# **Predict** the longest of the four bars: a lamp at the side, a turned head, a scarf, or another person?
 
 # %%
 from matplotlib import pyplot as plt
@@ -258,7 +273,8 @@ show(figure, alt=f"Mean squared difference of pixels to the picture before the c
 # Such systems err, and not equally for everyone: in 2018 the *Gender Shades* study found commercial gender classifiers that erred on up to 34.7%
 # of darker-skinned women and on at most 0.8% of lighter-skinned men. Lesson 16 will measure such differences.
 #
-# So three rules hold in this course. **No picture of a real person is stored** in a notebook. **Every face set has a data card** in the course's folder `data/`:
+# So three rules hold in this course. **No picture of a real person is stored** in a notebook. **Every face set has a data card** in the folder `data/` of your
+# clone of the course:
 # where it comes from, who consented, what it must not be used for. **Ask before you use a photo of somebody**, and stop when they say no.
 #
 # ## Budgets
@@ -268,20 +284,20 @@ show(figure, alt=f"Mean squared difference of pixels to the picture before the c
 #
 # ## Quiz
 #
-# **You run a lesson from top to bottom without solving anything. What happens?**
+# **1. You run a lesson from top to bottom without solving anything. What happens?**
 #
 # <details><summary>It stops at the first exercise.</summary>No. An untouched exercise is reported as not attempted, and the lesson goes on.</details>
 # <details><summary>It runs through; every check says that nothing was attempted.</summary>Right: later cells use the package's functions, never
 # yours.</details>
 # <details><summary>The solutions are filled in.</summary>No, nothing is filled in for you. Ask for hints when you are stuck.</details>
 #
-# **A recogniser names the right one of 20 people in 10% of the tries. Is it better than guessing?**
+# **2. A recogniser names the right one of 20 people in 10% of the tries. Is it better than guessing?**
 #
 # <details><summary>No, 10% is close to nothing.</summary>It is low, but compare with (0.1): chance is 5%, and 10% is twice that, if there were enough tries to tell.</details>
 # <details><summary>Yes: chance is 5%.</summary>Right. Always ask first what guessing would give. How many tries it takes to be sure is in lesson 01.</details>
 # <details><summary>One cannot say, since the people are unknown.</summary>Chance depends on how many names there are, not on whose they are.</details>
 #
-# **May you collect photos of strangers from a social network to try this course on them?**
+# **3. May you collect photos of strangers from a social network to try this course on them?**
 #
 # <details><summary>Yes, they are public.</summary>No. Public does not mean that they consented, and building recognition databases from scraped images is banned in the EU.</details>
 # <details><summary>Yes, for learning only, and without publishing them.</summary>No. The purpose does not replace consent. Use the synthetic faces,
