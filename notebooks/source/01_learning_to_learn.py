@@ -29,8 +29,6 @@
 # **You need** lesson 00, PyTorch with a training loop, the mean and variance of a sum. **Time** 60 minutes, with five exercises, worth 10 points.
 # **Computing** less than 60 seconds on two CPU cores; a GPU is not needed. With the environment variable `METAFACE_BUDGET=full` images are larger and
 # trainings longer.
-#
-# Words in *italics* stand in the [glossary](GLOSSARY.md).
 
 # %%
 import math
@@ -42,11 +40,12 @@ from torch.nn import functional as F
 
 from metaface_lessons.episodes import EpisodeSampler
 from metaface_lessons.evaluation import evaluate
-from metaface_lessons.exercises import check, hint, progress, solution
-from metaface_lessons.figures import COLOURS, face_grid, show, style
+from metaface_lessons.exercises import check, hint, progress, solution, yours
+from metaface_lessons.figures import COLOURS, face_grid, show, style, table
 from metaface_lessons.learners.baselines import FixedFeatures, lbp, lda, pixels
 from metaface_lessons.learners.protonet import ProtoNet
 from metaface_lessons.networks import Conv4
+from metaface_lessons.progress import Bar
 
 style()
 FULL = os.environ.get("METAFACE_BUDGET") == "full"
@@ -146,7 +145,8 @@ figure = face_grid(
 )
 show(
     figure,
-    alt="A 5-way 1-shot episode: in the first row one photo of each of five synthetic people, labels 0 to 4, below each three other photos of the person.",
+    alt="A 5-way 1-shot episode: in the first row one photo of each of five synthetic people, labels 0"
+    " to 4, below each three other photos of the person.",
 )
 
 # %% [markdown]
@@ -220,9 +220,8 @@ print(
 q = torch.rand(100_000, 5, dtype=torch.float64, generator=draw)
 q = q / q.sum(dim=1, keepdim=True)
 loss = -q.log().mean(dim=1)  # (1.6)
-print(
-    f"least loss of 100,000 tries {loss.min():.4f}, bound (1.8) {math.log(5):.4f}, kept: {bool((loss >= math.log(5)).all())}"
-)
+print(f"least loss of 100,000 tries {loss.min():.4f}, bound (1.8) {math.log(5):.4f}")
+print("kept:", bool((loss >= math.log(5)).all()))
 
 # %% [markdown]
 # ### Look at more episodes
@@ -287,15 +286,16 @@ def my_interval(accuracies):
 check("evaluation.interval", my_interval)
 
 # %% [markdown]
-# The package's `evaluate` does it for any number of methods, all on the same episodes. Equation and package agree?
+# The package's `evaluate` does it for any number of methods, all on the same episodes. Equation and package agree? As in lesson 00, `yours` is your
+# function once it passes, and the course's until then.
 
 # %%
 result = evaluate({"pixels": pixels()}, EpisodeSampler(novel, 5, 1, 5, seed=0), episodes=100)[
     "pixels"
 ]
-a = torch.from_numpy(result.episodes)
-half = 1.96 * a.std() / len(a) ** 0.5  # (1.14)
-print("agree:", math.isclose(result.ci95, half), math.isclose(result.accuracy, a.mean()))
+interval = yours("evaluation.interval", my_interval)
+mean, half = interval(torch.from_numpy(result.episodes))  # (1.14)
+print("agree:", math.isclose(result.ci95, half), math.isclose(result.accuracy, mean))
 
 # %% [markdown]
 # Does (1.14) keep its promise? We let a guesser, of whom we know the truth (20%), go through 600 episodes with 25 queries each, and repeat the whole
@@ -307,7 +307,7 @@ print("agree:", math.isclose(result.ci95, half), math.isclose(result.accuracy, a
 guesses = (
     (torch.rand(1000, 600, 25, generator=draw) < 0.2).double().mean(dim=2)
 )  # a_e: [evaluations, episodes]
-means, halves = guesses.mean(dim=1), 1.96 * guesses.std(dim=1) / 600**0.5
+means, halves = torch.tensor([[float(number) for number in interval(row)] for row in guesses]).T
 missed = (means - 0.2).abs() > halves
 print(
     f"{int(missed.sum())} of 1000 intervals miss the truth; they are ± {100 * halves.mean():.2f} % wide"
@@ -330,7 +330,8 @@ axes.axhline(20, color="#555555", linestyle=":")
 axes.set(xlabel="evaluation", ylabel="accuracy of a guesser, %")
 show(
     figure,
-    alt=f"Sixty intervals around the accuracy of a guesser. {int(missed[:60].sum())} of them, drawn as squares, miss the dotted line at 20%.",
+    alt=f"Sixty intervals around the accuracy of a guesser. {int(missed[:60].sum())} of them, drawn as"
+    " squares, miss the dotted line at 20%.",
 )
 
 # %% [markdown]
@@ -398,8 +399,8 @@ check("baselines.nearest_mean", my_nearest_mean)
 episode = EpisodeSampler(novel, 5, 2, 4, seed=1).sample()
 method = pixels()
 z_support, z_query = method.embed(episode.support.x)[0], method.embed(episode.query.x)[0]
-means = torch.stack([z_support[episode.support.y[0] == n].mean(dim=0) for n in range(5)])  # (1.15)
-by_hand = torch.cdist(z_query, means).argmin(dim=1)  # (1.16)
+nearest_mean = yours("baselines.nearest_mean", my_nearest_mean)
+by_hand = nearest_mean(z_support, episode.support.y[0], z_query, ways=5)  # (1.15), (1.16)
 package = method.adapt(episode.support).predict(episode.query.x).argmax(dim=-1)[0]
 print("equations and package agree:", torch.equal(by_hand, package))
 
@@ -435,7 +436,7 @@ def pretrain(faces, epochs, width=64 if FULL else 32, seed=0):
     last = torch.zeros(len(people), size, requires_grad=True)
     optimiser = torch.optim.Adam([*embedding.parameters(), last], lr=2e-3)
     draw = torch.Generator().manual_seed(seed)
-    for _ in range(epochs):
+    for _ in Bar(range(epochs), "pre-train", "epoch"):
         for batch in torch.randperm(len(faces), generator=draw).split(64):
             loss = F.cross_entropy(embedding(faces.images[batch]) @ last.T, label[batch])  # (1.1)
             optimiser.zero_grad()
@@ -515,6 +516,9 @@ show(
     alt="Eight synthetic people, each frontal, in the same light, before a grey background.",
 )
 
+# %% [markdown]
+# Pre-training takes about 20 seconds on two cores, and longer on a busy machine; the bar says how far it is.
+
 # %% tags=["nbval-ignore-output"]
 embedding = pretrain(base, epochs=8 if FULL else 5)
 
@@ -532,21 +536,25 @@ methods |= {
 }
 
 # %% [markdown]
-# **Predict:** order the five methods, clean and under full nuisance. Which of them fall most? Where is chance?
+# **Predict:** order the five methods, clean and under full nuisance. Which of them fall most? Where is chance? (The cell takes about 10 seconds, twice:
+# each condition has a bar of its own.)
 
 # %% tags=["nbval-ignore-output"]
 episodes = 1000 if FULL else 300
-table = {
-    kind: evaluate(methods, EpisodeSampler(faces, 5, 1, 5, seed=0), episodes)
+results = {
+    kind: evaluate(methods, EpisodeSampler(faces, 5, 1, 5, seed=0), episodes, progress=True)
     for kind, faces in (("clean", clean), ("full nuisance", novel))
 }
-for name in methods:
-    print(f"{name:28s}", "   ".join(f"{kind} {found[name]}" for kind, found in table.items()))
+table(
+    {name: [found[name] for found in results.values()] for name in methods},
+    list(results),
+    title="5-way 1-shot accuracy on strangers, % ± over people",
+)
 
 # %% tags=["nbval-ignore-output"]
 figure, axes = plt.subplots(figsize=(8, 3.4))
 places = torch.arange(len(methods))
-for i, (kind, found) in enumerate(table.items()):
+for i, (kind, found) in enumerate(results.items()):
     mean = [100 * found[name].accuracy for name in methods]
     ends = [100 * found[name].ci95_people for name in methods]
     axes.barh(
@@ -562,7 +570,7 @@ axes.set(
 axes.invert_yaxis()
 axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
 words = "; ".join(
-    f"{name} {100 * table['clean'][name].accuracy:.0f} and {100 * table['full nuisance'][name].accuracy:.0f}"
+    f"{name} {100 * results['clean'][name].accuracy:.0f} and {100 * results['full nuisance'][name].accuracy:.0f}"
     for name in methods
 )
 show(figure, alt=f"Accuracy in percent, clean and under full nuisance: {words}. Chance is 20.")
@@ -631,37 +639,40 @@ check("faces.shared_people", my_shared_people)
 # Our own split, and the split by images that one finds in too many notebooks:
 
 # %%
-shared = torch.isin(novel.identities, base.identities).sum()
-print("people in base and novel:", int(shared))
+shared = yours("faces.shared_people", my_shared_people)
+print("people in base and novel:", len(shared(base, novel)))
 
 order = torch.randperm(len(novel), generator=draw)
 half = len(novel) // 2
 one, other = novel.select(order[:half]), novel.select(order[half:])
-print(
-    f"after shuffling images: {int(torch.isin(one.identities, other.identities).sum())} of {len(novel.identities)} people are on both sides"
-)
+both = len(shared(one, other))
+print(f"after shuffling images: {both} of {len(novel.identities)} people are on both sides")
 
 # %% [markdown]
 # Now the damage, measured. The test never changes: 30 people, the same images, the same episodes. The method is LDA, and its training set always has
 # 30 people; what changes is how many of them are people of the test. Two kinds of leak: the very images of the test, or other images of the same
 # people.
 #
-# **Predict:** what will the test report when half of its people have leaked, and when all have? Which kind of leak is worse?
+# **Predict:** what will the test report when half of its people have leaked, and when all have? Which kind of leak is worse? (21 trainings of LDA take about
+# 15 seconds.)
 
 # %% tags=["nbval-ignore-output"]
 from metaface_lessons.experiments import leak
 from metaface_lessons.widgets import leak_explorer
 
-data = leak.leak_experiment(sharp, episodes=100)
-for kind, curve in data.reported.items():
-    print(f"{kind:30s} 0%: {curve[0]}   50%: {curve[5]}   100%: {curve[10]}")
+data = leak.leak_experiment(sharp, episodes=100, progress=True)
+table(
+    {kind: [curve[place] for place in (0, 5, 10)] for kind, curve in data.reported.items()},
+    ["0 % leaked", "50 %", "100 %"],
+    title="accuracy that the test reports, % ± over people",
+)
 
 # %% tags=["nbval-ignore-output"]
 leak_explorer.explore(data, leak_explorer.State(share=50))
 
 # %% [markdown]
 # Move the share. If the very images leak, LDA reports whatever you like, up to near perfection, without being one bit better on the next stranger. Note also the
-# interval: it cannot warn you, for it describes the test that was made, not the one that should have been.
+# interval over people, the same as in the table: it cannot warn you, for it describes the test that was made, not the one that should have been.
 #
 # The other kind of leak, *other* images of the test people, is just as forbidden, yet here it hardly shows. Under full nuisance what LDA learns of 30
 # people does not even carry over to new photos of the very same people. Is such a leak harmless, then? The same experiment on real faces, Olivetti, whose
@@ -670,11 +681,20 @@ leak_explorer.explore(data, leak_explorer.State(share=50))
 # **Predict** the report when all of the test's people, but none of its photos, were trained on.
 
 # %% tags=["real-faces"]
-for kind, curve in leak.load()["reported"].items():
-    for share in ("0", "50", "100"):
-        print(
-            f"{kind:30s} {share:>3s}%: {100 * curve[share]['accuracy']:.0f} ± {100 * curve[share]['ci95_people']:.0f} % over people"
-        )
+from metaface_lessons.evaluation import Estimate
+
+table(
+    {
+        kind: [
+            Estimate(curve[share]["accuracy"], curve[share]["ci95_people"])
+            for share in ("0", "50", "100")
+        ]
+        for kind, curve in leak.load()["reported"].items()
+    },
+    ["0 % leaked", "50 %", "100 %"],
+    title="Olivetti: accuracy that the test reports, % ± over people",
+    digits=0,
+)
 
 # %% [markdown]
 # Not harmless at all: whoever has trained on a person knows their next photo, too, if it resembles the last. That a leak hardly shows on one set, with one
@@ -686,11 +706,11 @@ for kind, curve in leak.load()["reported"].items():
 # %% tags=["nbval-ignore-output"]
 curve = data.reported[leak.KINDS[0]]
 strangers, known = curve[0].accuracy, curve[-1].accuracy
+rows = {}
 for i in (2, 5, 8):
     predicted = (1 - i / 10) * strangers + i / 10 * known  # (1.20)
-    print(
-        f"{10 * i}% leaked: (1.20) says {100 * predicted:.0f} %, measured {100 * curve[i].accuracy:.0f} ± {100 * curve[i].ci95_people:.0f} %"
-    )
+    rows[f"{10 * i} % leaked"] = [predicted, Estimate(curve[i].accuracy, curve[i].ci95_people)]
+table(rows, ["(1.20) says", "measured, ± over people"], title="accuracy, %", digits=0)
 
 # %% [markdown]
 # Nearly. (1.20) is exact when the two accuracies are those of *this* test. Put in those of its ends, it neglects that a query also
@@ -743,15 +763,18 @@ for name, found in evaluate(controls, EpisodeSampler(novel, 5, 1, 5, seed=0), 60
 # %% tags=["real-faces"]
 from metaface_lessons.experiments import few_shot
 
+rows = {}
 for place, shots in few_shot.tests_of("protonet"):
     stored = few_shot.load("protonet", place, shots)
-    print(
-        f"protonet-{place}-{shots}shot: {stored['ways']}-way {stored['shots']}-shot, {stored['identities']} strangers, chance {100 / stored['ways']:.0f} %"
-    )
-    for name, found in stored["baselines"].items():
-        print(
-            f"   {name:8s} {100 * found['accuracy']:.1f} ± {100 * found['ci95_people']:.1f} % over people"
-        )
+    name = f"{place}, {stored['ways']}-way {shots}-shot, {stored['identities']} strangers"
+    rows[name] = [
+        Estimate(found["accuracy"], found["ci95_people"]) for found in stored["baselines"].values()
+    ]
+table(
+    rows,
+    list(stored["baselines"]),
+    title="stored accuracy on photographs, % ± over people; chance is 20 %",
+)
 
 # %% [markdown]
 # Olivetti's ten photos of a person are much alike, and every method does well. LFW is a collection of news photographs, and there the same methods
