@@ -24,7 +24,7 @@ import ipywidgets
 from matplotlib.figure import Figure
 
 from ..errors import MetaFaceError, unknown
-from ..figures import image_tag, plain_picture
+from ..figures import Table, image_tag, plain_picture, table
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,10 @@ def controls(state: type | Any) -> dict[str, Control]:
     return {f.name: _control(f) for f in fields(state)}
 
 
-def describe(state: type | Any) -> str:
-    """The controls with their defaults and ranges, for a lesson to quote: "shots 1 (1 to 5); distance squared (…)"."""
-    return "; ".join(f"{_control(f).label} {f.default} ({_range(_control(f))})" for f in fields(state))
+def describe(state: type | Any) -> Table:
+    """The controls with their defaults and ranges, as a table for a lesson to show."""
+    rows = {_control(f).label: (str(f.default), _range(_control(f))) for f in fields(state)}
+    return table(rows, ("at the start", "range"), title="The controls of the explorer")
 
 
 def _control(f: Field[Any]) -> Control:
