@@ -25,7 +25,11 @@ from metaface_lessons.exercises.core import exercises
 from metaface_lessons.sources import read_source, sources
 
 ENOUGH = 1.5  # the weight from which a pattern is an answer, see `weight`
-ALLOWED: dict[tuple[str, str], str] = {}  # exercise, what a cell shows → why that is not its answer
+ALLOWED: dict[tuple[str, str], str] = {  # exercise, what a cell shows → why that is not its answer
+    ("faces.split_by_identity", "faces.identity.unique(return_inverse=True)"): (
+        "it numbers the people for the outputs of a network, and divides nobody"
+    ),
+}
 
 _MODULES = {"torch", "F", "np", "math", "itertools", "functional"}
 _CONVERSIONS = {"float", "double", "int", "bool", "item", "tolist", "numpy", "clone", "detach"}
@@ -267,7 +271,7 @@ def _identity(cell: NotebookNode) -> str:
 
 def visible(lesson: NotebookNode) -> Iterator[str]:
     """The code that a learner sees: cells that are not folded, without their solutions, and sources that they print."""
-    known: dict[str, Any] = {}
+    imports: dict[str, ast.stmt] = {}  # what a name comes from
     for cell in lesson.cells:
         if cell.cell_type != "code":
             continue
@@ -277,11 +281,13 @@ def visible(lesson: NotebookNode) -> Iterator[str]:
         tree = ast.parse(code)
         for node in tree.body:
             if isinstance(node, ast.Import | ast.ImportFrom):
-                exec(compile(ast.Module([node], []), "lesson", "exec"), known)
+                imports |= {(alias.asname or alias.name).partition(".")[0]: node for alias in node.names}
         for node in ast.walk(tree):
             if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("getsource"):
                 asked = ast.unparse(node.args[0])
-                if asked.partition(".")[0] in known:
+                if origin := imports.get(asked.partition(".")[0]):
+                    known: dict[str, Any] = {}
+                    exec(compile(ast.Module([origin], []), "lesson", "exec"), known)
                     yield textwrap.dedent(inspect.getsource(eval(asked, known)))
 
 

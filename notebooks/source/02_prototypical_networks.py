@@ -36,9 +36,9 @@ from matplotlib import pyplot as plt
 from torch.nn import functional as F
 
 from metaface_lessons.episodes import EpisodeSampler
-from metaface_lessons.exercises import check, hint, progress, solution
+from metaface_lessons.exercises import check, hint, progress, solution, yours
 from metaface_lessons.experiments.snapshots import load_snapshots, snapshot_split
-from metaface_lessons.figures import COLOURS, face_grid, show, style
+from metaface_lessons.figures import COLOURS, face_grid, show, style, table
 from metaface_lessons.learners import protonet
 from metaface_lessons.learners.protonet import ProtoNet
 
@@ -62,7 +62,7 @@ print(len(base.identities), "base people,", len(novel.identities), "novel people
 
 # %%
 puzzle = EpisodeSampler(novel, ways=5, shots=1, queries=1, seed=2).sample()
-shuffled = torch.tensor([3, 0, 4, 2, 1])
+shuffled = torch.randperm(5, generator=torch.Generator().manual_seed(34))
 figure = face_grid(
     torch.cat([puzzle.support.x[0], puzzle.query.x[0, shuffled]]),
     columns=5,
@@ -161,24 +161,27 @@ def my_loss(distances, labels):
 check("protonet.loss", my_loss)
 
 # %% [markdown]
-# Now put together, for one episode. Later cells use the package's functions, so that they run whether or not you have solved the exercises.
-
+# Now put together, for one episode. Cells that need an answer compute with `yours("…", …)`: that is your own function once it passes, and the course's
+# until then. So they run whether or not you have solved the exercises.
 
 # %%
+prototypes = yours("protonet.prototypes", my_prototypes)
+squared_distances = yours("protonet.squared_distances", my_squared_distances)
+loss_of = yours("protonet.loss", my_loss)
+
+
 def episode_loss(embed, support, query, ways):
-    points = embed(support.x[0])  # [N·K, D]
-    centres = torch.stack([points[support.y[0] == k].mean(0) for k in range(ways)])  # (2.1)
-    distances = (embed(query.x[0])[:, None] - centres).square().sum(-1)  # (2.4)
-    log_p = (-distances).log_softmax(dim=1)  # (2.2)
-    return -log_p[torch.arange(len(log_p)), query.y[0]].mean()  # (2.3)
+    centres = prototypes(embed(support.x[0]), support.y[0], ways)  # (2.1)
+    distances = squared_distances(embed(query.x[0]), centres)  # (2.4)
+    return loss_of(distances, query.y[0])  # (2.2) and (2.3)
 
 
 # %% [markdown]
-# Five lines. The package's `ProtoNet.loss` does the same for T episodes at once, in one pass. Do they agree, on a trained network and real
-# episodes?
+# Three lines, and nothing is hidden behind them that is not yours. The package's `ProtoNet.loss` does the same for T episodes at once, in one pass. Do they
+# agree, on a trained network and real episodes?
 
 # %%
-snapshots = load_snapshots()  # one network at several moments of its training; section 8 says more
+snapshots = load_snapshots()  # one network at several moments of its training; see section 8
 net = ProtoNet(snapshots[max(snapshots)].embedding.double())
 episodes = EpisodeSampler(novel, ways=5, shots=2, queries=3, seed=0).sample(tasks=1)
 with torch.no_grad():
@@ -333,7 +336,7 @@ for ax, cost, name in zip(
     ax.plot(*mean, "*", color=COLOURS[1], ms=16, label="mean")
     ax.plot(*median, "D", color=COLOURS[2], ms=9, label="geometric median")
     ax.set(title=name, aspect="equal")
-axes[0].legend(loc="upper left")
+axes[0].legend(loc="upper left", frameon=True)
 show(
     fig,
     alt="Two maps of the same five points, four close together and one far off. The level lines of J are circles around"
@@ -346,7 +349,7 @@ show(
 # far point out, along the line from the median:
 
 # %%
-direction = (z[-1] - median) / (z[-1] - median).norm()
+direction = F.normalize(z[-1] - median, dim=0)
 for distance in (2, 6, 18):
     pushed = torch.cat([z[:-1], (median + distance * direction)[None]])
     m, g = pushed.mean(0), geometric_median(pushed)
@@ -493,7 +496,7 @@ check("protonet.linear_head", my_linear_head)
 with torch.no_grad():
     points = net.embed(episodes.query.x)[0]  # [Q, D], float64
     c = net.adapt(episodes.support).prototypes[0]
-weight, bias = 2 * c, -c.square().sum(1)  # (2.20)
+weight, bias = yours("protonet.linear_head", my_linear_head)(c)  # (2.20)
 by_distance = (-protonet.squared_euclidean(points, c)).softmax(-1)
 by_layer = F.linear(points, weight, bias).softmax(-1)
 print("same probabilities to 1e-12:", bool((by_layer - by_distance).abs().max() < 1e-12))
@@ -543,25 +546,33 @@ def my_cosine_prototype(points):
 check("protonet.cosine_prototype", my_cosine_prototype)
 
 # %% [markdown]
-# Check (2.21) and (2.23) on the face embeddings, and see what the first mistake costs when one point is ten times as long:
+# Check (2.21) on the face embeddings. Then take three points of one class, one of them ten times as long, and your prototype. By (2.22) the sum
+# $S - \sum_s (1 - u_s \cdot v)$ falls with the cosine of the angle between v and the best direction, and 10,000 directions drawn at random should all do
+# worse. What does the first mistake cost?
 
 # %%
 a, b = points[:3], points[3:7]
-half = (F.normalize(a, dim=1)[:, None] - F.normalize(b, dim=1)).square().sum(-1) / 2  # (2.21)
+half = protonet.squared_euclidean(F.normalize(a, dim=1), F.normalize(b, dim=1)) / 2  # (2.21)
 print("(2.21) agrees:", torch.allclose(half, 1 - F.cosine_similarity(a[:, None], b, dim=-1)))
 
 one_long = torch.cat([10 * points[:1], points[1:3]])
-u = F.normalize(one_long, dim=1)
-best, raw = u.mean(0), one_long.mean(0)
-cost = {
-    name: protonet.cosine(u, v[None]).sum().item() for name, v in (("best", best), ("raw", raw))
-}
+best = yours("protonet.cosine_prototype", my_cosine_prototype)(one_long)  # (2.23)
+
+
+def cost(v):
+    """The total cosine distance of the three points to each v [V, D]."""
+    return protonet.cosine(one_long, v).sum(dim=0)
+
+
+others = torch.randn(10_000, len(best), generator=generator, dtype=best.dtype)
+towards = F.cosine_similarity(best[None], others)
 print(
-    "(2.22) agrees:", torch.allclose(torch.tensor(cost["best"]), (3 - 3 * best.norm()).float())
+    "(2.22) agrees:", torch.allclose(3 - cost(others), (3 - cost(best[None])) * towards)
 )  # (2.22)
-print(
-    f"total cosine distance: renormalised mean {cost['best']:.4f}, mean of raw points {cost['raw']:.4f}"
-)
+print("(2.23) is the best of all:", bool((cost(others) > cost(best[None])).all()))
+raw = one_long.mean(dim=0)
+print(f"total cosine distance to it {cost(best[None]).item():.4f}", end="")
+print(f", to the mean of raw points {cost(raw[None]).item():.4f}")
 
 # %% [markdown]
 # **Second mistake:** no temperature. A cosine distance lies between 0 and 2, so logits lie between −2/τ and 0. The best that can happen is that a query lies
@@ -593,7 +604,7 @@ for ways in (5, 20, 100):
 # five: a harder question in each step, and more comparisons for the same images (Snell et al. found that more ways in training help).
 
 # %% [markdown]
-# **Predict:** where does the loss begin, and what does the curve look like: smooth, noisy, with a plateau?
+# **Predict:** where does the loss begin, and what does the curve look like: smooth, noisy, with a plateau? (The training takes 25 seconds.)
 
 # %% tags=["nbval-ignore-output"]
 from metaface_lessons.training import meta_train
@@ -673,7 +684,7 @@ for mode in ("training", "evaluation"):
 from metaface_lessons.widgets import embedding_explorer
 from metaface_lessons.widgets.explorer import describe
 
-print("Sliders and where they start:", describe(embedding_explorer.State))
+describe(embedding_explorer.State)
 
 # %% tags=["nbval-ignore-output"]
 net.float()
@@ -732,7 +743,8 @@ show(
 )
 
 # %% [markdown]
-# **Predict** the order of the four methods, once for clean and once for full nuisance, with one shot. Where will the largest gap be?
+# **Predict** the order of the four methods, once for clean and once for full nuisance, with one shot. Where will the largest gap be? (Four evaluations,
+# each with a bar, take about half a minute.)
 
 # %% tags=["nbval-ignore-output"]
 from metaface_lessons.learners.baselines import baselines
@@ -742,14 +754,20 @@ results = {}
 for condition, faces, count in (("clean", clean, 200), ("full nuisance", novel, 600)):
     for shots in (1, 5):
         sampler = EpisodeSampler(faces, ways=5, shots=shots, queries=3, seed=shots)
-        results[condition, shots] = evaluate(methods, sampler, episodes=count)
+        results[condition, shots] = evaluate(methods, sampler, episodes=count, progress=True)
 
-for (condition, shots), row in results.items():
-    print(f"{condition}, {shots} shot: accuracy ± over episodes (± over people), %")
-    for name, r in row.items():
-        print(
-            f"    {name:9s} {100 * r.accuracy:5.1f} ± {100 * r.ci95:.1f} (± {100 * r.ci95_people:.1f})"
-        )
+rows = {
+    name: [
+        f"{100 * r[name].accuracy:.1f} ± {100 * r[name].ci95:.1f} (± {100 * r[name].ci95_people:.1f})"
+        for r in results.values()
+    ]
+    for name in methods
+}
+table(
+    rows,
+    [f"{condition}, {shots} shot{'s' * (shots > 1)}" for condition, shots in results],
+    title="5-way accuracy, % ± over episodes (± over people)",
+)
 
 # %%
 fig, axes = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True)
@@ -762,7 +780,7 @@ for ax, condition in zip(axes, ("clean", "full nuisance"), strict=True):
     ax.axhline(20, color="black", ls="--", lw=1)
     ax.set(title=condition, xticks=[0.3, 1.3], xticklabels=["1 shot", "5 shots"], ylim=(0, 105))
 axes[0].set_ylabel("accuracy, %")
-axes[1].legend(ncols=2, loc="upper left")
+axes[1].legend(loc="upper left", bbox_to_anchor=(1, 1))
 show(
     fig,
     alt="Bars of accuracy for pixels, LBP, LDA and ProtoNet, with intervals over people. On clean faces all four stand"
@@ -818,16 +836,20 @@ for name, r in evaluate(
 # %% tags=["real-faces"]
 from metaface_lessons.experiments import few_shot
 
+rows = {}
 for name, shots in (("lfw", 1), ("lfw", 4), ("olivetti", 1), ("olivetti", 5)):
     stored = few_shot.load("protonet", name, shots)
-    print(
-        f"{name.upper()}, {shots}-shot: {stored['identities']} strangers, runs: {len(stored['runs'])} ({stored['date']})"
-    )
-    for method, r in {"protonet": stored, **stored["baselines"]}.items():
-        accuracy, narrow, wide = (100 * r[key] for key in ("accuracy", "ci95", "ci95_people"))
-        print(
-            f"    {method:9s} {accuracy:5.1f} ± {narrow:.1f} over episodes, ± {wide:.1f} over people"
-        )
+    found = {"protonet": stored, **stored["baselines"]}
+    rows[f"{name}, {shots}-shot, {stored['identities']} strangers"] = [
+        f"{100 * r['accuracy']:.1f} ± {100 * r['ci95']:.1f} (± {100 * r['ci95_people']:.1f})"
+        for r in found.values()
+    ]
+runs, date = len(stored["runs"]), stored["date"]
+table(
+    rows,
+    list(found),
+    title=f"5-way accuracy, % ± over episodes (± over people), {runs} runs each, {date}",
+)
 
 # %% [markdown]
 # In the wild ProtoNet stands far above every classical method, with one photo and with four. In the studio LDA is level with it: light and pose change
@@ -836,7 +858,7 @@ for name, shots in (("lfw", 1), ("lfw", 4), ("olivetti", 1), ("olivetti", 5)):
 
 # %% [markdown]
 # If Olivetti is in scikit-learn's cache on your machine (`metaface faces olivetti` fetches it), the next cell trains on 24 of its people for some
-# seconds and tests on 10 others. It shows numbers only: pictures of real people do not belong in a notebook that one saves and sends around.
+# seconds and tests on 10 others. Without Olivetti the cell says so, and the table above has the numbers. It shows numbers only: pictures of real people do not belong in a notebook that one saves and sends around.
 
 # %% tags=["nbval-ignore-output", "real-faces"]
 from metaface_lessons.doctor import check_olivetti
