@@ -29,6 +29,9 @@ ALLOWED: dict[tuple[str, str], str] = {  # exercise, what a cell shows → why t
     ("faces.split_by_identity", "faces.identity.unique(return_inverse=True)"): (
         "it numbers the people for the outputs of a network, and divides nobody"
     ),
+    ("maml.first_order", "torch.func.grad(lambda w: torch.func.grad(loss)(w) @ v)(at.detach())"): "it is (3.14)",
+    ("maml.first_order", "torch.func.grad(loss)(w) @ v"): "it is (3.14)",
+    ("maml.meta_gradient", "phi - 0.1 * a * (phi - c)"): "it is an inner step of the first example",
 }
 
 _MODULES = {"torch", "F", "np", "math", "itertools", "functional"}

@@ -145,7 +145,8 @@ figure = face_grid(
 )
 show(
     figure,
-    alt="A 5-way 1-shot episode: in the first row one photo of each of five synthetic people, labels 0"
+    alt="A 5-way 1-shot episode: in the first row one photo of each of five synthetic people,"
+    " labels 0"
     " to 4, below each three other photos of the person.",
 )
 
@@ -194,7 +195,8 @@ print("no person occurs twice:", len(episodes.identities[0].unique()) == 5)
 
 # %%
 print(
-    f"{math.perm(len(base.identities), 5):.1e} ordered choices of 5 of {len(base.identities)} people"
+    f"{math.perm(len(base.identities), 5):.1e} ordered choices of 5 of {len(base.identities)}"
+    " people"
 )
 
 # %% [markdown]
@@ -310,7 +312,8 @@ guesses = (
 means, halves = torch.tensor([[float(number) for number in interval(row)] for row in guesses]).T
 missed = (means - 0.2).abs() > halves
 print(
-    f"{int(missed.sum())} of 1000 intervals miss the truth; they are ± {100 * halves.mean():.2f} % wide"
+    f"{int(missed.sum())} of 1000 intervals miss the truth; they are ± {100 * halves.mean():.2f} %"
+    " wide"
 )
 
 # %%
@@ -330,7 +333,8 @@ axes.axhline(20, color="#555555", linestyle=":")
 axes.set(xlabel="evaluation", ylabel="accuracy of a guesser, %")
 show(
     figure,
-    alt=f"Sixty intervals around the accuracy of a guesser. {int(missed[:60].sum())} of them, drawn as"
+    alt=f"Sixty intervals around the accuracy of a guesser. {int(missed[:60].sum())} of them, drawn"
+    " as"
     " squares, miss the dotted line at 20%.",
 )
 
@@ -354,7 +358,8 @@ explained = (
     torch.tensor([r.ci95 / 1.96 for r in found]).square().mean().sqrt()
 )  # (1.14): the root of (1.12)
 print(
-    f"standard deviation of the five: {100 * spread:.1f} %; the draw of episodes explains {100 * explained:.1f} %"
+    f"standard deviation of the five: {100 * spread:.1f} %; the draw of episodes explains"
+    f" {100 * explained:.1f} %"
 )
 r = evaluate({"pixels": pixels()}, EpisodeSampler(novel, 5, 1, 5, seed=0), episodes=300)["pixels"]
 print(f"all {len(novel.identities)}: {r} over episodes, ± {100 * r.ci95_people:.1f} over people")
@@ -570,7 +575,8 @@ axes.set(
 axes.invert_yaxis()
 axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
 words = "; ".join(
-    f"{name} {100 * results['clean'][name].accuracy:.0f} and {100 * results['full nuisance'][name].accuracy:.0f}"
+    f"{name} {100 * results['clean'][name].accuracy:.0f} and"
+    f" {100 * results['full nuisance'][name].accuracy:.0f}"
     for name in methods
 )
 show(figure, alt=f"Accuracy in percent, clean and under full nuisance: {words}. Chance is 20.")
@@ -746,7 +752,8 @@ controls = {
 }
 for name, found in evaluate(controls, EpisodeSampler(novel, 5, 1, 5, seed=0), 600).items():
     print(
-        f"{name:16s} {found} over episodes, ± {100 * found.ci95_people:.1f} over people; chance 20 %"
+        f"{name:16s} {found} over episodes, ± {100 * found.ci95_people:.1f} over people; chance 20"
+        " %"
     )
 
 # %% [markdown]

@@ -70,7 +70,8 @@ figure = face_grid(
 )
 show(
     figure,
-    alt="Upper row: five synthetic people, A to E, one photo each. Lower row: the same five in another order.",
+    alt="Upper row: five synthetic people, A to E, one photo each. Lower row: the same five in"
+    " another order.",
 )
 
 # %% [markdown]
@@ -339,8 +340,10 @@ for ax, cost, name in zip(
 axes[0].legend(loc="upper left", frameon=True)
 show(
     fig,
-    alt="Two maps of the same five points, four close together and one far off. The level lines of J are circles around"
-    " the mean, which the far point has drawn out of the group. Those of K are lopsided ovals around the geometric"
+    alt="Two maps of the same five points, four close together and one far off. The level lines of"
+    " J are circles around"
+    " the mean, which the far point has drawn out of the group. Those of K are lopsided ovals"
+    " around the geometric"
     " median, which stays within the group.",
 )
 
@@ -354,7 +357,8 @@ for distance in (2, 6, 18):
     pushed = torch.cat([z[:-1], (median + distance * direction)[None]])
     m, g = pushed.mean(0), geometric_median(pushed)
     print(
-        f"far point at {distance:2d}: mean at ({m[0]:.2f}, {m[1]:.2f}), median at ({g[0]:.2f}, {g[1]:.2f})"
+        f"far point at {distance:2d}: mean at ({m[0]:.2f}, {m[1]:.2f}), median at ({g[0]:.2f},"
+        f" {g[1]:.2f})"
     )
 
 # %% [markdown]
@@ -393,8 +397,10 @@ for ax, name in zip(axes, ("squared", "euclidean"), strict=True):
     ax.set(title=f"{name}: p₁ from {p1.min():.2f} to {p1.max():.2f}", aspect="equal")
 show(
     fig,
-    alt="Two maps with the same two prototypes. Squared: the lines of 5, 25, 50, 75 and 95 percent are parallel and"
-    " straight. Unsquared: the 50 percent line is the same, those of 25 and 75 percent are the two branches of a"
+    alt="Two maps with the same two prototypes. Squared: the lines of 5, 25, 50, 75 and 95 percent"
+    " are parallel and"
+    " straight. Unsquared: the 50 percent line is the same, those of 25 and 75 percent are the two"
+    " branches of a"
     " hyperbola, and lines of 5 and 95 percent do not exist.",
 )
 
@@ -632,7 +638,8 @@ for ax, values, level, name in zip(
     ax.set(xlabel="step", title=f"{name} on 20-way 1-shot training episodes")
 show(
     fig,
-    alt="Two noisy curves over the training steps, each with its running mean. The loss falls well below that of"
+    alt="Two noisy curves over the training steps, each with its running mean. The loss falls well"
+    " below that of"
     " guessing, the accuracy rises well above it; neither has levelled out at the end.",
 )
 
@@ -758,7 +765,8 @@ for condition, faces, count in (("clean", clean, 200), ("full nuisance", novel, 
 
 rows = {
     name: [
-        f"{100 * r[name].accuracy:.1f} ± {100 * r[name].ci95:.1f} (± {100 * r[name].ci95_people:.1f})"
+        f"{100 * r[name].accuracy:.1f} ± {100 * r[name].ci95:.1f} (±"
+        f" {100 * r[name].ci95_people:.1f})"
         for r in results.values()
     ]
     for name in methods
@@ -783,8 +791,10 @@ axes[0].set_ylabel("accuracy, %")
 axes[1].legend(loc="upper left", bbox_to_anchor=(1, 1))
 show(
     fig,
-    alt="Bars of accuracy for pixels, LBP, LDA and ProtoNet, with intervals over people. On clean faces all four stand"
-    " at the top. Under full nuisance pixels and LBP are not far above chance, the dashed line at 20 percent, and"
+    alt="Bars of accuracy for pixels, LBP, LDA and ProtoNet, with intervals over people. On clean"
+    " faces all four stand"
+    " at the top. Under full nuisance pixels and LBP are not far above chance, the dashed line at"
+    " 20 percent, and"
     " ProtoNet stands far above all others, with one shot and with five.",
 )
 
@@ -873,7 +883,8 @@ if check_olivetti().status == "ok":
     sampler = EpisodeSampler(real.novel, ways=5, shots=1, queries=5, seed=1)
     for name, r in evaluate(baselines(real.base) | {"protonet": mine}, sampler, 300).items():
         print(
-            f"{name:9s} {100 * r.accuracy:5.1f} ± {100 * r.ci95:.1f} (± {100 * r.ci95_people:.1f}) %"
+            f"{name:9s} {100 * r.accuracy:5.1f} ± {100 * r.ci95:.1f} (± {100 * r.ci95_people:.1f})"
+            " %"
         )
 else:
     print("Olivetti is not in scikit-learn's cache here. To fetch it: metaface faces olivetti")

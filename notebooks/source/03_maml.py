@@ -31,7 +31,9 @@
 # cores; a GPU is not needed. With the environment variable `METAFACE_BUDGET=full` the live trainings are longer.
 
 # %%
+import math
 import os
+import textwrap
 
 import torch
 from matplotlib import pyplot as plt
@@ -39,8 +41,8 @@ from torch.func import functional_call, hessian, jacrev
 from torch.nn import functional as F
 
 from metaface_lessons.episodes import EpisodeSampler
-from metaface_lessons.exercises import check, hint, progress, solution
-from metaface_lessons.figures import COLOURS, show, style
+from metaface_lessons.exercises import check, hint, progress, solution, yours
+from metaface_lessons.figures import COLOURS, show, style, table
 from metaface_lessons.learners.maml import MAML
 
 style()
@@ -49,7 +51,7 @@ grad = torch.autograd.grad
 
 
 def numbers(*shape, seed=0):
-    """Standard normal numbers in double precision: in the first half of this lesson we compare to many digits."""
+    """Standard normal numbers, in double precision to compare to many digits."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
@@ -79,8 +81,10 @@ ax.set(xlabel="θ, where both tasks start", ylabel="mean loss that is paid", yli
 ax.legend(loc="upper center")
 show(
     fig,
-    alt="Mean loss of two tasks against the common start θ, paid after 0, 1 and 5 gradient steps. The best start is 0.8"
-    " without a step, 0.64 with one, and 0.065 with five, where the curve is also by far the lowest.",
+    alt="Mean loss of two tasks against the common start θ, paid after 0, 1 and 5 gradient steps."
+    " The best start is 0.8"
+    " without a step, 0.64 with one, and 0.065 with five, where the curve is also by far the"
+    " lowest.",
 )
 
 # %% [markdown]
@@ -184,7 +188,7 @@ check("maml.adapt", my_adapt)
 #
 # $$ \nabla F(\theta) = \Big(I - \frac{\alpha}{K} X_S^\top X_S\Big)\, \frac1Q X_Q^\top (X_Q \varphi - y_Q) \tag{3.9} $$
 #
-# We let autograd differentiate through the step, as exercise 1 made possible, and compare. The Jacobian of the step, (3.6), and the chain rule, (3.5),
+# We let autograd differentiate through the step of exercise 1, and compare. (`yours` is your function once it passes, and the course's until then.) The Jacobian of the step, (3.6), and the chain rule, (3.5),
 # are checked on the way.
 
 # %%
@@ -206,8 +210,7 @@ def query_loss(w):
 
 
 theta = numbers(3, seed=5).requires_grad_()
-(gradient,) = grad(support_loss(theta), theta, create_graph=True)
-phi = theta - alpha * gradient  # (3.1)
+phi = yours("maml.inner_step", my_inner_step)(support_loss, theta, alpha)  # (3.1)
 (by_autograd,) = grad(query_loss(phi), theta)
 
 
@@ -216,9 +219,8 @@ def same(ours, theirs):
 
 
 with torch.no_grad():
-    jacobian = jacrev(lambda w: w - alpha / K * X_S.T @ (X_S @ w - y_S))(
-        theta
-    )  # ∂φ/∂θ, of (3.1) with (3.8)
+    step = jacrev(lambda w: w - alpha / K * X_S.T @ (X_S @ w - y_S))  # ∂φ/∂θ, of (3.1) with (3.8)
+    jacobian = step(theta)
     H, at_phi = X_S.T @ X_S / K, X_Q.T @ (X_Q @ phi - y_Q) / Q
     by_hand = (torch.eye(3) - alpha * H) @ at_phi  # (3.7), here (3.9)
     print("(3.6) agrees to 1e-12:", same(jacobian, torch.eye(3) - alpha * H))  # (3.6)
@@ -273,25 +275,17 @@ def query_loss(w):
     return F.mse_loss(predict(w, x_Q), x_Q.sin())
 
 
-def adapt(theta, rate, steps, graph=True):
-    """φ_0, …, φ_k."""
-    path = [theta]
-    for _ in range(steps):
-        (gradient,) = grad(support_loss(path[-1]), path[-1], create_graph=graph)
-        path.append(path[-1] - rate * gradient)  # (3.2)
-    return path
-
-
 # %%
+adapt = yours("maml.adapt", my_adapt)
+
 theta = numbers(25, seed=8).requires_grad_()
-path = adapt(theta, rate=0.2, steps=3)
+path = [adapt(support_loss, theta, 0.2, steps) for steps in range(4)]  # φ_0, …, φ_3, by (3.2)
 (by_autograd,) = grad(query_loss(path[-1]), theta)
 (at_the_end,) = grad(query_loss(path[-1]), path[-1])
 
-J1, J2, J3 = (
-    torch.eye(25) - 0.2 * hessian(support_loss)(phi.detach()) for phi in path[:-1]
-)  # (3.10)
-whole = torch.autograd.functional.jacobian(lambda w: adapt(w, 0.2, 3)[-1], theta)
+places = [phi.detach() for phi in path[:-1]]
+J1, J2, J3 = (torch.eye(25) - 0.2 * hessian(support_loss)(phi) for phi in places)  # (3.10)
+whole = torch.autograd.functional.jacobian(lambda w: adapt(support_loss, w, 0.2, 3), theta)
 print("(3.11) agrees to 1e-12:", same(J3 @ J2 @ J1, whole))  # (3.11)
 print("(3.12) agrees to 1e-12:", same(whole.T @ at_the_end, by_autograd))  # (3.12)
 print("(3.13) agrees to 1e-12:", same(J1 @ J2 @ J3 @ at_the_end, by_autograd))  # (3.13)
@@ -315,9 +309,8 @@ def classifier(seed=0):
 
 
 P = sum(w.numel() for w in classifier().parameters())
-print(
-    f"P = {P:,} weights; H = {P**2:.1e} entries = {4 * P**2 / 1e9:.1f} GB; one vector = {4 * P / 1e6:.2f} MB"
-)
+print(f"P = {P:,} weights; H = {P**2:.1e} entries = {4 * P**2 / 1e9:.1f} GB", end="; ")
+print(f"one vector = {4 * P / 1e6:.2f} MB")
 
 # %% [markdown]
 # And there is one for each inner step of each task. But look at (3.13) from the right: there stands a *vector*, and each factor turns it into another
@@ -332,9 +325,7 @@ print(
 
 # %%
 def hessian_vector(loss, at, v):
-    at = at.detach().requires_grad_()
-    (gradient,) = grad(loss(at), at, create_graph=True)
-    return grad(gradient @ v, at)[0]  # (3.14)
+    return torch.func.grad(lambda w: torch.func.grad(loss)(w) @ v)(at.detach())  # (3.14)
 
 
 v = at_the_end
@@ -460,18 +451,16 @@ check("maml.first_order", my_first_order)
 theta = numbers(25, seed=8).requires_grad_()
 g_S, g_Q = grad(support_loss(theta), theta)[0], grad(query_loss(theta), theta)[0]
 half_S, half_Q = hessian_vector(support_loss, theta, g_Q), hessian_vector(query_loss, theta, g_S)
+first_order = yours("maml.first_order", my_first_order)
+rows = {}
 for rate in (0.1, 0.01, 0.001):
     value = query_loss(theta) - rate * g_Q @ g_S  # (3.18)
-    error = [(query_loss(adapt(theta, rate, 1)[-1]) - value).abs().item()]
-    for graph, predicted in (
-        (True, g_Q - rate * (half_S + half_Q)),
-        (False, g_Q - rate * half_Q),
-    ):  # (3.19)
-        (exact,) = grad(query_loss(adapt(theta, rate, 1, graph)[-1]), theta)
-        error.append((exact - predicted).norm().item())
-    print(
-        f"α = {rate:5}: error of (3.18) {error[0]:.0e}, of (3.19) for MAML {error[1]:.0e}, for FOMAML {error[2]:.0e}"
-    )
+    reached = query_loss(adapt(support_loss, theta, rate, 1))
+    maml = g_Q - rate * (half_S + half_Q), grad(reached, theta)[0]  # (3.19), and by autograd
+    fomaml = g_Q - rate * half_Q, first_order(support_loss, query_loss, theta, rate, 1)
+    errors = [reached - value, *(predicted - exact for predicted, exact in (maml, fomaml))]
+    rows[f"α = {rate}"] = [f"{error.norm():.0e}" for error in errors]
+table(rows, ["error of (3.18)", "of (3.19) for MAML", "for FOMAML"], title="what is left of O(α²)")
 
 # %% [markdown]
 # ### How would you notice?
@@ -520,24 +509,22 @@ check("maml.finite_difference", my_finite_difference)
 
 
 # %%
-def finite_difference(f, theta, h=1e-5):
-    steps = h * torch.eye(len(theta), dtype=theta.dtype)
-    return torch.stack([(f(theta + step) - f(theta - step)) / (2 * h) for step in steps])  # (3.20)
-
-
 def after_three(theta):
-    return query_loss(adapt(theta.detach().requires_grad_(), 0.005, 3)[-1]).detach()
+    return query_loss(adapt(support_loss, theta.detach().requires_grad_(), 0.005, 3)).detach()
 
 
 theta = (numbers(25, seed=8) / 2).requires_grad_()
-truth = finite_difference(after_three, theta.detach())
-for name, graph in (("second order", True), ("first order", False)):
-    (ours,) = grad(query_loss(adapt(theta, 0.005, 3, graph)[-1]), theta)
+finite_difference = yours("maml.finite_difference", my_finite_difference)
+truth = finite_difference(after_three, theta.detach(), 1e-5)  # (3.20)
+gradients = {
+    "second order": grad(query_loss(adapt(support_loss, theta, 0.005, 3)), theta)[0],
+    "first order": first_order(support_loss, query_loss, theta, 0.005, 3),
+}
+rows = {}
+for name, ours in gradients.items():
     error = ((ours - truth).norm() / truth.norm()).item()
-    print(
-        f"{name}: off by {100 * error:.1f} %",
-        *[f"   within {limit:g}: {error < limit}" for limit in (0.1, 1e-6, 1e-8)],
-    )
+    rows[name] = [f"{100 * error:.1f} %", *(str(error < limit) for limit in (0.1, 1e-6, 1e-8))]
+table(rows, ["off by", "within 10 %", "within 1e-6", "within 1e-8"], title="meta-gradient")
 
 # %% [markdown]
 # A right gradient agrees to eight digits and more, the first-order one to one: here there is nothing in between. But what first order leaves out,
@@ -609,28 +596,36 @@ check("maml.fixed_point", my_fixed_point)
 # step overshoots: for both tasks $\alpha a < 1$.)
 
 # %%
+from metaface_lessons.widgets import quadratic_explorer
+
 a, c = torch.tensor([1.0, 4.0]).double(), torch.tensor([0.0, 1.0]).double()
 theta = torch.tensor(0.3).double().requires_grad_()
-phi = theta.expand(2)
-for _ in range(5):
-    phi = phi - 0.1 * grad((a * (phi - c) ** 2 / 2).sum(), phi, create_graph=True)[0]  # of (3.21)
-(by_autograd,) = grad((a * (phi - c) ** 2 / 2).mean(), theta)
-by_hand = (a * (1 - 0.1 * a) ** 10 * (theta - c)).mean()  # (3.23)
-print("(3.23) agrees:", torch.isclose(by_autograd, by_hand, rtol=1e-12).item())
 
-print("  k   joint    MAML  FOMAML Reptile   best θ of (3.3), by search")
+
+def bowls(w):
+    return a * (w - c) ** 2 / 2  # (3.21), of both tasks
+
+
+phi = adapt(lambda w: bowls(w).sum(), theta.expand(2), 0.1, 5)
+(by_autograd,) = grad(bowls(phi).mean(), theta)
+by_hand = yours("maml.meta_gradient", my_meta_gradient)(a, c, theta.detach(), 0.1, 5)  # (3.23)
+print("(3.23) agrees:", math.isclose(by_autograd, by_hand, rel_tol=1e-12))
+
+fixed_point = yours("maml.fixed_point", my_fixed_point)
+starts = torch.linspace(-0.5, 1.5, 200_001).double()
+rows, agree = {}, []
 for k in (1, 2, 5, 50):
-    r = (1 - 0.1 * a) ** k  # (3.22)
-    rest = [
-        ((w * c).sum() / w.sum()).item() for w in (a, a * r**2, a * r, 1 - r)
-    ]  # (3.24) with (3.25)
-    starts = torch.linspace(-0.5, 1.5, 200_001).double()[:, None]
-    after = (a * (r * (starts - c)) ** 2 / 2).mean(1)  # F, by (3.22)
-    print(
-        f"{k:3d}  "
-        + "  ".join(f"{v:6.4f}" for v in rest)
-        + f"   {abs(starts[after.argmin()].item()):6.4f}"
-    )
+    state = quadratic_explorer.State(steps=k, rate=0.1)
+    rest = quadratic_explorer.fixed_points(state)  # (3.24) with the weights of (3.25)
+    agree.append(math.isclose(fixed_point(a, c, 0.1, k), rest[1], rel_tol=1e-9))  # (3.24)
+    best = starts[quadratic_explorer.after_adaptation(starts, state).argmin()]
+    rows[f"k = {k}"] = [f"{value:.4f}" for value in [*rest, best.abs()]]
+print("(3.24) agrees, for MAML:", all(agree))
+table(
+    rows,
+    [*quadratic_explorer.WEIGHTS, "best θ of (3.3), by search"],
+    title="where each method comes to rest",
+)
 
 # %% [markdown]
 # Only MAML's is the θ that is best after k steps: the other three minimise something else. With k → ∞ MAML and FOMAML go to the minimum of the task
@@ -650,10 +645,9 @@ for k in (1, 2, 5, 50):
 # 3. Find a setting in which all four nearly agree. What does it say about when the Hessian matters?
 
 # %%
-from metaface_lessons.widgets import quadratic_explorer
 from metaface_lessons.widgets.explorer import describe
 
-print(f"Sliders and where they start: {describe(quadratic_explorer.State)}")
+describe(quadratic_explorer.State)
 
 # %%
 quadratic_explorer.explore()
@@ -704,10 +698,15 @@ from metaface_lessons.widgets import sinusoid_explorer
 
 methods = sinusoids.load_methods()
 new = SinusoidSampler(shots=10, queries=50, seed=2).sample(tasks=200)
-print("squared error after    " + "".join(f"{k:>7d}" for k in (0, 1, 5, 10)) + "  inner steps")
+rows = {}
 for name, method in methods.items():
     error = method.trajectory(new, steps=10).query_loss.mean(0)
-    print(f"{name:23s}" + "".join(f"{error[k].item():7.2f}" for k in (0, 1, 5, 10)))
+    rows[name] = [f"{error[k].item():.2f}" for k in (0, 1, 5, 10)]
+table(
+    rows,
+    ["no step", "1 inner step", "5", "10"],
+    title="squared error on the queries of 200 new curves",
+)
 
 # %% [markdown]
 # Before any step both are near the bound (these are 200 other tasks, so not exactly at it). One step takes MAML most of the way, and the following
@@ -722,7 +721,7 @@ for name, method in methods.items():
 # 3. With 5 points instead of 10, find a task where ten steps do harm between the points.
 
 # %%
-print(f"Controls and where they start: {describe(sinusoid_explorer.State)}")
+describe(sinusoid_explorer.State)
 
 # %%
 sinusoid_explorer.explore(sinusoid_explorer.Measured(methods))
@@ -748,7 +747,7 @@ sinusoid_explorer.explore(sinusoid_explorer.Measured(methods))
 # %% [markdown]
 # **Predict:** the numbers of training steps below are such that all take about the same time on one core. Why does MAML get the fewest? Rank MAML,
 # FOMAML with one inner step and with three, and ANIL by their accuracy on novel people. And ProtoNet, with the recipe of lesson 02, in the same time:
-# above or below them?
+# above or below them? (The five trainings take about 12 seconds each.)
 
 # %%
 import time
@@ -779,10 +778,9 @@ learners, seconds = {}, {}
 
 def train(name, net, sampler, **settings):
     start = time.process_time()  # seconds of computing, whatever else the machine is doing
-    run = meta_train(
-        net, sampler, steps=STEPS[name] * (8 if FULL else 1), progress=False, **settings
-    )
+    run = meta_train(net, sampler, steps=STEPS[name] * (8 if FULL else 1), **settings)
     learners[name], seconds[name] = run.learner, time.process_time() - start
+    print(f"{name}: trained in {seconds[name]:.0f} s")
 
 
 for name, switches in SWITCHES.items():
@@ -800,10 +798,14 @@ from metaface_lessons.evaluation import evaluate
 results = evaluate(
     learners, EpisodeSampler(strangers, ways=5, shots=1, queries=5, seed=1), episodes=100
 )
-for name, r in results.items():
-    print(
-        f"{name:14s}{seconds[name]:3.0f} s: {r} over episodes, ± {100 * r.ci95_people:.1f} over people"
-    )
+table(
+    {
+        name: [f"{seconds[name]:.0f}", r.accuracy, r.ci95, r.ci95_people]
+        for name, r in results.items()
+    },
+    ["seconds", "accuracy", "± over episodes", "± over people"],
+    title="5-way 1-shot on novel people, %",
+)
 
 # %% [markdown]
 # Read it as it stands. In the same time **ProtoNet is ahead**. Of the others the one that does *least* in its inner loop does best: a step of ANIL is
@@ -850,8 +852,10 @@ axes[0].set_ylabel("accuracy, %")
 axes[1].legend(loc="center right")
 show(
     fig,
-    alt="Accuracy over ten inner steps for a meta-trained and an untrained start. Both begin near chance, 20 percent, and"
-    " both soon have the support images nearly all right. On the queries the trained start jumps far above chance with the"
+    alt="Accuracy over ten inner steps for a meta-trained and an untrained start. Both begin near"
+    " chance, 20 percent, and"
+    " both soon have the support images nearly all right. On the queries the trained start jumps"
+    " far above chance with the"
     " first step and then hardly changes; the untrained one stays far lower.",
 )
 
@@ -900,9 +904,12 @@ axes[0].set_ylabel("cosine of first order and full")
 axes[1].legend(loc="lower left")
 show(
     fig,
-    alt="Cosine between the first-order and the full meta-gradient against the inner rate, on an untrained and a trained"
-    " network, for one, three and five inner steps. It is near 1 at the smallest rate and falls as the rate grows; at the"
-    " rate of our training, 0.1, the two point apart, and at the largest rate they have little or nothing in common.",
+    alt="Cosine between the first-order and the full meta-gradient against the inner rate, on an"
+    " untrained and a trained"
+    " network, for one, three and five inner steps. It is near 1 at the smallest rate and falls as"
+    " the rate grows; at the"
+    " rate of our training, 0.1, the two point apart, and at the largest rate they have little or"
+    " nothing in common.",
 )
 
 # %% [markdown]
@@ -961,7 +968,7 @@ ordinary = Classifier(embedding, embedding.features, ways=5)
 try:
     MAML(ordinary)
 except MetaFaceError as error:
-    print(error)
+    print(textwrap.fill(str(error), 100))
 
 # %% [markdown]
 # What would go wrong? We do it by hand. The averages are no weights, so `functional_call` does not replace them: every forward pass writes into the
@@ -997,7 +1004,8 @@ print(
     "θ is unchanged:", all(torch.equal(w, before[name]) for name, w in ordinary.named_parameters())
 )
 print(
-    f"queries of the first task that are answered as before: {int((first == again).sum())} of {len(first)}"
+    f"queries of the first task that are answered as before: {int((first == again).sum())} of"
+    f" {len(first)}"
 )
 
 # %% [markdown]
@@ -1059,7 +1067,7 @@ print("0.4 by the paper's loss is 2.0 by the mean:", agree)  # (3.30)
 try:
     MAML(methods["MAML"].network, inner_rate=2.0, test_steps=10, loss=F.mse_loss).adapt(new.support)
 except MetaFaceError as error:
-    print(error)
+    print(textwrap.fill(str(error), 100))
 
 # %% [markdown]
 # ## Quiz

@@ -397,7 +397,8 @@ def remainder(alpha, k=5):
 
 
 print(
-    f"half the α, and the rest of (4.15) falls by {remainder(1e-4) / remainder(5e-5):.2f}: it is of third order"
+    f"half the α, and the rest of (4.15) falls by {remainder(1e-4) / remainder(5e-5):.2f}: it is of"
+    " third order"
 )
 point = simulated(400).requires_grad_()
 ((point - c).square() / 2).mean().backward()  # (4.14)
@@ -707,8 +708,10 @@ axes[1].set(
 axes[1].legend()
 show(
     fig,
-    alt="Left: measured coefficients for two to five minibatches lie on the lines 2(k − 1), k − 1 and k(k − 1)/2; Reptile's"
-    " curve bends upwards and meets MAML's line at k = 4. Right: on logarithmic axes the errors of all three methods"
+    alt="Left: measured coefficients for two to five minibatches lie on the lines 2(k − 1), k − 1"
+    " and k(k − 1)/2; Reptile's"
+    " curve bends upwards and meets MAML's line at k = 4. Right: on logarithmic axes the errors of"
+    " all three methods"
     " rise with slope 2, as the square of the inner rate, and MAML's is the largest.",
 )
 
@@ -748,7 +751,8 @@ for optimiser, rate in (("sgd", 0.001), ("adam", 0.001)):
         scaled.meta_gradient(episodes)
         lengths.append(torch.cat([w.grad.flatten() for w in scaled.parameters()]).norm())
     print(
-        f"inner {optimiser:4s}: loss × 100 makes the pseudo-gradient {lengths[1] / lengths[0]:.1f} times as long"
+        f"inner {optimiser:4s}: loss × 100 makes the pseudo-gradient {lengths[1] / lengths[0]:.1f}"
+        " times as long"
     )
 
 # %% [markdown]
@@ -887,8 +891,10 @@ ax.set(xlabel="share of the training time, %", ylabel="loss of the last minibatc
 ax.legend(loc="lower left", ncols=3)
 show(
     fig,
-    alt="Loss of the last minibatch against the share of the training time. With one inner step it scatters around ln 5,"
-    " the loss of an even guess, from beginning to end; with eight inner steps it begins lower, and falls further.",
+    alt="Loss of the last minibatch against the share of the training time. With one inner step it"
+    " scatters around ln 5,"
+    " the loss of an even guess, from beginning to end; with eight inner steps it begins lower,"
+    " and falls further.",
 )
 
 # %% [markdown]
@@ -945,9 +951,12 @@ ax.set(
 ax.legend(ncols=2, loc="upper left")
 show(
     fig,
-    alt="Accuracy on novel people against the number of inner steps. Before the first step all starts are near chance,"
-    " the dotted line at 20 percent. Reptile with eight inner steps, MAML and FOMAML rise steeply; joint training and the"
-    " untrained start rise slowly and stay below. ProtoNet, which takes no steps, is a dashed horizontal line.",
+    alt="Accuracy on novel people against the number of inner steps. Before the first step all"
+    " starts are near chance,"
+    " the dotted line at 20 percent. Reptile with eight inner steps, MAML and FOMAML rise steeply;"
+    " joint training and the"
+    " untrained start rise slowly and stay below. ProtoNet, which takes no steps, is a dashed"
+    " horizontal line.",
 )
 
 # %% [markdown]
@@ -1035,7 +1044,8 @@ for transductive in (False, True):
         (net.adapt(test.support).predict(test.query.x).argmax(-1) == test.query.y).float().mean(1)
     )
     print(
-        f"transductive {transductive!s:5s}: {100 * right.mean():.1f} ± {100 * 1.96 * right.std() / len(right) ** 0.5:.1f} %"
+        f"transductive {transductive!s:5s}: {100 * right.mean():.1f} ±"
+        f" {100 * 1.96 * right.std() / len(right) ** 0.5:.1f} %"
     )
 net.transductive = False
 

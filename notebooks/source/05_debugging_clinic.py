@@ -210,7 +210,8 @@ healthy, healthy_losses = train(Healthy())
 for name, w in (("before", start()), ("after", healthy)):
     zero, three = (100 * Healthy().accuracy(w, practice, steps) for steps in (0, STEPS))
     print(
-        f"{name} training, novel people: {zero:.0f} % without an inner step, {three:.0f} % after {STEPS} (chance 20 %)"
+        f"{name} training, novel people: {zero:.0f} % without an inner step, {three:.0f} % after"
+        f" {STEPS} (chance 20 %)"
     )
 
 # %% [markdown]
@@ -298,11 +299,13 @@ ax.set(xlabel="outer step", ylabel="training loss", ylim=(0, 2))
 ax.legend(loc="lower left")
 show(
     fig,
-    alt="Training losses over the outer steps. The healthy program starts near ln 5 and falls to about half of it. Patient 1"
+    alt="Training losses over the outer steps. The healthy program starts near ln 5 and falls to"
+    " about half of it. Patient 1"
     " comes down from 1.8 to the line of ln 5 within some 25 steps, and stays a hair above it.",
 )
 print(
-    f"last 50 steps: healthy {sum(healthy_losses[-50:]) / 50:.2f}, patient 1 {sum(joint_losses[-50:]) / 50:.2f}"
+    f"last 50 steps: healthy {sum(healthy_losses[-50:]) / 50:.2f}, patient 1"
+    f" {sum(joint_losses[-50:]) / 50:.2f}"
 )
 
 # %% [markdown]
@@ -365,7 +368,8 @@ def twins(program, steps=150):
 
 # %% tags=["nbval-ignore-output"]
 print(
-    f"ln 2 = {math.log(2):.3f}; healthy {twins(Healthy()):.3f}, patient 1 {twins(SumOfLosses()):.3f}"
+    f"ln 2 = {math.log(2):.3f}; healthy {twins(Healthy()):.3f}, patient 1"
+    f" {twins(SumOfLosses()):.3f}"
 )  # (5.6)
 
 # %% [markdown]
@@ -470,7 +474,8 @@ ax.set(xlabel="outer step", ylabel="θ", ylim=(-0.05, 1.3), yticks=[0, 0.25, 0.5
 ax.legend(ncols=2, loc="upper right")
 show(
     fig,
-    alt="The weight over the outer steps for four methods. All start at 0.3. Joint training comes to rest at 0.80, Reptile"
+    alt="The weight over the outer steps for four methods. All start at 0.3. Joint training comes"
+    " to rest at 0.80, Reptile"
     " at 0.69, first-order MAML at 0.35, MAML at 0.06, each on the dotted line of its closed form.",
 )
 
@@ -514,13 +519,16 @@ def to_the_mean(s, x):
 
 
 print(
-    f"as written, the least of the greatest  {accuracy(lambda s, x: most_similar(s, x).argmin(1)):.0f} %"
+    "as written, the least of the greatest"
+    f"  {accuracy(lambda s, x: most_similar(s, x).argmin(1)):.0f} %"
 )  # (5.10)
 print(
-    f"sign mended: the nearest neighbour     {accuracy(lambda s, x: most_similar(s, x).argmax(1)):.0f} %"
+    "sign mended: the nearest neighbour"
+    f"     {accuracy(lambda s, x: most_similar(s, x).argmax(1)):.0f} %"
 )
 print(
-    f"and the class mean: a prototype        {accuracy(lambda s, x: to_the_mean(s, x).argmax(1)):.0f} %"
+    "and the class mean: a prototype"
+    f"        {accuracy(lambda s, x: to_the_mean(s, x).argmax(1)):.0f} %"
 )
 
 # %% [markdown]
@@ -734,7 +742,8 @@ show(
     face_grid(
         base.images[batch], columns=10, borders=[COLOURS[1] if twice else None for twice in again]
     ),
-    alt=f"Twenty synthetic faces as a loader draws them. {int(again.sum())} of them, framed, are of a person who occurs at"
+    alt=f"Twenty synthetic faces as a loader draws them. {int(again.sum())} of them, framed, are of"
+    " a person who occurs at"
     " least twice.",
 )
 print(f"{len(who.unique())} people on 20 images; images with a partner: {int(again.sum())}")
@@ -753,7 +762,8 @@ for _ in range(4000):
     who = base.identity[torch.randperm(M, generator=draw)[:B]]
     found.append(((who[:, None] == who).sum(1) > 1).double().mean())
 print(
-    f"share of images with a partner: (5.15) {formula:.3f}, simulated {torch.stack(found).mean():.3f}"
+    f"share of images with a partner: (5.15) {formula:.3f}, simulated"
+    f" {torch.stack(found).mean():.3f}"
 )
 
 # %% [markdown]
@@ -915,15 +925,18 @@ for i, (name, losses, program) in enumerate(
     right.loglog([10**e for e in exponents], errors, "o-", ms=4, color=COLOURS[i], label=name)
     reached = 100 * program.accuracy(healthy if name == "healthy" else first, practice)
     print(
-        f"{name:10s} last losses {sum(losses[-50:]) / 50:.2f}, novel people {reached:.0f} %, error at 1e-5: {errors[8]:.0e}"
+        f"{name:10s} last losses {sum(losses[-50:]) / 50:.2f}, novel people {reached:.0f} %, error"
+        f" at 1e-5: {errors[8]:.0e}"
     )
 left.set(xlabel="outer step", ylabel="training loss", title="what one looks at", ylim=(0, 1.8))
 right.set(xlabel="h", ylabel="error of the gradient", title="what tells: (5.17)")
 left.legend()
 show(
     fig,
-    alt="Left: the training losses of the healthy program and of patient 9 fall side by side, that of patient 9 a little"
-    " higher. Right, error of the gradient against h: the healthy one falls with h squared to below 1e-9, then rises"
+    alt="Left: the training losses of the healthy program and of patient 9 fall side by side, that"
+    " of patient 9 a little"
+    " higher. Right, error of the gradient against h: the healthy one falls with h squared to below"
+    " 1e-9, then rises"
     " again as rounding takes over; that of patient 9 is flat, above 1, whatever h is.",
 )
 
@@ -1035,14 +1048,16 @@ for i, (name, program) in enumerate(
     each = [100 * program.accuracy(theta, [task]) for task in practice]
     ax.plot(range(10, 41), smooth(each, 10), color=COLOURS[i], label=name)
     print(
-        f"{name:14s} first ten tasks {sum(each[:10]) / 10:.0f} %, last ten {sum(each[-10:]) / 10:.0f} %"
+        f"{name:14s} first ten tasks {sum(each[:10]) / 10:.0f} %, last ten"
+        f" {sum(each[-10:]) / 10:.0f} %"
     )
 ax.axhline(20, color="black", ls="--", lw=1)
 ax.set(xlabel="tasks seen", ylabel="accuracy, last ten tasks, %", ylim=(0, 100))
 ax.legend(ncols=3)
 show(
     fig,
-    alt="Accuracy over forty tasks in a row, mean of ten. The healthy program keeps its level. Patients 10 and 11 lie below"
+    alt="Accuracy over forty tasks in a row, mean of ten. The healthy program keeps its level."
+    " Patients 10 and 11 lie below"
     " it from early on, for something of each task stays behind in the next.",
 )
 
@@ -1342,7 +1357,8 @@ leaked, _ = train(Healthy(), novel)
 for name, faces, theta in (("base people", base, healthy), ("the test people", novel, leaked)):
     shared = torch.isin(novel.identities, faces.identities).sum().item()
     print(
-        f"trained on {name:15s} people in both sets {shared:2d}, test {100 * Healthy().accuracy(theta, practice):.0f} %"
+        f"trained on {name:15s} people in both sets {shared:2d}, test"
+        f" {100 * Healthy().accuracy(theta, practice):.0f} %"
     )
 
 # %% [markdown]

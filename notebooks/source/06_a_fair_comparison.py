@@ -231,7 +231,8 @@ for name, method in methods.items():
 print("              accuracy, ± over episodes, ± over people   training   a task")
 for name, result in sorted(found.items(), key=lambda item: -item[1].accuracy):
     print(
-        f"{name:12s} {100 * result.accuracy:8.1f} {100 * result.ci95:10.1f} {100 * result.ci95_people:14.1f}"
+        f"{name:12s} {100 * result.accuracy:8.1f} {100 * result.ci95:10.1f}"
+        f" {100 * result.ci95_people:14.1f}"
         f" {seconds.get(name, 0):14.1f} s {milliseconds[name]:7.1f} ms"
     )
 
@@ -248,7 +249,8 @@ for name in ("pre-train", "ANIL", "MAML", "FOMAML", "Reptile"):
     paired = interval(protonet - other)  # (6.3)
     unpaired = math.hypot(interval(protonet), interval(other))  # (6.2), Cov = 0
     print(
-        f"{name:16s} {100 * (protonet - other).mean():12.1f} {100 * paired:10.1f} {100 * unpaired:14.1f}"
+        f"{name:16s} {100 * (protonet - other).mean():12.1f} {100 * paired:10.1f}"
+        f" {100 * unpaired:14.1f}"
     )
 
 # %% [markdown]
@@ -270,7 +272,8 @@ stored = {faces: comparison.load(faces) for faces in ("procedural", "lfw")}
 T2 = stats.t.ppf(0.975, df=2)
 for faces, results in stored.items():
     print(
-        f"\n{faces}: {results['people']} people, {results['episodes']} episodes a seed, {results['budget_seconds']} s of a core"
+        f"\n{faces}: {results['people']} people, {results['episodes']} episodes a seed,"
+        f" {results['budget_seconds']} s of a core"
     )
     print(
         "5-way, %               1-shot  episodes people  seeds     4-shot  episodes people  seeds"
@@ -367,10 +370,14 @@ axes[0].set(ylabel="accuracy, 5-way 4-shot, %")
 fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
 show(
     fig,
-    alt="Accuracy against training time on logarithmic axes, synthetic faces on the left and real ones on the right,"
-    " means of three seeds. On real faces ProtoNet's curve lies above all others from beginning to end; on synthetic ones"
-    " ANIL's is level with it for the first seconds. ANIL follows, then MAML, FOMAML and learn2learn's MAML close"
-    " together. Pre-training begins lowest and rises most steeply; Reptile rises least. LDA and LBP are horizontal lines.",
+    alt="Accuracy against training time on logarithmic axes, synthetic faces on the left and real"
+    " ones on the right,"
+    " means of three seeds. On real faces ProtoNet's curve lies above all others from beginning to"
+    " end; on synthetic ones"
+    " ANIL's is level with it for the first seconds. ANIL follows, then MAML, FOMAML and"
+    " learn2learn's MAML close"
+    " together. Pre-training begins lowest and rises most steeply; Reptile rises least. LDA and"
+    " LBP are horizontal lines.",
 )
 
 # %% [markdown]
@@ -450,15 +457,19 @@ for ax, (faces, results) in zip(axes, stored.items(), strict=True):
         ax.plot(c, a, ls="", ms=9, mfc=face, label=NAMES[name], **LOOK[name])
     ax.set(title=faces, xscale="log", xlabel="ms of one core for a task", ylim=(25, 100))
     print(
-        f"{faces}: on the frontier are {', '.join(NAMES[name] for name, on in zip(rows, best, strict=True) if on)}"
+        f"{faces}: on the frontier are"
+        f" {', '.join(NAMES[name] for name, on in zip(rows, best, strict=True) if on)}"
     )
 axes[0].set(ylabel="accuracy, 5-way 4-shot, %")
 fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
 show(
     fig,
-    alt="Accuracy against the milliseconds that a new task costs; filled marks are on the frontier, hollow ones dominated."
-    " On the frontier are pixels, LDA and, well above them, ProtoNet. Everything else is dominated by ProtoNet: ANIL and"
-    " pre-training cost up to two thirds more than it and are less accurate; MAML, FOMAML and Reptile cost many times as much.",
+    alt="Accuracy against the milliseconds that a new task costs; filled marks are on the frontier,"
+    " hollow ones dominated."
+    " On the frontier are pixels, LDA and, well above them, ProtoNet. Everything else is dominated"
+    " by ProtoNet: ANIL and"
+    " pre-training cost up to two thirds more than it and are less accurate; MAML, FOMAML and"
+    " Reptile cost many times as much.",
 )
 
 # %%

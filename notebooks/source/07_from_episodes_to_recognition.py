@@ -140,9 +140,12 @@ right.set(xlabel="FAR, %", ylabel="TAR, %", title="ROC")
 right.legend()
 show(
     fig,
-    alt="Left: histograms of the scores of genuine and impostor pairs after 1500 steps; genuine ones stand in a narrow peak at about -4,"
-    " impostors spread far to the left, and the two overlap a little. Right: ROC curves; that of 1500 steps lies far above that of 100"
-    " steps, which lies above those of the untrained network and of pixels; all lie above the diagonal.",
+    alt="Left: histograms of the scores of genuine and impostor pairs after 1500 steps; genuine"
+    " ones stand in a narrow peak at about -4,"
+    " impostors spread far to the left, and the two overlap a little. Right: ROC curves; that of"
+    " 1500 steps lies far above that of 100"
+    " steps, which lies above those of the untrained network and of pixels; all lie above the"
+    " diagonal.",
 )
 for name, result in curves.items():
     print(f"{name:11s} AUC {result.auc:.3f}   EER {100 * result.eer:4.1f} %")
@@ -223,7 +226,8 @@ check("recognition.tar_at_far", my_tar_at_far)
 for f in (0.1, 0.01, 0.001):
     drawn = np.random.default_rng(0).binomial(3000, f, size=100_000) / 3000
     print(
-        f"FAR {f}: from 3000 pairs one standard deviation is {100 * drawn.std() / f:3.0f} % of it; (7.6) says {100 * ((1 - f) / (3000 * f)) ** 0.5:3.0f} %"
+        f"FAR {f}: from 3000 pairs one standard deviation is {100 * drawn.std() / f:3.0f} % of it;"
+        f" (7.6) says {100 * ((1 - f) / (3000 * f)) ** 0.5:3.0f} %"
     )
 
 # %% tags=["nbval-ignore-output"]
@@ -287,10 +291,12 @@ stored = verification.load()
 real = stored["methods"]["protonet"]
 print("Real faces, a ProtoNet on LFW, stored:")
 print(
-    f"EER {100 * real['base_eer']:.1f} % on people whom it was trained on, {100 * real['eer']:.1f} % on others"
+    f"EER {100 * real['base_eer']:.1f} % on people whom it was trained on, {100 * real['eer']:.1f}"
+    " % on others"
 )
 print(
-    f"the threshold of FAR 1% from the former has on the latter a FAR of {100 * real['base_threshold_far']:.1f} %"
+    "the threshold of FAR 1% from the former has on the latter a FAR of"
+    f" {100 * real['base_threshold_far']:.1f} %"
 )
 
 # %% [markdown]
@@ -351,10 +357,12 @@ for _ in range(200):
     eers.append(Verification(small.scores[i], small.people[i]).eer)
 over_pairs = np.quantile(eers, (0.025, 0.975))
 print(
-    f"EER {100 * small.eer:.1f} %, 95% interval over 40 people {100 * over_people[0]:.1f} to {100 * over_people[1]:.1f} %"
+    f"EER {100 * small.eer:.1f} %, 95% interval over 40 people {100 * over_people[0]:.1f} to"
+    f" {100 * over_people[1]:.1f} %"
 )
 print(
-    f"          drawing pairs instead            {100 * over_pairs[0]:.1f} to {100 * over_pairs[1]:.1f} %: too narrow"
+    f"          drawing pairs instead            {100 * over_pairs[0]:.1f} to"
+    f" {100 * over_pairs[1]:.1f} %: too narrow"
 )
 
 # %% [markdown]
@@ -407,7 +415,8 @@ print("equal:", bool((closed.ranks == rank.numpy()).all()))
 
 # %% tags=["nbval-ignore-output"]
 print(
-    f"rank-1 {100 * closed.rank1:.1f} %, among the best five {100 * closed.cmc()[4]:.1f} %; guessing has 5 and 25 %"
+    f"rank-1 {100 * closed.rank1:.1f} %, among the best five {100 * closed.cmc()[4]:.1f} %;"
+    " guessing has 5 and 25 %"
 )
 
 # %% [markdown]
@@ -449,7 +458,8 @@ for size in sizes:
         (size, np.mean(rank1), np.mean(false), 1 - (1 - f) ** size, np.mean(dirs))
     )  # (7.10)
     print(
-        f"{size:7d} {100 * rows[-1][1]:7.1f} % {100 * rows[-1][2]:20.1f} % {100 * f:20.2f} % {100 * rows[-1][3]:9.1f} % {100 * rows[-1][4]:10.1f} %"
+        f"{size:7d} {100 * rows[-1][1]:7.1f} % {100 * rows[-1][2]:20.1f} % {100 * f:20.2f} %"
+        f" {100 * rows[-1][3]:9.1f} % {100 * rows[-1][4]:10.1f} %"
     )
 
 # %%
@@ -476,8 +486,10 @@ ax.minorticks_off()
 fig.legend(loc="outside lower center", ncols=2)
 show(
     fig,
-    alt="Against the number of people in the gallery, 2 to 40: the rank-1 rate falls to about half. The DIR at FAR 1% begins at a quarter and falls to almost nothing."
-    " The share of strangers who are taken for somebody at the pairs' threshold rises to a third, and (7.10) lies above it.",
+    alt="Against the number of people in the gallery, 2 to 40: the rank-1 rate falls to about half."
+    " The DIR at FAR 1% begins at a quarter and falls to almost nothing."
+    " The share of strangers who are taken for somebody at the pairs' threshold rises to a third,"
+    " and (7.10) lies above it.",
 )
 
 # %% [markdown]
@@ -536,7 +548,9 @@ for m in (0.0, 0.2, 0.4):
     moved = logits.clone()
     moved[0, 0] = MARGINS["arcface"](logits[0, 0], m)
     print(
-        f"m = {m}: loss {torch.nn.functional.cross_entropy(10 * moved, torch.tensor([0])).item():.2f} for cosines 0.6 (true), 0.5, 0.1"
+        f"m = {m}: loss"
+        f" {torch.nn.functional.cross_entropy(10 * moved, torch.tensor([0])).item():.2f} for"
+        " cosines 0.6 (true), 0.5, 0.1"
     )  # (7.11), s = 10
 
 # %% [markdown]
@@ -576,7 +590,8 @@ for name, (learner, steps, distance) in contestants.items():
     )
     told = f"accuracy {100 * result.accuracy:.1f} %, EER {100 * result.pairs.eer:.1f} %"
     print(
-        f"{name:9s} {told}; training accuracy at the end {100 * sum(run.history.accuracy[-20:]) / 20:.0f} %"
+        f"{name:9s} {told}; training accuracy at the end"
+        f" {100 * sum(run.history.accuracy[-20:]) / 20:.0f} %"
     )
 
 # %% [markdown]
@@ -596,17 +611,20 @@ NAMES = {
     "pixels": "pixels",
 }
 print(
-    f"{stored['pairs']} pairs of {stored['people']} people never trained on, {len(stored['seeds'])} seeds; supervision: {stored['category']}\n"
+    f"{stored['pairs']} pairs of {stored['people']} people never trained on, {len(stored['seeds'])}"
+    f" seeds; supervision: {stored['category']}\n"
 )
 print("in brackets: 95% intervals over people\n")
 print(f"%{'accuracy':>30s}{'EER':>20s}{'TAR at FAR 1%':>22s}{'5-way 1-shot':>17s}")
 for name, row in sorted(stored["methods"].items(), key=lambda item: -item[1]["accuracy"]):
     cells = [
-        f"{100 * row[key]:5.1f} ({100 * row[key + '95'][0]:4.1f} to {100 * row[key + '95'][1]:4.1f})"
+        f"{100 * row[key]:5.1f} ({100 * row[key + '95'][0]:4.1f} to"
+        f" {100 * row[key + '95'][1]:4.1f})"
         for key in ("accuracy", "eer", "tar")
     ]
     print(
-        f"{NAMES[name]:21s} {'   '.join(cells)} {100 * row['1-shot']['accuracy']:10.1f} ± {100 * row['1-shot']['ci95_people']:.1f}"
+        f"{NAMES[name]:21s} {'   '.join(cells)} {100 * row['1-shot']['accuracy']:10.1f} ±"
+        f" {100 * row['1-shot']['ci95_people']:.1f}"
     )
 
 # %%
@@ -625,7 +643,8 @@ ax.set(xlabel="FAR, %", ylabel="TAR, %", title="LFW, people never trained on")
 ax.legend()
 show(
     fig,
-    alt="ROC curves on LFW, means of three seeds. ProtoNet's lies far above all others. ArcFace's is next, then LDA by the cosine, then"
+    alt="ROC curves on LFW, means of three seeds. ProtoNet's lies far above all others. ArcFace's"
+    " is next, then LDA by the cosine, then"
     " whitened PCA and LBP close together, and pixels.",
 )
 
@@ -694,7 +713,8 @@ for far in (0.01, 0.1):
                     person not in people or name != names[people.tolist().index(person)]
                 )
         print(
-            f"   photos of {truth:14s} {right:3d} named rightly, {wrong:3d} wrongly, {nobody:3d} refused"
+            f"   photos of {truth:14s} {right:3d} named rightly, {wrong:3d} wrongly, {nobody:3d}"
+            " refused"
         )
 
 # %% [markdown]

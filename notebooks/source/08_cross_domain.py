@@ -73,8 +73,10 @@ rows = [
 ]
 show(
     face_grid(torch.stack(rows, dim=1).flatten(0, 2), columns=columns),
-    alt="Three synthetic people, eight pictures each, in three rows: photos in colour, pencil sketches of the same heads"
-    " with outlines and hatching, and near-infrared pictures, grey, with bright faces before a dark background.",
+    alt="Three synthetic people, eight pictures each, in three rows: photos in colour, pencil"
+    " sketches of the same heads"
+    " with outlines and hatching, and near-infrared pictures, grey, with bright faces before a"
+    " dark background.",
 )
 
 # %% [markdown]
@@ -350,7 +352,8 @@ with torch.no_grad():
             weight[place] -= step
         slope = (values[0] - values[1]) / 2e-5
         print(
-            f"weight {place}: by differences {slope:+.6f}, by (8.6) {weight.grad[place].item():+.6f}"
+            f"weight {place}: by differences {slope:+.6f}, by (8.6)"
+            f" {weight.grad[place].item():+.6f}"
         )
 
 # %% [markdown]
@@ -401,7 +404,8 @@ def unseen(job, domain):
 
 
 print(
-    f"5-way 1-shot within the domain, %, {stored['episodes']} episodes for each of 3 seeds; ± over people, averaged"
+    f"5-way 1-shot within the domain, %, {stored['episodes']} episodes for each of 3 seeds; ± over"
+    " people, averaged"
 )
 print("the domain of the test:         " + "".join(f"{domain:>18s}" for domain in DOMAINS))
 kinds = {
@@ -433,7 +437,8 @@ for other in ("pooled", "within"):
         )
         seeds = ", ".join(f"{x:+.1f}" for x in d)
         print(
-            f"{other:8s}{domain:20s}{d.mean():+8.1f} ± {T2 * d.std(ddof=1) / 3**0.5:4.1f}    seeds: {seeds}"
+            f"{other:8s}{domain:20s}{d.mean():+8.1f} ± {T2 * d.std(ddof=1) / 3**0.5:4.1f}    seeds:"
+            f" {seeds}"
         )
 
 # %% [markdown]
@@ -447,7 +452,8 @@ for other in ("pooled", "within"):
 
 # %% tags=["nbval-ignore-output"]
 print(
-    "at the weights that training ended with      L_S + L_V     αβ g_S·g_V     share     cosine of g_S and g_V"
+    "at the weights that training ended with      L_S + L_V     αβ g_S·g_V     share     cosine of"
+    " g_S and g_V"
 )
 for kind, learner in trained.items():
     two = DomainSampler(base, domains, 20, 1, 4, "leave one out", seed=7)
@@ -536,7 +542,8 @@ rows |= {job: stored["trainings"][job] for job in jobs}
 names = {"lda": "LDA on synthetic photos", "lfw": "ProtoNet on LFW's base people", "lbp": "LBP"}
 for name, row in rows.items():
     print(
-        f"{names.get(name, name):36s}{100 * row['lfw']['accuracy']:8.1f} ± {100 * row['lfw']['ci95_people']:3.1f}"
+        f"{names.get(name, name):36s}{100 * row['lfw']['accuracy']:8.1f} ±"
+        f" {100 * row['lfw']['ci95_people']:3.1f}"
     )
 print("\nLFW: leaving one out, minus …, over the three domains left out, paired by seed, ± t s/√3")
 for other in ("pooled", "within", "across"):

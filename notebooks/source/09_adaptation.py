@@ -219,10 +219,12 @@ wrong = logits.softmax(-1) - one_hot  # [S, N]
 change = -rate / len(f) * (q @ f.T + 1) @ wrong  # (9.5)
 print("(9.5) agrees:", torch.allclose(stepped, q @ w.T + b + change, atol=1e-3))
 print(
-    f"how wrong the head is about a support image: {wrong.abs().sum(1).mean() / 2:.2f} on average, of 1"
+    f"how wrong the head is about a support image: {wrong.abs().sum(1).mean() / 2:.2f} on average,"
+    " of 1"
 )
 print(
-    f"and about a query:                           {1 - (q @ w.T + b).softmax(-1).gather(1, task.query.y.T).mean():.2f}"
+    "and about a query:"
+    f"                           {1 - (q @ w.T + b).softmax(-1).gather(1, task.query.y.T).mean():.2f}"
 )
 
 # %% [markdown]
@@ -242,7 +244,8 @@ live = {
 }
 for shots, paths in live.items():
     print(
-        f"5-way {shots}-shot   support: before, 1 step, 10 steps   queries: before, 1 step, 10 steps   ± of the gain"
+        f"5-way {shots}-shot   support: before, 1 step, 10 steps   queries: before, 1 step, 10"
+        " steps   ± of the gain"
     )
     for name, path in paths.items():
         cells = [
@@ -252,7 +255,8 @@ for shots, paths in live.items():
         ]
         gain = (path.query_accuracy[:, -1] - path.query_accuracy[:, 0]).double().numpy()
         print(
-            f"{name:12s} {''.join(cells[:3])} {'':12s} {''.join(cells[3:])} {100 * interval(gain):15.1f}"
+            f"{name:12s} {''.join(cells[:3])} {'':12s} {''.join(cells[3:])}"
+            f" {100 * interval(gain):15.1f}"
         )
 
 # %% [markdown]
@@ -320,7 +324,8 @@ loss = F.cross_entropy(
 h = torch.autograd.grad(loss, list(phi.values()))
 by_hand = torch.cat([-(a * b).flatten() for a, b in zip(h, g, strict=True)])  # (9.7)
 print(
-    f"{len(by_hand)} rates; largest difference to autograd below 1e-12: {bool((net.rates.grad - by_hand).abs().max() < 1e-12)}"
+    f"{len(by_hand)} rates; largest difference to autograd below 1e-12:"
+    f" {bool((net.rates.grad - by_hand).abs().max() < 1e-12)}"
 )
 
 # %% [markdown]
@@ -335,7 +340,8 @@ for layer, rate in zip(maml.layers, maml.rates.tolist(), strict=True):
         [r.flatten() for name, r in learned.items() if name.rpartition(".")[0] == layer]
     )
     print(
-        f"{layer:14s} {rate:15.2f} {every.mean():16.2f} {every.std():11.2f} {100 * (every < 0).float().mean():10.0f} %"
+        f"{layer:14s} {rate:15.2f} {every.mean():16.2f} {every.std():11.2f}"
+        f" {100 * (every < 0).float().mean():10.0f} %"
     )
 
 # %% [markdown]
@@ -374,11 +380,13 @@ def summary(accuracies, intervals):
 
 
 print(
-    f"{len(seeds)} seeds of {stored['tasks']} tasks; 5-way accuracy, %, ± over tasks, in brackets deviation over seeds"
+    f"{len(seeds)} seeds of {stored['tasks']} tasks; 5-way accuracy, %, ± over tasks, in brackets"
+    " deviation over seeds"
 )
 for protocol in ("1-shot", "4-shot"):
     print(
-        f"\n{protocol:10s}{'no step':>19s}{'1 step':>19s}{'10 steps':>19s}{'gain of 10':>19s}   tasks worse off after 1, 10"
+        f"\n{protocol:10s}{'no step':>19s}{'1 step':>19s}{'10 steps':>19s}{'gain of 10':>19s}"
+        "   tasks worse off after 1, 10"
     )
     for name in inner:
         rows = [seed["inner loop"][name][protocol] for seed in seeds]
@@ -480,7 +488,8 @@ show(
         titles=["same", "warm light", "soft", "noisy", "infrared", "webcam"] + [""] * 12,
         zoom=4,
     ),
-    alt="Three strangers by six cameras: the usual one, warm light, soft, noisy, near infrared, and a cheap webcam.",
+    alt="Three strangers by six cameras: the usual one, warm light, soft, noisy, near infrared,"
+    " and a cheap webcam.",
 )
 
 # %% [markdown]
@@ -626,7 +635,8 @@ rows = [name for name in tables[0] if all(name in table for table in tables)]
 none = [table["none"]["1-shot"]["accuracy"] for table in tables]
 usual = [seed["protonet"]["1-shot"] for seed in seeds]
 print(
-    f"ProtoNet, usual camera, 1-shot: {summary([r['accuracy'] for r in usual], [r['ci95'] for r in usual])}\n"
+    "ProtoNet, usual camera, 1-shot:"
+    f" {summary([r['accuracy'] for r in usual], [r['ci95'] for r in usual])}\n"
 )
 print(
     f"{'cheap webcam':30s}{'1-shot':>19s}{'gain (seeds)':>15s}{'4-shot':>19s}{'images':>8s}{'labels':>8s}{'ms':>8s}"

@@ -105,10 +105,12 @@ def shade(albedo, normals, light, ambient=0.0):
 left, right = shade(albedo, normals, lamp(-60)), shade(albedo, normals, lamp(60))
 together = albedo * sum((normals @ lamp(angle)).clamp(min=0) for angle in (-60, 60))  # (10.2)
 print(
-    f"both lamps, minus the sum of each alone: at most {(together - (left + right)).abs().max():.0e}"
+    "both lamps, minus the sum of each alone: at most"
+    f" {(together - (left + right)).abs().max():.0e}"
 )
 print(
-    f"one lamp at (l_1 + l_2) / 2, minus the mean of both: up to {(shade(albedo, normals, (lamp(-60) + lamp(60)) / 2) - together / 2).abs().max():.2f}"
+    "one lamp at (l_1 + l_2) / 2, minus the mean of both: up to"
+    f" {(shade(albedo, normals, (lamp(-60) + lamp(60)) / 2) - together / 2).abs().max():.2f}"
 )
 
 # %% [markdown]
@@ -139,9 +141,12 @@ show(
         zoom=2,
         titles=[f"{a:.0f}°" for a in azimuths] + [""] * 20,
     ),
-    alt="A synthetic face lit from the front and from 20, 40, 60 and 80 degrees to the side, in five rows: as it is, after"
-    " histogram equalisation, CLAHE, a difference of Gaussians of the logarithm, and Tan and Triggs' chain. In the first"
-    " three rows one half of the face darkens to the right; in the last two eyes, nose and mouth are there in all pictures.",
+    alt="A synthetic face lit from the front and from 20, 40, 60 and 80 degrees to the side, in"
+    " five rows: as it is, after"
+    " histogram equalisation, CLAHE, a difference of Gaussians of the logarithm, and Tan and"
+    " Triggs' chain. In the first"
+    " three rows one half of the face darkens to the right; in the last two eyes, nose and mouth"
+    " are there in all pictures.",
 )
 
 face = (
@@ -219,7 +224,8 @@ jumps = torch.where(i < 32, falls[0], falls[-1])  # a shadow's edge, as deep
 for name, log_light in (("falls evenly", falls), ("jumps", jumps)):
     left_over = ((fine - coarse) @ log_light)[20:44].abs().max()
     print(
-        f"log L {name:13s} by {log_light[0] - log_light[-1]:.2f}: of it {left_over:.0e} is left in the middle"
+        f"log L {name:13s} by {log_light[0] - log_light[-1]:.2f}: of it {left_over:.0e} is left in"
+        " the middle"
     )  # (10.6)
 
 # %% [markdown]
@@ -269,7 +275,8 @@ front, aside = (photographs(people, [azimuth] * len(people), 20.0) for azimuth i
 nets = load_snapshots()
 others = ~torch.eye(len(people), dtype=torch.bool)
 print(
-    "                       ‖δ‖ / distance between people   what matters: mean size, above 1   common to all people"
+    "                       ‖δ‖ / distance between people   what matters: mean size, above 1"
+    "   common to all people"
 )
 for name, net in (("before training", nets[0]), ("after training", nets[1500])):
     with torch.no_grad():
@@ -281,7 +288,8 @@ for name, net in (("before training", nets[0]), ("after training", nets[1500])):
     relative = (delta.norm(dim=1)[:, None] / squares.sqrt())[others]
     common = delta.mean(0).norm() ** 2 / delta.square().sum(1).mean()
     print(
-        f"{name:22s} {relative.mean():14.2f} {harm.abs().mean():30.2f}, {100 * (harm > 1).float().mean():6.2f} % {100 * common:20.0f} %"
+        f"{name:22s} {relative.mean():14.2f} {harm.abs().mean():30.2f},"
+        f" {100 * (harm > 1).float().mean():6.2f} % {100 * common:20.0f} %"
     )
 
 # %% [markdown]
@@ -327,7 +335,8 @@ for _ in range(4000):
     drawn.append((distance[chosen][:, chosen].argmin(1) == torch.arange(5)).double().mean())
 drawn = torch.stack(drawn)
 print(
-    f"all episodes {100 * mean:.1f} %, 4000 drawn ones {100 * drawn.mean():.1f} ± {100 * 1.96 * drawn.std() / 4000**0.5:.1f} %"
+    f"all episodes {100 * mean:.1f} %, 4000 drawn ones {100 * drawn.mean():.1f} ±"
+    f" {100 * 1.96 * drawn.std() / 4000**0.5:.1f} %"
 )
 
 # %% [markdown]
@@ -384,8 +393,10 @@ axes[0].set(ylabel="accuracy, 5-way 1-shot, %")
 fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
 show(
     fig,
-    alt="Accuracy against the azimuth of the query's light, for synthetic faces with nothing hidden and with sunglasses."
-    " ProtoNet's curve lies far above the three classical ones in both, and is nearly level; theirs are ragged, and Tan and Triggs' the lowest.",
+    alt="Accuracy against the azimuth of the query's light, for synthetic faces with nothing hidden"
+    " and with sunglasses."
+    " ProtoNet's curve lies far above the three classical ones in both, and is nearly level;"
+    " theirs are ragged, and Tan and Triggs' the lowest.",
 )
 print(
     "mean over azimuths and elevations, %    "
@@ -398,7 +409,8 @@ for name, looks in grid["accuracy"].items():
     )
 curve = 100 * np.array(grid["accuracy"]["protonet"]["none"]).mean(0)
 print(
-    f"ProtoNet with nothing hidden: between {curve.min():.1f} and {curve.max():.1f} % over the azimuth"
+    f"ProtoNet with nothing hidden: between {curve.min():.1f} and {curve.max():.1f} % over the"
+    " azimuth"
 )
 
 # %% [markdown]
@@ -453,17 +465,20 @@ for name, row in sorted(yale["methods"].items(), key=lambda item: item[1]["2-5"]
 # %% tags=["real-faces"]
 for name, row in sorted(yale["differences"].items(), key=lambda item: item[1]["2-5"]["ahead"]):
     cells = (
-        f"   subsets {c}: {100 * r['ahead']:+5.1f} ± {100 * r['ci95']:.1f} (± {100 * r['ci95_people']:.1f})"
+        f"   subsets {c}: {100 * r['ahead']:+5.1f} ± {100 * r['ci95']:.1f} (±"
+        f" {100 * r['ci95_people']:.1f})"
         for c, r in row.items()
     )
     print(f"learner − {name:36s}" + "".join(cells))
 print(
-    f"\nwhat is it that pays? {yale['variants']['steps']} steps, a group of people for each of three seeds, %"
+    f"\nwhat is it that pays? {yale['variants']['steps']} steps, a group of people for each of"
+    " three seeds, %"
 )
 for name, row in yale["variants"].items():
     if name != "steps":
         cells = (
-            f"   subsets {c}: {100 * r['accuracy']:5.1f}, loses {[round(100 * v, 1) for v in r['loses']]}"
+            f"   subsets {c}: {100 * r['accuracy']:5.1f}, loses"
+            f" {[round(100 * v, 1) for v in r['loses']]}"
             for c, r in row.items()
         )
         print(f"{name:20s}" + "".join(cells))
