@@ -31,6 +31,8 @@ ALLOWED: dict[tuple[str, str], str] = {  # exercise, what a cell shows → why t
     ),
     ("maml.first_order", "torch.func.grad(lambda w: torch.func.grad(loss)(w) @ v)(at.detach())"): "it is (3.14)",
     ("maml.first_order", "torch.func.grad(loss)(w) @ v"): "it is (3.14)",
+    ("reptile.update", "beta * m + (1 - beta) * gradient(phi, a, c)"): "it is (4.29), a momentum",
+    ("reptile.joint", "beta * m + (1 - beta) * gradient(phi, a, c)"): "it is (4.29), a momentum",
     ("maml.meta_gradient", "phi - 0.1 * a * (phi - c)"): "it is an inner step of the first example",
 }
 
