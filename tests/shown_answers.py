@@ -33,6 +33,7 @@ ALLOWED: dict[tuple[str, str], str] = {  # exercise, what a cell shows → why t
     ("maml.first_order", "torch.func.grad(loss)(w) @ v"): "it is (3.14)",
     ("reptile.update", "beta * m + (1 - beta) * gradient(phi, a, c)"): "it is (4.29), a momentum",
     ("reptile.joint", "beta * m + (1 - beta) * gradient(phi, a, c)"): "it is (4.29), a momentum",
+    ("recognition.tar_at_far", "(genuine[:, None] > impostor).double().mean().item()"): "it is (7.3), the area",
     ("maml.meta_gradient", "phi - 0.1 * a * (phi - c)"): "it is an inner step of the first example",
 }
 

@@ -38,11 +38,11 @@ from matplotlib import pyplot as plt
 
 from metaface_lessons.episodes import EpisodeSampler
 from metaface_lessons.evaluation import evaluate
-from metaface_lessons.exercises import check, hint, progress, solution
+from metaface_lessons.exercises import check, hint, progress, solution, yours
 from metaface_lessons.experiments import verification
 from metaface_lessons.experiments.snapshots import load_snapshots, snapshot_split
 from metaface_lessons.faces.pairs import draw_pairs
-from metaface_lessons.figures import COLOURS, show, style
+from metaface_lessons.figures import COLOURS, show, style, table
 from metaface_lessons.learners.baselines import pixels
 from metaface_lessons.verification import Comparer, Identification, Verification
 
@@ -246,11 +246,13 @@ for far in (0.1, 0.01, 0.001):
 # 2. Refuse 90% of all pairs. What do the pairs of one person that are refused have in common?
 # 3. Go back to 0 training steps. Which mistakes does an untrained network make, and what does it look at?
 
-# %% tags=["nbval-ignore-output"]
+# %%
 from metaface_lessons.widgets import threshold_explorer
 from metaface_lessons.widgets.explorer import describe
 
-print("Sliders and where they start:", describe(threshold_explorer.State))
+describe(threshold_explorer.State)
+
+# %% tags=["nbval-ignore-output"]
 threshold_explorer.explore(snapshots, draw_pairs(novel, each=1000, seed=0))
 
 # %% [markdown]
@@ -277,14 +279,19 @@ def verified(faces, seed=0):
 
 
 test = verified(second)
-print("threshold of FAR 1% chosen on …    EER there    its FAR and TAR on 38 other strangers")
+rows = {}
 for name, chosen in (
     ("37 base people", verified(some_base)),
     ("37 strangers", verified(first)),
     ("the tested", test),
 ):
     far, tar = test.rates(chosen.threshold_at_far(0.01))
-    print(f"{name:32s} {100 * chosen.eer:8.1f} % {100 * far:16.2f} % {100 * tar:8.1f} %")
+    rows[name] = [f"{100 * chosen.eer:.1f}", f"{100 * far:.2f}", f"{100 * tar:.1f}"]
+table(
+    rows,
+    ["EER there", "FAR on 38 other strangers", "TAR on them"],
+    title="people on whom the threshold of FAR 1% was chosen; %",
+)
 
 # %%
 stored = verification.load()
@@ -333,18 +340,19 @@ def my_weights(people, drawn):
 check("recognition.weights", my_weights)
 
 # %% [markdown]
-# A weight is a repetition: the same people, drawn once, with each pair as often in the list as (7.7) says, give the same EER.
+# A weight is a repetition: the same people, drawn once, with each pair as often in the list as (7.7) says, give the same EER. (`yours` is your function
+# once it passes, and the course's until then.)
 
 # %%
 few = draw_pairs(novel.of(novel.identities[:40]), each=1000, seed=0)
 small = Verification(
     scores_of(points_of(few.faces.images), few.index).double().numpy(), few.people.numpy()
 )
-one, other = torch.searchsorted(novel.identities[:40], few.people).T
+places = torch.searchsorted(novel.identities[:40], few.people)  # 0 to 39
 drawn = torch.bincount(
     torch.randint(40, (40,), generator=torch.Generator().manual_seed(0)), minlength=40
 )
-w = torch.where(one == other, drawn[one], drawn[one] * drawn[other]).numpy()  # (7.7)
+w = yours("recognition.weights", my_weights)(places, drawn).numpy()  # (7.7)
 weighted = Verification(small.scores[w > 0], small.people[w > 0], w[w > 0].astype(float))
 repeated = Verification(small.scores.repeat(w), small.people.repeat(w, axis=0))
 print("equal:", math.isclose(weighted.eer, repeated.eer, abs_tol=1e-9))
@@ -430,8 +438,7 @@ print(
 # %% tags=["nbval-ignore-output"]
 draw = torch.Generator().manual_seed(0)
 pair_threshold = found.threshold_at_far(0.01)
-print("gallery   rank-1   FAR at the pairs' threshold   one comparison   (7.10)   DIR at FAR 1%")
-sizes, rows = (2, 5, 10, 20, 40), []
+sizes, rows = (2, 5, 10, 20, 40), {}
 for size in sizes:
     rank1, false, single, dirs = [], [], [], []
     for _ in range(max(4, 120 // size)):  # galleries of other people
@@ -454,17 +461,17 @@ for size in sizes:
             )  # each gallery alone has too few strangers; the mean of many is shown
             dirs.append(outcome.dir_at_far(0.01))
     f = np.mean(single)
-    rows.append(
-        (size, np.mean(rank1), np.mean(false), 1 - (1 - f) ** size, np.mean(dirs))
-    )  # (7.10)
-    print(
-        f"{size:7d} {100 * rows[-1][1]:7.1f} % {100 * rows[-1][2]:20.1f} % {100 * f:20.2f} %"
-        f" {100 * rows[-1][3]:9.1f} % {100 * rows[-1][4]:10.1f} %"
-    )
+    expected = 1 - (1 - f) ** size  # (7.10)
+    rows[f"{size} people"] = [np.mean(rank1), np.mean(false), f, expected, np.mean(dirs)]
+table(
+    rows,
+    ["rank-1", "FAR at the pairs' threshold", "one comparison", "(7.10)", "DIR at FAR 1%"],
+    title="galleries, mean over many; %",
+)
 
 # %%
 fig, ax = plt.subplots(figsize=(7, 3.8))
-table = 100 * np.array(rows)[:, 1:]
+numbers = 100 * np.array(list(rows.values()))[:, [0, 1, 3, 4]]
 for column, (label, style_) in enumerate(
     [
         ("rank-1", "o-"),
@@ -475,7 +482,7 @@ for column, (label, style_) in enumerate(
 ):
     ax.plot(
         sizes,
-        table[:, column],
+        numbers[:, column],
         style_,
         color=COLOURS[column] if column != 2 else "black",
         label=label,
@@ -554,7 +561,8 @@ for m in (0.0, 0.2, 0.4):
     )  # (7.11), s = 10
 
 # %% [markdown]
-# **Predict:** a small network, ten seconds of training on the same images of the same people, once by episodes and once by a margin. Which verifies strangers better?
+# **Predict:** a small network, trained on the same images of the same people for the same time, about 15 seconds of an idle core each: once by episodes
+# and once by a margin. Which verifies strangers better?
 
 # %% tags=["nbval-ignore-output"]
 from metaface_lessons.learners.margin import Margin
@@ -583,7 +591,6 @@ for name, (learner, steps, distance) in contestants.items():
         EpisodeSampler(small_base, 20, 1, 4, seed=0),
         steps=steps,
         rate=3e-3,
-        progress=False,
     )
     result = cross_verify(
         Comparer(run.learner.embedding, small_novel.shape, distance).score_pairs(tested), tested
@@ -610,22 +617,24 @@ NAMES = {
     "lda, squared": "LDA, squared distance",
     "pixels": "pixels",
 }
-print(
-    f"{stored['pairs']} pairs of {stored['people']} people never trained on, {len(stored['seeds'])}"
-    f" seeds; supervision: {stored['category']}\n"
-)
-print("in brackets: 95% intervals over people\n")
-print(f"%{'accuracy':>30s}{'EER':>20s}{'TAR at FAR 1%':>22s}{'5-way 1-shot':>17s}")
+print(f"supervision: {stored['category']}")
+
+
+def with_interval(row, key):
+    low, high = row[key + "95"]
+    return f"{100 * row[key]:.1f} ({100 * low:.1f} to {100 * high:.1f})"
+
+
+rows = {}
 for name, row in sorted(stored["methods"].items(), key=lambda item: -item[1]["accuracy"]):
-    cells = [
-        f"{100 * row[key]:5.1f} ({100 * row[key + '95'][0]:4.1f} to"
-        f" {100 * row[key + '95'][1]:4.1f})"
-        for key in ("accuracy", "eer", "tar")
-    ]
-    print(
-        f"{NAMES[name]:21s} {'   '.join(cells)} {100 * row['1-shot']['accuracy']:10.1f} ±"
-        f" {100 * row['1-shot']['ci95_people']:.1f}"
-    )
+    episodes = f"{100 * row['1-shot']['accuracy']:.1f} ± {100 * row['1-shot']['ci95_people']:.1f}"
+    rows[NAMES[name]] = [*(with_interval(row, key) for key in ("accuracy", "eer", "tar")), episodes]
+table(
+    rows,
+    ["accuracy", "EER", "TAR at FAR 1%", "5-way 1-shot"],
+    title=f"{stored['pairs']} pairs of {stored['people']} people never trained on,"
+    f" {len(stored['seeds'])} seeds; % (95% interval over people)",
+)
 
 # %%
 fig, ax = plt.subplots(figsize=(7, 4))
@@ -672,7 +681,8 @@ show(
 # %% [markdown]
 # ## 7 · Your own door
 #
-# With a run that you have trained on real faces, such as `metaface train protonet --faces lfw --out runs/protonet-lfw`, and OpenCV to find faces in photos (`pip install 'opencv-python-headless>=4.10,<5'`):
+# With a run that you have trained on real faces, such as `metaface train protonet --faces lfw --out runs/protonet-lfw`, and OpenCV to find faces in photos (`metaface doctor` says how to
+# install it):
 #
 # ```
 # metaface enrol ada1.jpg ada2.jpg ada3.jpg --name Ada     # asks whether Ada has agreed
