@@ -407,9 +407,8 @@ class Table:
 
     def _repr_html_(self) -> str:
         """One `<table>`: the title is its caption, and a screen reader hears names and headings with each cell."""
-        look = [
-            f"text-align: {'right' if _has_numbers(cells) else 'left'}" for cells in [*zip(*self.rows, strict=True)][1:]
-        ]
+        columns = [[row[place] for row in self.rows] for place in range(1, len(self.columns) + 1)]
+        look = [f"text-align: {'right' if _has_numbers(cells) else 'left'}" for cells in columns]
         headings = "".join(
             f'<th scope="col" style="{align}">{html.escape(column)}</th>'
             for column, align in zip(self.columns, look, strict=True)
@@ -430,7 +429,7 @@ class Table:
 
 
 def _has_numbers(cells: Sequence[str]) -> bool:
-    return any(re.match(r"[+−-]?\d", cell) for cell in cells)
+    return any(re.match(r"\s*[+−-]?\d", cell) for cell in cells)
 
 
 def table(rows: Mapping[str, Sequence[Any]], columns: Sequence[str], title: str = "", digits: int = 1) -> Table:

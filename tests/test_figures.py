@@ -236,3 +236,9 @@ def test_a_table_is_html_in_a_notebook_and_the_same_words_as_text() -> None:
     cells = page.findall("table/tbody/tr/td")
     assert [cell.text or "" for cell in cells] == ["50.0", "2 to 3", "a & b", "–", "4", ""]
     assert [cell.get("style") for cell in cells[:3]] == ["text-align: right", "text-align: right", "text-align: left"]
+
+
+def test_a_table_may_be_empty() -> None:
+    empty = table({}, ["1-shot"], title="%")
+    assert str(empty) == "%  1-shot"
+    assert ElementTree.fromstring(empty._repr_html_()).findall("table/tbody/tr") == []

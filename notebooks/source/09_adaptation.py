@@ -30,7 +30,6 @@
 # is not needed. The trained networks and the results of several seeds are stored with the course; `metaface experiment adaptation` makes them again.
 
 # %%
-import inspect
 
 import torch
 from matplotlib import pyplot as plt
@@ -40,11 +39,11 @@ from torch.nn import functional as F
 from metaface_lessons.deployment import Tent, entropy, fine_tuned, renormalised
 from metaface_lessons.episodes import Episodes, EpisodeSampler, Examples
 from metaface_lessons.evaluation import evaluate, interval
-from metaface_lessons.exercises import check, hint, progress, solution
+from metaface_lessons.exercises import check, hint, progress, solution, yours
 from metaface_lessons.experiments import adaptation
 from metaface_lessons.experiments.adaptation import LEARNERS, load_learners, small_split
 from metaface_lessons.faces.camera import CAMERAS
-from metaface_lessons.figures import COLOURS, face_grid, show, style
+from metaface_lessons.figures import COLOURS, face_grid, show, style, table
 from metaface_lessons.learners.maml import MAML
 from metaface_lessons.learners.protomaml import ProtoMAML
 from metaface_lessons.learners.protonet import ProtoNet
@@ -87,15 +86,23 @@ def my_head(points, labels, ways, temperature):
 check("adaptation.head", my_head)
 
 # %% [markdown]
-# The package does it in one method; everything else is MAML's. Read it, then see (9.1) and (9.2) at work: without inner steps, both predict the same, for any number of people.
-
-# %%
-print(inspect.getsource(ProtoMAML.start))
+# The package makes this head in one method, `ProtoMAML.start`; everything else is MAML's. We compare it with your head. (`yours` is your function once it
+# passes, and the course's until then.) Then see (9.1) and (9.2) at work: without inner steps, ProtoMAML and a prototypical network predict the same, for
+# any number of people.
 
 # %%
 _, _, novel = small_split()
 learners = load_learners()
 protomaml = learners["ProtoMAML"]
+
+task = EpisodeSampler(novel, 5, shots=2, queries=4, seed=0).sample()
+start = protomaml.start(task.support)
+with torch.no_grad():
+    points = protomaml.network.embedding(task.support.x[0])
+made = yours("adaptation.head", my_head)(points, task.support.y[0], 5, protomaml.temperature)
+for part, mine in zip(("weight", "bias"), made, strict=True):
+    agree = torch.allclose(start[f"head.{part}"][0], mine, atol=1e-4)
+    print(f"(9.2) and the package agree about the {part}: {agree}")
 
 
 def as_prototypes(support, query):
@@ -172,7 +179,7 @@ def numerical(net, weight, h=1e-5):
     return torch.stack(slopes).view_as(weight)
 
 
-print("inner steps   both ways   one way   first order        (largest error of the meta-gradient)")
+rows = {}
 for steps in (0, 1, 3):
     errors = []
     for kind, options in ((ProtoMAML, {}), (OneWay, {}), (ProtoMAML, {"first_order": True})):
@@ -180,7 +187,8 @@ for steps in (0, 1, 3):
         net.zero_grad()
         net.meta_gradient(toy)
         errors.append((tiny[0].weight.grad - numerical(net, tiny[0].weight)).abs().max().item())
-    print(f"{steps:6d} {errors[0]:17.0e} {errors[1]:9.0e} {errors[2]:10.0e}")
+    rows[f"{steps} inner steps"] = [f"{error:.0e}" for error in errors]
+table(rows, ["both ways", "one way", "first order"], title="largest error of the meta-gradient")
 
 # %% [markdown]
 # With no step, first order is exact: there is no Hessian to leave out, and the way through the prototypes stays. Dropping that way is the costlier mistake.
@@ -218,14 +226,9 @@ stepped = q @ (w - rate * g_w).T + (b - rate * g_b)
 wrong = logits.softmax(-1) - one_hot  # [S, N]
 change = -rate / len(f) * (q @ f.T + 1) @ wrong  # (9.5)
 print("(9.5) agrees:", torch.allclose(stepped, q @ w.T + b + change, atol=1e-3))
-print(
-    f"how wrong the head is about a support image: {wrong.abs().sum(1).mean() / 2:.2f} on average,"
-    " of 1"
-)
-print(
-    "and about a query:"
-    f"                           {1 - (q @ w.T + b).softmax(-1).gather(1, task.query.y.T).mean():.2f}"
-)
+about_query = 1 - (q @ w.T + b).softmax(-1).gather(1, task.query.y.T).mean()
+print("how wrong the head is, on average, of 1: about a support image", end=" ")
+print(f"{wrong.abs().sum(1).mean() / 2:.2f}, about a query {about_query:.2f}")
 
 # %% [markdown]
 # Right is not sure: here the head gives the right person only about half of the probability. So a step does move logits; but what it can gain on a support set that is ranked right is certainty.
@@ -242,22 +245,31 @@ live = {
     }
     for shots in (1, 4)
 }
+rows = {}
 for shots, paths in live.items():
-    print(
-        f"5-way {shots}-shot   support: before, 1 step, 10 steps   queries: before, 1 step, 10"
-        " steps   ± of the gain"
-    )
     for name, path in paths.items():
-        cells = [
-            f"{100 * a.mean(0)[k]:9.0f}"
-            for a in (path.support_accuracy, path.query_accuracy)
-            for k in (0, 1, 10)
-        ]
         gain = (path.query_accuracy[:, -1] - path.query_accuracy[:, 0]).double().numpy()
-        print(
-            f"{name:12s} {''.join(cells[:3])} {'':12s} {''.join(cells[3:])}"
-            f" {100 * interval(gain):15.1f}"
-        )
+        rows[f"{name}, {shots}-shot"] = [
+            *(
+                f"{100 * accuracy.mean(0)[k]:.0f}"
+                for accuracy in (path.support_accuracy, path.query_accuracy)
+                for k in (0, 1, 10)
+            ),
+            f"{100 * interval(gain):.1f}",
+        ]
+table(
+    rows,
+    [
+        "support: before",
+        "1 step",
+        "10 steps",
+        "queries: before",
+        "1 step",
+        "10 steps",
+        "± of the gain",
+    ],
+    title="5-way accuracy, %",
+)
 
 # %% [markdown]
 # MAML, ANIL and Meta-SGD begin at chance: everything that they know about a task they learn in the inner loop, most of it in the first step. ProtoMAML begins about
@@ -334,15 +346,14 @@ print(
 # %%
 metasgd, maml = learners["Meta-SGD"], learners["MAML"]
 learned = metasgd.by_weight(metasgd.rates.detach())
-print("layer           MAML: one rate   Meta-SGD: mean   deviation   below zero")
+rows = {}
 for layer, rate in zip(maml.layers, maml.rates.tolist(), strict=True):
     every = torch.cat(
         [r.flatten() for name, r in learned.items() if name.rpartition(".")[0] == layer]
     )
-    print(
-        f"{layer:14s} {rate:15.2f} {every.mean():16.2f} {every.std():11.2f}"
-        f" {100 * (every < 0).float().mean():10.0f} %"
-    )
+    below = f"{100 * (every < 0).float().mean():.0f} %"
+    rows[layer] = [f"{rate:.2f}", f"{every.mean():.2f}", f"{every.std():.2f}", below]
+table(rows, ["MAML: one rate", "Meta-SGD: mean", "deviation", "below zero"], title="learned rates")
 
 # %% [markdown]
 # MAML's rates began at 0.2, too, one for each layer. The convolutions (0, 4, 8, 12) have slowed down to a fraction; most normalisations (2, 6, 10, 14) and the head kept theirs, or raised it. The outer loop is on its way to ANIL, of its own accord. Of Meta-SGD's rates few are negative. It could do the
@@ -379,40 +390,29 @@ def summary(accuracies, intervals):
     return f"{100 * mean(accuracies):5.1f} ± {100 * mean(intervals):3.1f} ({deviation:3.1f})"
 
 
-print(
-    f"{len(seeds)} seeds of {stored['tasks']} tasks; 5-way accuracy, %, ± over tasks, in brackets"
-    " deviation over seeds"
-)
+rows = {}
 for protocol in ("1-shot", "4-shot"):
-    print(
-        f"\n{protocol:10s}{'no step':>19s}{'1 step':>19s}{'10 steps':>19s}{'gain of 10':>19s}"
-        "   tasks worse off after 1, 10"
-    )
     for name in inner:
-        rows = [seed["inner loop"][name][protocol] for seed in seeds]
-        at = {k: rows[0]["steps"].index(k) for k in (0, 1, 10)}
+        runs = [seed["inner loop"][name][protocol] for seed in seeds]
+        at = {k: runs[0]["steps"].index(k) for k in (0, 1, 10)}
         cells = [
-            summary([r["query"][i] for r in rows], [r["query_ci95"][i] for r in rows])
+            summary([run["query"][i] for run in runs], [run["query_ci95"][i] for run in runs])
             for i in at.values()
         ]
-        cells.append(
-            summary(
-                [r["query"][-1] - r["query"][0] for r in rows], [r["gain_ci95"][-1] for r in rows]
-            )
-        )
-        hurt = [100 * mean(r["hurt"][at[k]] for r in rows) for k in (1, 10)]
-        print(
-            f"{name:10s}"
-            + "".join(f"{cell:>19s}" for cell in cells)
-            + f"{hurt[0]:10.0f} %, {hurt[1]:.0f} %"
-        )
-    rows = [seed["protonet"][protocol] for seed in seeds]
-    print(
-        f"{'ProtoNet':10s}{summary([r['accuracy'] for r in rows], [r['ci95'] for r in rows]):>19s}"
-    )
+        gains = [run["query"][-1] - run["query"][0] for run in runs]
+        hurt = [f"{100 * mean(run['hurt'][at[k]] for run in runs):.0f}" for k in (1, 10)]
+        gain = summary(gains, [run["gain_ci95"][-1] for run in runs])
+        rows[f"{name}, {protocol}"] = [*cells, gain, *hurt]
+    runs = [seed["protonet"][protocol] for seed in seeds]
+    before = summary([run["accuracy"] for run in runs], [run["ci95"] for run in runs])
+    rows[f"ProtoNet, {protocol}"] = [before, *[None] * 5]
 seconds = {name: mean(seed["seconds"][name] for seed in seeds) for name in LEARNERS}
-print(
-    "\nseconds of training: " + ", ".join(f"{name} {spent:.0f}" for name, spent in seconds.items())
+print("seconds of training: " + ", ".join(f"{name} {spent:.0f}" for name, spent in seconds.items()))
+table(
+    rows,
+    ["no step", "1 step", "10 steps", "gain of 10", "worse off after 1", "after 10"],
+    title=f"5-way accuracy, % ± over tasks (deviation over seeds), and tasks that are worse off, %;"
+    f" {len(seeds)} seeds of {stored['tasks']} tasks",
 )
 
 # %% [markdown]
@@ -462,16 +462,15 @@ show(
 # In other conditions (20 tasks each, so several points may be chance):
 
 # %%
-print(
-    f"5-way 1-shot, seed 0 {'':10s}"
-    + "".join(f"{condition:>28s}" for condition in first["MAML"]["conditions"])
-)
+rows = {}
 for name in inner:
-    cells = [path["query"] for path in first[name]["conditions"].values()]
-    print(
-        f"{name:10s} before, after 10 "
-        + "".join(f"{100 * q[0]:20.0f}, {100 * q[-1]:6.0f}" for q in cells)
-    )
+    paths = [path["query"] for path in first[name]["conditions"].values()]
+    rows[name] = [f"{100 * query[0]:.0f}, {100 * query[-1]:.0f}" for query in paths]
+table(
+    rows,
+    list(first["MAML"]["conditions"]),
+    title="5-way 1-shot accuracy before and after 10 steps, %; seed 0",
+)
 
 # %% [markdown]
 # ## 5 · A new camera
@@ -534,11 +533,10 @@ check("adaptation.statistics", my_statistics)
 # %%
 norm = nn.BatchNorm2d(3, affine=False, eps=0).eval()  # its old statistics: mean 0, variance 1
 y = torch.rand(40, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 5
-normalised = {}
+statistics, normalised = yours("adaptation.statistics", my_statistics), {}
 for name, seen in (("old camera", y), ("new camera", 0.3 * y - 4)):
-    norm.running_var, norm.running_mean = torch.var_mean(
-        seen, dim=(0, 2, 3), correction=0
-    )  # (9.11), n₀ = 0
+    new = statistics(seen, norm.running_mean, norm.running_var, prior=0)  # (9.11)
+    norm.running_mean, norm.running_var = new
     normalised[name] = norm(seen)  # (9.9)
 print("(9.10) holds:", torch.allclose(*normalised.values(), atol=1e-5))
 
@@ -560,12 +558,13 @@ for n, prior in ((5, 0), (5, 20), (20, 0), (20, 20), (100, 20)):
     )
 usual = evaluate({"usual camera": protonet}, EpisodeSampler(novel, 5, 1, 5, seed=1), 100)
 found = usual | evaluate(methods, EpisodeSampler(strangers, 5, 1, 5, seed=1), 100)
+rows = {}
 for name, result in found.items():
-    paired = ""
-    if name not in ("usual camera", "nothing"):
-        gain = result.episodes - found["nothing"].episodes
-        paired = f"   gain {100 * gain.mean():+5.1f} ± {100 * interval(gain):.1f}"
-    print(f"{name:28s} {result}{paired}")
+    gain = result.episodes - found["nothing"].episodes
+    same = name in ("usual camera", "nothing")
+    paired = None if same else f"{100 * gain.mean():+.1f} ± {100 * interval(gain):.1f}"
+    rows[name] = [f"{100 * result.accuracy:.1f} ± {100 * result.ci95:.1f}", paired]
+table(rows, ["5-way 1-shot", "gain, paired"], title="accuracy by a cheap webcam, % ± over episodes")
 
 # %% [markdown]
 # The learners with an inner loop have this built in: their `TaskNorm` takes its statistics from the support set of each task. By the last table of section 4 they lose accuracy by the webcam all the same; and it holds only as long as the queries come from the same camera as the support set.
@@ -614,11 +613,13 @@ print(
 # %% tags=["nbval-ignore-output"]
 task = EpisodeSampler(strangers, 5, 1, 5, seed=4).sample()
 known, labels, asked, truth = task.support.x[0], task.support.y[0], task.query.x[0], task.query.y[0]
-print("step   entropy   right of 25")
+rows = {}
 for step, logits in enumerate(
     Tent(protonet, steps=5, rate=0.1).adapt(task.support).steps(known, labels, asked)
 ):
-    print(f"{step:4d} {entropy(logits).mean():9.2f} {int((logits.argmax(-1) == truth).sum()):9d}")
+    right = int((logits.argmax(-1) == truth).sum())
+    rows[f"step {step}"] = [f"{entropy(logits).mean():.2f}", right]
+table(rows, ["entropy", "right of 25"], title="Tent on one task")
 
 # %% [markdown]
 # The entropy falls at every step. Whether the right answers rise is another question, and the next table answers it.
@@ -631,28 +632,29 @@ for step, logits in enumerate(
 
 # %%
 tables = [seed["cameras"]["cheap webcam"] for seed in seeds]
-rows = [name for name in tables[0] if all(name in table for table in tables)]
-none = [table["none"]["1-shot"]["accuracy"] for table in tables]
+none = [found["none"]["1-shot"]["accuracy"] for found in tables]
 usual = [seed["protonet"]["1-shot"] for seed in seeds]
-print(
-    "ProtoNet, usual camera, 1-shot:"
-    f" {summary([r['accuracy'] for r in usual], [r['ci95'] for r in usual])}\n"
-)
-print(
-    f"{'cheap webcam':30s}{'1-shot':>19s}{'gain (seeds)':>15s}{'4-shot':>19s}{'images':>8s}{'labels':>8s}{'ms':>8s}"
-)
-for name in rows:
-    if name.endswith(" 0 steps") and "Proto" not in name:
+rows = {"(usual camera)": [summary([r["accuracy"] for r in usual], [r["ci95"] for r in usual])]}
+for name in tables[0]:
+    if not all(name in found for found in tables) or (
+        name.endswith(" 0 steps") and "Proto" not in name
+    ):
         continue  # at chance
-    one, four = ([table[name][protocol] for table in tables] for protocol in ("1-shot", "4-shot"))
+    one, four = ([found[name][protocol] for found in tables] for protocol in ("1-shot", "4-shot"))
     cells = [
         summary([r["accuracy"] for r in some], [r["ci95"] for r in some]) for some in (one, four)
     ]
     gains = [100 * (r["accuracy"] - before) for r, before in zip(one, none, strict=True)]
-    line = f"{name:30s}{cells[0]:>19s}{mean(gains):+8.1f} ({torch.tensor(gains).std():3.1f}) {cells[1]:>19s}"
+    rows[name] = [cells[0], f"{mean(gains):+.1f} ({torch.tensor(gains).std():.1f})", cells[1]]
     if "ms" in tables[0][name]:
-        line += f"{tables[0][name]['images']:8d}{tables[0][name]['labels']:8d}{mean(t[name]['ms'] for t in tables):8.0f}"
-    print(line)
+        spent = f"{mean(found[name]['ms'] for found in tables):.0f}"
+        rows[name] += [tables[0][name]["images"], tables[0][name]["labels"], spent]
+columns = ["1-shot", "gain (seeds)", "4-shot", "images", "labels", "ms"]
+table(
+    {name: cells + [None] * (len(columns) - len(cells)) for name, cells in rows.items()},
+    columns,
+    title="ProtoNet by a cheap webcam: accuracy, % ± over tasks (deviation over seeds)",
+)
 
 # %% [markdown]
 # The webcam costs about thirty points. Five unlabelled images of anybody, in a few milliseconds, bring nine or so of them back, a hundred hardly more. The prior of (9.11) is no help here: with five images it costs points, for the old
@@ -663,26 +665,23 @@ for name in rows:
 
 # %%
 zero = stored["seeds"]["0"]
-print(
-    f"{'5-way 1-shot, %':18s}{'both sides by the new camera':>32s}{'gallery by the old one, queries by the new':>52s}"
+rows = {}
+for camera, found in zero["cameras"].items():
+    short = "statistics of 100"
+    new = f"{short}, prior 20" if f"{short}, prior 20" in found else short
+    cells = [found["none"]["1-shot"], found[new]["1-shot"], *zero["gallery"][camera].values()]
+    rows[camera] = [cell["accuracy"] for cell in cells]
+table(
+    rows,
+    [
+        "both sides new: nothing",
+        "statistics of 100",
+        "gallery old, queries new: nothing",
+        "new for queries",
+        "new for both",
+    ],
+    title="5-way 1-shot accuracy, %, by the camera of each side",
 )
-print(
-    f"{'':18s}{'nothing':>14s}{'statistics of 100':>18s}{'nothing':>18s}{'new for queries':>17s}{'new for both':>17s}"
-)
-for camera, table in zero["cameras"].items():
-    new = (
-        "statistics of 100, prior 20"
-        if "statistics of 100, prior 20" in table
-        else "statistics of 100"
-    )
-    cells = [table["none"]["1-shot"], table[new]["1-shot"], *zero["gallery"][camera].values()]
-    print(
-        f"{camera:18s}"
-        + "".join(
-            f"{100 * c['accuracy']:{w}.1f}"
-            for c, w in zip(cells, (14, 18, 18, 17, 17), strict=True)
-        )
-    )
 
 # %% [markdown]
 # With both sides by the new camera, new statistics pay for the webcam, and a little, hardly more than an interval of so few tasks, for warm light and noise. They do not where a camera takes the colours away that the filters look for, as near infrared does. And with the gallery by the old camera **each side
@@ -691,14 +690,11 @@ for camera, table in zero["cameras"].items():
 # A real camera, and real light: the same networks, which have seen procedural faces alone, on Extended Yale B (grey pictures, 14 people tested, their lights from everywhere; 14 others give the images that remedies need). Numbers only.
 
 # %% tags=["real-faces"]
-real = zero.get("extended yale b")
-if real:
-    print("Extended Yale B, 5-way, %          1-shot   ± people   4-shot")
-    for name, row in real.items():
-        one, four = row["1-shot"], row["4-shot"]
-        print(
-            f"{name:34s}{100 * one['accuracy']:7.1f}{100 * one['ci95_people']:9.1f}{100 * four['accuracy']:10.1f}"
-        )
+rows = {
+    name: [row["1-shot"]["accuracy"], row["1-shot"]["ci95_people"], row["4-shot"]["accuracy"]]
+    for name, row in zero.get("extended yale b", {}).items()
+}
+table(rows, ["1-shot", "± people", "4-shot"], title="Extended Yale B, 5-way accuracy, %")
 
 # %% [markdown]
 # Here nothing helps: with one shot all are near chance, and with four, new statistics without a prior even cost some points. What the networks do not see, no statistics and no labels of a few people bring back; lessons 08 and 10 train for such gaps instead. With four shots the
