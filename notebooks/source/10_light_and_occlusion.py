@@ -39,12 +39,12 @@ from matplotlib import pyplot as plt
 from torch.nn import functional as F
 
 from metaface_lessons.evaluation import expected_accuracy
-from metaface_lessons.exercises import check, hint, progress, solution
+from metaface_lessons.exercises import check, hint, progress, solution, yours
 from metaface_lessons.experiments import light as light_experiment
 from metaface_lessons.experiments.light import photographs
 from metaface_lessons.experiments.snapshots import load_snapshots, snapshot_split
 from metaface_lessons.faces.normalisation import NORMALISATIONS, tan_triggs
-from metaface_lessons.figures import COLOURS, face_grid, show, style
+from metaface_lessons.figures import COLOURS, face_grid, show, style, table
 from metaface_lessons.learners.baselines import lbp, pixels
 from metaface_lessons.networks import standardise
 from metaface_lessons.widgets import light_explorer
@@ -82,7 +82,8 @@ check("light.shade", my_shade)
 #
 # $$ I = \rho \sum_i \max(0, \mathbf n\cdot\mathbf l_i) = \sum_i I_i \tag{10.2} $$
 #
-# In the *lamps* it is linear, then, and in the albedo. In the vector **l** of one lamp it is not, because of the maximum, and of shadows.
+# In the *lamps* it is linear, then, and in the albedo. In the vector **l** of one lamp it is not, because of the maximum, and of shadows. We look, with
+# your function on a ball. (`yours` is your function once it passes, and the course's until then.)
 
 # %%
 side = torch.linspace(-1, 1, 64)
@@ -98,20 +99,16 @@ def lamp(azimuth, elevation=0.0):
     return torch.tensor([math.cos(e) * math.sin(a), math.sin(e), math.cos(e) * math.cos(a)])
 
 
-def shade(albedo, normals, light, ambient=0.0):
-    return albedo * (ambient + (1 - ambient) * (normals @ light).clamp(min=0))  # (10.1)
+shade = yours("light.shade", my_shade)  # (10.1)
+white = torch.ones_like(albedo)
 
-
-left, right = shade(albedo, normals, lamp(-60)), shade(albedo, normals, lamp(60))
-together = albedo * sum((normals @ lamp(angle)).clamp(min=0) for angle in (-60, 60))  # (10.2)
-print(
-    "both lamps, minus the sum of each alone: at most"
-    f" {(together - (left + right)).abs().max():.0e}"
-)
-print(
-    "one lamp at (l_1 + l_2) / 2, minus the mean of both: up to"
-    f" {(shade(albedo, normals, (lamp(-60) + lamp(60)) / 2) - together / 2).abs().max():.2f}"
-)
+left, right = (shade(albedo, normals, lamp(azimuth), 0.0) for azimuth in (-60, 60))
+together = albedo * sum(shade(white, normals, lamp(azimuth), 0.0) for azimuth in (-60, 60))
+apart = (together - (left + right)).abs().max()  # (10.2)
+print(f"both lamps, minus the sum of each alone: at most {apart:.0e}")
+between = shade(albedo, normals, (lamp(-60) + lamp(60)) / 2, 0.0)
+print("one lamp at (l_1 + l_2) / 2, minus the mean of both: up to", end=" ")
+print(f"{(between - together / 2).abs().max():.2f}")
 
 # %% [markdown]
 # ## 2 · What standardising takes away, and what not
@@ -139,7 +136,7 @@ show(
         torch.cat(list(rows.values())),
         columns=5,
         zoom=2,
-        titles=[f"{a:.0f}°" for a in azimuths] + [""] * 20,
+        titles=[f"{name}, {azimuth:.0f}°" for name in rows for azimuth in azimuths],
     ),
     alt="A synthetic face lit from the front and from 20, 40, 60 and 80 degrees to the side, in"
     " five rows: as it is, after"
@@ -155,12 +152,15 @@ face = (
     slice(16, 52),
     slice(18, 46),
 )  # the inner face: the background does not move
-print(
-    f"correlation with the first picture, inner face   {'   '.join(f'{a:3.0f}°' for a in azimuths)}"
-)
+correlations = {}
 for name, images in rows.items():
     z = standardise(images[face]).flatten(1)
-    print(f"{name:46s}", "".join(f"{c:7.2f}" for c in (z @ z[0] / z.shape[1])))
+    correlations[name] = [f"{c:.2f}" for c in (z @ z[0] / z.shape[1])]
+table(
+    correlations,
+    [f"{azimuth:.0f}°" for azimuth in azimuths],
+    title="correlation with the first picture, inner face",
+)
 
 # %% [markdown]
 # Far to the side, equalising makes it worse; the last two help most, and none restores it.
@@ -274,10 +274,7 @@ people = snapshot_split().novel.identities.tolist()
 front, aside = (photographs(people, [azimuth] * len(people), 20.0) for azimuth in (0.0, 70.0))
 nets = load_snapshots()
 others = ~torch.eye(len(people), dtype=torch.bool)
-print(
-    "                       ‖δ‖ / distance between people   what matters: mean size, above 1"
-    "   common to all people"
-)
+rows = {}
 for name, net in (("before training", nets[0]), ("after training", nets[1500])):
     with torch.no_grad():
         u, moved = net.embedding(front), net.embedding(aside)
@@ -287,10 +284,14 @@ for name, net in (("before training", nets[0]), ("after training", nets[1500])):
     harm = (-2 * torch.einsum("ykd,yd->yk", apart, delta) / squares)[others]
     relative = (delta.norm(dim=1)[:, None] / squares.sqrt())[others]
     common = delta.mean(0).norm() ** 2 / delta.square().sum(1).mean()
-    print(
-        f"{name:22s} {relative.mean():14.2f} {harm.abs().mean():30.2f},"
-        f" {100 * (harm > 1).float().mean():6.2f} % {100 * common:20.0f} %"
-    )
+    above = f"{100 * (harm > 1).float().mean():.2f} %"
+    cells = f"{relative.mean():.2f}", f"{harm.abs().mean():.2f}", above, f"{100 * common:.0f} %"
+    rows[name] = cells
+table(
+    rows,
+    ["‖δ‖ / distance between people", "what matters: mean size", "above 1", "common to all people"],
+    title="what light does to an embedding",
+)
 
 # %% [markdown]
 # Before training, light moves an embedding further than people are apart, and yet most decisions are right: over half of the shift is the same for everybody, and little of it points at
@@ -365,11 +366,14 @@ def all_episodes(method, query, support):
 
 azimuths = [20.0, 40.0, 60.0, 80.0]
 queries = [photographs(people, [azimuth] * len(people), 20.0) for azimuth in azimuths]
-print("only light changes, %".ljust(30) + "".join(f"{a:9.0f}°" for a in azimuths))
-for name, method in methods.items():
-    print(
-        name.ljust(30) + "".join(f"{all_episodes(method, query, front):10.1f}" for query in queries)
-    )
+table(
+    {
+        name: [f"{all_episodes(method, query, front):.1f}" for query in queries]
+        for name, method in methods.items()
+    },
+    [f"{azimuth:.0f}°" for azimuth in azimuths],
+    title="only light changes: accuracy, %",
+)
 
 # %% [markdown]
 # The test is too easy. Pose, framing, hair, clothes and background stand still, so that two pictures of a person are alike pixel by pixel but for the light, and what was trained for
@@ -382,8 +386,8 @@ grid = stored["procedural"]["grid"]
 fig, axes = plt.subplots(1, 2, figsize=(10, 4), sharey=True)
 for ax, look in zip(axes, ("none", "sunglasses"), strict=True):
     for name, label in light_explorer.NAMES.items():
-        table = 100 * np.array(grid["accuracy"][name][look])  # [elevations, azimuths]
-        ax.plot(grid["azimuths"], table.mean(0), ms=5, label=label, **light_explorer.LOOK[name])
+        curves = 100 * np.array(grid["accuracy"][name][look])  # [elevations, azimuths]
+        ax.plot(grid["azimuths"], curves.mean(0), ms=5, label=label, **light_explorer.LOOK[name])
     ax.set(
         title=f"query: {'nothing hidden' if look == 'none' else look}",
         xlabel="azimuth of the query's light, °",
@@ -398,19 +402,15 @@ show(
     " ProtoNet's curve lies far above the three classical ones in both, and is nearly level;"
     " theirs are ragged, and Tan and Triggs' the lowest.",
 )
-print(
-    "mean over azimuths and elevations, %    "
-    + "".join(f"{look:>12s}" for look in grid["accuracy"]["protonet"])
-)
-for name, looks in grid["accuracy"].items():
-    print(
-        f"{light_explorer.NAMES[name]:40s}"
-        + "".join(f"{100 * np.mean(table):12.1f}" for table in looks.values())
-    )
 curve = 100 * np.array(grid["accuracy"]["protonet"]["none"]).mean(0)
-print(
-    f"ProtoNet with nothing hidden: between {curve.min():.1f} and {curve.max():.1f} % over the"
-    " azimuth"
+print(f"ProtoNet with nothing hidden: between {curve.min():.1f} and {curve.max():.1f} %")
+table(
+    {
+        light_explorer.NAMES[name]: [float(np.mean(found)) for found in looks.values()]
+        for name, looks in grid["accuracy"].items()
+    },
+    list(grid["accuracy"]["protonet"]),
+    title="accuracy, mean over azimuths and elevations, %",
 )
 
 # %% [markdown]
@@ -438,10 +438,10 @@ print(
 
 # %%
 other, light = (0.5 + 0.3 * x) * ball, lamp(40)
-mixed = 0.4 * shade(albedo, normals, light) + 0.6 * shade(other, normals, light)
+mixed = 0.4 * shade(albedo, normals, light, 0.0) + 0.6 * shade(other, normals, light, 0.0)
 print(
     "(10.10) holds:",
-    torch.allclose(mixed, shade(0.4 * albedo + 0.6 * other, normals, light), atol=1e-6),
+    torch.allclose(mixed, shade(0.4 * albedo + 0.6 * other, normals, light, 0.0), atol=1e-6),
 )
 
 # %% [markdown]
@@ -449,47 +449,61 @@ print(
 
 # %% tags=["real-faces"]
 yale = stored["yale"]
-print(f"{yale['episodes']} episodes a column; ± over episodes, ± over the 28 people")
-print(f"{'%':36s}" + "".join(f"{'subset ' + c:>16s}" for c in yale["methods"]["learner"]))
-for name, row in sorted(yale["methods"].items(), key=lambda item: item[1]["2-5"]["accuracy"]):
-    cells = (
-        f"{100 * r['accuracy']:5.1f} ±{100 * r['ci95']:3.1f} ±{100 * r['ci95_people']:3.1f}"
+rows = {
+    name: [
+        f"{100 * r['accuracy']:.1f} ± {100 * r['ci95']:.1f} ± {100 * r['ci95_people']:.1f}"
         for r in row.values()
-    )
-    print(f"{name:36s}" + "".join(f"{cell:>16s}" for cell in cells))
+    ]
+    for name, row in sorted(yale["methods"].items(), key=lambda item: item[1]["2-5"]["accuracy"])
+}
+table(
+    rows,
+    [f"subset {name}" for name in yale["methods"]["learner"]],
+    title=f"accuracy, % ± over episodes ± over the 28 people; {yale['episodes']} episodes a column",
+)
 
 # %% [markdown]
 # "Learner" is a ProtoNet of three convolutions (one fewer than usual: these faces are aligned, and places mean something) on pictures after Tan and Triggs' chain, trained with blends, on episodes whose support is from subset 1 and whose query is not; it takes the mean
 # embedding of ten views of a picture (moved by a pixel, mirrored), which needs no other picture. How far is it ahead, paired by episode (and by person)?
 
 # %% tags=["real-faces"]
-for name, row in sorted(yale["differences"].items(), key=lambda item: item[1]["2-5"]["ahead"]):
-    cells = (
-        f"   subsets {c}: {100 * r['ahead']:+5.1f} ± {100 * r['ci95']:.1f} (±"
-        f" {100 * r['ci95_people']:.1f})"
-        for c, r in row.items()
-    )
-    print(f"learner − {name:36s}" + "".join(cells))
-print(
-    f"\nwhat is it that pays? {yale['variants']['steps']} steps, a group of people for each of"
-    " three seeds, %"
+rows = {
+    f"learner − {name}": [
+        f"{100 * r['ahead']:+.1f} ± {100 * r['ci95']:.1f} (± {100 * r['ci95_people']:.1f})"
+        for r in row.values()
+    ]
+    for name, row in sorted(yale["differences"].items(), key=lambda item: item[1]["2-5"]["ahead"])
+}
+table(
+    rows,
+    [f"subsets {name}" for name in yale["differences"]["LDA"]],
+    title="paired difference, points ± over episodes (± over people)",
 )
-for name, row in yale["variants"].items():
-    if name != "steps":
-        cells = (
-            f"   subsets {c}: {100 * r['accuracy']:5.1f}, loses"
-            f" {[round(100 * v, 1) for v in r['loses']]}"
-            for c, r in row.items()
-        )
-        print(f"{name:20s}" + "".join(cells))
 
-print(f"\nthe same on {yale['larger']['size']}×{yale['larger']['size']} pixels, %")
-for name, row in yale["larger"].items():
-    if name != "size":
-        print(
-            f"{name:20s}"
-            + "".join(f"   subsets {c}: {100 * accuracy:5.1f}" for c, accuracy in row.items())
-        )
+# %% [markdown]
+# What is it that pays? The same after fewer steps, with a group of people for each of three seeds; "loses" is what a seed has less than the full recipe.
+
+# %% tags=["real-faces"]
+variants = {name: row for name, row in yale["variants"].items() if name != "steps"}
+rows = {}
+for name, row in variants.items():
+    rows[name] = []
+    for r in row.values():
+        losses = ", ".join(f"{100 * lost:.1f}" for lost in r["loses"])
+        rows[name] += [r["accuracy"], losses]
+table(
+    rows,
+    [text for name in row for text in (f"subsets {name}", "loses, by seed")],
+    title=f"accuracy after {yale['variants']['steps']} steps, %",
+)
+
+# %% tags=["real-faces"]
+larger = {name: row for name, row in yale["larger"].items() if name != "size"}
+table(
+    {name: list(row.values()) for name, row in larger.items()},
+    [f"subsets {name}" for name in next(iter(larger.values()))],
+    title=f"the same on {yale['larger']['size']}×{yale['larger']['size']} pixels, %",
+)
 
 # %% [markdown]
 # * **Here, where faces are aligned, normalising pays more than the trainings on plain pictures that we tried.** A difference of Gaussians or Tan and Triggs' chain, without learning anything, lift
@@ -518,23 +532,21 @@ for name, row in yale["larger"].items():
 # %%
 occlusion = stored["procedural"]["occlusion"]
 words = list(next(iter(occlusion["seeds"].values()))[0])
-print(
-    f"{occlusion['steps']} steps, mean of three seeds ± deviation, %"
-    + "".join(f"{w:>15s}" for w in words)
-)
+blocks = {
+    look: 100 * np.mean(found)
+    for look, found in grid["accuracy"]["protonet"].items()
+    if "block" in look or look == "none"
+}
+print("ProtoNet of lesson 02, by the size of a block before the face, mean over the light, %:")
+print("   ".join(f"{look} {mean:.1f}" for look, mean in blocks.items()))
+rows = {}
 for kind, seeds in occlusion["seeds"].items():
-    cells = [[100 * s[w] for s in seeds] for w in words]
-    print(
-        f"{'trained with ' + kind:41s}"
-        + "".join(f"{np.mean(c):9.1f} ± {np.std(c, ddof=1):3.1f}" for c in cells)
-    )
-print("\nProtoNet (lesson 02's), by the size of a block before the face, mean over the light, %")
-print(
-    "   ".join(
-        f"{look} {100 * np.mean(table):.1f}"
-        for look, table in grid["accuracy"]["protonet"].items()
-        if "block" in look or look == "none"
-    )
+    cells = [[100 * seed[word] for seed in seeds] for word in words]
+    rows[f"trained with {kind}"] = [f"{np.mean(c):.1f} ± {np.std(c, ddof=1):.1f}" for c in cells]
+table(
+    rows,
+    words,
+    title=f"accuracy after {occlusion['steps']} steps, mean of three seeds ± deviation, %",
 )
 
 # %% [markdown]
@@ -552,13 +564,18 @@ print(
 
 # %%
 cmu = light_experiment.load("cmu")
-print(f"{cmu['episodes']} episodes a column; ± over episodes, ± over the 20 people, %")
-for name, row in cmu["methods"].items():
-    cells = (
-        f"   {c} {100 * r['accuracy']:5.1f} ± {100 * r['ci95']:.1f} ± {100 * r['ci95_people']:.1f}"
-        for c, r in row.items()
-    )
-    print(f"{name:30s}" + "".join(cells))
+rows = {
+    name: [
+        f"{100 * r['accuracy']:.1f} ± {100 * r['ci95']:.1f} ± {100 * r['ci95_people']:.1f}"
+        for r in row.values()
+    ]
+    for name, row in cmu["methods"].items()
+}
+table(
+    rows,
+    list(next(iter(cmu["methods"].values()))),
+    title=f"accuracy, % ± over episodes ± over the 20 people; {cmu['episodes']} episodes a column",
+)
 
 # %% [markdown]
 # Brightness alone is more than twice as good as chance: all pictures of a person were taken in one session, and clothes, distance and lamp tell who it is. A set that a single number half
@@ -632,6 +649,10 @@ light_explorer.explore(nets[1500], people)
 # * With one support picture a person, the accuracy over all episodes needs no drawing, (10.9).
 # * On aligned real faces normalising and new people by mixing, (10.10), were worth more than the choice between a network and LDA; on unaligned ones the chain hurt, and the network won alone.
 # * What is hidden is gone. Training with the occluders that will come helps against most of them; grey rectangles hardly do.
+#
+# **Next:** this is the last lesson that exists so far. Lesson 11, on how much a training depends on its settings, is being written. Meanwhile, ask people
+# whom you know for their photos, and for their consent, and enrol them: section 7 of lesson 07 says how. `metaface train protonet --faces folder:PATH` trains
+# on a folder of your own.
 
 # %%
 progress("10")
