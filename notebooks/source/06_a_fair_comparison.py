@@ -43,7 +43,7 @@ from matplotlib import pyplot as plt
 from metaface_lessons.episodes import EpisodeSampler
 from metaface_lessons.evaluation import evaluate, frontier, interval
 from metaface_lessons.exercises import check, hint, progress, solution
-from metaface_lessons.figures import show, style
+from metaface_lessons.figures import show, style, table
 from metaface_lessons.learners.baselines import baselines
 from metaface_lessons.learners.maml import MAML
 from metaface_lessons.learners.pretraining import Pretraining
@@ -106,7 +106,7 @@ check("comparison.paired", my_paired)
 # %%
 from scipy import stats
 
-print("seeds   t of (6.4)   t/1.96   true mean inside ± t s/√S   inside ± 1.96 s/√S")
+rows = {}
 generator = torch.Generator().manual_seed(0)
 for seeds in (2, 3, 5, 10):
     t = stats.t.ppf(0.975, df=seeds - 1)
@@ -115,7 +115,12 @@ for seeds in (2, 3, 5, 10):
     )  # the true mean is 0
     error, one = drawn.mean(1).abs(), drawn.std(1) / seeds**0.5
     inside = [f"{100 * (error < factor * one).double().mean():.0f} %" for factor in (t, 1.96)]
-    print(f"{seeds:5d} {t:10.2f} {t / 1.96:10.2f} {inside[0]:>20s} {inside[1]:>25s}")
+    rows[f"{seeds} seeds"] = [f"{t:.2f}", f"{t / 1.96:.2f}", *inside]
+table(
+    rows,
+    ["t of (6.4)", "t/1.96", "true mean inside ± t s/√S", "inside ± 1.96 s/√S"],
+    title="Student's t",
+)
 
 # %% [markdown]
 # An interval that is said to hold the truth 95 times in 100, and is made from three seeds with 1.96, holds it as often as the last column says.
@@ -154,7 +159,7 @@ check("comparison.seeds", my_seeds)
 # network, and it kept up or won. `pretraining.Pretraining` is theirs, but for embeddings of length 1: it sees the very images that ProtoNet sees, with the *person* as label, the
 # same in all episodes.
 #
-# All networks below are a small Conv-4 on synthetic faces of 32×32 pixels. Each trains for about as many seconds as the others.
+# All networks below are a small Conv-4 on synthetic faces of 32×32 pixels. Each trains for about as many seconds as the others, some six of an idle core.
 
 # %% tags=["nbval-ignore-output"]
 from metaface_lessons.experiments.snapshots import snapshot_split
@@ -173,7 +178,7 @@ def embedding():
 
 
 def classifier(dtype=torch.float32):
-    """For learners with an inner loop. Its head begins at zero: which label a person gets is chance."""
+    """For learners with an inner loop. Its head begins at zero, since labels are drawn by chance."""
     conv = Conv4(3, 32, width=16, norm="task")
     network = Classifier(conv, conv.features, ways=5)
     for parameter in network.head.parameters():
@@ -210,7 +215,7 @@ for name, (net, shape, tasks, rate, steps) in recipes.items():
     sampler = EpisodeSampler(small, *shape, seed=0)
     start = time.process_time()  # seconds of computing, whatever else the machine is doing
     methods[name] = meta_train(
-        net, sampler, steps=steps * (10 if FULL else 1), tasks=tasks, rate=rate, progress=False
+        net, sampler, steps=steps * (10 if FULL else 1), tasks=tasks, rate=rate
     ).learner
     seconds[name] = time.process_time() - start
     print(f"{name:10s} {seconds[name]:5.1f} s")
@@ -228,13 +233,18 @@ for name, method in methods.items():
     start = time.process_time()
     found[name] = evaluate({name: method}, test, episodes=600 if FULL else 160)[name]
     milliseconds[name] = 1000 * (time.process_time() - start) / len(found[name].episodes)
-print("              accuracy, ± over episodes, ± over people   training   a task")
-for name, result in sorted(found.items(), key=lambda item: -item[1].accuracy):
-    print(
-        f"{name:12s} {100 * result.accuracy:8.1f} {100 * result.ci95:10.1f}"
-        f" {100 * result.ci95_people:14.1f}"
-        f" {seconds.get(name, 0):14.1f} s {milliseconds[name]:7.1f} ms"
-    )
+table(
+    {
+        name: [
+            *(result.accuracy, result.ci95, result.ci95_people),
+            f"{seconds.get(name, 0):.1f} s",
+            f"{milliseconds[name]:.1f} ms",
+        ]
+        for name, result in sorted(found.items(), key=lambda item: -item[1].accuracy)
+    },
+    ["accuracy", "± over episodes", "± over people", "training", "a task"],
+    title="5-way 4-shot on strangers, %",
+)
 
 # %% [markdown]
 # The times of a task waver by some milliseconds from run to run: MAML and FOMAML differ in training alone, and do the same for a task.
@@ -243,15 +253,13 @@ for name, result in sorted(found.items(), key=lambda item: -item[1].accuracy):
 
 # %% tags=["nbval-ignore-output"]
 protonet = found["ProtoNet"].episodes
-print("ProtoNet minus …   difference   ± paired   ± as if unpaired")
+rows = {}
 for name in ("pre-train", "ANIL", "MAML", "FOMAML", "Reptile"):
     other = found[name].episodes
     paired = interval(protonet - other)  # (6.3)
     unpaired = math.hypot(interval(protonet), interval(other))  # (6.2), Cov = 0
-    print(
-        f"{name:16s} {100 * (protonet - other).mean():12.1f} {100 * paired:10.1f}"
-        f" {100 * unpaired:14.1f}"
-    )
+    rows[f"ProtoNet − {name}"] = [float((protonet - other).mean()), float(paired), float(unpaired)]
+table(rows, ["difference", "± paired", "± as if unpaired"], title="points")
 
 # %% [markdown]
 # Here the paired interval is the narrower one throughout; it would be wider only if what is hard for one were easy for the other. It says nothing about other people or seeds.
@@ -270,24 +278,33 @@ from metaface_lessons.widgets.cost_explorer import LOOK, NAMES
 
 stored = {faces: comparison.load(faces) for faces in ("procedural", "lfw")}
 T2 = stats.t.ppf(0.975, df=2)
-for faces, results in stored.items():
-    print(
-        f"\n{faces}: {results['people']} people, {results['episodes']} episodes a seed,"
-        f" {results['budget_seconds']} s of a core"
-    )
-    print(
-        "5-way, %               1-shot  episodes people  seeds     4-shot  episodes people  seeds"
-    )
-    ranked = sorted(results["learners"].items(), key=lambda item: -item[1]["4-shot"]["accuracy"])
-    for name, row in ranked:
-        cells = ""
+
+
+def with_intervals(faces):
+    """A row for each learner on a set: accuracy and its three intervals, with one shot and with four."""
+    results = stored[faces]
+    rows = {}
+    for name, row in sorted(
+        results["learners"].items(), key=lambda item: -item[1]["4-shot"]["accuracy"]
+    ):
+        rows[NAMES[name]] = []
         for protocol in ("1-shot", "4-shot"):
             r = row[protocol]
-            ends = (r["ci95"], r["ci95_people"], T2 * r["deviation"] / 3**0.5)  # (6.4)
-            cells += f"{100 * r['accuracy']:9.1f}" + "".join(
-                f"{'±':>4s}{100 * end:4.1f}" for end in ends
-            )
-        print(f"{NAMES[name]:20s}{cells}")
+            over_seeds = T2 * r["deviation"] / 3**0.5  # (6.4)
+            rows[NAMES[name]] += [r["accuracy"], r["ci95"], r["ci95_people"], over_seeds]
+    intervals = ["± episodes", "± people", "± seeds"]
+    title = f"{faces}: {results['people']} people, {results['episodes']} episodes a seed"
+    return table(
+        rows,
+        ["1-shot", *intervals, "4-shot", *intervals],
+        title=f"{title}, {results['budget_seconds']} s of a core; 5-way accuracy, %",
+    )
+
+
+with_intervals("procedural")
+
+# %% tags=["real-faces"]
+with_intervals("lfw")
 
 # %% [markdown]
 # Seeds are pairs, too: seed 0 divides the people alike for all learners. So subtract first, (6.3), and take Student's t, (6.4):
@@ -300,29 +317,34 @@ pairs = [
     ("maml", "pretrain"),
     ("pretrain", "reptile"),
 ]
-print(
-    "mean difference over three seeds, ± t s/√3   "
-    + "".join(f"{f + ', ' + p:>22s}" for f in stored for p in ("1-shot", "4-shot"))
-)
+rows = {}
 for one, other in pairs:
-    cells = ""
+    cells = []
     for results in stored.values():
         for protocol in ("1-shot", "4-shot"):
-            d = torch.tensor(
-                [
-                    100 * (r[one][protocol]["accuracy"] - r[other][protocol]["accuracy"])
-                    for r in results["seeds"].values()
-                ]
-            )
-            cells += f"{d.mean():+15.1f} ± {T2 * d.std() / 3**0.5:4.1f}"
-    print(f"{NAMES[one] + ' − ' + NAMES[other]:45s}{cells}")
-print("\nsteps, seconds           " + "".join(f"{faces:>18s}" for faces in stored))
+            runs = results["seeds"].values()
+            d = [
+                100 * (r[one][protocol]["accuracy"] - r[other][protocol]["accuracy"]) for r in runs
+            ]
+            d = torch.tensor(d)
+            cells.append(f"{d.mean():+.1f} ± {T2 * d.std() / 3**0.5:.1f}")
+    rows[f"{NAMES[one]} − {NAMES[other]}"] = cells
+table(
+    rows,
+    [f"{faces}, {protocol}" for faces in stored for protocol in ("1-shot", "4-shot")],
+    title="mean difference over three seeds, points, ± t s/√3",
+)
+
+# %%
+rows = {}
 for name in ("protonet", "anil", "maml", "learn2learn", "fomaml", "reptile", "pretrain"):
-    rows = [results["learners"][name] for results in stored.values()]
-    print(
-        f"{NAMES[name]:25s}"
-        + "".join(f"{row['steps']:10.0f} {row['seconds']:5.0f} s" for row in rows)
-    )
+    runs = [results["learners"][name] for results in stored.values()]
+    rows[NAMES[name]] = [f"{run[key]:.0f}" for run in runs for key in ("steps", "seconds")]
+table(
+    rows,
+    [text for faces in stored for text in (f"{faces}: steps", "seconds")],
+    title="what the training took",
+)
 
 # %% [markdown]
 # * **ProtoNet is ahead of everybody**, on both sets and with one image or four, by more than the paired intervals. It is also the simplest: no inner loop, no head.
@@ -473,13 +495,16 @@ show(
 )
 
 # %%
-print("                      memory that training adds, MB")
-for name in trained:
-    print(
-        f"{NAMES[name]:20s}",
-        *(f"{stored[faces]['learners'][name]['memory_mb']:9.0f}" for faces in stored),
-        sep="   ",
-    )
+table(
+    {
+        NAMES[name]: [
+            f"{results['learners'][name]['memory_mb']:.0f}" for results in stored.values()
+        ]
+        for name in trained
+    },
+    list(stored),
+    title="memory that training adds, MB",
+)
 
 # %% [markdown]
 # The columns are synthetic and real faces: five training steps in a process of its own, without what it holds before them. All fit into any laptop. ProtoNet and
@@ -524,11 +549,13 @@ from metaface_lessons.learners.learn2learn_maml import Learn2LearnMAML
 
 def side_by_side(left, right):
     """The sources of two functions, in two columns."""
-    cell = '<td style="vertical-align: top; text-align: left"><pre style="font: 11px monospace">{}</pre></td>'
+    look = "vertical-align: top; text-align: left"
+    cell = f'<td style="{look}"><pre style="font: 11px monospace">{{}}</pre></td>'
     sources = [
         html.escape(textwrap.dedent(inspect.getsource(function))) for function in (left, right)
     ]
-    return HTML(f"<table><tr>{''.join(map(cell.format, sources))}</tr></table>")
+    columns = "".join(map(cell.format, sources))
+    return HTML(f'<div style="overflow-x: auto"><table><tr>{columns}</tr></table></div>')
 
 
 side_by_side(MAML.meta_gradient, Learn2LearnMAML.meta_gradient)
