@@ -25,16 +25,39 @@ from metaface_lessons.exercises.core import exercises
 from metaface_lessons.sources import read_source, sources
 
 ENOUGH = 1.5  # the weight from which a pattern is an answer, see `weight`
-ALLOWED: dict[tuple[str, str], str] = {  # exercise, what a cell shows → why that is not its answer
-    ("faces.split_by_identity", "faces.identity.unique(return_inverse=True)"): (
-        "it numbers the people for the outputs of a network, and divides nobody"
-    ),
+ALLOWED: dict[tuple[str, str], str] = {  # exercise, what a cell shows (80 characters) → why that is not its answer
+    ("faces.split_by_identity", "faces.identity.unique(return_inverse=True)"): "it numbers the outputs of a network",
     ("maml.first_order", "torch.func.grad(lambda w: torch.func.grad(loss)(w) @ v)(at.detach())"): "it is (3.14)",
     ("maml.first_order", "torch.func.grad(loss)(w) @ v"): "it is (3.14)",
-    ("reptile.update", "beta * m + (1 - beta) * gradient(phi, a, c)"): "it is (4.29), a momentum",
-    ("reptile.joint", "beta * m + (1 - beta) * gradient(phi, a, c)"): "it is (4.29), a momentum",
-    ("recognition.tar_at_far", "(genuine[:, None] > impostor).double().mean().item()"): "it is (7.3), the area",
     ("maml.meta_gradient", "phi - 0.1 * a * (phi - c)"): "it is an inner step of the first example",
+    ("reptile.joint", "beta * m + (1 - beta) * gradient(phi, a, c)"): "it is (4.29), a momentum",
+    ("reptile.update", "beta * m + (1 - beta) * gradient(phi, a, c)"): "it is (4.29), a momentum",
+    ("recognition.tar_at_far", "(genuine[:, None] > impostor).double().mean().item()"): "it is (7.3), the area",
+    ("domains.mldg", "quartic(theta) + beta * waves(theta - alpha * g_s)"): "it is (8.4), whose gradient is asked for",
+}
+_COPIES = "it copies weights, and takes no mean"
+_PROGRAM = "the clinic shows its healthy program, with second order, by design"
+ALLOWED |= {
+    ("clinic.inner_step", "F.cross_entropy(z @ W.T, torch.zeros(4, dtype=torch.int64))"): "it is patient 5",
+    ("clinic.inner_step", "F.cross_entropy(z @ W.T, torch.ones(4, dtype=torch.int64))"): "it is patient 5",
+    (
+        "clinic.inner_step",
+        "F.cross_entropy(torch.tanh(examples.x @ W1.T) @ head.view(WAYS, 32).T, examples.",
+    ): "it is the loss of another network",
+    (
+        "clinic.inner_step",
+        "F.cross_entropy(hidden.mean((2, 3)) @ w['head'].T, y)",
+    ): "it is the loss of another network",
+    ("clinic.second_order", "head - RATE * grad(head_loss)(head, support)"): _PROGRAM,
+    ("clinic.second_order", "grad(head_loss)(middle - RATE * grad(head_loss)(middle, support), query)"): _PROGRAM,
+    ("clinic.batched_gradient", "{n: w.detach().clone().requires_grad_() for n, w in healthy.items()}"): _COPIES,
+    ("clinic.batched_gradient", "{n: w.detach().clone().requires_grad_() for n, w in start().items()}"): _COPIES,
+    (
+        "clinic.batched_gradient",
+        "copy.deepcopy(program).loss({n: w.clone().detach().requires_grad_() for n, w in ",
+    ): _COPIES,
+    ("clinic.batched_gradient", "{name: v.clone().requires_grad_() for name, v in w.items()}"): _COPIES,
+    ("clinic.batched_gradient", "{n: w.detach().clone() for n, w in theta.items()}"): _COPIES,
 }
 
 _MODULES = {"torch", "F", "np", "math", "itertools", "functional"}
@@ -316,7 +339,7 @@ def shown(
         for pattern, names in patterns(code):
             for tree, text in seen:
                 if tree[0] == pattern[0] and next(instances(pattern, tree, names, {}), None) is not None:
-                    found.append((name, text))
+                    found.append((name, text[:80]))
     return [pair for pair in dict.fromkeys(found) if pair not in allowed]
 
 

@@ -170,7 +170,7 @@ small, strangers = (
 
 
 def classifier(seed=0):
-    """A small Conv-4 with a head for five people; normalised by the statistics of the task, as in lesson 03."""
+    """A small Conv-4 with a head for five people, normalised by the task as in lesson 03."""
     embedding = Conv4(3, 32, width=16, norm="task", seed=seed)
     return Classifier(embedding, embedding.features, ways=5, seed=seed)
 

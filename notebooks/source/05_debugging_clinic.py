@@ -33,6 +33,7 @@
 import copy
 import math
 import random
+import textwrap
 import time
 
 import torch
@@ -43,9 +44,9 @@ from torch.nn import functional as F
 
 from metaface_lessons.episodes import Episodes, EpisodeSampler, Examples
 from metaface_lessons.errors import MetaFaceError
-from metaface_lessons.exercises import check, hint, progress, solution
+from metaface_lessons.exercises import check, hint, progress, solution, yours
 from metaface_lessons.experiments.snapshots import load_snapshots, snapshot_split
-from metaface_lessons.figures import COLOURS, face_grid, show, style
+from metaface_lessons.figures import COLOURS, face_grid, show, style, table
 from metaface_lessons.learners.baselines import FixedFeatures
 from metaface_lessons.learners.maml import MAML
 from metaface_lessons.learners.reptile import Reptile
@@ -164,7 +165,8 @@ class Healthy:
 # %%
 def stacked(batch):
     """The tasks as `Episodes`, for the package."""
-    support, query = (Examples(*(torch.stack(parts) for parts in zip(*sets, strict=True))) for sets in zip(*batch, strict=True))  # fmt: skip
+    sides = zip(*batch, strict=True)  # all support sets, all query sets
+    support, query = (Examples(*map(torch.stack, zip(*sets, strict=True))) for sets in sides)
     return Episodes(support, query, torch.arange(WAYS).expand(len(batch), -1))
 
 
@@ -431,7 +433,7 @@ def one_weight():
 
 
 def rest(method, size, steps=60, rate=0.3):
-    """The weight after each of `steps` outer steps of plain gradient descent, of rate `rate / size`."""
+    """The weight after each of `steps` outer steps of gradient descent of rate `rate / size`."""
     (theta,) = method.network.parameters()
     path = []
     for _ in range(steps):
@@ -462,8 +464,11 @@ sizes = {name: w.mean() for name, w in weights.items()}  # divided by them, all 
 sizes["joint training"] *= alpha  # as in (5.8)
 paths = {name: rest(method, sizes[name]) for name, method in methods.items()}
 stars = {name: ((w * c).sum() / w.sum()).item() for name, w in weights.items()}
-for name, path in paths.items():
-    print(f"{name:17s} rests at {path[-1]:.4f}, (5.9) says {stars[name]:.4f}")
+table(
+    {name: [f"{path[-1]:.4f}", f"{stars[name]:.4f}"] for name, path in paths.items()},
+    ["rests at", "(5.9) says"],
+    title="the weight",
+)
 
 # %%
 fig, ax = plt.subplots(figsize=(8, 3.2))
@@ -498,6 +503,8 @@ show(
 # **How do you see it?** Mend one thing at a time and measure. **Predict** the first accuracy: at chance, above it, or below?
 
 # %% tags=["nbval-ignore-output"]
+from metaface_lessons.learners.protonet import ProtoNet, prototypes, squared_euclidean
+
 few = tasks(EpisodeSampler(novel, WAYS, shots=5, queries=3, seed=2), 100)
 
 
@@ -514,21 +521,18 @@ def most_similar(s, x):
 
 
 def to_the_mean(s, x):
-    centres = torch.stack([s.x[s.y == k].mean(0) for k in range(WAYS)])
-    return -(x[:, None] - centres).square().sum(-1)
+    return -squared_euclidean(x, prototypes(s.x, s.y, WAYS))
 
 
-print(
-    "as written, the least of the greatest"
-    f"  {accuracy(lambda s, x: most_similar(s, x).argmin(1)):.0f} %"
-)  # (5.10)
-print(
-    "sign mended: the nearest neighbour"
-    f"     {accuracy(lambda s, x: most_similar(s, x).argmax(1)):.0f} %"
-)
-print(
-    "and the class mean: a prototype"
-    f"        {accuracy(lambda s, x: to_the_mean(s, x).argmax(1)):.0f} %"
+cured = {
+    "as written, the least of the greatest": lambda s, x: most_similar(s, x).argmin(1),  # (5.10)
+    "sign right: the nearest neighbour": lambda s, x: most_similar(s, x).argmax(1),
+    "and the class mean: a prototype": lambda s, x: to_the_mean(s, x).argmax(1),
+}
+table(
+    {name: [f"{accuracy(predict):.0f} %"] for name, predict in cured.items()},
+    ["accuracy"],
+    title="patient 4, one thing at a time",
 )
 
 # %% [markdown]
@@ -540,8 +544,6 @@ print(
 # Does the mended program agree with the package's `ProtoNet`, and does the label matter now?
 
 # %%
-from metaface_lessons.learners.protonet import ProtoNet
-
 support, query = few[0]
 written = F.cross_entropy(to_the_mean(support, query.x), query.y)  # (5.11)
 theirs, _ = ProtoNet(nn.Identity()).loss(stacked(few[:1]))
@@ -564,8 +566,8 @@ print(
 def my_protonet_loss(support, labels, query, truth):
     # The patient:
     #     similarity = -(query[:, None] - support).norm(dim=-1)
-    #     best = torch.stack([similarity[:, labels == k].max(dim=1).values for k in labels.unique()], dim=1)
-    #     return best.min(dim=1).values.mean()
+    #     best = [similarity[:, labels == k].max(dim=1).values for k in labels.unique()]
+    #     return torch.stack(best, dim=1).min(dim=1).values.mean()
     ### BEGIN SOLUTION
     centres = torch.stack([support[labels == k].mean(dim=0) for k in labels.unique()])
     distances = (query[:, None] - centres).square().sum(dim=-1)
@@ -653,18 +655,7 @@ print("the weights have changed:", not torch.equal(before, layer.weight))
 #
 # $$ W_1 = -\frac{\alpha}{|S|} \sum_{(z, y) \in S} \big(\tfrac1N \mathbf 1 - e_y\big)\, z^\top \tag{5.13} $$
 #
-# where $\mathbf 1$ has N ones, and $e_y$ a single one, at y: row n goes towards the faces of person n and away from all others. Formula and autograd
-# agree?
-
-# %%
-z, y = (
-    torch.randn(6, 8, generator=torch.Generator().manual_seed(1)).double(),
-    torch.tensor([0, 1, 2, 0, 1, 2]),
-)
-W = torch.zeros(3, 8, dtype=torch.float64, requires_grad=True)
-(gradient,) = torch.autograd.grad(F.cross_entropy(z @ W.T, y), W)
-by_hand = -0.5 / len(z) * (1 / 3 - F.one_hot(y, 3).double()).T @ z  # (5.13)
-print("(5.13) and autograd agree:", torch.allclose(W - 0.5 * gradient, by_hand))
+# where $\mathbf 1$ has N ones, and $e_y$ a single one, at y: row n goes towards the faces of person n and away from all others. Exercise 2 asks for it.
 
 # %% [markdown]
 # ### Patient 7: no inner step
@@ -721,6 +712,17 @@ def my_inner_step(z, y, ways, rate):
 
 
 check("clinic.inner_step", my_inner_step)
+
+# %% [markdown]
+# Two things about (5.13) can be seen without computing it. Its rows sum to 0, because the brackets do. And each row points towards the faces of its own
+# person. Is it so with your step? (`yours` is your function once it passes, and the course's until then.)
+
+# %%
+z = torch.randn(6, 8, generator=torch.Generator().manual_seed(1)).double()
+y = torch.tensor([0, 1, 2, 0, 1, 2])
+W = yours("clinic.inner_step", my_inner_step)(z, y, 3, 0.5)  # (5.13)
+print("the rows sum to 0:", torch.allclose(W.sum(dim=0), torch.zeros(8).double()))
+print("support images that it names rightly:", int(((z @ W.T).argmax(dim=1) == y).sum()), "of 6")
 
 # %% [markdown]
 # ### Patient 8: a loader instead of episodes
@@ -958,7 +960,7 @@ show(
 from metaface_lessons.widgets import gradient_explorer
 from metaface_lessons.widgets.explorer import describe
 
-print("Controls and where they start:", describe(gradient_explorer.State))
+describe(gradient_explorer.State)
 
 # %% tags=["nbval-ignore-output"]
 gradient_explorer.explore()
@@ -1068,7 +1070,7 @@ show(
 
 # %%
 def leak(program):
-    """Largest change of θ by a task, and of a task's loss by the task before it; both must be exactly 0."""
+    """Largest change of θ by a task, and of a task's loss by the task before it: exactly 0."""
     theta = {n: w.detach().clone().requires_grad_() for n, w in start().items()}
     before = {n: w.detach().clone() for n, w in theta.items()}
     fresh = copy.deepcopy(program).loss(
@@ -1192,7 +1194,7 @@ print(
 try:
     MAML(recogniser)
 except MetaFaceError as error:
-    print(type(error).__name__ + ":", error)
+    print(textwrap.fill(f"{type(error).__name__}: {error}", 100))
 
 # %% [markdown]
 # **How do you mend it?** The package refuses such a network, and offers `norm="task"`: no running averages, and the statistics of the support set
@@ -1269,7 +1271,12 @@ four = (x[:, :5], y[:, :5], x[:, 5:], y[:, 5:])
 axes = (None, 0, 0, 0, 0)
 loss, plain = task_loss(normed), task_loss(by_hand)
 
+# %% [markdown]
+# **Four ways to compute one gradient.** The next cell is folded: it holds a loop over the tasks; `vmap` outside and `grad` inside; and `grad` outside and
+# `vmap` inside, once with batch norm by hand and once with `F.batch_norm`. Exercise 6 asks you for one of them, so open it afterwards.
 
+
+# %% jupyter={"source_hidden": true}
 def mean(gradients):
     return {name: g.mean(0) for name, g in gradients.items()}
 
