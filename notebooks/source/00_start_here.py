@@ -110,7 +110,7 @@ show(
 #   of All Cells*: a prediction is worth nothing with the answer in view.
 # * An exercise that you have not touched is no error: every lesson runs from top to bottom before you have solved anything.
 # * `hint("…")` gives a first hint, `hint("…", 2)` the next; after the last, `solution("…")` says what looking at the solution costs, and how to.
-# * What you passed is written into `progress.json` in your own folder, `~/metaface`, beside your copy of the lessons. There is no account. Updating
+# * What you passed is written into `progress.json` in your own folder, `~/metaface-lessons`, beside your copy of the lessons. There is no account. Updating
 #   the course never overwrites your work; `metaface reset 00` brings a lesson back as new, after saving yours.
 #
 # Here is an answer that is wrong, so that you see what that looks like. It is asked how often a guess among `ways` names is right, and gives the
@@ -209,9 +209,8 @@ progress("00")
 # %% [markdown]
 # ## When you come back
 #
-# A notebook that you open again shows the pictures and numbers of its last run, but nothing runs behind them. Until then a widget is a **picture**: its
-# sliders do nothing, or are not there. A cell that needs an earlier one, such as an exercise, stops with `NameError`. So, the day after, or after
-# *Restart Kernel*:
+# A notebook that you open again shows the pictures and numbers of its last run, but nothing runs behind them. Until you run its cell again, a widget is a
+# **picture**: its sliders do nothing. A cell that needs an earlier one stops with `NameError`. So, the day after, or after *Restart Kernel*:
 #
 # 1. Click into the cell where you stopped.
 # 2. Choose *Run ▸ Run All Above Selected Cell*. Nothing that you wrote is lost, and your points stay.

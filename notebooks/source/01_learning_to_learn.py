@@ -228,10 +228,11 @@ print("kept:", bool((loss >= math.log(5)).all()))
 # %% [markdown]
 # ### Look at more episodes
 #
-# Move the sliders: ways, shots, queries, another episode. The drop-down list lets support and query differ in condition.
+# Move the sliders: ways, shots, queries, another episode. The drop-down list lets support and query differ in condition. Tick *shuffle and hide the
+# queries*, decide for each whose it is, then tick *reveal*.
 #
-# **Questions to answer with it.** (1) With which condition do *you* begin to err? (2) What is the second shot worth when the first photo is covered?
-# (3) How does your own error change from 2 ways to 8?
+# **Questions to answer with it,** with hidden queries. (1) With which condition do *you* begin to err? (2) What is the second shot worth when the first
+# photo is covered? (3) How does your own error change from 2 ways to 8?
 
 # %%
 from metaface_lessons.widgets import episode_explorer
