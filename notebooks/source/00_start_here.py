@@ -315,5 +315,7 @@ show(figure, alt=f"Mean squared difference of pixels to the picture before the c
 #
 # * J. Buolamwini and T. Gebru. Gender Shades: Intersectional Accuracy Disparities in Commercial Gender Classification. *Conference on Fairness,
 #   Accountability and Transparency*, 2018.
+#   [proceedings.mlr.press](https://proceedings.mlr.press/v81/buolamwini18a.html)
 # * T. Gebru et al. Datasheets for Datasets. *Communications of the ACM* 64(12), 2021 (first version 2018).
-# * Regulation (EU) 2016/679 (General Data Protection Regulation), Art. 4 and 9. Regulation (EU) 2024/1689 (Artificial Intelligence Act), Art. 5.
+#   [arXiv:1803.09010](https://arxiv.org/abs/1803.09010)
+# * [Regulation (EU) 2016/679](https://eur-lex.europa.eu/eli/reg/2016/679/oj) (General Data Protection Regulation), Art. 4 and 9. [Regulation (EU) 2024/1689](https://eur-lex.europa.eu/eli/reg/2024/1689/oj) (Artificial Intelligence Act), Art. 5.

@@ -853,11 +853,17 @@ progress("01")
 #
 # * S. Thrun and L. Pratt (eds.). *Learning to Learn*. Kluwer, 1998.
 # * O. Vinyals, C. Blundell, T. Lillicrap, K. Kavukcuoglu, D. Wierstra. Matching Networks for One Shot Learning. *NeurIPS*, 2016.
+#   [arXiv:1606.04080](https://arxiv.org/abs/1606.04080)
 # * J. Snell, K. Swersky, R. Zemel. Prototypical Networks for Few-shot Learning. *NeurIPS*, 2017.
+#   [arXiv:1703.05175](https://arxiv.org/abs/1703.05175)
 # * W.-Y. Chen, Y.-C. Liu, Z. Kira, Y.-C. F. Wang, J.-B. Huang. A Closer Look at Few-shot Classification. *ICLR*, 2019.
+#   [arXiv:1904.04232](https://arxiv.org/abs/1904.04232)
 # * P. N. Belhumeur, J. P. Hespanha, D. J. Kriegman. Eigenfaces vs. Fisherfaces: Recognition Using Class Specific Linear Projection. *IEEE
 #   Transactions on Pattern Analysis and Machine Intelligence* 19(7), 1997.
+#   [doi:10.1109/34.598228](https://doi.org/10.1109/34.598228)
 # * T. Ahonen, A. Hadid, M. Pietikäinen. Face Description with Local Binary Patterns: Application to Face Recognition. *IEEE Transactions on Pattern
 #   Analysis and Machine Intelligence* 28(12), 2006.
+#   [doi:10.1109/TPAMI.2006.244](https://doi.org/10.1109/TPAMI.2006.244)
 # * S. Kapoor, A. Narayanan. Leakage and the Reproducibility Crisis in Machine-Learning-Based Science. *Patterns* 4(9), 2023.
+#   [doi:10.1016/j.patter.2023.100804](https://doi.org/10.1016/j.patter.2023.100804)
 # * G. B. Huang, M. Ramesh, T. Berg, E. Learned-Miller. Labeled Faces in the Wild. University of Massachusetts Amherst, Technical Report 07-49, 2007.

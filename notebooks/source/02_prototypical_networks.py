@@ -1014,10 +1014,15 @@ progress("02")
 # ## References
 #
 # * J. Snell, K. Swersky, R. Zemel. *Prototypical Networks for Few-shot Learning.* NeurIPS 2017. Section 2.3: Bregman divergences; 2.4: the linear model; equations 1, 2, 8.
+#   [arXiv:1703.05175](https://arxiv.org/abs/1703.05175)
 # * A. Banerjee, S. Merugu, I. S. Dhillon, J. Ghosh. *Clustering with Bregman Divergences.* Journal of Machine Learning Research 6, 2005, 1705-1749. Proposition 1: the mean.
+#   [jmlr.org](https://jmlr.org/papers/v6/banerjee05b.html)
 # * A. Banerjee, X. Guo, H. Wang. *On the Optimality of Conditional Expectation as a Bregman Predictor.* IEEE Transactions on Information Theory 51(7), 2005, 2664-2669. The converse.
+#   [doi:10.1109/TIT.2005.850145](https://doi.org/10.1109/TIT.2005.850145)
 # * E. Weiszfeld. *Sur le point pour lequel la somme des distances de n points donnés est minimum.* Tôhoku Mathematical Journal 43, 1937, 355-386.
 # * T. Ahonen, A. Hadid, M. Pietikäinen. *Face Description with Local Binary Patterns.* IEEE TPAMI 28(12), 2006, 2037-2041.
+#   [doi:10.1109/TPAMI.2006.244](https://doi.org/10.1109/TPAMI.2006.244)
 # * P. N. Belhumeur, J. P. Hespanha, D. J. Kriegman. *Eigenfaces vs. Fisherfaces.* IEEE TPAMI 19(7), 1997, 711-720.
+#   [doi:10.1109/34.598228](https://doi.org/10.1109/34.598228)
 # * G. B. Huang, M. Ramesh, T. Berg, E. Learned-Miller. *Labeled Faces in the Wild.* Technical report 07-49, University of Massachusetts, Amherst, 2007.
-# * easy-few-shot-learning: `l2_distance_to_prototypes` in `easyfsl/methods/few_shot_classifier.py`, github.com/sicara/easy-few-shot-learning.
+# * easy-few-shot-learning: `l2_distance_to_prototypes` in `easyfsl/methods/few_shot_classifier.py`, [github.com/sicara/easy-few-shot-learning](https://github.com/sicara/easy-few-shot-learning).

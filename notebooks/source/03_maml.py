@@ -1135,10 +1135,14 @@ progress("03")
 #
 # * C. Finn, P. Abbeel, S. Levine. *Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks.* ICML 2017. Algorithms 1 and 2;
 #   section 5.1: sinusoids; 5.2: first order.
-# * A. Nichol, J. Achiam, J. Schulman. *On First-Order Meta-Learning Algorithms.* arXiv:1803.02999, 2018. Section 5: the expansion in α; section 6:
+#   [arXiv:1703.03400](https://arxiv.org/abs/1703.03400)
+# * A. Nichol, J. Achiam, J. Schulman. *On First-Order Meta-Learning Algorithms.* [arXiv:1803.02999](https://arxiv.org/abs/1803.02999), 2018. Section 5: the expansion in α; section 6:
 #   transduction, with both numbers.
 # * A. Raghu, M. Raghu, S. Bengio, O. Vinyals. *Rapid Learning or Feature Reuse? Towards Understanding the Effectiveness of MAML.* ICLR 2020. ANIL.
+#   [arXiv:1909.09157](https://arxiv.org/abs/1909.09157)
 # * A. Antoniou, H. Edwards, A. Storkey. *How to Train Your MAML.* ICLR 2019. What makes the inner loop unstable, batch normalisation among it, and
 #   remedies.
+#   [arXiv:1810.09502](https://arxiv.org/abs/1810.09502)
 # * B. A. Pearlmutter. *Fast Exact Multiplication by the Hessian.* Neural Computation 6(1), 1994, 147-160. Products with Hessians at the cost of a few
 #   gradients.
+#   [doi:10.1162/neco.1994.6.1.147](https://doi.org/10.1162/neco.1994.6.1.147)

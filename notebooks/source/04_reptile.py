@@ -1138,8 +1138,12 @@ progress("04")
 # %% [markdown]
 # ## References
 #
-# * A. Nichol, J. Achiam, J. Schulman. *On First-Order Meta-Learning Algorithms.* arXiv:1803.02999, 2018. Section 3: k = 1; section 5.1: the Taylor analysis; section 5.2: near to all solutions; section 6.1: Adam with β1 = 0; tables 1 and 2: with and without transduction.
+# * A. Nichol, J. Achiam, J. Schulman. *On First-Order Meta-Learning Algorithms.* [arXiv:1803.02999](https://arxiv.org/abs/1803.02999), 2018. Section 3: k = 1; section 5.1: the Taylor analysis; section 5.2: near to all solutions; section 6.1: Adam with β1 = 0; tables 1 and 2: with and without transduction.
 # * C. Finn, P. Abbeel, S. Levine. *Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks.* ICML 2017. Algorithm 1, line 6: the inner step; section 5.2: first order.
+#   [arXiv:1703.03400](https://arxiv.org/abs/1703.03400)
 # * D. P. Kingma, J. Ba. *Adam: A Method for Stochastic Optimization.* ICLR 2015. Algorithm 1.
+#   [arXiv:1412.6980](https://arxiv.org/abs/1412.6980)
 # * J. Snell, K. Swersky, R. Zemel. *Prototypical Networks for Few-shot Learning.* NeurIPS 2017.
+#   [arXiv:1703.05175](https://arxiv.org/abs/1703.05175)
 # * J. L. W. V. Jensen. *Sur les fonctions convexes et les inégalités entre les valeurs moyennes.* Acta Mathematica 30, 1906, 175-193. The inequality in (4.10).
+#   [doi:10.1007/BF02418571](https://doi.org/10.1007/BF02418571)

@@ -1543,11 +1543,16 @@ progress("05")
 #
 # * C. Finn, P. Abbeel, S. Levine. *Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks.* ICML 2017. Algorithm 1; section 5.2: first
 #   order.
-# * A. Nichol, J. Achiam, J. Schulman. *On First-Order Meta-Learning Algorithms.* arXiv:1803.02999, 2018. Equations 6 and 7: k = 1; section 6:
+#   [arXiv:1703.03400](https://arxiv.org/abs/1703.03400)
+# * A. Nichol, J. Achiam, J. Schulman. *On First-Order Meta-Learning Algorithms.* [arXiv:1803.02999](https://arxiv.org/abs/1803.02999), 2018. Equations 6 and 7: k = 1; section 6:
 #   transduction.
 # * J. Snell, K. Swersky, R. Zemel. *Prototypical Networks for Few-shot Learning.* NeurIPS 2017. Equations 1 and 2.
+#   [arXiv:1703.05175](https://arxiv.org/abs/1703.05175)
 # * A. Antoniou, H. Edwards, A. Storkey. *How to Train Your MAML.* ICLR 2019. Batch-norm statistics in the inner loop.
+#   [arXiv:1810.09502](https://arxiv.org/abs/1810.09502)
 # * J. Bronskill, J. Gordon, J. Requeima, S. Nowozin, R. E. Turner. *TaskNorm: Rethinking Batch Normalization for Meta-Learning.* ICML 2020.
+#   [arXiv:2003.03284](https://arxiv.org/abs/2003.03284)
 # * S. Kapoor, A. Narayanan. *Leakage and the Reproducibility Crisis in Machine-Learning-Based Science.* Patterns 4(9), 2023.
+#   [doi:10.1016/j.patter.2023.100804](https://doi.org/10.1016/j.patter.2023.100804)
 # * PyTorch: documentation of `torch.autograd.grad`, `torch.autograd.gradcheck`, `torch.func.vmap` and `torch.func.grad`. The issue 534 of
 #   pytorch/functorch is related to patient 13.

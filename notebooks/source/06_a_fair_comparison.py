@@ -676,9 +676,14 @@ progress("06")
 # ## References
 #
 # * W.-Y. Chen, Y.-C. Liu, Z. Kira, Y.-C. F. Wang, J.-B. Huang. *A Closer Look at Few-shot Classification.* ICLR 2019. Section 3.2: the baseline; table 5: where it wins.
-# * S. M. R. Arnold, P. Mahajan, D. Datta, I. Bunner, K. S. Zarkias. *learn2learn: A Library for Meta-Learning Research.* arXiv:2008.12284, 2020.
+#   [arXiv:1904.04232](https://arxiv.org/abs/1904.04232)
+# * S. M. R. Arnold, P. Mahajan, D. Datta, I. Bunner, K. S. Zarkias. *learn2learn: A Library for Meta-Learning Research.* [arXiv:2008.12284](https://arxiv.org/abs/2008.12284), 2020.
 # * A. Raghu, M. Raghu, S. Bengio, O. Vinyals. *Rapid Learning or Feature Reuse? Towards Understanding the Effectiveness of MAML.* ICLR 2020. ANIL.
+#   [arXiv:1909.09157](https://arxiv.org/abs/1909.09157)
 # * Student. *The Probable Error of a Mean.* Biometrika 6, 1908. The t of (6.4).
+#   [doi:10.1093/biomet/6.1.1](https://doi.org/10.1093/biomet/6.1.1)
 # * J. Snell, K. Swersky, R. Zemel. *Prototypical Networks for Few-shot Learning.* NeurIPS 2017.
+#   [arXiv:1703.05175](https://arxiv.org/abs/1703.05175)
 # * C. Finn, P. Abbeel, S. Levine. *Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks.* ICML 2017.
-# * A. Nichol, J. Achiam, J. Schulman. *On First-Order Meta-Learning Algorithms.* arXiv:1803.02999, 2018.
+#   [arXiv:1703.03400](https://arxiv.org/abs/1703.03400)
+# * A. Nichol, J. Achiam, J. Schulman. *On First-Order Meta-Learning Algorithms.* [arXiv:1803.02999](https://arxiv.org/abs/1803.02999), 2018.

@@ -794,6 +794,10 @@ progress("07")
 # * T. A. B. Snijders, S. P. Borgatti. *Non-Parametric Standard Errors and Tests for Network Statistics.* Connections 22, 1999. The bootstrap over the nodes of a network, here people.
 # * P. Grother, P. J. Phillips. *Models of Large Population Recognition Performance.* CVPR 2004. Open-set identification, and what a gallery's size does.
 # * J. Deng, J. Guo, N. Xue, S. Zafeiriou. *ArcFace: Additive Angular Margin Loss for Deep Face Recognition.* CVPR 2019.
+#   [arXiv:1801.07698](https://arxiv.org/abs/1801.07698)
 # * H. Wang, Y. Wang, Z. Zhou, X. Ji, D. Gong, J. Zhou, Z. Li, W. Liu. *CosFace: Large Margin Cosine Loss for Deep Face Recognition.* CVPR 2018.
+#   [arXiv:1801.09414](https://arxiv.org/abs/1801.09414)
 # * F. Schroff, D. Kalenichenko, J. Philbin. *FaceNet: A Unified Embedding for Face Recognition and Clustering.* CVPR 2015.
+#   [arXiv:1503.03832](https://arxiv.org/abs/1503.03832)
 # * T. Fawcett. *An Introduction to ROC Analysis.* Pattern Recognition Letters 27, 2006.
+#   [doi:10.1016/j.patrec.2005.10.010](https://doi.org/10.1016/j.patrec.2005.10.010)

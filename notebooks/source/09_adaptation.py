@@ -760,9 +760,15 @@ progress("09")
 # ## References
 #
 # * E. Triantafillou et al. *Meta-Dataset: A Dataset of Datasets for Learning to Learn from Few Examples.* ICLR 2020. ProtoMAML.
-# * Z. Li, F. Zhou, F. Chen, H. Li. *Meta-SGD: Learning to Learn Quickly for Few-Shot Learning.* arXiv:1707.09835, 2017.
+#   [arXiv:1903.03096](https://arxiv.org/abs/1903.03096)
+# * Z. Li, F. Zhou, F. Chen, H. Li. *Meta-SGD: Learning to Learn Quickly for Few-Shot Learning.* [arXiv:1707.09835](https://arxiv.org/abs/1707.09835), 2017.
 # * A. Antoniou, H. Edwards, A. Storkey. *How to Train Your MAML.* ICLR 2019. Rates for each layer and step.
+#   [arXiv:1810.09502](https://arxiv.org/abs/1810.09502)
 # * Y. Li, N. Wang, J. Shi, J. Liu, X. Hou. *Revisiting Batch Normalization for Practical Domain Adaptation.* ICLR workshop 2017. AdaBN.
+#   [arXiv:1603.04779](https://arxiv.org/abs/1603.04779)
 # * S. Schneider, E. Rusak, L. Eck, O. Bringmann, W. Brendel, M. Bethge. *Improving Robustness against Common Corruptions by Covariate Shift Adaptation.* NeurIPS 2020. The prior of (9.11).
+#   [arXiv:2006.16971](https://arxiv.org/abs/2006.16971)
 # * D. Wang, E. Shelhamer, S. Liu, B. Olshausen, T. Darrell. *Tent: Fully Test-Time Adaptation by Entropy Minimization.* ICLR 2021.
+#   [arXiv:2006.10726](https://arxiv.org/abs/2006.10726)
 # * J. Snell, K. Swersky, R. Zemel. *Prototypical Networks for Few-shot Learning.* NeurIPS 2017. The linear head, section 2.4.
+#   [arXiv:1703.05175](https://arxiv.org/abs/1703.05175)

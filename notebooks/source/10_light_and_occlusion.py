@@ -661,10 +661,16 @@ progress("10")
 # ## References
 #
 # * X. Tan, B. Triggs. *Enhanced Local Texture Feature Sets for Face Recognition Under Difficult Lighting Conditions.* IEEE Transactions on Image Processing 19, 2010. The chain.
+#   [doi:10.1109/TIP.2010.2042645](https://doi.org/10.1109/TIP.2010.2042645)
 # * K. Zuiderveld. *Contrast Limited Adaptive Histogram Equalization.* Graphics Gems IV, 1994.
 # * E. H. Land, J. J. McCann. *Lightness and Retinex Theory.* Journal of the Optical Society of America 61, 1971. Light and reflectance, and why the eye takes logarithms.
+#   [doi:10.1364/JOSA.61.000001](https://doi.org/10.1364/JOSA.61.000001)
 # * A. S. Georghiades, P. N. Belhumeur, D. J. Kriegman. *From Few to Many: Illumination Cone Models for Face Recognition under Variable Lighting and Pose.* IEEE TPAMI 23, 2001. The linearity of (10.2), and the faces.
+#   [doi:10.1109/34.927464](https://doi.org/10.1109/34.927464)
 # * K.-C. Lee, J. Ho, D. J. Kriegman. *Acquiring Linear Subspaces for Face Recognition under Variable Lighting.* IEEE TPAMI 27, 2005. The cropped pictures.
+#   [doi:10.1109/TPAMI.2005.92](https://doi.org/10.1109/TPAMI.2005.92)
 # * T. Ahonen, A. Hadid, M. Pietikäinen. *Face Description with Local Binary Patterns.* IEEE TPAMI 28, 2006.
+#   [doi:10.1109/TPAMI.2006.244](https://doi.org/10.1109/TPAMI.2006.244)
 # * T. M. Mitchell. *Machine Learning.* McGraw-Hill, 1997. The CMU faces.
 # * J. Snell, K. Swersky, R. Zemel. *Prototypical Networks for Few-shot Learning.* NeurIPS 2017.
+#   [arXiv:1703.05175](https://arxiv.org/abs/1703.05175)
