@@ -43,7 +43,7 @@ from metaface_lessons.paths import NOTEBOOKS, write_atomically
 from metaface_lessons.sources import METADATA, Question, lesson_budget, lesson_minutes, quiz, read_source, sources
 
 CELL_SECONDS = 600
-WIDTH = 100  # characters that a printed line may have: JupyterLab breaks a longer one where it ends
+WIDTH = 100  # characters of a line of code, and of a printed one: JupyterLab shows no more beside its file browser
 IGNORE_OUTPUT = "nbval-ignore-output"  # nbval's own tag: the outputs of this cell are not compared
 REAL_FACES = "real-faces"  # this cell reads pictures of real people, so its outputs may not show any picture
 
@@ -355,6 +355,9 @@ def _cell_faults(lesson: NotebookNode, number: str) -> Iterator[str]:
         for tag in _tags(cell):
             if tag not in (IGNORE_OUTPUT, REAL_FACES):
                 yield f'The cell {_quote(cell)} has the tag "{tag}". Known: {IGNORE_OUTPUT}, {REAL_FACES}.'
+        wide = [line for line in cell.source.split("\n") if cell.cell_type == "code" and len(line) > WIDTH]
+        if wide:
+            yield f"The line '{wide[0].strip()[:60]}…' of code has {len(wide[0])} characters: write at most {WIDTH}."
         if cell.cell_type == "markdown" and (re.search(r"!\[\s*\]\(", cell.source) or _without_alt(cell.source)):
             yield f"A picture in {_quote(cell)} has no alt text."
         real = re.search(r"""["'](olivetti|lfw|folder:)""", cell.source)

@@ -210,7 +210,7 @@ from metaface_lessons.exercises import (
 )
 from metaface_lessons.exercises.core import exercise, expect
 
-@exercise("tiny.mean", lesson="97", title="Mean", points=2, equation="(97.1)", hints=("Sum, then divide.",))
+@exercise("tiny.mean", lesson="97", title="Mean", points=2, equation="(97.1)", hints=("Sum.",))
 def _(answer):
     expect(answer(torch.tensor([1.0, 3.0])), 2.0)
 
@@ -447,6 +447,10 @@ FAULTS: dict[str, tuple[Callable[[str], str], str]] = {
     "question without number": (
         lambda s: s.replace("**2. And", "**And"),
         r"'And that of 2 and 2.*is number 2 of the quiz: begin it with \*\*2\. ",
+    ),
+    "wide code": (
+        lambda s: s + f"\n# %%\nx = '{'y' * 95}'\n",
+        "of code has 101 characters: write at most 100",
     ),
     "link to nowhere": (
         lambda s: s.replace("Add, then", "Read [the card](../data/lfw.md), add, then"),

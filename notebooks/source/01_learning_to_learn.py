@@ -463,7 +463,7 @@ def pretrain(faces, epochs, width=64 if FULL else 32, seed=0):
 
 # %%
 def step(W, z, truth, rate):
-    """W [T, N, D], z [T, S, D], truth one-hot [T, S, N] → W one step down the support set's loss."""
+    """W [T, N, D], z [T, S, D], one-hot truth [T, S, N] → W one step down the support loss."""
     p = (z @ W.mT).softmax(dim=-1)
     return W - rate * (p - truth).mT @ z / z.shape[1]  # (1.19)
 

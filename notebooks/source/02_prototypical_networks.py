@@ -708,7 +708,7 @@ from metaface_lessons.learners.baselines import FixedFeatures
 
 
 def frozen(net, distance="squared", temperature=1.0):
-    """The same learner, embedding each image once: in evaluation mode a point depends on it alone."""
+    """The same learner, embedding each image once, which evaluation mode allows."""
 
     def features(images):
         with torch.no_grad():

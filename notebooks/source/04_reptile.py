@@ -356,7 +356,7 @@ loop = yours("reptile.inner_loop", my_inner_loop)
 
 
 def covered(task, steps, inner_rate):
-    """U_t^k of the parabola of a task: a function from the start [1] to the end of its inner loop."""
+    """U_t^k of the parabola of a task: a function from the start [1] to its inner loop's end."""
 
     def gradient(phi):
         return a[task] * (phi - c[task])

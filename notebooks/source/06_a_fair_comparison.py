@@ -178,7 +178,7 @@ def embedding():
 
 
 def classifier(dtype=torch.float32):
-    """For learners with an inner loop. Its head begins at zero, since labels are drawn by chance."""
+    """For learners with an inner loop. Its head begins at zero: labels are drawn by chance."""
     conv = Conv4(3, 32, width=16, norm="task")
     network = Classifier(conv, conv.features, ways=5)
     for parameter in network.head.parameters():
@@ -281,7 +281,7 @@ T2 = stats.t.ppf(0.975, df=2)
 
 
 def with_intervals(faces):
-    """A row for each learner on a set: accuracy and its three intervals, with one shot and with four."""
+    """A row for each learner on a set: accuracy and its intervals, with 1 and with 4 shots."""
     results = stored[faces]
     rows = {}
     for name, row in sorted(
