@@ -394,9 +394,11 @@ class Table:
     title: str = ""
 
     def __str__(self) -> str:
-        lines = [(self.title, *self.columns), *self.rows]
+        longest = max((len(name) for name, *_ in self.rows), default=0)
+        corner, above = (self.title, "") if len(self.title) <= longest else ("", f"{self.title}\n")
+        lines = [(corner, *self.columns), *self.rows]
         left, *widths = (max(map(len, column)) for column in zip(*lines, strict=True))
-        return "\n".join(
+        return above + "\n".join(
             "  ".join(
                 [f"{name:{left}s}", *(f"{cell:>{width}s}" for cell, width in zip(cells, widths, strict=True))]
             ).rstrip()

@@ -240,5 +240,10 @@ def test_a_table_is_html_in_a_notebook_and_the_same_words_as_text() -> None:
 
 def test_a_table_may_be_empty() -> None:
     empty = table({}, ["1-shot"], title="%")
-    assert str(empty) == "%  1-shot"
+    assert str(empty) == "%\n  1-shot"
     assert ElementTree.fromstring(empty._repr_html_()).findall("table/tbody/tr") == []
+
+
+def test_a_long_title_is_above_the_table() -> None:
+    lines = str(table({"LDA": [0.5]}, ["1-shot"], title="strangers, accuracy in %")).splitlines()
+    assert lines == ["strangers, accuracy in %", "     1-shot", "LDA    50.0"]
