@@ -521,7 +521,7 @@ def most_similar(s, x):
 
 
 def to_the_mean(s, x):
-    return -squared_euclidean(x, prototypes(s.x, s.y, WAYS))
+    return -squared_euclidean(x, prototypes(s.x[None], s.y[None], WAYS)[0])
 
 
 cured = {
