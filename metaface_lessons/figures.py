@@ -411,6 +411,7 @@ class Table:
         """One `<table>`: the title is its caption, and a screen reader hears names and headings with each cell."""
         columns = [[row[place] for row in self.rows] for place in range(1, len(self.columns) + 1)]
         look = [f"text-align: {'right' if _has_numbers(cells) else 'left'}" for cells in columns]
+        whole = "white-space: nowrap"  # on each cell, since Jupyter's style says otherwise there
         headings = "".join(
             f'<th scope="col" style="{align}">{html.escape(column)}</th>'
             for column, align in zip(self.columns, look, strict=True)
@@ -418,14 +419,15 @@ class Table:
         body = ""
         for name, *cells in self.rows:
             inside = "".join(
-                f'<td style="{align}">{html.escape(cell)}</td>' for cell, align in zip(cells, look, strict=True)
+                f'<td style="{align}; {whole}">{html.escape(cell)}</td>'
+                for cell, align in zip(cells, look, strict=True)
             )
-            body += f'<tr><th scope="row" style="text-align: left">{html.escape(name)}</th>{inside}</tr>\n'
+            body += f'<tr><th scope="row" style="text-align: left; {whole}">{html.escape(name)}</th>{inside}</tr>\n'
         caption = f'<caption style="text-align: left">{html.escape(self.title)}</caption>\n' if self.title else ""
         label = html.escape(self.title or "Table")
         return (  # the keyboard reaches the frame, so that it can scroll
             f'<div style="overflow-x: auto" tabindex="0" role="group" aria-label="{label}">\n'
-            '<table class="metaface" style="white-space: nowrap; margin: 0; font-variant-numeric: tabular-nums">\n'
+            '<table class="metaface" style="margin: 0; font-variant-numeric: tabular-nums">\n'
             f"{caption}<thead><tr><td></td>{headings}</tr></thead>\n<tbody>\n{body}</tbody>\n</table>\n</div>"
         )
 

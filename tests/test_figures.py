@@ -235,7 +235,8 @@ def test_a_table_is_html_in_a_notebook_and_the_same_words_as_text() -> None:
     assert [cell.text for cell in page.findall(".//th[@scope='row']")] == ["<b> & co", "other"]
     cells = page.findall("table/tbody/tr/td")
     assert [cell.text or "" for cell in cells] == ["50.0", "2 to 3", "a & b", "–", "4", ""]
-    assert [cell.get("style") for cell in cells[:3]] == ["text-align: right", "text-align: right", "text-align: left"]
+    aligned = [f"text-align: {side}; white-space: nowrap" for side in ("right", "right", "left")]
+    assert [cell.get("style") for cell in cells[:3]] == aligned
 
 
 def test_a_table_may_be_empty() -> None:
