@@ -286,8 +286,8 @@ show(figure, alt=f"Mean squared difference of pixels to the picture before the c
 # **1. You run a lesson from top to bottom without solving anything. What happens?**
 #
 # <details><summary>It stops at the first exercise.</summary>No. An untouched exercise is reported as not attempted, and the lesson goes on.</details>
-# <details><summary>It runs through; every check says that nothing was attempted.</summary>Right: later cells use the package's functions, never
-# yours.</details>
+# <details><summary>It runs through; every check says that nothing was attempted.</summary>Right: where a later cell
+# needs an answer, it takes yours once that passes, and the course's until then.</details>
 # <details><summary>The solutions are filled in.</summary>No, nothing is filled in for you. Ask for hints when you are stuck.</details>
 #
 # **2. A recogniser names the right one of 20 people in 10% of the tries. Is it better than guessing?**
