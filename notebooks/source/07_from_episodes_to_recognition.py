@@ -352,7 +352,8 @@ places = torch.searchsorted(novel.identities[:40], few.people)  # 0 to 39
 drawn = torch.bincount(
     torch.randint(40, (40,), generator=torch.Generator().manual_seed(0)), minlength=40
 )
-w = yours("recognition.weights", my_weights)(places, drawn).numpy()  # (7.7)
+w = torch.as_tensor(yours("recognition.weights", my_weights)(places, drawn))  # (7.7)
+w = w.long().numpy()
 weighted = Verification(small.scores[w > 0], small.people[w > 0], w[w > 0].astype(float))
 repeated = Verification(small.scores.repeat(w), small.people.repeat(w, axis=0))
 print("equal:", math.isclose(weighted.eer, repeated.eer, abs_tol=1e-9))

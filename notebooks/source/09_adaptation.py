@@ -535,7 +535,7 @@ norm = nn.BatchNorm2d(3, affine=False, eps=0).eval()  # its old statistics: mean
 y = torch.rand(40, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 5
 statistics, normalised = yours("adaptation.statistics", my_statistics), {}
 for name, seen in (("old camera", y), ("new camera", 0.3 * y - 4)):
-    new = statistics(seen, norm.running_mean, norm.running_var, prior=0)  # (9.11)
+    new = statistics(seen, norm.running_mean, norm.running_var, 0)  # (9.11)
     norm.running_mean, norm.running_var = new
     normalised[name] = norm(seen)  # (9.9)
 print("(9.10) holds:", torch.allclose(*normalised.values(), atol=1e-5))
