@@ -333,7 +333,7 @@ def without_doubles(people: dict[str, list[Item]], report: Reading) -> dict[str,
             larger = len(once[other]) > len(once[name]) or order.index(other) < order.index(name)
             if larger and once[name].keys() <= once[other].keys():
                 report.note(
-                    "people left out, because all their pictures are another person's, too",
+                    "people left out, because all their pictures are those of another person",
                     f"'{name}' (all in '{other}')",
                     "Delete the copy, or take the pictures out of the folder of the wrong person.",
                 )

@@ -112,7 +112,7 @@ def folder(path: str | Path, size: int = 64) -> FaceSet:
     """Your own faces: a folder with one sub-folder per person.
 
     Each picture is cut to its central square. `reading` of the result says what was read, and what was not and why: one
-    warning says it, too, where anything is unexpected. `data/folder.md` has the rules.
+    warning says it where anything is unexpected. `data/folder.md` has the rules.
 
     path: the folder.
     size: to which the square is scaled: uint8 RGB `[M, 3, size, size]`.
@@ -140,7 +140,7 @@ def folder(path: str | Path, size: int = 64) -> FaceSet:
             report.note(
                 "opened as parts of a data set, whose people were put together",
                 report.shown(top),
-                "Training divides the people anew. To read one part alone, name its folder.",
+                "Training divides the people again. To read one part alone, name its folder.",
             )
             for entry in inside[top]:
                 items[entry] = [item for item in read[top] if entry in item.file.parents]

@@ -116,7 +116,7 @@ def running(kind: str, package_folder: Path, code: str) -> Iterator[socket.socke
 def _user() -> Iterator[int]:
     """The number of an unused user, which nobody else who grades here gets while the context lasts.
 
-    It is drawn anew for each process, so that what a kernel keeps for a user reaches no other submission.
+    Each process gets one of its own, so that what a kernel keeps for a user reaches no other submission.
     Raises `MetaFaceError` if none is found.
     """
     for _ in range(_USERS):

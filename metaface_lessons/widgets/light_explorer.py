@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -29,7 +30,7 @@ from .explorer import Explorer, control
 
 GALLERY = 25
 NAMES = {"protonet": "ProtoNet", "tan-triggs": "pixels, Tan–Triggs", "lbp": "LBP", "pixels": "pixels"}
-LOOK = {name: {"color": COLOURS[i], "marker": "os^v"[i]} for i, name in enumerate(NAMES)}
+LOOK: dict[str, dict[str, Any]] = {name: {"color": COLOURS[i], "marker": "os^v"[i]} for i, name in enumerate(NAMES)}
 
 
 @dataclass(frozen=True)
