@@ -16,6 +16,7 @@ import mmap
 import os
 import resource
 import signal
+import sys
 
 from . import seccomp
 
@@ -33,6 +34,8 @@ def lock(room: str | None, user: int | None, cpu_seconds: int) -> None:
     cpu_seconds: the limit of its processor time.
     Raises `OSError` if the system refuses a part of it.
     """
+    if sys.platform != "linux":
+        return  # only with `--unsafe`
     with open("/proc/self/statm") as file:
         size = int(file.read().split()[0]) * resource.getpagesize()
     limits = {
@@ -59,13 +62,13 @@ def lock(room: str | None, user: int | None, cpu_seconds: int) -> None:
         hard = resource.getrlimit(limit)[1]
         value = value if hard == resource.RLIM_INFINITY else min(value, hard)
         resource.setrlimit(limit, (value, value))
-    seccomp.leave_session_keyring()
     privileges = libc.capset(_capabilities_header(), (ctypes.c_uint32 * 6)())
     for option, value in ((_NO_NEW_PRIVILEGES, 1), (_DUMPABLE, 0), (_PARENT_DEATH_SIGNAL, signal.SIGKILL)):
         privileges = libc.prctl(option, value, 0, 0, 0) or privileges
     if privileges:
         raise OSError(ctypes.get_errno(), "privileges cannot be dropped")
     if room is not None:
+        seccomp.leave_session_keyring()
         seccomp.refuse_all_else()
 
 

@@ -476,7 +476,6 @@ say(repr(signal.value == 9))
 size = libc.syscall({KEYCTL}, 11, -3, None, 0)
 say(repr(size <= 0))
 """,
-    "is alone in its namespace": "say(repr(os.getppid() == 0 or lock.os.getpid() > 1))",
 }
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
+from metaface_lessons.grading import sandbox
 from tests.grading import attacks
 from tests.grading.attacks import CALLS, LAYERS, STOPPED_TWICE, TRICKS
 from tests.grading.conftest import Lock
@@ -62,6 +63,12 @@ def test_without_the_filter_a_submission_still(what: str, each_lock: Lock) -> No
     assert each_lock(attacks.said, code) == "True"
 
 
+def test_bubblewrap_gives_a_submission_no_parent(each_lock: Lock) -> None:
+    """Its own process 1 would be one, with the rights of whoever grades."""
+    found = each_lock(attacks.said, "import os; os.write(0, repr([os.getpid(), os.getppid()]).encode())")
+    assert (found == "[1, 0]") == (each_lock.kind == sandbox.BUBBLEWRAP)
+
+
 def test_a_submission_inherits_no_file(each_lock: Lock) -> None:
     """An open folder would lead out of the empty one."""
     assert each_lock(attacks.inherited) == [0, 1, 2]
@@ -91,3 +98,10 @@ seccomp.ALLOWED, lock.MEMORY = allowed, memory
 os.write(0, repr(lock.is_locked()).encode())
 """
     assert each_lock(attacks.said, code) == str(what == "nothing" or (what == "the user" and unprivileged))
+
+
+def test_without_linux_an_unsafe_process_goes_on() -> None:
+    """Trials of one's own answers are possible on macOS, which has no /proc."""
+    code = "import builtins, os, sys; from metaface_lessons.grading.lock import *; sys.platform = 'darwin'; "
+    code += "builtins.open = None; lock(*{lock}, 5); os.write(0, b'in')"
+    assert attacks.said(sandbox.NONE, code) == "in"
