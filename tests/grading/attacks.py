@@ -12,11 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from metaface_lessons import paths
-from metaface_lessons.exercises import core
-from metaface_lessons.grading import remote, sandbox, visible_package
-from tests.grading.submissions import FILE, cell_of, notebook, points
+from metaface_lessons.grading import sandbox
 
-PACKAGE = str(Path(core.__file__).parent.parent)
+PACKAGE = str(Path(paths.__file__).parent)
 X86 = os.uname().machine == "x86_64"
 
 # What several need.
@@ -69,7 +67,7 @@ STOPPED_TWICE = {
     "starts processes": "import subprocess; subprocess.run(['/bin/true'], check=True)",
     "starts threads": "import threading; threading.Thread(target=print).start()",
     "reads the checks": f"open({PACKAGE + '/exercises/lesson00.py'!r}).read()",
-    "reads the solved lesson": f"open({str(paths.NOTEBOOKS / 'solutions' / FILE)!r}).read()",
+    "reads the solved lesson": f"open({str(paths.NOTEBOOKS / 'solutions' / '00_start_here.ipynb')!r}).read()",
     "reads the stored results": f"open({str(paths.DATA / 'results' / 'leak-olivetti.json')!r}).read()",
     "reads the passwords": "open('/etc/passwd').read()",
     "finds any file": "import os; next(f for _, _, files in os.walk('/') for f in files)",
@@ -197,6 +195,8 @@ WRONG = "def chance(ways):\n    return 1 / ways if globals().get('found') else 0
 
 def book_of(what: str) -> dict[str, Any]:
     """The solved lesson, with a hostile first answer: the name of a break-in, of a patch, or "nothing"."""
+    from tests.grading.submissions import cell_of, notebook
+
     book = notebook()
     if what == "nothing":
         return book
@@ -214,6 +214,9 @@ def gained(kind: str, whats: list[str]) -> dict[str, dict[str, int]]:
     kind: of the sandbox.
     whats: their names.
     """
+    from metaface_lessons.grading import remote, visible_package  # not sooner: PyTorch takes seconds
+    from tests.grading.submissions import points
+
     seconds, remote.SECONDS = remote.SECONDS, 2.0
     try:
         with tempfile.TemporaryDirectory() as folder, visible_package.prepared("00") as package:
