@@ -87,7 +87,7 @@ class AnswerError(Exception):
     """The learner's code raised `error` when it was called with `arguments`; `slip` is the likely cause, if known."""
 
     def __init__(self, error: BaseException, arguments: str, slip: str = "") -> None:
-        super().__init__(f"{type(error).__name__}: {error}")
+        super().__init__(_named(error))
         self.error, self.arguments, self.slip = error, arguments, slip
 
 
@@ -334,6 +334,7 @@ def judge(exercise: Exercise, answer: Any, seconds: float = SECONDS) -> Outcome:
             _own_chance(),
             _usual_settings(),
             contextlib.redirect_stdout(_Limited(sys.stdout)),
+            contextlib.redirect_stderr(_Limited(sys.stderr)),
             _time_limit(seconds),
         ):
             _run_checks(exercise, _copied(answer) if exercise.value else guarded(answer, note))
@@ -393,7 +394,7 @@ def _described(value: Any) -> str:
 def _usual_settings() -> Iterator[None]:
     """Inside, what is set for a whole process is as in a new one; after it, all is as before."""
     device, dtype, threads = torch.get_default_device(), torch.get_default_dtype(), torch.get_num_threads()
-    exact = torch.get_deterministic_debug_mode()
+    exact, precision = torch.get_deterministic_debug_mode(), torch.get_float32_matmul_precision()
     printed, filters = vars(torch._tensor_str.PRINT_OPTS).copy(), list(warnings.filters)
     recursion = sys.getrecursionlimit()
     try:
@@ -409,6 +410,7 @@ def _usual_settings() -> Iterator[None]:
             torch.set_default_dtype(torch.float32)
             if exact:
                 torch.set_deterministic_debug_mode(0)
+            torch.set_float32_matmul_precision("highest")
             if any(entry[0] == "error" for entry in filters):
                 warnings.filters[:] = [entry for entry in filters if entry[0] != "error"]  # type: ignore[index]
             yield
@@ -418,6 +420,7 @@ def _usual_settings() -> Iterator[None]:
         torch.set_default_dtype(dtype)
         if torch.get_deterministic_debug_mode() != exact:
             torch.set_deterministic_debug_mode(exact)
+        torch.set_float32_matmul_precision(precision)
         if torch.get_num_threads() != threads:
             torch.set_num_threads(threads)
         if vars(torch._tensor_str.PRINT_OPTS) != printed:
@@ -574,7 +577,9 @@ def _time_limit(seconds: float) -> Iterator[None]:
     latest = time.monotonic() + seconds + IMPORT_SECONDS
 
     def stop(number: int, frame: FrameType | None) -> None:
-        if not (_importing(frame) and time.monotonic() < latest):
+        if _importing(frame) and time.monotonic() < latest:
+            signal.setitimer(signal.ITIMER_REAL, seconds, 0.2)  # the import's time is not the answer's
+        else:
             raise TimeUp
 
     before = signal.signal(signal.SIGALRM, stop)
@@ -666,7 +671,10 @@ def _apology(error: BaseException) -> str:
 
 
 def _named(error: BaseException) -> str:
-    text = str(error).strip()
+    try:
+        text = str(error).strip()[:SHOWN]
+    except BaseException:  # an error of the answer's own, which cannot say what it is
+        text = ""
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 

@@ -67,6 +67,11 @@ class Own(torch.Tensor):
         raise ArithmeticError("my own rules")
 
 
+class Silent(Exception):
+    def __str__(self) -> str:
+        raise self
+
+
 class Colour(enum.IntEnum):
     RED = 1
 
@@ -196,5 +201,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "leaves": _raising(SystemExit(0)),
     "asks to stop a generator": _raising(GeneratorExit()),
     "has no memory": _raising(MemoryError()),
+    "cannot say what is wrong": _raising(Silent()),
+    "says a lot": _raising(ValueError("x" * 10**6)),
     "warns": lambda *args: warnings.warn("odd", stacklevel=1),
 }
