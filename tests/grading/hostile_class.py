@@ -11,6 +11,7 @@ import csv
 import io
 import json
 import os
+import pwd
 import sys
 import time
 import warnings
@@ -137,6 +138,7 @@ def through(course: Path, kind: str) -> dict[str, Any]:
     from metaface_lessons.cli import main
     from metaface_lessons.grading import sandbox
 
+    has_a_name()
     sandbox.find = lambda unsafe=False: kind  # type: ignore[assignment]
     exchange = course.parent / "exchange"
     (exchange / "faces" / "inbound").mkdir(parents=True)
@@ -166,6 +168,16 @@ def through(course: Path, kind: str) -> dict[str, Any]:
     came["pages"] = {path.parent.parent.name: path.read_text() for path in course.glob("feedback/*/00/*.html")}
     came["returned"] = len(list((exchange / "faces" / "feedback").glob("*.html")))
     return came
+
+
+def has_a_name() -> None:
+    """The instructor's account has a name, as on a server: nbgrader asks for it. An account of a test may have none."""
+    number = os.geteuid()
+    try:
+        pwd.getpwuid(number)
+    except KeyError:
+        own = pwd.struct_passwd(("instructor", "x", number, number, "", os.environ["HOME"], "/bin/sh"))
+        pwd.getpwuid = lambda uid: own  # type: ignore[assignment]
 
 
 def main() -> None:
