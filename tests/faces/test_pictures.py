@@ -268,19 +268,23 @@ def test_a_file_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert "may not read" in reason(tmp_path / "a.png").reason
 
 
-def test_a_very_large_jpeg_is_read_at_a_reduced_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pictures, "LARGEST", 5_000_000)
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 3_000_000)  # Pillow refuses twice as many
+@pytest.mark.parametrize("pillow", [500_000, 100_000_000], ids=["Pillow refuses it", "Pillow opens it"])
+def test_a_very_large_jpeg_is_read_at_a_reduced_size(
+    pillow: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", pillow)  # Pillow refuses twice as many
+    monkeypatch.setattr(pictures, "LARGEST", 1_000_000)
+    monkeypatch.setattr(pictures, "_REDUCED", 512)
     exif = Image.Exif()
     exif[0x0112] = 3
-    photo(4800, 4096).transpose(Image.Transpose.ROTATE_180).save(tmp_path / "phone.jpg", exif=exif)
+    photo(1600, 1200).transpose(Image.Transpose.ROTATE_180).save(tmp_path / "phone.jpg", exif=exif)
     read = read_picture(tmp_path / "phone.jpg")
-    assert read.size == (2400, 2048)
-    error = np.abs(np.asarray(read.resize((48, 48)), float) - np.asarray(photo(4800, 4096).resize((48, 48)), float))
+    assert read.size == (800, 600)
+    error = np.abs(np.asarray(read.resize((48, 48)), float) - np.asarray(photo(1600, 1200).resize((48, 48)), float))
     assert error.mean() < 5
     for name, options in (("giant.png", {}), ("progressive.jpg", {"progressive": True})):
-        photo(4800, 4096).save(tmp_path / name, **options)
-        assert reason(tmp_path / name).reason == "it is too large, above 5 million pixels"
+        photo(1600, 1200).save(tmp_path / name, **options)
+        assert reason(tmp_path / name).reason == "it is too large, above 1 million pixels"
         assert "4000 pixels" in reason(tmp_path / name).advice
 
 
