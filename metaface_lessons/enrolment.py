@@ -273,8 +273,8 @@ def _weights(run: Run) -> str:
 
 def _trained_on(run: Path, file: Path) -> MetaFaceError:
     return MetaFaceError(
-        f"{run} was trained on since people were enrolled, so its new embeddings cannot be compared with theirs. Delete"
-        f" {file} and enrol everybody again."
+        f"{run} was trained on since people were enrolled, so its new embeddings cannot be compared with theirs. Put"
+        f" the run back as it was, or delete {file} and enrol everybody again."
     )
 
 

@@ -247,12 +247,11 @@ def test_a_lock_is_free_again_after_an_error_and_holds_between_threads(tmp_path:
 
 
 def test_a_share_without_locks_is_worked_on_with_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fcntl = pytest.importorskip("fcntl", reason="Windows has locks of another kind")
 
     def none(*_: Any) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
-    monkeypatch.setattr(fcntl, "flock", none)
+    monkeypatch.setattr("fcntl.flock", none)
     with (
         pytest.warns(UserWarning, match="has no locks. Make sure that only one program"),
         locked(tmp_path / "file", "", ""),

@@ -150,7 +150,7 @@ def embed(x):
     [
         (NET.format("nn.BatchNorm1d(32)", ".train()"), "an image alone another embedding than in a batch, or none"),
         (NET.format("nn.Dropout(0.5)", ".train()"), "other embeddings in each call"),
-        (NET.format("nn.InstanceNorm1d(32)", ".eval()"), None),
+        (NET.format("nn.GroupNorm(4, 32)", ".train()"), None),
         (NET.format("nn.BatchNorm1d(32)", ".eval()"), None),
         ("def embed(x): return (x.float() - x.float().mean(0)).flatten(1)", "an image alone another embedding"),
         ("def embed(x): return (x.float().flatten(1) + x[:1].float().flatten(1))", "in another order"),

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from metaface_lessons.episodes import Episodes, EpisodeSampler
+from metaface_lessons.errors import MetaFaceError
 from metaface_lessons.learners.learn2learn_maml import Learn2LearnMAML
 from metaface_lessons.learners.maml import MAML
 from metaface_lessons.networks import Classifier, Conv4
@@ -41,3 +43,28 @@ def test_gradients_are_equal(episodes: Episodes, first_order: bool) -> None:
     assert (gradient - theirs).norm() < 1e-9 * gradient.norm()
     assert scores == pytest.approx(their_scores, abs=1e-9)
     torch.testing.assert_close(logits, their_logits, rtol=0, atol=1e-9)
+
+
+class TwoHeads(nn.Sequential):
+    """Has a second head, which no output depends on."""
+
+    def __init__(self, *layers: nn.Module) -> None:
+        super().__init__(nn.Flatten(), *layers, nn.Linear(256, 3))
+        self.second = nn.Linear(256, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in list(self)[:-1]:
+            x = layer(x.float() / 255 if layer is self[0] else x)
+        return x
+
+
+def test_networks_are_held_to_what_maml_asks_of_them(episodes: Episodes) -> None:
+    few = {"steps": 1, "test_steps": 1, "inner_rate": 0.1}
+    net = Learn2LearnMAML(TwoHeads(), **few)
+    assert net.meta_gradient(episodes)["loss"] > 0
+    assert net.adapt(episodes.support).predict(episodes.query.x).isfinite().all()
+    with pytest.raises(MetaFaceError, match="has dropout"):
+        Learn2LearnMAML(TwoHeads(nn.Dropout()), **few)
+    changing = Learn2LearnMAML(TwoHeads(nn.utils.parametrizations.spectral_norm(nn.Linear(256, 256))), **few)
+    with pytest.raises(MetaFaceError, match="not compute the same function twice"):
+        changing.adapt(episodes.support)

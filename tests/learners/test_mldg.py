@@ -113,3 +113,12 @@ def test_what_cannot_be_halved_is_refused() -> None:
         MLDG(net()).meta_gradient(EpisodeSampler(domain_faces(), 3, 1, 1).sample(3))
     with pytest.raises(MetaFaceError, match="0 or more"):
         MLDG(net(), inner_rate=-1)
+
+
+def test_weights_that_the_loss_does_not_use_are_left_alone() -> None:
+    alone = net()
+    model = MLDG(alone)
+    plain = model.meta_gradient(tasks())
+    alone.embedding.register_parameter("second", nn.Parameter(torch.zeros(2)))
+    assert model.meta_gradient(tasks()) == plain
+    assert alone.embedding.second.grad is None or not alone.embedding.second.grad.any()
