@@ -163,7 +163,7 @@ def gallery_file() -> Path:
 
 
 _START = b'{"run":'  # how a file of `_write` begins
-_LARGEST = 2**28  # bytes of a gallery
+_LARGEST = 2**27  # bytes of a gallery: of some thousand people
 _PATIENCE = 30.0  # seconds to wait for another command that changes the gallery
 
 

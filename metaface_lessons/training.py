@@ -9,6 +9,7 @@ clock. So the learning rate depends only on the step number.
 from __future__ import annotations
 
 import math
+import reprlib
 import signal
 import time
 import warnings
@@ -33,6 +34,8 @@ from .progress import Bar
 FORMAT = 1  # of the checkpoint
 _P = ParamSpec("_P")
 _ENDS = {"seconds": "the time is up", "patience": "validation stopped improving", "interrupted": "interrupted"}
+_SHORT = reprlib.Repr()  # what a checkpoint from elsewhere says may be endless
+_SHORT.maxdict, _SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother = 20, 3, 300, 300
 
 
 @dataclass
@@ -201,13 +204,16 @@ class _Training:
         if different:
             was, now = ({k: a.get(k) for k in different} for a in (state["about"], self.about))
             raise MetaFaceError(
-                f"{path} is of another training: it has {was}, this one {now}. Resume with the same settings,"
-                " or train into another folder."
+                f"{path} is of another training: it has {_SHORT.repr(was)}, this one {_SHORT.repr(now)}. Resume"
+                " with the same settings, or train into another folder."
             )
         checkpoints.load_weights(self.net, state["net"], path)
         checkpoints.load_weights(self.averaged, state["averaged"], path)
         try:
             self.optimiser.load_state_dict(state["optimiser"])
+            for weights, own in self.optimiser.state.items():
+                if any(isinstance(x, torch.Tensor) and x.ndim and x.shape != weights.shape for x in own.values()):
+                    raise ValueError("its moments have other shapes than the weights")
             self.sampler.load_state_dict(state["sampler"])
         except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
             raise _odd(path, f"its optimiser or random streams do not fit: {error}") from error

@@ -135,6 +135,28 @@ def test_an_odd_checkpoint_is_refused_in_words(tmp_path: Path, odd: dict[str, An
         train_briefly(steps=2, checkpoint=file)
 
 
+def test_a_checkpoint_whose_settings_would_fill_the_screen_is_refused_in_a_few_words(tmp_path: Path) -> None:
+    file = tmp_path / "checkpoint.pt"
+    train_briefly(steps=1, checkpoint=file, about={"ways": 5})
+    endless: list[Any] = [1]
+    for _ in range(40):
+        endless = [endless] * 10
+    torch.save(load_checkpoint(file) | {"about": {"ways": endless}}, file)
+    with pytest.raises(MetaFaceError, match="of another training") as refused:
+        train_briefly(steps=2, checkpoint=file, about={"ways": 5})
+    assert len(str(refused.value)) < 2000
+
+
+def test_moments_of_other_shapes_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "checkpoint.pt"
+    train_briefly(steps=1, checkpoint=file)
+    state = load_checkpoint(file)
+    state["optimiser"]["state"][0]["exp_avg"] = torch.zeros(()).expand(2**40)  # a terabyte of one zero
+    torch.save(state, file)
+    with pytest.raises(MetaFaceError, match="its moments have other shapes"):
+        train_briefly(steps=2, checkpoint=file)
+
+
 def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     net = small_protonet()
     weights = {name: value.clone() for name, value in net.state_dict().items()}

@@ -484,7 +484,7 @@ def test_a_huge_gallery_or_a_pipe_is_not_read(
         huge.write(b'{"run":')
         huge.truncate(2**40)
     assert cli.main(["gallery", "--gallery", str(file)]) == 1
-    assert "it has 1048576 MB, and a gallery has at most 256" in capsys.readouterr().err
+    assert "it has 1048576 MB, and a gallery has at most 128" in capsys.readouterr().err
     assert cli.main(["forget", "--all", "--gallery", str(file)]) == 0
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)

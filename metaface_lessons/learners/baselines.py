@@ -37,13 +37,17 @@ Normalise = Callable[[Tensor], Tensor]
 class FixedFeatures(nn.Module):
     """Features without weights, computed once for each distinct image: uint8 `[M, C, H, W]` → float `[M, D]`.
 
+    Warns, once, if the features of an image depend on the images that they are computed with, or on chance.
+
     features: the function that computes them, from images on the CPU to an array.
+    name: what the warning calls it. "The embedding".
     """
 
-    def __init__(self, features: Callable[[Tensor], Array]) -> None:
+    def __init__(self, features: Callable[[Tensor], Array], name: str = "The embedding") -> None:
         super().__init__()
-        self._features = features
+        self._features, self._name = features, name
         self._known: dict[bytes, Array] = {}
+        self._tried = False
 
     def forget(self) -> None:
         """Drop what was computed, so that the time of the next call can be measured."""
@@ -53,9 +57,42 @@ class FixedFeatures(nn.Module):
         keys = [image.tobytes() for image in images.cpu().numpy()]
         new = {key: i for i, key in enumerate(keys) if key not in self._known}
         if new:
-            computed = self._features(images[list(new.values())].cpu())
+            distinct = images[list(new.values())].cpu()
+            computed = self._features(distinct)
+            if not self._tried and len(distinct) > 1:
+                self._tried = True
+                self._warn_of_company(distinct, np.asarray(computed))
             self._known.update(zip(new, computed, strict=True))
         return torch.from_numpy(np.stack([self._known[key] for key in keys])).to(images.device)
+
+    def _warn_of_company(self, images: Tensor, found: Array) -> None:
+        """Warn if the features depend on more than the image.
+
+        images: uint8 `[M, C, H, W]`, M ≥ 2.
+        found: their features.
+        """
+
+        def differ(a: Array, b: Array) -> bool:
+            return not np.linalg.norm(a - b) <= 1e-2 * np.linalg.norm(a)
+
+        few = images[:8]
+        try:
+            alone = np.asarray(self._features(images[:1]))
+        except Exception:  # such as a batch normalisation in training mode
+            alone = np.full_like(found[:1], np.inf)
+        if differ(*(np.asarray(self._features(few)) for _ in range(2))):
+            why = "gives the same images other embeddings in each call"
+        elif differ(found[:1], alone):
+            why = "gives an image alone another embedding than in a batch, or none"
+        elif differ(found[: len(few)], np.asarray(self._features(few.flip(0)))[::-1]):
+            why = "gives images other embeddings in another order"
+        else:
+            return
+        warnings.warn(
+            f"{self._name} {why}, so its figures depend on the other images. Its network may still be in training mode,"
+            " with batch normalisation or dropout: call .eval() on it.",
+            stacklevel=2,
+        )
 
 
 def _pixels(images: Tensor) -> Array:
@@ -138,21 +175,10 @@ def pretrained(place: str) -> ProtoNet:
         `[M, C, H, W]` (C = 1 or 3, as in the face set). It returns their embeddings, float `[M, D]`, as a tensor or
         array.
 
-    Raises `MetaFaceError` if it cannot be loaded, and says why; later, if it fails or returns another shape. Warns if
-    the embedding of an image depends on the images that are embedded with it, or on chance.
+    Raises `MetaFaceError` if it cannot be loaded, and says why; later, if it fails or returns another shape.
     """
     function = _load(place)
-    tried = False
-
-    def features(images: Tensor) -> Array:
-        nonlocal tried
-        found = _embedded(place, function, images)
-        if not tried and len(images) > 1:
-            tried = True
-            _warn_of_company(place, function, images, found)
-        return found
-
-    return ProtoNet(FixedFeatures(features), distance="cosine")
+    return ProtoNet(FixedFeatures(lambda images: _embedded(place, function, images), place), distance="cosine")
 
 
 def _load(place: str) -> Callable[[Tensor], Any]:
@@ -208,36 +234,6 @@ def _embedded(place: str, function: Callable[[Tensor], Any], images: Tensor) -> 
             f" returned {list(found.shape)}{'' if np.isfinite(found).all() else ' with NaN or infinite values'}."
         )
     return found
-
-
-def _warn_of_company(place: str, function: Callable[[Tensor], Any], images: Tensor, found: Array) -> None:
-    """Warn if the embedding of an image depends on chance, or on the images that are embedded with it.
-
-    images: uint8 `[M, C, H, W]`, M ≥ 2.
-    found: their embeddings.
-    """
-
-    def differ(a: Array, b: Array) -> bool:
-        return not np.linalg.norm(a - b) <= 1e-2 * np.linalg.norm(a)
-
-    few = images[:8]
-    try:
-        alone = _embedded(place, function, images[:1])
-    except MetaFaceError:  # such as a batch normalisation in training mode
-        alone = np.full_like(found[:1], np.inf)
-    if differ(*(_embedded(place, function, few) for _ in range(2))):
-        why = "gives the same images other embeddings in each call"
-    elif differ(found[:1], alone):
-        why = "gives an image alone another embedding than in a batch, or none"
-    elif differ(found[: len(few)], _embedded(place, function, few.flip(0))[::-1]):
-        why = "gives images other embeddings in another order"
-    else:
-        return
-    warnings.warn(
-        f"{place} {why}, so its figures depend on the other images. Its network may still be in training mode, with"
-        " batch normalisation or dropout: call .eval() on it.",
-        stacklevel=2,
-    )
 
 
 def baselines(base: FaceSet) -> dict[str, ProtoNet]:

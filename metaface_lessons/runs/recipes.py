@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from ..errors import MetaFaceError, unknown
+from ..names import visible
 from ..options import real, seed, whole
 
 FRACTIONS = (0.7, 0.05, 0.25)  # of the people: base, validation, novel
@@ -81,9 +82,11 @@ class Settings:
     def __post_init__(self) -> None:
         """Raise `MetaFaceError` for a value that no training can have. A checkpoint may come from anywhere."""
         if type(self.learner) is not str or self.learner not in RECIPES:
-            raise unknown("learner", str(self.learner), RECIPES)
-        if type(self.faces) is not str or not self.faces.isprintable():
-            raise MetaFaceError(f"faces must be the name of a face set, but is {str(self.faces)[:100]!r}.")
+            raise unknown("learner", visible(str(self.learner)[:50]), RECIPES)
+        if type(self.faces) is not str:
+            raise MetaFaceError(
+                f"faces must be the name of a face set, but is of the type {type(self.faces).__name__}."
+            )
         for name, kind in [("seed", seed), *((name, option["kind"]) for name, option in OPTIONS.items())]:
             value = getattr(self, name)
             if value is None and name not in RECIPES[self.learner]:

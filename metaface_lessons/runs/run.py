@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import reprlib
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -140,8 +141,8 @@ def _unchanged(out: Path, settings: Settings, now: People) -> str:
     Raises `MetaFaceError` if the faces have changed, and says how.
     """
     state = load_checkpoint(out / "checkpoint.pt")
-    before = str(state["about"].get("faces"))
-    if _kind(before) != _kind(settings.faces):
+    before = state["about"].get("faces")
+    if type(before) is not str or _kind(before) != _kind(settings.faces):
         return settings.faces  # another training, which `meta_train` refuses
     was = _people(state, out / "checkpoint.pt")
     if was is None and (out / "run.json").exists():
@@ -292,7 +293,7 @@ def _compare(record: dict[str, Any], state: dict[str, Any], people: People | Non
     if not isinstance(truth, dict):
         truth = state["about"]
     different = [name for name, value in own.items() if value != truth.get(name)]
-    said = [f"{name} {visible(str(truth.get(name)))}, not {own[name]}" for name in different]
+    said = [f"{name} {visible(reprlib.repr(truth.get(name)))}, not {own[name]!r}" for name in different]
     if people is not None and any(sorted(record["people"][part]) != sorted(people[part]) for part in Split._fields):
         said.append("other people, or other parts")
     if said:
@@ -334,20 +335,20 @@ def _as_stored(faces: FaceSet, people: People, path: Path) -> Split:
     missing = [name for name in was if name not in now]
     if missing:
         raise MetaFaceError(
-            f"{path} was trained on other faces than '{faces.name}' are now: {len(missing)} people are missing, such as"
-            f" {visible(missing[0])}. {visible(changes(was, now))}. Put the faces back as they were, or train another"
-            " run."
+            f"{path} was trained on other faces than '{visible(faces.name)}' are now: {len(missing)} people are"
+            f" missing, such as {visible(missing[0])}. {visible(changes(was, now))}. Put the faces back as they were,"
+            " or train another run."
         )
     if leaks := leaked(people, now):
         raise MetaFaceError(
             f"{path} was trained on pictures of people whom it should not know: {visible(', '.join(leaks[:5]))}. Their"
-            f" pictures in '{faces.name}' have changed places since. Put them back, or train another run."
+            f" pictures in '{visible(faces.name)}' have changed places since. Put them back, or train another run."
         )
     known = {name: now[name] for name in was}
     if changed := changes(was, known):
         warnings.warn(
-            f"'{faces.name}' has changed since {path} was trained. {visible(changed)}. If the files are the same, then"
-            " a newer version reads them in another way.",
+            f"'{visible(faces.name)}' has changed since {path} was trained. {visible(changed)}. If the files are the"
+            " same, then a newer version reads them in another way.",
             stacklevel=4,
         )
     number = {faces.name_of(int(person)): int(person) for person in faces.identities}

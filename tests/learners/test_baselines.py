@@ -18,7 +18,7 @@ from metaface_lessons.errors import MetaFaceError
 from metaface_lessons.evaluation import evaluate
 from metaface_lessons.faces import load_faces
 from metaface_lessons.faces.normalisation import clahe, normalised
-from metaface_lessons.learners.baselines import baselines, lbp, lda, pixels, pretrained
+from metaface_lessons.learners.baselines import FixedFeatures, baselines, brightness, lbp, lda, pixels, pretrained
 from metaface_lessons.learners.protonet import ProtoNet
 from tests.helpers import lit_faces, random_faces
 
@@ -165,3 +165,11 @@ def test_an_embedding_that_depends_on_its_company_is_warned_of_once(
         net.embedding(images[:20])
         net.embedding(images[20:40])
     assert [said in str(warning.message) for warning in caught] == ([True] if said else [])
+
+
+def test_features_of_python_are_held_to_the_same_and_the_course_own_are_silent() -> None:
+    images, net = random_faces(size=32).images, torch.nn.BatchNorm2d(1)
+    with pytest.warns(UserWarning, match="The embedding gives an image alone another"):
+        FixedFeatures(lambda x: net(x.float()).flatten(1).detach().numpy())(images)
+    for baseline in (pixels(), lbp(), brightness(), lda(random_faces(size=32), 10)):
+        assert len(baseline.embedding(images)) == len(images)  # a warning would be an error here
