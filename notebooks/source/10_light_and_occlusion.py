@@ -136,7 +136,8 @@ show(
         torch.cat(list(rows.values())),
         columns=5,
         zoom=2,
-        titles=[f"{name}, 0°" if not a else f"{a:.0f}°" for name in rows for a in azimuths],
+        titles=[f"{a:.0f}°" for a in azimuths] + [""] * 20,
+        rows=list(rows),
     ),
     alt="A synthetic face lit from the front and from 20, 40, 60 and 80 degrees to the side, in"
     " five rows: as it is, after"

@@ -3,26 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import nbformat
 import pytest
 
 from metaface_lessons import widgets
 from metaface_lessons.faces import load_faces
-from metaface_lessons.sources import METADATA
-from metaface_lessons.workspace import FIRST
-from tests.browser.jupyter import (
-    PICTURE,
-    chromium,
-    explorers,
-    jupyter_lab,
-    move,
-    notebook_that_ran,
-    open_notebook,
-    run_all,
-)
+from tests.browser.jupyter import PICTURE, explorers, notebook_that_ran
 
 NAMES = list(widgets.explorers())
 CONTROLS = "select, input, [role=slider], [contenteditable=true]"
@@ -94,28 +81,3 @@ def test_an_explorer_of_a_stopped_kernel_keeps_its_picture_and_says_what_to_do(p
     page.locator(".jp-Dialog button", has_text="Restart").last.click()
     said.wait_for()
     assert explorer.locator(PICTURE).get_attribute("alt") == before
-
-
-def test_a_lesson_opened_the_day_after_shows_the_last_picture(browser_path: str, tmp_path: Path) -> None:
-    """JupyterLab keeps widgets in the notebook, as `metaface lab` sets it."""
-    home, where = tmp_path / "home", "config/lab/user-settings/@jupyter-widgets/jupyterlab-manager"
-    settings = tmp_path / where / "plugin.jupyterlab-settings"
-    settings.parent.mkdir(parents=True)
-    settings.write_text('{"saveState": true}')
-    home.mkdir()
-    cells = [nbformat.v4.new_code_cell("from metaface_lessons import widgets\nwidgets.example('face')")]
-    nbformat.write(nbformat.v4.new_notebook(metadata=METADATA, cells=cells), home / FIRST)
-    with jupyter_lab(home, tmp_path) as address, chromium(browser_path) as page:
-        open_notebook(page, address, FIRST)
-        run_all(page, seconds=300)
-        move(page, explorers(page).first)
-        left = explorers(page).first.locator(PICTURE).get_attribute("alt")
-        page.keyboard.press("Control+s")
-        page.wait_for_function("() => !document.querySelector('.jp-mod-dirty')")
-    with jupyter_lab(home, tmp_path) as address, chromium(browser_path) as page:
-        open_notebook(page, address, FIRST)
-        explorer = explorers(page).first
-        assert explorer.locator(PICTURE).get_attribute("alt") == left
-        assert "person 1," in left
-        assert explorer.get_by_text(STOPPED).is_visible()
-        assert explorer.get_by_role("slider", name="yaw").count() == 1

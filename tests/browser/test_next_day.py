@@ -43,6 +43,8 @@ def test_the_last_picture_and_the_bar_are_there_and_an_exercise_can_be_checked(
         explorers(page).first.locator(PICTURE).wait_for()
         page.locator(BAR, has_text="three steps: 100%").wait_for()
         assert page.get_by_text("Error displaying widget").count() == 0
+        explorers(page).first.get_by_text("the last picture of a kernel that has stopped").wait_for()
+        assert explorers(page).first.get_by_role("slider", name="yaw").count() == 1
         return bool(explorers(page).first.locator(PICTURE).get_attribute("src") == picture)
 
     with jupyter_lab(home, tmp_path) as address, chromium(browser_path) as page:
