@@ -231,13 +231,16 @@ for f in (0.1, 0.01, 0.001):
     )
 
 # %% tags=["nbval-ignore-output"]
+import textwrap
 import warnings
 
 for far in (0.1, 0.01, 0.001):
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         tar = found.tar_at_far(far)  # (7.5)
-    print(f"TAR at FAR {far}: {100 * tar:4.1f} %", *(f"  ({w.message})" for w in told))
+    print(f"TAR at FAR {far}: {100 * tar:4.1f} %")
+    for warning in told:
+        print(textwrap.indent(textwrap.fill(str(warning.message), 92), "    "))
 
 # %% [markdown]
 # Now move the threshold. The black dot walks along the ROC; below are the pairs that this threshold gets wrong, the clearest mistakes first.
