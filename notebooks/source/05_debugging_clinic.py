@@ -51,6 +51,7 @@ from metaface_lessons.learners.baselines import FixedFeatures
 from metaface_lessons.learners.maml import MAML
 from metaface_lessons.learners.reptile import Reptile
 from metaface_lessons.networks import Classifier, Conv4
+from metaface_lessons.progress import Bar
 
 style()
 torch.set_num_threads(1)  # matrices as small as here gain nothing by more
@@ -198,7 +199,7 @@ print(
 def train(program, faces=base, steps=200):
     theta, sampler, losses = start(), EpisodeSampler(faces, WAYS, shots=1, queries=3, seed=0), []
     optimiser = torch.optim.Adam(theta.values(), lr=0.005)
-    for _ in range(steps):
+    for _ in Bar(range(steps), "train", "step"):
         loss = program.loss(theta, tasks(sampler, 4))
         optimiser.zero_grad()
         loss.backward()
@@ -1425,14 +1426,16 @@ PATIENTS = {
     "query = support": SupportAsQuery,
 }
 began = time.perf_counter()
-passed = {name: [test(patient()) for test in TESTS.values()] for name, patient in PATIENTS.items()}
+passed = {}
+for name, patient in Bar(PATIENTS.items(), "seven tests", "patient"):
+    passed[name] = [test(patient()) for test in TESTS.values()]
 print(f"seven tests of one program take {(time.perf_counter() - began) / len(PATIENTS):.1f} s")
 
 # %% tags=["nbval-ignore-output"]
 fig, ax = plt.subplots(figsize=(9, 3.8))
-table = torch.tensor(list(passed.values()))
+verdicts = torch.tensor(list(passed.values()))
 ax.imshow(
-    table,
+    verdicts,
     cmap=plt.matplotlib.colors.ListedColormap(["#F3C6AE", "#E8EEF2"]),
     vmin=0,
     vmax=1,

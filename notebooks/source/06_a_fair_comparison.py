@@ -231,7 +231,7 @@ for name, method in methods.items():
         EpisodeSampler(strangers, 5, 4, 2, seed=1).state_dict()
     )  # the same episodes for all
     start = time.process_time()
-    found[name] = evaluate({name: method}, test, episodes=600 if FULL else 160)[name]
+    found[name] = evaluate({name: method}, test, 600 if FULL else 160, progress=True)[name]
     milliseconds[name] = 1000 * (time.process_time() - start) / len(found[name].episodes)
 table(
     {

@@ -557,7 +557,8 @@ for n, prior in ((5, 0), (5, 20), (20, 0), (20, 20), (100, 20)):
         protonet, others.images[order[:n]], prior
     )
 usual = evaluate({"usual camera": protonet}, EpisodeSampler(novel, 5, 1, 5, seed=1), 100)
-found = usual | evaluate(methods, EpisodeSampler(strangers, 5, 1, 5, seed=1), 100)
+sampler = EpisodeSampler(strangers, 5, 1, 5, seed=1)
+found = usual | evaluate(methods, sampler, 100, progress=True)
 rows = {}
 for name, result in found.items():
     gain = result.episodes - found["nothing"].episodes
