@@ -50,6 +50,7 @@ from metaface_lessons.learners.pretraining import Pretraining
 from metaface_lessons.learners.protonet import ProtoNet
 from metaface_lessons.learners.reptile import Reptile
 from metaface_lessons.networks import Classifier, Conv4
+from metaface_lessons.progress import Bar
 from metaface_lessons.training import meta_train
 
 style()
@@ -226,12 +227,12 @@ for name, (net, shape, tasks, rate, steps) in recipes.items():
 # %% tags=["nbval-ignore-output"]
 test = EpisodeSampler(strangers, ways=5, shots=4, queries=2, seed=1)
 found, milliseconds = {}, {}
-for name, method in methods.items():
+for name, method in Bar(methods.items(), "evaluate", "method"):  # the bar moves between them
     test.load_state_dict(
         EpisodeSampler(strangers, 5, 4, 2, seed=1).state_dict()
     )  # the same episodes for all
     start = time.process_time()
-    found[name] = evaluate({name: method}, test, 600 if FULL else 160, progress=True)[name]
+    found[name] = evaluate({name: method}, test, episodes=600 if FULL else 160)[name]
     milliseconds[name] = 1000 * (time.process_time() - start) / len(found[name].episodes)
 table(
     {
