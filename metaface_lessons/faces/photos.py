@@ -41,7 +41,7 @@ _ANGLES = (0, 90, 270, 180, 25, -25)  # degrees by which a photo is turned; the 
 # Chosen on half of LFW's people; docs/decisions.md has what they do on the other half.
 _OVERLAP = 0.3  # of the smaller of two finds: above it they are one
 _WEAK = 0.1  # of the hits of the strongest find: below it a find is passed over
-_BEYOND_DOUBT = 25  # hits of a face as the photo is: below them it is turned, too, to see if a face is clearer then
+_BEYOND_DOUBT = 25  # hits of a face as the photo is: below them it is also turned, to see if a face is clearer then
 _BACKGROUND = 0.6  # of the width of the largest face: below it a face is in the background
 
 
@@ -142,7 +142,10 @@ def _cut(file: str | Path, picture: Image.Image, size: int) -> Tensor:
 
 
 class _Find(NamedTuple):
-    """A square in which a cascade finds something, in pixels. hits: how many overlapping squares it is the mean of."""
+    """A square in which a cascade finds something, in pixels.
+
+    hits: how many overlapping squares it is the mean of.
+    """
 
     left: int
     top: int
@@ -178,7 +181,7 @@ def _search(cv2: ModuleType, picture: Image.Image) -> tuple[np.ndarray, np.ndarr
 
 
 def _faces(cv2: ModuleType, grey: np.ndarray) -> tuple[list[_Find], bool]:
-    """The faces that could be meant, and whether they are certain: a second cascade finds them, too.
+    """The faces that could be meant, and whether they are certain: a second cascade finds them as well.
 
     Of overlapping finds, the one with most hits is kept. Finds that are not certain beside one that is, weak ones and
     small ones are passed over: ties, hands, and people in the background.

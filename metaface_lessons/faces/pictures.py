@@ -25,7 +25,7 @@ LARGEST_JPEG = 1_000_000_000  # pixels of a JPEG, which can be decoded at an eig
 _REDUCED = 2048  # pixels that the sides of a very large JPEG keep at least
 
 # A file with no picture's suffix is read if its first bytes are one of these kinds'. Other kinds are recognised with
-# less certainty, so their suffix must say so, too. The excluded ones are programs, videos and tables.
+# less certainty, so their suffix must also say so. The excluded ones are programs, videos and tables.
 _BY_CONTENT = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF", "HEIF")
 _EXCLUDED = ("EPS", "WMF", "PDF", "MPEG", "HDF5", "GRIB", "BUFR")
 _PACKED = (b"PK\x03\x04", b"Rar!", b"7z\xbc\xaf", b"\x1f\x8b", b"%PDF", b"%!PS")

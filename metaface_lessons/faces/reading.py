@@ -24,7 +24,7 @@ from ..errors import MetaFaceError
 from .pictures import SUFFIXES, UnreadablePicture, digest_of, printable, read_picture
 
 _SHOWN = 5  # names that one line of a report holds
-_SYSTEM = {  # what systems and programs put beside pictures; besides these, all that begins with a dot
+_SYSTEM = {  # what systems and programs put beside pictures; also all that begins with a dot
     *("@eadir", "@tmp", "@recycle", "@__thumb", "#recycle", "#snapshot", "$recycle.bin", "recycler", "__macosx"),
     *("system volume information", "lost+found", "thumbnails", "thumbs", "_thumbs", "__pycache__"),
     *("thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "icon\r", "picasa.ini"),
@@ -306,7 +306,7 @@ def joined(folders: Sequence[Path], report: Reading) -> dict[str, list[Path]]:
 def without_doubles(people: dict[str, list[Item]], report: Reading) -> dict[str, list[Item]]:
     """Each picture once: a picture that is in two places could be learnt from and asked for at once.
 
-    Twice in one person, it is kept once. If all pictures of a person are another's, too, that folder is a copy: the
+    Twice in one person, it is kept once. If all pictures of a person are those of another, that folder is a copy: the
     person is left out. A picture that still is of several people is left out of all of them, because it cannot be said
     whose it is.
 
