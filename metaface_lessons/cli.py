@@ -30,7 +30,8 @@ from .runs.recipes import OPTIONS, PAIRS, PROTOCOLS, RECIPES
 
 
 def lab(args: argparse.Namespace) -> int:
-    from . import paths, workspace
+    from . import paths
+    from .lab import workspace
 
     if address := workspace.running(paths.home_dir()):
         print(f"JupyterLab is already running for your folder {paths.home_dir()}: {address}")
@@ -316,7 +317,7 @@ def check(args: argparse.Namespace) -> int:
 
 
 def reset(args: argparse.Namespace) -> int:
-    from . import workspace
+    from .lab import workspace
 
     if args.list:
         files = [str(file) for file in workspace.saved_versions(args.lesson)]

@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from scipy import stats
 from torch import nn
 
+from .bars import Bar
 from .episodes import EpisodeSampler
 from .errors import MetaFaceError
 from .learners.base import Adapts
-from .progress import Bar
 
 # ---------------------------------------------------------------------------------------------------------- evaluation
 

@@ -24,12 +24,12 @@ import torch
 from torch.optim.swa_utils import AveragedModel
 
 from . import checkpoints
+from .bars import Bar
 from .episodes import EpisodeSampler, Sampler
 from .errors import MetaFaceError
 from .evaluation import evaluate
 from .learners.base import MetaLearner
 from .paths import locked
-from .progress import Bar
 
 FORMAT = 1  # of the checkpoint
 _P = ParamSpec("_P")

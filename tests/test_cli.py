@@ -15,8 +15,9 @@ import pytest
 import torch
 from PIL import Image
 
-from metaface_lessons import cli, workspace
+from metaface_lessons import cli
 from metaface_lessons.evaluation import from_json, paired
+from metaface_lessons.lab import workspace
 from metaface_lessons.runs import making
 from metaface_lessons.runs.recipes import OPTIONS, RECIPES
 from metaface_lessons.training import load_checkpoint

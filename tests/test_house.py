@@ -174,13 +174,14 @@ def test_a_wheel_has_the_lessons(repository: Path, tmp_path: Path) -> None:
     made = subprocess.run([*build, "--build-lib", str(library)], cwd=repository, capture_output=True, text=True)
     assert made.returncode == 0, made.stderr
     ours = library / "metaface_lessons"
-    for folder in ("jupyter", "exercises"):  # what is no module, too
+    for folder in ("lab", "exercises"):
         files = {file.relative_to(ours) for file in (ours / folder).rglob("*.*")}
         whole = repository / "metaface_lessons"
         assert files == {f.relative_to(whole) for f in (whole / folder).rglob("*.*") if "__pycache__" not in str(f)}
-    assert (ours / "jupyter" / "bashrc").is_file()
+    assert (ours / "lab" / "jupyter" / "bashrc").is_file()
     code = """
-from metaface_lessons import paths, workspace
+from metaface_lessons import paths
+from metaface_lessons.lab import workspace
 from metaface_lessons.doctor import check_packages
 from metaface_lessons.exercises import core, solutions
 from metaface_lessons.experiments import comparison
@@ -308,17 +309,17 @@ def test_the_readme_gives_a_lesson_the_minutes_and_seconds_that_it_says(reposito
 
 # From the ground up. A module imports from its own floor and from those below it.
 FLOORS = (
-    "errors options progress",
+    "errors options bars",
     "names",
     "paths",
-    "machine merging saving sources faces",
+    "machine sources faces",
     "episodes networks sinusoids checkpoints",
     "augmentation learners",
     "evaluation verification",
     "training figures selection",
     "deployment runs",
     "enrolment experiments exercises",
-    "widgets grading workspace doctor kernel",
+    "widgets grading lab doctor",
     "cli",
 )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from jupyterhub.singleuser import main
 
 from metaface_lessons.errors import MetaFaceError
-from metaface_lessons.workspace import lab_environment, prepare
+from metaface_lessons.lab.workspace import lab_environment, prepare
 
 os.environ["JUPYTER_RUNTIME_DIR"] = str(Path.home() / ".runtime")  # short: a socket's name has at most 107 bytes
 os.environ["METAFACE_HOME"] = str(Path.home() / "metaface")  # as the address that the hub opens has it

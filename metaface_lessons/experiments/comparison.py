@@ -43,6 +43,7 @@ from typing import Any
 
 import torch
 
+from ..bars import Bar
 from ..episodes import EpisodeSampler
 from ..errors import MetaFaceError
 from ..evaluation import evaluate, from_json, mean_over_seeds, to_json
@@ -52,7 +53,6 @@ from ..learners.baselines import FixedFeatures, baselines
 from ..learners.learn2learn_library import import_learn2learn
 from ..learners.protonet import ProtoNet
 from ..machine import peak_memory, resident_memory
-from ..progress import Bar
 from ..runs.making import make_learner
 from ..runs.recipes import FRACTIONS, Settings, settings_of
 from ..runs.run import load_run, train

@@ -17,12 +17,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..bars import Bar
 from ..episodes import EpisodeSampler
 from ..errors import MetaFaceError
 from ..evaluation import Evaluation, evaluate
 from ..faces import FaceSet, load_faces
 from ..learners.baselines import lda
-from ..progress import Bar
 from . import stored
 
 FILE = stored.RESULTS / "leak-olivetti.json"

@@ -59,6 +59,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..augmentation import Augment, Views
+from ..bars import Bar
 from ..episodes import EpisodeSampler
 from ..errors import MetaFaceError, unknown
 from ..evaluation import (
@@ -83,7 +84,6 @@ from ..learners.base import Adapts
 from ..learners.baselines import FixedFeatures, brightness, lbp, lda, pixels
 from ..learners.protonet import ProtoNet
 from ..networks import Conv4
-from ..progress import Bar
 from ..runs.recipes import FRACTIONS
 from ..training import meta_train
 from . import snapshots, stored

@@ -38,6 +38,7 @@ import torch
 from matplotlib import pyplot as plt
 from torch.nn import functional as F
 
+from metaface_lessons.bars import Bar
 from metaface_lessons.episodes import EpisodeSampler
 from metaface_lessons.evaluation import evaluate
 from metaface_lessons.exercises import check, hint, progress, solution, yours
@@ -45,7 +46,6 @@ from metaface_lessons.figures import COLOURS, face_grid, show, style, table
 from metaface_lessons.learners.baselines import FixedFeatures, lbp, lda, pixels
 from metaface_lessons.learners.protonet import ProtoNet
 from metaface_lessons.networks import Conv4
-from metaface_lessons.progress import Bar
 
 style()
 FULL = os.environ.get("METAFACE_BUDGET") == "full"

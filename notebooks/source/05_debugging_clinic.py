@@ -42,6 +42,7 @@ from torch import nn
 from torch.func import functional_call, grad, hessian, vmap
 from torch.nn import functional as F
 
+from metaface_lessons.bars import Bar
 from metaface_lessons.episodes import Episodes, EpisodeSampler, Examples
 from metaface_lessons.errors import MetaFaceError
 from metaface_lessons.exercises import check, hint, progress, solution, yours
@@ -51,7 +52,6 @@ from metaface_lessons.learners.baselines import FixedFeatures
 from metaface_lessons.learners.maml import MAML
 from metaface_lessons.learners.reptile import Reptile
 from metaface_lessons.networks import Classifier, Conv4
-from metaface_lessons.progress import Bar
 
 style()
 torch.set_num_threads(1)  # matrices as small as here gain nothing by more

@@ -40,6 +40,7 @@ import numpy as np
 import torch
 from matplotlib import pyplot as plt
 
+from metaface_lessons.bars import Bar
 from metaface_lessons.episodes import EpisodeSampler
 from metaface_lessons.evaluation import evaluate, frontier, interval
 from metaface_lessons.exercises import check, hint, progress, solution
@@ -50,7 +51,6 @@ from metaface_lessons.learners.pretraining import Pretraining
 from metaface_lessons.learners.protonet import ProtoNet
 from metaface_lessons.learners.reptile import Reptile
 from metaface_lessons.networks import Classifier, Conv4
-from metaface_lessons.progress import Bar
 from metaface_lessons.training import meta_train
 
 style()

@@ -16,8 +16,8 @@ from pathlib import Path
 import nbformat
 from playwright.sync_api import Locator, Page, sync_playwright
 
+from metaface_lessons.lab.workspace import FIRST, lab_command, lab_environment
 from metaface_lessons.sources import METADATA
-from metaface_lessons.workspace import FIRST, lab_command, lab_environment
 
 FLAGS = [
     "--no-sandbox",

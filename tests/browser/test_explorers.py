@@ -16,7 +16,7 @@ CONTROLS = "select, input, [role=slider], [contenteditable=true]"
 STOPPED = "the last picture of a kernel that has stopped"
 BAR = """
 import time
-from metaface_lessons.progress import Bar
+from metaface_lessons.bars import Bar
 
 for _ in Bar(range(3), "work"):
     time.sleep(0.3)

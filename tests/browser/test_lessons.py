@@ -10,8 +10,8 @@ import nbformat
 import pytest
 
 from metaface_lessons.faces import load_faces
+from metaface_lessons.lab.workspace import prepare
 from metaface_lessons.paths import NOTEBOOKS
-from metaface_lessons.workspace import prepare
 from tests.browser.jupyter import PICTURE, chromium, explorers, jupyter_lab, move, open_notebook, run_all, type_and_run
 
 LESSONS = sorted(path.name for path in NOTEBOOKS.glob("[0-9]*.ipynb"))

@@ -9,8 +9,8 @@ import nbformat
 import pytest
 
 from metaface_lessons.faces import load_faces
+from metaface_lessons.lab.workspace import FIRST, prepare
 from metaface_lessons.sources import METADATA
-from metaface_lessons.workspace import FIRST, prepare
 from tests.browser.jupyter import PICTURE, chromium, explorers, jupyter_lab, move, open_notebook, run_all, type_and_run
 
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("ignore::ResourceWarning")]

@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...bars import Bar
 from ...errors import MetaFaceError, unknown
 from ...paths import cache_dir
-from ...progress import Bar
 from .. import blurring
 from ..faceset import FaceSet
 from . import cache as disk

@@ -9,8 +9,8 @@ import pytest
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_notebook
 
-from metaface_lessons import progress
-from metaface_lessons.progress import Bar
+from metaface_lessons import bars
+from metaface_lessons.bars import Bar
 
 
 class Place:
@@ -31,7 +31,7 @@ def place(monkeypatch: pytest.MonkeyPatch) -> Place:
         assert (data, raw, display_id) == ({}, True, True)
         return place
 
-    monkeypatch.setattr(progress, "_in_notebook", lambda: True)
+    monkeypatch.setattr(bars, "_in_notebook", lambda: True)
     monkeypatch.setattr("IPython.display.display", display)
     return place
 
@@ -109,7 +109,7 @@ def test_a_bar_with_seconds_fills_up_by_time(monkeypatch: pytest.MonkeyPatch, pl
 
 def test_a_kernel_shows_a_bar_that_leaves_an_empty_output() -> None:
     """Empty in the first message, which nbval compares, and in the last, which is stored."""
-    code = "from metaface_lessons.progress import Bar\nfor _ in Bar(range(3), 'work'):\n    pass"
+    code = "from metaface_lessons.bars import Bar\nfor _ in Bar(range(3), 'work'):\n    pass"
     ended = "with Bar(label='work', total=9) as bar:\n    bar.update()\n    bar.end('the time is up')"
     notebook = new_notebook(cells=[new_code_cell(code), new_code_cell(ended)])
     messages: list[dict[str, Any]] = []

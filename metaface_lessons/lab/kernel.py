@@ -24,7 +24,7 @@ def _late(name: str) -> Callable[..., Any]:
     """A function of the exercises that is imported when it is called: torch, which they need, takes seconds."""
 
     def call(*args: Any, **keywords: Any) -> Any:
-        from . import exercises
+        from .. import exercises
 
         return getattr(exercises, name)(*args, **keywords)
 

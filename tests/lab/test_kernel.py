@@ -10,8 +10,8 @@ import pytest
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import KernelManager
 
-from metaface_lessons.kernel import NAMES
-from metaface_lessons.workspace import lab_environment
+from metaface_lessons.lab.kernel import NAMES
+from metaface_lessons.lab.workspace import lab_environment
 
 
 @pytest.fixture

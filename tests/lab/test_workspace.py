@@ -19,8 +19,9 @@ import websocket
 from jupyter_server.serverapp import list_running_servers
 from nbformat.sign import NotebookNotary
 
-from metaface_lessons import cli, paths, workspace
+from metaface_lessons import cli, paths
 from metaface_lessons.errors import MetaFaceError
+from metaface_lessons.lab import workspace
 
 LESSONS = ("00_start_here", "01_learning_to_learn", "02_prototypical_networks")
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from metaface_lessons.saving import STATE, VIEW, keep_widgets
+from metaface_lessons.lab.saving import STATE, VIEW, keep_widgets
 
 
 def notebook(shown: list[str], known: dict[str, Any]) -> dict[str, Any]:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from metaface_lessons import merging
-from metaface_lessons.merging import ONLY_RUN, SAME, UNKNOWN, Merged, merge, origin
+from metaface_lessons.lab import merging
+from metaface_lessons.lab.merging import ONLY_RUN, SAME, UNKNOWN, Merged, merge, origin
 
 Cell = dict[str, Any]
 

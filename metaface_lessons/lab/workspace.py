@@ -30,11 +30,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from . import merging, paths
-from .errors import MetaFaceError, unknown
+from .. import paths
+from ..errors import MetaFaceError, unknown
+from . import merging
 
 FIRST = "00_start_here.ipynb"
-JUPYTER = paths.PACKAGE / "jupyter"  # the kernel and the settings that `lab_environment` brings
+JUPYTER = paths.PACKAGE / "lab" / "jupyter"  # the kernel and the settings that `lab_environment` brings
 
 
 # ---------------------------------------------------------------------------------------------------- the lessons
@@ -144,7 +145,7 @@ def lab_command(arguments: Sequence[str] = (), lesson: str = FIRST) -> list[str]
 def lab_environment() -> dict[str, str]:
     """The environment variables for `lab_command`.
 
-    With them, JupyterLab finds the course's kernel and settings first (in the folder `jupyter/` of this package), and
+    With them, JupyterLab finds the course's kernel and settings first (in the folder `jupyter` beside this file), and
     its terminals and cells find `python` and `metaface` of the course. The learner's own settings still win.
     """
     programs = (Path(sys.executable).parent, sysconfig.get_path("scripts"))
