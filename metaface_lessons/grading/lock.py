@@ -72,6 +72,18 @@ def lock(room: str | None, user: int | None, cpu_seconds: int) -> None:
         seccomp.refuse_all_else()
 
 
+def stay_alone() -> None:
+    """From now on, this process starts no other. To be called before it imports what a submission names.
+
+    A module may start helpers when it is imported, as PyTorch's compiler does. They would not be locked, and would obey
+    the submission. Raises `OSError` if the system refuses it.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), "privileges cannot be dropped")
+    seccomp.refuse_processes()
+
+
 def _capabilities_header() -> ctypes.Array[ctypes.c_uint32]:
     return (ctypes.c_uint32 * 2)(0x20080522, 0)  # _LINUX_CAPABILITY_VERSION_3, this process
 

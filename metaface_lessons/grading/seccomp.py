@@ -93,13 +93,18 @@ ALLOWED = {
 }
 
 _SECCOMP, _KEYCTL, _PRCTL = Call(317, 277), Call(250, 219), Call(157, 167)
+_FORK, _VFORK, _EXECVE, _EXECVEAT = Call(57, None), Call(58, None), Call(59, 221), Call(322, 281)
+_CLONE, _CLONE3 = Call(56, 220), Call(435, 435)
+_THREAD = 0x00010000  # CLONE_THREAD
 _SET_MODE_FILTER, _ALL_THREADS, _JOIN_SESSION = 1, 1, 1  # SECCOMP_FILTER_FLAG_TSYNC, KEYCTL_JOIN_SESSION_KEYRING
 _ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}  # AUDIT_ARCH_…
 _X32 = 0x40000000  # x86_64's calls with 32-bit pointers have this bit
 _KERNELS_OWN = {335, 336}  # uretprobe and uprobe of x86_64: they end the process that calls them, filtered or not
 _NUMBER, _ARCHITECTURE, _ARGUMENTS = 0, 4, 16  # places in struct seccomp_data
 _LOAD, _IF_EQUAL, _RETURN = 0x20, 0x15, 0x06  # BPF_LD|BPF_W|BPF_ABS, BPF_JMP|BPF_JEQ|BPF_K, BPF_RET|BPF_K
+_IF_AT_LEAST, _IF_HAS_BITS = 0x35, 0x45  # BPF_JMP|BPF_JGE|BPF_K, BPF_JMP|BPF_JSET|BPF_K
 _ALLOW, _REFUSE = 0x7FFF0000, 0x00050000 | errno.EPERM  # SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO
+_ABSENT = 0x00050000 | errno.ENOSYS
 
 _Instruction = tuple[int, int, int, int]  # code, steps to skip if equal, steps to skip otherwise, value
 
@@ -110,12 +115,24 @@ def refuse_all_else() -> None:
     The process must have set PR_SET_NO_NEW_PRIVS. Raises `OSError` where the system has no such filter, or where the
     processor's numbers are not known here.
     """
-    program = b"".join(struct.pack("HBBI", *instruction) for instruction in _program())
-    text = ctypes.create_string_buffer(program, len(program))
-    header = struct.pack("HP", len(program) // 8, ctypes.addressof(text))
-    result = _call(_number(_SECCOMP), _SET_MODE_FILTER, _ALL_THREADS, ctypes.create_string_buffer(header, len(header)))
-    if result:
-        raise OSError(ctypes.get_errno(), "system calls cannot be refused")
+    steps: list[_Instruction] = []
+    for call in ALLOWED.values():
+        then = [(_RETURN, 0, 0, _ALLOW)] if call.argument is None else _if_argument(call.argument, call.values)
+        steps += _if_call(call, then)
+    _install([*steps, (_RETURN, 0, 0, _REFUSE)])
+
+
+def refuse_processes() -> None:
+    """Refuse this process to start another, or another program. Threads remain allowed, and so does all else.
+
+    Conditions and errors are those of `refuse_all_else`, which may follow.
+    """
+    steps: list[_Instruction] = [(_IF_AT_LEAST, 0, 1, _X32), (_RETURN, 0, 0, _REFUSE)]
+    for call in (_FORK, _VFORK, _EXECVE, _EXECVEAT):
+        steps += _if_call(call, [(_RETURN, 0, 0, _REFUSE)])
+    steps += _if_call(_CLONE3, [(_RETURN, 0, 0, _ABSENT)])  # its flags are in memory; the C library then takes `clone`
+    thread = [(_LOAD, 0, 0, _ARGUMENTS), (_IF_HAS_BITS, 1, 0, _THREAD), (_RETURN, 0, 0, _REFUSE)]
+    _install([*steps, *_if_call(_CLONE, thread), (_RETURN, 0, 0, _ALLOW)])
 
 
 def all_else_is_refused() -> bool:
@@ -138,19 +155,27 @@ def leave_session_keyring() -> None:
     _call(_number(_KEYCTL), _JOIN_SESSION, None)
 
 
-def _program() -> list[_Instruction]:
-    found: list[_Instruction] = [
+def _install(steps: list[_Instruction]) -> None:
+    """Filter system calls by these steps, which find the call's number loaded. Another processor's are refused."""
+    program = [
         (_LOAD, 0, 0, _ARCHITECTURE),
         (_IF_EQUAL, 1, 0, _ARCHITECTURES[_machine()]),
         (_RETURN, 0, 0, _REFUSE),
         (_LOAD, 0, 0, _NUMBER),
+        *steps,
     ]
-    for call in ALLOWED.values():
-        number = getattr(call, _machine())
-        if number is not None:
-            then = [(_RETURN, 0, 0, _ALLOW)] if call.argument is None else _if_argument(call.argument, call.values)
-            found += [(_IF_EQUAL, 0, len(then), number), *then]
-    return [*found, (_RETURN, 0, 0, _REFUSE)]
+    data = b"".join(struct.pack("HBBI", *step) for step in program)
+    text = ctypes.create_string_buffer(data, len(data))
+    header = struct.pack("HP", len(program), ctypes.addressof(text))
+    result = _call(_number(_SECCOMP), _SET_MODE_FILTER, _ALL_THREADS, ctypes.create_string_buffer(header, len(header)))
+    if result:
+        raise OSError(ctypes.get_errno(), "system calls cannot be refused")
+
+
+def _if_call(call: Call, then: list[_Instruction]) -> list[_Instruction]:
+    """Do steps for this call, where the processor has it."""
+    number = getattr(call, _machine())
+    return [] if number is None else [(_IF_EQUAL, 0, len(then), number), *then]
 
 
 def _if_argument(argument: int, values: tuple[int, ...]) -> list[_Instruction]:

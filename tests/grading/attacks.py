@@ -501,3 +501,60 @@ os.write(0, json.dumps(found).encode())
         return list(json.loads(said(kind, code)))
     finally:
         os.close(root)
+
+
+def imported(kind: str) -> list[Any]:
+    """What a module attains that a submission imports: whether it started a program, and its open folder's error."""
+    from metaface_lessons.grading import remote, visible_package
+
+    module = """
+import os, subprocess
+root = os.open("/", os.O_RDONLY)
+try:
+    started = subprocess.run(["/bin/true"]).returncode == 0
+except OSError:
+    started = False
+"""
+    answer = """
+import helper, os
+try:
+    os.read(helper.root, 1)
+except OSError as error:
+    mine = [helper.started, error.errno]
+"""
+    with visible_package.prepared("00") as folder:
+        (folder / "helper.py").write_text(module)
+        with remote.Worker(kind, folder, [], ["helper"], False) as worker:
+            return list(worker.run(remote.Cell("start.chance", answer, "mine")))
+
+
+def alone() -> str:
+    """Code for `said` that tries to start processes and a thread after `stay_alone`, and says what worked."""
+    return """
+import json, os, subprocess, threading
+from metaface_lessons.grading.lock import *
+stay_alone()
+def forked():
+    if os.fork() == 0:
+        os._exit(0)
+ways = {
+    "fork": forked,
+    "run": lambda: subprocess.run(["/bin/true"]),
+    "spawn": lambda: os.posix_spawn("/bin/true", ["true"], {}),
+    "replace": lambda: os.execv("/bin/true", ["true"]),
+    "clone3": lambda: libc.syscall(435, 0, 0) == -1 and ctypes.get_errno() == 38 and 1 / 0,
+    "thread": threading.Thread(target=int).start,
+    "lock": lambda: lock(*{lock}, 5),
+    "check": lambda: is_locked() or 1 / 0,
+}
+import ctypes
+libc = ctypes.CDLL(None, use_errno=True)
+found = []
+for name, way in ways.items():
+    try:
+        way()
+        found.append(name)
+    except Exception:
+        pass
+os.write(0, json.dumps(found).encode())
+"""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Callable
@@ -61,6 +62,15 @@ def test_without_the_filter_locked_code_that(what: str, tricked: dict[bool, dict
 def test_without_the_filter_a_submission_still(what: str, each_lock: Lock) -> None:
     code = attacks.START.format(before=attacks.WITHOUT) + LAYERS[what]
     assert each_lock(attacks.said, code) == "True"
+
+
+def test_before_the_lock_no_process_starts(each_lock: Lock) -> None:
+    """A process that a module starts when it is imported would not be locked. Threads will be."""
+    assert json.loads(each_lock(attacks.said, attacks.alone())) == ["thread", "lock", "check"]
+
+
+def test_a_module_leaves_no_way_out(each_lock: Lock) -> None:
+    assert each_lock(attacks.imported) == [False, errno.EBADF]
 
 
 def test_bubblewrap_gives_a_submission_no_parent(each_lock: Lock) -> None:
