@@ -225,7 +225,7 @@ def wrong_answer(name: str, *, hint: str) -> Callable[[Anything], Anything]:
 
 
 def fresh_arguments(
-    name: str, tolerance: float = 1e-3, gradients: bool = True
+    name: str, tolerance: float = 1e-4, gradients: bool = True, any_container: bool = False
 ) -> Callable[[FreshArguments], FreshArguments]:
     """Register the decorated function, which draws arguments, as a question that is asked while `fresh_data` holds.
 
@@ -233,13 +233,16 @@ def fresh_arguments(
     respect to arguments that need a gradient, its result must have the gradient of the right answer's result.
 
     name: of the exercise.
-    tolerance: relative to the result. 1e-3.
+    tolerance: relative to the result. 1e-4.
     gradients: whether they are compared. True; False where right answers may cut the graph.
+    any_container: whether a list or array will do for a tensor. False; True where the check takes them, by `as_tensor`.
     """
 
     def register(draw: FreshArguments) -> FreshArguments:
         exercise = _registered(name)
-        exercise.fresh_checks.append(functools.partial(_check_same, exercise, draw, tolerance, gradients))
+        exercise.fresh_checks.append(
+            functools.partial(_check_same, exercise, draw, tolerance, gradients, any_container)
+        )
         return draw
 
     return register
@@ -448,6 +451,7 @@ def _check_same(
     draw: FreshArguments,
     tolerance: float,
     gradients: bool,
+    any_container: bool,
     answer: Callable[..., Any],
     source: torch.Generator,
 ) -> None:
@@ -459,8 +463,7 @@ def _check_same(
     wanted, slopes = _simplest(_detached(result)), _slopes(result, weights, sources)
     for case in ("With other numbers than in your notebook", "Asked twice about the same objects"):
         got = answer(*arguments)
-        plain = as_tensor(got) if isinstance(wanted, Tensor) else got  # where the check needs the type, it has looked
-        if problem := _difference(plain, wanted, tolerance, relative=True):
+        if problem := _difference(as_tensor(got) if any_container else got, wanted, tolerance, relative=True):
             raise Wrong(f"{case}:\n{problem}")
         if slopes is None:
             continue

@@ -429,7 +429,7 @@ def _scan(cost: Tensor, accuracy: Tensor) -> Tensor:
     return keep
 
 
-@fresh_arguments("comparison.frontier")
+@fresh_arguments("comparison.frontier", any_container=True)
 def draw_frontier(draw: torch.Generator) -> tuple[Tensor, Tensor]:
     methods = pick(draw, 10, 16)
     best = torch.arange(4)

@@ -92,7 +92,8 @@ def draw_outside(draw: torch.Generator) -> tuple[Tensor, Tensor]:
     height, width = pick(draw, 3, 6), pick(draw, 3, 6)
     inside = torch.rand(height, width, generator=draw) < 0.5
     inside[0, 0], inside[0, 1] = True, False
-    return torch.rand(pick(draw, 2, 4), pick(draw, 2, 3), height, width, generator=draw), inside
+    images = 50 * torch.rand(pick(draw, 2, 4), pick(draw, 2, 3), height, width, generator=draw)
+    return images, inside
 
 
 @right_answer("domains.outside")
