@@ -68,7 +68,7 @@ BROKEN = "broken"  # the check itself failed, which says nothing about the answe
 
 SECONDS = 10.0  # an answer is stopped after this time
 IMPORT_SECONDS = 60.0  # more that it gets to finish an import: PyTorch puts some off until they are needed
-FRESH = 4  # times that each question with fresh data is asked
+FRESH = 8  # times that each question is asked with fresh data: a sign or a tie that a draw lacks, another has
 ROUNDING = 1e-7  # of a number near 0 that was computed from numbers near 1, in single precision
 SHOWN = 1000  # characters of what an answer returned
 PRINTED = 4000  # characters that an answer may print while it is checked

@@ -17,6 +17,7 @@ from metaface_lessons.errors import MetaFaceError
 from metaface_lessons.exercises import check, core, hint, progress, progress_rows, verdict
 from metaface_lessons.exercises.core import Outcome, expect, judge
 from tests import answers
+from tests.exercises.changed_answers import CHANGES
 from tests.exercises.odd_answers import FUNCTIONS, VALUES
 from tests.helpers import row_means
 
@@ -192,6 +193,22 @@ def test_questions_about_fresh_data_refuse_every_wrong_answer_alone(name: str) -
         with core.fresh_data("one"):
             outcome = judge(without_check(exercise), wrong.answer)
         assert outcome.passed == ((name, wrong.hint) in NOT_IN_RESULTS), f"{wrong.hint}: {outcome}"
+
+
+@pytest.mark.hostile
+@every_exercise
+def test_what_the_check_refuses_of_a_changed_answer_fresh_questions_refuse_alone(name: str) -> None:
+    """Also for properties of which no wrong answer is known; but no result shows a gradient that is left behind."""
+    exercise, refused = core.find(name), 0
+    for what, change in CHANGES.items():
+        answer = change(exercise.right_answers[0])
+        if judge(exercise, answer).passed or what == "leaves a gradient":
+            continue
+        refused += 1
+        with core.fresh_data("one"):
+            outcome = judge(without_check(exercise), answer)
+        assert outcome.kind in (core.WRONG, core.RAISED), f"{what}: {outcome}"
+    assert refused or name == "domains.splits"  # it returns names
 
 
 @pytest.mark.slow
