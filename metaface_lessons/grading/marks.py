@@ -15,7 +15,9 @@ import dataclasses
 import functools
 import json
 import multiprocessing
+import os
 import re
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
@@ -219,6 +221,9 @@ def _mark_alone(file: Path, number: str, kind: str, package_folder: Path, secret
 
     torch.set_num_threads(1)
     _limit_the_checker()
+    watchdog = threading.Timer(2 * SECONDS, os._exit, (1,))  # for what neither computes nor ends
+    watchdog.daemon = True
+    watchdog.start()
     try:
         return mark(file, number, kind, package_folder, secret)
     except MetaFaceError as error:
@@ -227,6 +232,8 @@ def _mark_alone(file: Path, number: str, kind: str, package_folder: Path, secret
         return f"The submission cannot be read: {error.strerror}."
     except Exception as error:
         return f"The checker itself failed. Please report it. {type(error).__name__}: {error}"
+    finally:
+        watchdog.cancel()
 
 
 def _limit_the_checker() -> None:

@@ -339,7 +339,7 @@ def test_a_gradebook_that_cannot_be_read(course: Path, capsys: pytest.CaptureFix
 @pytest.mark.filterwarnings("ignore")
 def test_nbgraders_own_feedback_renders_nothing_of_a_message(course: Path, marking: Marking) -> None:
     """The formgrader has a button for it, and takes comments for Markdown."""
-    marking.text = f"```\n{hostile_class.LINK}\n</pre>"
+    marking.text = f"{hostile_class.LINK}\n```\n{hostile_class.LINK}\n</pre>"
     assert run(course, "grade", "00") == 0
     own = classroom.Classroom(course).api
     assert own.generate_feedback("00", "eve")["success"]

@@ -107,10 +107,14 @@ def test_every_exercise_is_marked_on_data_of_the_secret(exercise: core.Exercise)
 
 LIAR = """
 import metaface_lessons.grading.worker as worker
-real, first = worker.snapshot, {}
-def lying(value):
-    return first.setdefault(id(value), real(value))  # nothing has ever changed
-worker.snapshot = lying
+real = worker.snapshot, worker.Decoder
+class Lying(worker.Decoder):
+    def all(self, tree):
+        value = super().all(tree)
+        before.update({id(argument): real[0](argument) for argument in self.mutable})
+        return value
+before = {}
+worker.Decoder, worker.snapshot = Lying, lambda value: before[id(value)]  # no answer has ever changed anything
 """
 NETWORK = nn.Sequential(nn.Linear(2, 3, dtype=torch.float64), nn.BatchNorm1d(3, dtype=torch.float64))
 HONEST, LEAKING, FORGETFUL, SETTING = (
@@ -166,7 +170,7 @@ def test_an_object_that_is_handed_over_twice_is_what_the_first_call_left(bare: W
         outcome = judged(bare, check_theta, source)
         assert outcome.kind == core.WRONG, source
         assert "wanted" in outcome.message, "the second call gives another result"
-    bare.run(Cell("truth", "worker.snapshot = real\nanswer = 0", "answer"))
+    bare.run(Cell("truth", "worker.snapshot, worker.Decoder = real\nanswer = 0", "answer"))
 
 
 def test_what_the_check_itself_changes_reaches_the_answer(bare: Worker) -> None:
