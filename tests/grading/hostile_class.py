@@ -19,11 +19,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.grading.submissions import FILE, cell_of, notebook
+from tests.grading.submissions import FILE, WHOLE, cell_of, notebook
 
 Book = dict[str, Any]
 TIME = "2026-03-01 10:00:00.000000 UTC"
-HONEST = ("ann", "Liam O'Neill", "zoe")
+HONEST = {"ann": WHOLE, "Liam O'Neill": WHOLE, "zoe": 1}  # Zoe has solved the first exercise, which is worth 1 point
 LINK = (
     "[click](javascript:alert(1)) ![x](https://example.org/x.png) <img src=x onerror=alert(1)> ![a](attachment:a.png)"
 )
@@ -97,8 +97,9 @@ def submit(course: Path, solved: Book) -> None:
         (folder / "submission_secret.txt").write_text(student * 40)
         return folder
 
-    for student in HONEST:
-        put(student, json.dumps(solved))
+    for student, points in HONEST.items():
+        first = "".join(cell_of(solved)["source"])
+        put(student, json.dumps(solved if points == WHOLE else answering(solved, first)))
     for student, what in NOTEBOOKS.items():
         folder = put(student, what if isinstance(what, str) else json.dumps(what(solved)))
         if student == "date":

@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 
-from metaface_lessons import paths
 from metaface_lessons.cli import main
 from metaface_lessons.exercises import core
 from metaface_lessons.grading import classroom, sandbox
@@ -24,7 +23,6 @@ from metaface_lessons.grading.marks import Mark, lesson
 from metaface_lessons.grading.submitted import shown
 from tests.grading import hostile_class
 from tests.grading.submissions import FILE, WHOLE, notebook
-from tests.needs import SANDBOX
 from tests.others import OrdinaryUser
 
 
@@ -32,41 +30,11 @@ def run(course: Path, *arguments: str) -> int:
     return main(["class", *arguments, "--course", str(course)])
 
 
-@pytest.mark.needs(*SANDBOX)
-@pytest.mark.filterwarnings("ignore")  # other people's, at the import of nbgrader
-def test_from_release_to_export(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    course = tmp_path / "class"
-    assert run(course, "release", "00") == 0
-    assert stat.S_IMODE((course / ".metaface-seed").stat().st_mode) == 0o600
-    released = (course / "release" / "00" / FILE).read_text()
-    assert "return 1 / ways" not in released
-    solved = json.loads((paths.NOTEBOOKS / "solutions" / FILE).read_bytes())
-    half = json.loads(released)
-    evil = json.loads(released)
-    for one, other, third in zip(solved["cells"], half["cells"], evil["cells"], strict=True):
-        cell_id = one["metadata"].get("nbgrader", {}).get("grade_id")
-        if cell_id == "start-standardise":
-            other["source"] = one["source"]
-        if cell_id:
-            third["source"] = "import os\nos._exit(0)"
-    books = {"ann": solved, "bob": half, "eve": evil, "fay": None}
-    for student, book in books.items():
-        folder = course / "submitted" / student / "00"
-        folder.mkdir(parents=True)
-        (folder / FILE).write_text("{broken" if book is None else json.dumps(book))
-    (course / "submitted" / "ann" / "00" / "timestamp.txt").write_text("no date")
-    (course / "submitted" / "bob" / "00" / "timestamp.txt").mkdir()
-    capsys.readouterr()
-    assert run(course, "grade", "00", "--jobs", "2") == 0
-    assert "0 of 4  The submitted file is not a notebook" in capsys.readouterr().out
-    assert run(course, "feedback", "00") == 0
-    assert main(["class", "export", str(tmp_path / "marks.csv"), "--course", str(course)]) == 0
-    with (tmp_path / "marks.csv").open() as file:
-        marks = {row["student_id"]: (float(row["score"]), float(row["max_score"])) for row in csv.DictReader(file)}
-    assert marks == {"ann": (4, 4), "bob": (2, 4), "eve": (0, 4), "fay": (0, 4)}
-    page = (course / "feedback" / "eve" / "00" / FILE.replace("ipynb", "html")).read_text()
-    assert "Your code ended the process" in page
-    assert len(list(course.glob("feedback/*/00/*.html"))) == 4
+def test_a_release_holds_no_answers_and_closes_the_folder(released: Path) -> None:
+    assert stat.S_IMODE((released / ".metaface-seed").stat().st_mode) == 0o600
+    assert stat.S_IMODE(released.stat().st_mode) == 0o700
+    assert "return 1 / ways" in json.dumps(notebook())
+    assert "return 1 / ways" not in (released / "release" / "00" / FILE).read_text()
 
 
 def test_it_says_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -152,13 +120,11 @@ def nobody_else_gains(came: dict[str, Any]) -> None:
     assert len(hostile) + 6 >= 30, "six more are named in `submit` and `lay`"
     assert came["status"] == {"release": 0, "collect": 3, "grade": 3, "feedback": 3, "export": 0}, came["output"]
     scores = {row["student_id"]: float(row["score"]) for row in came["rows"]}
-    assert {student: scores.pop(student) for student in hostile_class.HONEST} == dict.fromkeys(
-        hostile_class.HONEST, WHOLE
-    )
+    assert {student: scores.pop(student) for student in hostile_class.HONEST} == hostile_class.HONEST
     assert len(scores) >= 20
     assert set(scores.values()) == {0.0}, scores
-    for student in hostile_class.HONEST:
-        assert came["pages"][student].count("Passed.") == len(core.exercises("00"))
+    for student, points in hostile_class.HONEST.items():
+        assert f"Points: {points} of {WHOLE}" in came["pages"][student]
     for student, page in came["pages"].items():
         assert not any(tag in page for tag in ("<script", "<img", "<a ")), student
         assert "Content-Security-Policy" in page
