@@ -178,7 +178,7 @@ def has_a_name() -> None:
         pwd.getpwuid(number)
     except KeyError:
         own = pwd.struct_passwd(("instructor", "x", number, number, "", os.environ["HOME"], "/bin/sh"))
-        pwd.getpwuid = lambda uid: own  # type: ignore[assignment]
+        pwd.getpwuid = lambda uid: own
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ import copy
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -147,12 +148,11 @@ def test_a_split_cell(tmp_path: Path, kind: str, folder: Path) -> None:
 def test_cells_that_are_none_spoil_no_others(tmp_path: Path) -> None:
     file, book = tmp_path / FILE, notebook()
     whole = len(answer_cells(write(file, book)))
-    odd = [None, 3, "cell", [], {}, {"cell_type": "code"}, {"cell_type": "code", "metadata": None, "source": ""}]
-    odd += [{"cell_type": "code", "metadata": {"nbgrader": value}, "source": "x"} for value in (None, 3, [], {})]
-    odd += [
-        {"cell_type": "code", "metadata": {"nbgrader": {"solution": True, "grade_id": "mine"}}, "source": value}
-        for value in (None, 3, [3], [None], True)
-    ]
+    none: list[Any] = [None, 3, "cell", [], {}, [3], [None], True]
+    odd = [*none, {"cell_type": "code"}, {"cell_type": "code", "metadata": None, "source": ""}]
+    odd += [{"cell_type": "code", "metadata": {"nbgrader": value}, "source": "x"} for value in none]
+    marked = {"nbgrader": {"solution": True, "grade_id": "mine"}}
+    odd += [{"cell_type": "code", "metadata": marked, "source": value} for value in (None, 3, [3], [None], True)]
     book["cells"] = [*odd, *book["cells"], *odd]
     assert len(answer_cells(write(file, book))) == whole
 
