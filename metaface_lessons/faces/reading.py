@@ -6,6 +6,7 @@ Nothing is left out, joined or doubled without a word: `Reading` is that word.
 from __future__ import annotations
 
 import os
+import re
 import stat
 import unicodedata
 import warnings
@@ -300,7 +301,24 @@ def joined(folders: Sequence[Path], report: Reading) -> dict[str, list[Path]]:
                 " = ".join(f"'{report.shown(folder)}'" for folder in group),
                 "Rename one if they are two people.",
             )
+    near: dict[str, list[str]] = defaultdict(list)
+    for name in sorted(people):
+        near[_nearly(name)].append(name)
+    for names in near.values():
+        if len(names) > 1:
+            report.note(
+                "read as several people, though their names are nearly the same",
+                " and ".join(f"'{name}'" for name in names),
+                "If they are one person, put all in one folder.",
+            )
     return dict(sorted(people.items()))
+
+
+def _nearly(name: str) -> str:
+    """A name without accents and punctuation, and without what systems add to the name of a copy."""
+    letters = (c for c in unicodedata.normalize("NFKD", reader_key(name)) if not "\u0300" <= c <= "\u036f")
+    words = re.sub(r"[^\w\s()]", " ", "".join(letters))
+    return " ".join(re.sub(r"(?<=\S)\s*(\(\d+\)|\b(copy|kopie|copie|copia)\s*\d*)$", "", words.strip()).split()) or name
 
 
 def without_doubles(people: dict[str, list[Item]], report: Reading) -> dict[str, list[Item]]:

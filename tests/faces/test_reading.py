@@ -136,6 +136,21 @@ def test_other_names_are_two_people(one: str, other: str) -> None:
     assert reader_key(one)
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "near"),
+    [
+        *(("Zoe", "Zoë", True), ("Ann", "Ann (1)", True), ("Ann", "Ann - Copy", True), ("Ann", "Ann copy 2", True)),
+        *(("Ann-Lee", "Ann Lee", True), ("O'Neil", "O’Neil", True), ("Ann 1", "Ann 2", False), ("s1", "s-1", False)),
+        *(("かく", "がく", False), ("copy", "(1)", False), ("Ann", "Anna", False), ("!", "?", False)),
+    ],
+)
+def test_names_that_are_nearly_one_are_said(one: str, other: str, near: bool, tmp_path: Path) -> None:
+    people(tmp_path, "Zz", one, other)
+    faces, said = load(tmp_path)
+    assert list(counts(faces).values()) == [2, 2, 2]
+    assert ("read as several people, though their names are nearly the same (1)" in said) == near
+
+
 def test_a_name_is_printed_on_one_line(tmp_path: Path) -> None:
     people(tmp_path, "Ann\nLee", os.fsdecode(b"B\xff"))
     faces, _ = load(tmp_path)
