@@ -21,7 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..errors import MetaFaceError
-from .pictures import digest_of, printable, read_picture
+from .pictures import UnreadablePicture, digest_of, printable, read_picture
 from .real import LFW_COLUMNS, LFW_ROWS
 
 PACKAGE = "opencv-python-headless>=4.10,<5"
@@ -107,11 +107,14 @@ def _read(file: str | Path) -> Image.Image:
         path = Path(file).expanduser()
     except RuntimeError as error:  # the home of a user whom nobody knows
         raise MetaFaceError(f"There is no photo {printable(file)}.") from error
-    if path.is_dir():
+    if os.path.isdir(path):
         raise MetaFaceError(f"{printable(file)} is a folder. Name a photo in it.")
-    if not os.path.lexists(path):
-        raise MetaFaceError(f"There is no photo {printable(file)}.")
-    return read_picture(path)
+    try:
+        return read_picture(path)
+    except UnreadablePicture as error:
+        if isinstance(error.__cause__, FileNotFoundError) and not os.path.islink(path):
+            raise MetaFaceError(f"There is no photo {printable(file)}.") from error
+        raise
 
 
 def _cut(file: str | Path, picture: Image.Image, size: int) -> Tensor:

@@ -126,29 +126,7 @@ def folder(path: str | Path, size: int = 64) -> FaceSet:
         known = looks_like_picture(file)
         report.note("in no person's folder" if known else "not pictures", report.shown(file), quiet=not known)
     tops = sorted((*folders, *(link for link in links if _leads_outside(link, root, report))))
-    read: dict[Path, list[Item]] = {}
-    inside: dict[Path, list[Path]] = {}
-    for top in tops:
-        files, below = files_below(top, report)
-        read[top] = read_items(files, size, report)
-        inside[top] = [entry for entry in below if entry.parent == top]
-    parts = _parts(read)
-    _note_nested([top for top in tops if top not in parts], read, report)
-    items: dict[Path, list[Item]] = {}
-    for top in tops:
-        if top in parts:
-            report.note(
-                "opened as parts of a data set, whose people were put together",
-                report.shown(top),
-                "Training divides the people again. To read one part alone, name its folder.",
-            )
-            for entry in inside[top]:
-                items[entry] = [item for item in read[top] if entry in item.file.parents]
-            for item in read[top]:
-                if item.file.parent == top:
-                    report.note("in no person's folder", report.shown(item.file))
-        else:
-            items[top] = read[top]
+    items = _items_of(tops, size, report)
     people = {
         name: [item for folder in group for item in items[folder]]
         for name, group in joined(list(items), report).items()
@@ -165,7 +143,7 @@ def folder(path: str | Path, size: int = 64) -> FaceSet:
             report.note("people with a single picture, too few for support and query", f"'{name}'", quiet=True)
     report.people, report.pictures = len(kept), sum(map(len, kept.values()))
     if len(kept) < 2:
-        raise MetaFaceError(_too_few(report, read))
+        raise MetaFaceError(_too_few(report, items))
     report.warn()
     images = [item.image for own in kept.values() for item in own]
     identity = [number for number, own in enumerate(kept.values()) for _ in own]
@@ -180,12 +158,39 @@ _PART = re.compile(
 )
 
 
+def _items_of(tops: list[Path], size: int, report: Reading) -> dict[Path, list[Item]]:
+    """The pictures in each person's folder: one of `tops`, or, in a part of a data set, one of the folders in it."""
+    read: dict[Path, list[Item]] = {}
+    inside: dict[Path, list[Path]] = {}
+    for top in tops:
+        files, below = files_below(top, report)
+        read[top] = read_items(files, size, report)
+        inside[top] = [entry for entry in below if entry.parent == top]
+    parts = _parts(read)
+    _note_nested([top for top in tops if top not in parts], read, report)
+    for top in parts:
+        report.note(
+            "opened as parts of a data set, whose people were put together",
+            report.shown(top),
+            "Training divides the people again. To read one part alone, name its folder.",
+        )
+        own = read.pop(top)
+        for item in own:
+            if item.file.parent == top:
+                report.note("in no person's folder", report.shown(item.file))
+        for entry in inside[top]:
+            read[entry] = [item for item in own if entry in item.file.parents]
+    return read
+
+
 def _parts(read: dict[Path, list[Item]]) -> list[Path]:
-    """The folders that are parts of a data set, such as train and test, and hold one folder for each person."""
+    """The folders that are parts of a data set, such as train and test, and hold one folder for each person.
+
+    A single one beside others is not opened, because Val may be a person.
+    """
     found = [top for top, items in read.items() if _PART.fullmatch(top.name) and _folders_in(top, items)]
-    return (
-        found if len(found) > 1 or found == [top for top, items in read.items() if items] else []
-    )  # Val may be a person
+    alone = found == [top for top, items in read.items() if items]
+    return found if len(found) > 1 or alone else []
 
 
 def _folders_in(top: Path, items: list[Item]) -> list[str]:

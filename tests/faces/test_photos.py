@@ -50,6 +50,25 @@ def test_no_face_several_faces_and_no_photo(lfw_photos: dict[str, list[Path]], t
         find_face(tmp_path)
 
 
+def test_photos_that_the_system_does_not_give_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("~nobody-of-this-name/a.jpg", str(tmp_path / "none" / "a.jpg")):
+        with pytest.raises(MetaFaceError, match="There is no photo"):
+            find_face(name)
+    for name in (tmp_path / ("x" * 300), "a\0b"):
+        with pytest.raises(MetaFaceError, match="cannot be read: the system says"):
+            find_face(name)
+    (tmp_path / "link.jpg").symlink_to("nothing")
+    with pytest.raises(MetaFaceError, match="link to nothing"):
+        find_face(tmp_path / "link.jpg")
+
+    def closed(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("os.stat", closed)
+    with pytest.raises(MetaFaceError, match="you may not read it"):
+        find_face("a.jpg")
+
+
 def _lfw(shared_faces: Path) -> list[Path]:
     """LFW's photos of the people on whom no threshold was chosen: every other one."""
     folders = sorted((shared_faces / "scikit_learn_data" / "lfw_home" / "lfw_funneled").glob("*/"))
