@@ -165,8 +165,9 @@ class _Find(NamedTuple):
 def _search(cv2: ModuleType, picture: Image.Image) -> tuple[np.ndarray, np.ndarray, list[_Find]]:
     """The picture, turned so that a face is upright, its greys, and the faces that could be meant.
 
-    It is turned only if no face is beyond doubt as it is: photos can lie on their side, and heads can be tilted. Of
-    all angles, the one with most hits is taken; without a certain find, the picture stays as it is.
+    It is turned only if no face is beyond doubt as it is: photos can lie on their side, and heads can be tilted. It
+    stays turned if a face is beyond doubt then, or if none was certain before. Of several such angles, the one with
+    most hits is taken.
     """
     best: tuple[np.ndarray, np.ndarray, list[_Find]] | None = None
     most = 0
@@ -175,7 +176,7 @@ def _search(cv2: ModuleType, picture: Image.Image) -> tuple[np.ndarray, np.ndarr
         grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
         faces, certain = _faces(cv2, grey)
         hits = max(face.hits for face in faces) if certain else 0
-        if best is None or hits > most:
+        if best is None or (hits > most and (not most or hits >= _BEYOND_DOUBT)):
             best, most = (pixels, grey, faces), hits
         if (angle == 0 and most >= _BEYOND_DOUBT) or (angle == 180 and most):
             break
