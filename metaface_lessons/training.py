@@ -180,6 +180,8 @@ class _Training:
             "history": asdict(self.history),
             "seconds": self.seconds,
         }
+        if trial and not self.optimiser.state:  # it will need room for two moments of every weight, as Adam has them
+            state["room"] = [weights.detach().clone() for weights in self.net.parameters() for _ in range(2)]
         checkpoints.store(path, state, trial)
 
     def save_or_warn(self, path: Path, said_before: bool) -> str:

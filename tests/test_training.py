@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from metaface_lessons import checkpoints
 from metaface_lessons.augmentation import Augment, Augmented
 from metaface_lessons.episodes import Episodes, EpisodeSampler, Examples
 from metaface_lessons.errors import MetaFaceError
@@ -297,6 +298,24 @@ def test_a_file_that_cannot_be_written_is_found_out_before_training(
     with pytest.raises(MetaFaceError, match=r"cannot be written \(No space left on device\), so nothing was trained"):
         train_briefly(steps=1, checkpoint=tmp_path / "new" / "checkpoint.pt", on_step=begun)
     assert [path.name for path in (tmp_path / "new").iterdir()] == [".checkpoint.pt.lock"]
+
+
+def test_what_is_tried_before_training_is_as_large_as_what_is_written_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: dict[bool, list[int]] = {True: [], False: []}
+    write = checkpoints.write_atomically
+
+    def measured(path: Path, data: bytes, trial: bool) -> None:
+        sizes[trial].append(len(data))
+        write(path, data, trial=trial)
+
+    monkeypatch.setattr(checkpoints, "write_atomically", measured)
+    wide = ProtoNet(Conv4(1, 16, 64))
+    for steps in (1, 2):
+        train_briefly(net=wide, steps=steps, checkpoint=tmp_path / "checkpoint.pt")
+    assert len(sizes[True]) == len(sizes[False]) == 2
+    assert min(sizes[True]) > 0.98 * max(sizes[False])
 
 
 @pytest.mark.parametrize("before", [0, 2])
