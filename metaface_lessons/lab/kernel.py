@@ -17,7 +17,7 @@ NAMES = ("check", "hint", "progress", "solution")
 
 def load_ipython_extension(shell: InteractiveShell) -> None:
     """Define the functions of the exercises in a notebook."""
-    shell.push({name: _late(name) for name in NAMES}, interactive=False)
+    shell.push({name: _late(name) for name in NAMES})  # IPython hides them from %who
 
 
 def _late(name: str) -> Callable[..., Any]:

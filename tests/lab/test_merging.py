@@ -153,6 +153,20 @@ def test_a_change_of_a_cell_that_the_course_left_alone_is_taken_over() -> None:
     assert texts(new) == texts(changed(newer(), more="print(2 + 2)"))
 
 
+def test_a_cell_that_both_have_changed_is_the_course_s_and_named() -> None:
+    new = lesson(*changed(lesson(*FIRST), more="print('two')")["cells"])  # under the id that it had
+    assert merge(changed(lesson(*FIRST), more="print(2 + 2)"), new) == Merged(left=("“print(2 + 2)”",))
+    assert "print('two')" in texts(new)
+
+
+def test_a_picture_that_was_pasted_into_the_course_s_words_comes_along() -> None:
+    old = changed(lesson(*FIRST), end="The end ![a](attachment:a.png)")
+    old["cells"][-1]["attachments"] = {"a.png": {"image/png": "AA=="}}
+    new = newer()
+    assert merge(old, new) == Merged(cells=1)
+    assert new["cells"][-1]["attachments"] == {"a.png": {"image/png": "AA=="}}
+
+
 def test_what_has_no_place_is_named() -> None:
     new = newer()
     mine = changed(lesson(*FIRST), b="total = sum(x)", demo="print(1 + 1)\nprint(3)")

@@ -354,6 +354,7 @@ def test_a_folder_that_is_a_clone_stays_as_it_is(
 ) -> None:
     before = sorted(repository.iterdir())
     monkeypatch.setenv("METAFACE_HOME", str(repository))
+    monkeypatch.setattr(workspace, "prepare", lambda: pytest.fail("it would copy lessons into the clone"))
     for command in (["lab", "--no-browser"], ["reset", "02"], ["check"]):
         assert cli.main(command) == 1
         assert "is a clone of the course" in capsys.readouterr().err
