@@ -23,7 +23,7 @@ from .doctor import add_arguments
 from .errors import MetaFaceError, refused
 from .names import visible
 from .options import real, seed, whole
-from .paths import try_writing, write_atomically
+from .paths import write_atomically
 from .runs.recipes import OPTIONS, PAIRS, PROTOCOLS, RECIPES
 
 # Each command imports torch and what needs it inside its function: `metaface doctor` must run where torch is missing.
@@ -45,13 +45,13 @@ def lab(args: argparse.Namespace) -> int:
 
 
 def _file(path: str) -> Path:
-    """The file to write a result to. Raises `MetaFaceError`, before any work is done, if it cannot be written."""
+    """The file to write a result to. Raises an error, before any work is done, if it cannot be written."""
     file = Path(path)
     if os.path.isdir(file):
         raise MetaFaceError(f"--out {path} is a folder. Name a file in it.")
     if os.path.exists(file) and not (os.path.isfile(file) and os.access(file, os.W_OK)):
         raise MetaFaceError(f"--out {path} cannot be written. Name another file.")
-    try_writing(file)
+    write_atomically(file, b"", trial=True)
     return file
 
 
@@ -224,7 +224,7 @@ def experiment(args: argparse.Namespace) -> int:
     own = argparse.ArgumentParser(prog=f"metaface experiment {args.name}", description=text, formatter_class=_RawHelp)
     module.add_arguments(own)
     arguments = own.parse_args(args.options)
-    try_writing(RESULTS / f"{args.name}.json")
+    write_atomically(RESULTS / f"{args.name}.json", b"", trial=True)
     module.run(arguments)
     return 0
 

@@ -31,18 +31,26 @@ def plain_name(name: str) -> str:
 
 
 def same_to_a_reader(name: str) -> str:
-    """A form of a name that is the same for names that read alike: without case, joiners and variants of letters.
+    """What is left of a name for a reader: the same for names that read alike.
 
-    name: a plain name.
+    Case, width, accents' form, blanks, underscores, joiners and letters of other scripts that look Latin do not count.
+
+    name: of a person, or of their folder.
     """
-    return unicodedata.normalize("NFKC", "".join(c for c in name if c not in _JOINERS)).casefold()
+    seen = "".join(c for c in unicodedata.normalize("NFKC", name) if unicodedata.category(c) not in ("Cf", "Cc"))
+    folded = unicodedata.normalize("NFKC", seen.casefold().translate(_TWINS))
+    return " ".join(folded.replace("_", " ").split()) or name
 
 
-def visible(text: str) -> str:
+_TWINS = str.maketrans("аесорухіјѕԁո", "aecopyxijsdn")
+
+
+def visible(text: object) -> str:
     r"""A text in one line that can be printed: what is invisible, or acts on the terminal, is shown as `\x1b`.
 
-    text: any text, such as a name in a file that somebody else wrote.
+    text: any text or path, such as a name in a file that somebody else wrote.
     """
+    text = str(text)
     return "".join(
         character.encode("unicode_escape").decode() if _hidden(text, place) else character
         for place, character in enumerate(text)

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
-from .errors import MetaFaceError, refused
+from .errors import MetaFaceError
 from .names import visible
 
 PACKAGE = Path(__file__).resolve().parent
@@ -106,24 +106,12 @@ def write_atomically(path: Path, data: bytes, mode: int | None = None, trial: bo
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         if not trial:
             os.replace(part, path)
+    except OSError as error:
+        if error.filename == str(part):  # nobody knows that name
+            error.filename = str(path)
+        raise
     finally:
         part.unlink(missing_ok=True)
-
-
-def try_writing(path: Path) -> None:
-    """Do what `write_atomically` does first, so that a place where nothing can be written is known before the work.
-
-    path: the file that is to be written. It stays as it is. Its folder is made if needed.
-
-    Raises `MetaFaceError` if the system refuses.
-    """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.touch()
-        part.unlink()
-    except OSError as error:
-        raise refused(error) from error
 
 
 # ---------------------------------------------------------------------------------------------------------------- locks

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from ..errors import MetaFaceError
+from ..names import visible
 from .faceset import FaceSet
-from .pictures import looks_like_picture, printable
+from .pictures import looks_like_picture
 from .reading import Item, Reading, files_below, open_folder, read_items, without_doubles
 
 YALE_SUBSETS = (12.0, 25.0, 50.0, 77.0)  # the light's largest angle to the camera's axis in subsets 1 to 4
@@ -128,7 +129,7 @@ def _load(
     if len(names) < 2:
         raise MetaFaceError(
             report.below(
-                f"{printable(root)} holds pictures of {'one person' if names else 'nobody'} in the layout of '{name}',"
+                f"{visible(root)} holds pictures of {'one person' if names else 'nobody'} in the layout of '{name}',"
                 f" but a face set needs at least two people. Expected {expected}."
             )
         )

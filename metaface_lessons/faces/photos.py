@@ -21,7 +21,8 @@ from PIL import Image
 from torch import Tensor
 
 from ..errors import MetaFaceError
-from .pictures import UnreadablePicture, digest_of, printable, read_picture
+from ..names import visible
+from .pictures import UnreadablePicture, digest_of, read_picture
 from .real import LFW_COLUMNS, LFW_ROWS
 
 PACKAGE = "opencv-python-headless>=4.10,<5"
@@ -93,7 +94,7 @@ def faces_of(files: Sequence[str | Path], size: int = 48) -> list[Photo]:
             picture = _read(file)
             if (other := first.setdefault(digest_of(picture), file)) is not file:
                 raise MetaFaceError(
-                    f"{printable(file)} shows the same as {printable(other)}. Name it once, or name another photo."
+                    f"{visible(file)} shows the same as {visible(other)}. Name it once, or name another photo."
                 )
             photos.append(Photo(file, _cut(file, picture, size)))
         except MetaFaceError as error:
@@ -106,14 +107,14 @@ def _read(file: str | Path) -> Image.Image:
     try:
         path = Path(file).expanduser()
     except RuntimeError as error:  # the home of a user whom nobody knows
-        raise MetaFaceError(f"There is no photo {printable(file)}.") from error
+        raise MetaFaceError(f"There is no photo {visible(file)}.") from error
     if os.path.isdir(path):
-        raise MetaFaceError(f"{printable(file)} is a folder. Name a photo in it.")
+        raise MetaFaceError(f"{visible(file)} is a folder. Name a photo in it.")
     try:
         return read_picture(path)
     except UnreadablePicture as error:
         if isinstance(error.__cause__, FileNotFoundError) and not os.path.islink(path):
-            raise MetaFaceError(f"There is no photo {printable(file)}.") from error
+            raise MetaFaceError(f"There is no photo {visible(file)}.") from error
         raise
 
 
@@ -124,13 +125,12 @@ def _cut(file: str | Path, picture: Image.Image, size: int) -> Tensor:
     pixels, grey, faces = _search(cv2, picture)
     if not faces:
         raise MetaFaceError(
-            f"No face was found in {printable(file)}. Take one that looks into the camera, in even light, and fills a"
+            f"No face was found in {visible(file)}. Take one that looks into the camera, in even light, and fills a"
             " good part of the picture."
         )
     if len(faces) > 1:
         raise MetaFaceError(
-            f"{len(faces)} faces were found in {printable(file)}, and it does not say which is meant. Cut out one"
-            " person."
+            f"{len(faces)} faces were found in {visible(file)}, and it does not say which is meant. Cut out one person."
         )
     left, top, width, _ = faces[0]
     middle = (left + width / 2, top + width / 2)

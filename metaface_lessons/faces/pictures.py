@@ -14,6 +14,7 @@ from PIL import Image, ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 
 from ..errors import MetaFaceError
+from ..names import visible
 
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".pgm", ".ppm", ".pbm", ".pnm", ".gif", ".bmp", ".tif", ".tiff"),
@@ -52,18 +53,8 @@ class UnreadablePicture(MetaFaceError):
     """
 
     def __init__(self, file: str | Path, reason: str, advice: str, foreign: bool = False) -> None:
-        super().__init__(f"{printable(file)} cannot be read: {reason}. {advice}")
+        super().__init__(f"{visible(file)} cannot be read: {reason}. {advice}")
         self.reason, self.advice, self.foreign = reason, advice, foreign
-
-
-def printable(name: object) -> str:
-    """A name of a file as it can be printed on one line, whatever its bytes are.
-
-    name: the name, or a path.
-    """
-    return "".join(
-        c if c.isprintable() or c in "\u200c\u200d" else c.encode("unicode_escape").decode() for c in str(name)
-    )  # Persian and Indian scripts need the two joiners
 
 
 def digest_of(picture: Image.Image) -> bytes:

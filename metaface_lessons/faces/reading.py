@@ -22,7 +22,8 @@ from PIL import Image
 from torch import Tensor
 
 from ..errors import MetaFaceError
-from .pictures import SUFFIXES, UnreadablePicture, digest_of, printable, read_picture
+from ..names import same_to_a_reader, visible
+from .pictures import SUFFIXES, UnreadablePicture, digest_of, read_picture
 
 _SHOWN = 5  # names that one line of a report holds
 _SYSTEM = {  # what systems and programs put beside pictures; also all that begins with a dot
@@ -73,7 +74,7 @@ class Reading:
 
         path: below the folder.
         """
-        return printable(path.relative_to(self.folder).as_posix())
+        return visible(path.relative_to(self.folder).as_posix())
 
     def lines(self, quiet: bool = True) -> list[str]:
         """The findings, one a line.
@@ -99,7 +100,7 @@ class Reading:
         return "\n  - ".join((headline, *self.lines()))
 
     def _headline(self) -> str:
-        return f"{printable(self.folder)}: {self.pictures} pictures of {self.people} people were read."
+        return f"{visible(self.folder)}: {self.pictures} pictures of {self.people} people were read."
 
     def warn(self, stacklevel: int = 3) -> None:
         """One warning of all that needs one, if there is anything.
@@ -140,7 +141,7 @@ def open_folder(path: str | Path, expected: str) -> Path:
 
     Raises `MetaFaceError` if it is missing, is a file, or may not be opened.
     """
-    name = printable(path)
+    name = visible(path)
     try:
         root = Path(path).expanduser()
         if stat.S_ISDIR(os.stat(root).st_mode):
@@ -261,25 +262,12 @@ def square(rgb: Image.Image, size: int, whole: bool = False) -> Tensor:
 # ------------------------------------------------------------------------------------------------- names and doubles
 
 
-def plain_name(name: str) -> str:
+def person_name(name: str) -> str:
     """The name of a person's folder with composed accents and single blanks.
 
     name: of the folder.
     """
-    return printable(" ".join(unicodedata.normalize("NFC", name).split())) or printable(name)
-
-
-def reader_key(name: str) -> str:
-    """What is left of a name for a reader: no case, no width, no form of accents, no invisible characters.
-
-    name: of a folder.
-    """
-    visible = "".join(c for c in unicodedata.normalize("NFKC", name) if unicodedata.category(c) not in ("Cf", "Cc"))
-    folded = unicodedata.normalize("NFKC", visible.casefold().translate(_TWINS))
-    return " ".join(folded.replace("_", " ").split()) or name
-
-
-_TWINS = str.maketrans("аесорухіјѕԁո", "aecopyxijsdn")  # letters of other scripts that look like a Latin one
+    return visible(" ".join(unicodedata.normalize("NFC", name).split())) or visible(name)
 
 
 def joined(folders: Sequence[Path], report: Reading) -> dict[str, list[Path]]:
@@ -290,11 +278,11 @@ def joined(folders: Sequence[Path], report: Reading) -> dict[str, list[Path]]:
     """
     groups: dict[str, list[Path]] = defaultdict(list)
     for folder in folders:
-        groups[reader_key(folder.name)].append(folder)
+        groups[same_to_a_reader(folder.name)].append(folder)
     people: dict[str, list[Path]] = {}
     for group in groups.values():
-        spelt = sorted({folder.name for folder in group}, key=lambda name: (name != plain_name(name), name))
-        people[plain_name(spelt[0])] = group
+        spelt = sorted({folder.name for folder in group}, key=lambda name: (name != person_name(name), name))
+        people[person_name(spelt[0])] = group
         if len(spelt) > 1:
             report.note(
                 "read as one person, because their names differ only in case, blanks or the form of letters",
@@ -316,7 +304,7 @@ def joined(folders: Sequence[Path], report: Reading) -> dict[str, list[Path]]:
 
 def _nearly(name: str) -> str:
     """A name without accents and punctuation, and without what systems add to the name of a copy."""
-    letters = (c for c in unicodedata.normalize("NFKD", reader_key(name)) if not "\u0300" <= c <= "\u036f")
+    letters = (c for c in unicodedata.normalize("NFKD", same_to_a_reader(name)) if not "\u0300" <= c <= "\u036f")
     words = re.sub(r"[^\w\s()]", " ", "".join(letters))
     return " ".join(re.sub(r"(?<=\S)\s*(\(\d+\)|\b(copy|kopie|copie|copia)\s*\d*)$", "", words.strip()).split()) or name
 

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from ..errors import MetaFaceError
+from ..names import visible
 from ..paths import cache_dir, sklearn_data
 from .faceset import FaceSet
-from .pictures import looks_like_picture, printable
+from .pictures import looks_like_picture
 from .reading import Item, Reading, entries, files_below, joined, open_folder, read_items, without_doubles
 
 # The one crop of LFW that every method of the course sees: rows and columns of the 250×250 picture, then the size.
@@ -147,7 +148,7 @@ def folder(path: str | Path, size: int = 64) -> FaceSet:
     report.warn()
     images = [item.image for own in kept.values() for item in own]
     identity = [number for number, own in enumerate(kept.values()) for _ in own]
-    name = f"folder:{printable(os.path.basename(os.path.abspath(root)))}"
+    name = f"folder:{visible(os.path.basename(os.path.abspath(root)))}"
     return FaceSet(torch.stack(images), torch.tensor(identity), names=tuple(kept), name=name, reading=report)
 
 
@@ -204,7 +205,7 @@ def _note_nested(tops: list[Path], read: dict[Path, list[Item]], report: Reading
         if len(names) > 1 and not any(item.file.parent == top for item in read[top]):
             report.note(
                 "read as one person each, though they hold only folders",
-                f"{report.shown(top)} ({', '.join(map(printable, names[:3]))}{', …' if len(names) > 3 else ''})",
+                f"{report.shown(top)} ({', '.join(map(visible, names[:3]))}{', …' if len(names) > 3 else ''})",
                 "If the people are one level deeper, name the folder that holds them, or put them all into one.",
             )
     called = [top for top in tops if _PART.fullmatch(top.name) and read[top]]
@@ -229,10 +230,10 @@ def _leads_outside(link: Path, root: Path, report: Reading) -> bool:
 def _too_few(report: Reading, read: dict[Path, list[Item]]) -> str:
     """What to say where fewer than two people remain."""
     said = (
-        f"{printable(report.folder)} has pictures that can be read of {'one person' if report.people else 'nobody'}. A"
+        f"{visible(report.folder)} has pictures that can be read of {'one person' if report.people else 'nobody'}. A"
         " face set needs at least two people. Expected one sub-folder per person, with that person's pictures in it."
     )
     full = [top for top, items in read.items() if items]
     if len(full) == 1 and len(_folders_in(full[0], read[full[0]])) > 1:
-        said += f" If the folders in {report.shown(full[0])} are the people, name it: folder:{printable(full[0])}."
+        said += f" If the folders in {report.shown(full[0])} are the people, name it: folder:{visible(full[0])}."
     return report.below(said)

@@ -70,7 +70,7 @@ class Settings:
     shots: int = _setting(_few, "support images of each person")
     queries: int = _setting(_few, "query images of each person")
     tasks: int = _setting(_few, "episodes per step")
-    width: int = _setting(whole(1, 4096), "filters of each convolution")
+    width: int = _setting(whole(1, 2048), "filters of each convolution")
     rate: float = _setting(_positive, "learning rate of the outer loop (Reptile's ε)")
     temperature: float | None = _setting(_positive, "divides the distances")
     inner_rate: float | None = _setting(_positive, "learning rate of the inner loop")

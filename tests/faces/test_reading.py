@@ -16,7 +16,7 @@ from PIL import Image
 from metaface_lessons.errors import MetaFaceError
 from metaface_lessons.faces import FaceSet, load_faces
 from metaface_lessons.faces import reading as module
-from metaface_lessons.faces.reading import reader_key
+from metaface_lessons.names import same_to_a_reader
 
 
 def picture(file: Path, seed: int | None = None) -> None:
@@ -132,8 +132,8 @@ def test_names_that_are_one_to_a_reader_are_one_person(one: str, other: str, tmp
     ("one", "other"), [("Zoe", "Zoë"), ("Ann 1", "Ann 2"), ("Bo", "Bob"), ("李", "王"), ("_", "-")]
 )
 def test_other_names_are_two_people(one: str, other: str) -> None:
-    assert reader_key(one) != reader_key(other)
-    assert reader_key(one)
+    assert same_to_a_reader(one) != same_to_a_reader(other)
+    assert same_to_a_reader(one)
 
 
 @pytest.mark.parametrize(
