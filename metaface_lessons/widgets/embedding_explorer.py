@@ -195,16 +195,10 @@ def draw(state: State, data: Embedded) -> Figure:
     page[top : top + side, 10 : 10 + side] = _regions(v.probability)
 
     figure = page_figure(page)
-    page_text(
-        figure,
-        f"This episode: {100 * (1 - wrong.float().mean()):.0f}%, loss {v.loss:.2f}.  {EPISODES} episodes: {score}",
-        36,
-        10,
-        va="bottom",
-        fontsize=13,
-    )
-    words = {"va": "bottom", "fontsize": 11, "color": "#555555"}
-    page_text(figure, "±: over episodes. Frame: whom it is taken for", 36, 16 + side + gap, **words)
+    share, words = 100 * (1 - wrong.float().mean()), {"va": "bottom", "fontsize": 11}
+    told = f"This episode: {share:.0f}%, loss {v.loss:.2f}. {EPISODES} episodes: {score} over episodes"
+    page_text(figure, told, 36, 10, **words)
+    page_text(figure, "frame: whom it is taken for", 36, 16 + side + gap, color="#555555", **words)
     for n, person in enumerate(people):
         page_text(figure, f"person {person}: support, queries", top + n * block + 26, 16 + side + gap, fontsize=11)
 

@@ -45,7 +45,7 @@ def draw(state: State, data: Leak) -> Figure:
     left, above = 30, 590
     corners = [(above + i // columns * height, left + i % columns * width) for i in range(people)]
     borders = [COLOURS[1] if i < leaked else "#DDDDDD" for i in range(people)]
-    size = (above + 2 * height + 10, 2 * left + columns * width)
+    size = (above + 2 * height + 10, max(800, 2 * left + columns * width))  # small faces leave room for the words
     figure = page_figure(faces_page(data.portraits, corners, size, borders=borders))
     page_text(
         figure,

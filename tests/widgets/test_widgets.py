@@ -98,3 +98,14 @@ def test_every_control_changes_the_picture(module: ModuleType, explore: Callable
 def test_a_lesson_can_show_every_default(module: ModuleType) -> None:
     shown = [row[:2] for row in describe(module.State).rows]
     assert shown == [(f.metadata["control"].label, str(f.default)) for f in fields(module.State)]
+
+
+@each_explorer
+def test_no_words_beside_the_axes_are_cut(module: ModuleType, explore: Callable[[ModuleType], Explorer]) -> None:
+    explorer = explore(module)
+    figure = explorer.draw(explorer.state)
+    png(figure)
+    for text in figure.texts:
+        box = text.get_window_extent()
+        assert 0 <= box.x0 < box.x1 <= figure.bbox.width, text.get_text()
+        assert 0 <= box.y0 < box.y1 <= figure.bbox.height, text.get_text()
