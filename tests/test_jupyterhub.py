@@ -125,7 +125,8 @@ def submitted(people: dict[str, User]) -> dict[str, User]:
     """The lesson is released; Ann has submitted a right answer. Bob's is right only if it can trace its parent process:
     a traced process of the instructor's would read the seed for him."""
     release(people["teacher"])
-    escape = "import ctypes, os; 1 / (ctypes.CDLL(None).ptrace(0x4206, os.getppid() or 1, 0, 0) == 0); return 1 / ways"
+    seize = "ctypes.CDLL(None).ptrace(0x4206, os.getppid() or 1, 0, 0) == 0"  # works only once
+    escape = f"import ctypes, os; 1 / globals().setdefault('traced', {seize}); return 1 / ways"
     for who, line in (("ann", "return 1 / ways"), ("bob", escape)):
         assert [found["status"] for found in assignments(people[who])] == ["released"]
         assignments(people[who], "fetch")

@@ -55,7 +55,9 @@ BREAK_INS = {
         "import gc; 1 / any('secret' == o for d in gc.get_objects() if isinstance(d, dict) for o in d.values()"
         " if isinstance(o, str))"
     ),
-    "traces its parent": f"{LIBC}; 1 / (libc.ptrace(0x4206, os.getppid() or 1, 0, 0) == 0)",
+    "traces its parent": (
+        f"{LIBC}; 1 / globals().setdefault('traced', libc.ptrace(0x4206, os.getppid() or 1, 0, 0) == 0)"
+    ),
     "opens a socket to the host": "import socket; socket.socket(40, socket.SOCK_STREAM)",
     "takes shared memory": f"{LIBC}; 1 / (libc.shmget(0, 1 << 20, 0o600) >= 0)",
     "leaves a key for the next": f"{LIBC}; 1 / (libc.syscall({ADD_KEY}, b'user', b'mine', b'x', 1, -4) >= 0)",
