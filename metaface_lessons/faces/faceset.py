@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import MetaFaceError, unknown
-from .reading import Reading
+
+if TYPE_CHECKING:  # what a submission may import has no way to read files
+    from .reading import Reading
 
 Condition = Any  # a number or word, a (low, high) range of numbers, or a set of numbers or words
 
