@@ -870,4 +870,5 @@ progress("01")
 #   [doi:10.1109/TPAMI.2006.244](https://doi.org/10.1109/TPAMI.2006.244)
 # * S. Kapoor, A. Narayanan. Leakage and the Reproducibility Crisis in Machine-Learning-Based Science. *Patterns* 4(9), 2023.
 #   [doi:10.1016/j.patter.2023.100804](https://doi.org/10.1016/j.patter.2023.100804)
-# * G. B. Huang, M. Ramesh, T. Berg, E. Learned-Miller. Labeled Faces in the Wild. University of Massachusetts Amherst, Technical Report 07-49, 2007.
+# * G. B. Huang, M. Ramesh, T. Berg, E. Learned-Miller. Labeled Faces in the Wild: A Database for Studying Face Recognition in Unconstrained
+#   Environments. University of Massachusetts Amherst, Technical Report 07-49, 2007.

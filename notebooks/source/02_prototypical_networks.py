@@ -1021,9 +1021,12 @@ progress("02")
 # * A. Banerjee, X. Guo, H. Wang. *On the Optimality of Conditional Expectation as a Bregman Predictor.* IEEE Transactions on Information Theory 51(7), 2005, 2664-2669. The converse.
 #   [doi:10.1109/TIT.2005.850145](https://doi.org/10.1109/TIT.2005.850145)
 # * E. Weiszfeld. *Sur le point pour lequel la somme des distances de n points donnés est minimum.* Tôhoku Mathematical Journal 43, 1937, 355-386.
-# * T. Ahonen, A. Hadid, M. Pietikäinen. *Face Description with Local Binary Patterns.* IEEE TPAMI 28(12), 2006, 2037-2041.
+# * T. Ahonen, A. Hadid, M. Pietikäinen. *Face Description with Local Binary Patterns: Application to Face Recognition.* IEEE TPAMI 28(12), 2006,
+#   2037-2041.
 #   [doi:10.1109/TPAMI.2006.244](https://doi.org/10.1109/TPAMI.2006.244)
-# * P. N. Belhumeur, J. P. Hespanha, D. J. Kriegman. *Eigenfaces vs. Fisherfaces.* IEEE TPAMI 19(7), 1997, 711-720.
+# * P. N. Belhumeur, J. P. Hespanha, D. J. Kriegman. *Eigenfaces vs. Fisherfaces: Recognition Using Class Specific Linear Projection.*
+#   IEEE TPAMI 19(7), 1997, 711-720.
 #   [doi:10.1109/34.598228](https://doi.org/10.1109/34.598228)
-# * G. B. Huang, M. Ramesh, T. Berg, E. Learned-Miller. *Labeled Faces in the Wild.* Technical report 07-49, University of Massachusetts, Amherst, 2007.
+# * G. B. Huang, M. Ramesh, T. Berg, E. Learned-Miller. *Labeled Faces in the Wild: A Database for Studying Face Recognition in Unconstrained
+#   Environments.* University of Massachusetts Amherst, Technical Report 07-49, 2007.
 # * easy-few-shot-learning: `l2_distance_to_prototypes` in `easyfsl/methods/few_shot_classifier.py`, [github.com/sicara/easy-few-shot-learning](https://github.com/sicara/easy-few-shot-learning).

@@ -676,7 +676,8 @@ progress("06")
 # %% [markdown]
 # ## References
 #
-# * W.-Y. Chen, Y.-C. Liu, Z. Kira, Y.-C. F. Wang, J.-B. Huang. *A Closer Look at Few-shot Classification.* ICLR 2019. Section 3.2: the baseline; table 5: where it wins.
+# * W.-Y. Chen, Y.-C. Liu, Z. Kira, Y.-C. F. Wang, J.-B. Huang. *A Closer Look at Few-shot Classification.* ICLR 2019. The baseline, and a
+#   comparison across domains that it wins.
 #   [arXiv:1904.04232](https://arxiv.org/abs/1904.04232)
 # * S. M. R. Arnold, P. Mahajan, D. Datta, I. Bunner, K. S. Zarkias. *learn2learn: A Library for Meta-Learning Research.* [arXiv:2008.12284](https://arxiv.org/abs/2008.12284), 2020.
 # * A. Raghu, M. Raghu, S. Bengio, O. Vinyals. *Rapid Learning or Feature Reuse? Towards Understanding the Effectiveness of MAML.* ICLR 2020. ANIL.

@@ -672,11 +672,12 @@ progress("08")
 #   [arXiv:1710.03463](https://arxiv.org/abs/1710.03463)
 # * J. Guo, X. Zhu, C. Zhao, D. Cao, Z. Lei, S. Z. Li. *Learning Meta Face Recognition in Unseen Domains.* CVPR 2020. MFR.
 #   [arXiv:2003.07733](https://arxiv.org/abs/2003.07733)
-# * X. Wang, X. Tang. *Face Photo-Sketch Synthesis and Recognition.* IEEE PAMI 31, 2009. CUFS.
+# * X. Wang, X. Tang. *Face Photo-Sketch Synthesis and Recognition.* IEEE TPAMI 31, 2009. CUFS.
 #   [doi:10.1109/TPAMI.2008.222](https://doi.org/10.1109/TPAMI.2008.222)
-# * S. Z. Li, R. Chu, S. Liao, L. Zhang. *Illumination Invariant Face Recognition Using Near-Infrared Images.* IEEE PAMI 29, 2007.
+# * S. Z. Li, R. Chu, S. Liao, L. Zhang. *Illumination Invariant Face Recognition Using Near-Infrared Images.* IEEE TPAMI 29, 2007.
 #   [doi:10.1109/TPAMI.2007.1014](https://doi.org/10.1109/TPAMI.2007.1014)
 # * I. Gulrajani, D. Lopez-Paz. *In Search of Lost Domain Generalization.* ICLR 2021. Plain training, done carefully, is hard to beat.
 #   [arXiv:2007.01434](https://arxiv.org/abs/2007.01434)
-# * H. Winnemöller, J. E. Kyprianidis, S. C. Olsen. *XDoG: An eXtended Difference-of-Gaussians Compendium.* Computers & Graphics 36, 2012. Lines of our sketches.
+# * H. Winnemöller, J. E. Kyprianidis, S. C. Olsen. *XDoG: An eXtended Difference-of-Gaussians Compendium Including Advanced Image Stylization.*
+#   Computers & Graphics 36, 2012. Lines of our sketches.
 #   [doi:10.1016/j.cag.2012.03.004](https://doi.org/10.1016/j.cag.2012.03.004)

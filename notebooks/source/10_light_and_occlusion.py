@@ -670,7 +670,7 @@ progress("10")
 #   [doi:10.1109/34.927464](https://doi.org/10.1109/34.927464)
 # * K.-C. Lee, J. Ho, D. J. Kriegman. *Acquiring Linear Subspaces for Face Recognition under Variable Lighting.* IEEE TPAMI 27, 2005. The cropped pictures.
 #   [doi:10.1109/TPAMI.2005.92](https://doi.org/10.1109/TPAMI.2005.92)
-# * T. Ahonen, A. Hadid, M. Pietikäinen. *Face Description with Local Binary Patterns.* IEEE TPAMI 28, 2006.
+# * T. Ahonen, A. Hadid, M. Pietikäinen. *Face Description with Local Binary Patterns: Application to Face Recognition.* IEEE TPAMI 28, 2006.
 #   [doi:10.1109/TPAMI.2006.244](https://doi.org/10.1109/TPAMI.2006.244)
 # * T. M. Mitchell. *Machine Learning.* McGraw-Hill, 1997. The CMU faces.
 # * J. Snell, K. Swersky, R. Zemel. *Prototypical Networks for Few-shot Learning.* NeurIPS 2017.
