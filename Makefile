@@ -1,10 +1,11 @@
 # make lab            installs what is missing and opens the course
-# make lab TORCH=cpu  the same; on Linux it installs the build of PyTorch for the CPU, which is 3 GB smaller
+# make lab TORCH=cpu  the same; on Linux it installs the build of PyTorch for the CPU, which is 3 GB smaller. It is in
+#                     PyTorch's own index. If pip does not know that one, add its address: make lab TORCH=cpu INDEX=…
 # make test           installs what is missing and runs every test except the long trainings
 
 PYTHON ?= python3
 TORCH ?= any
-TORCH_CPU := https://download.pytorch.org/whl/cpu
+INDEX ?=
 VENV := .venv
 BIN := $(VENV)/bin
 COURSE := $(VENV)/.course-installed
@@ -27,7 +28,10 @@ $(BIN)/pip:
 
 $(COURSE): pyproject.toml | $(BIN)/pip
 ifeq ($(TORCH),cpu)
-	$(BIN)/python -m pip install --index-url $(TORCH_CPU) $$(sed -n 's/^ *"\(torch[a-z]*==[0-9.]*\)".*/\1/p' pyproject.toml)
+	@$(BIN)/python -m pip install $(INDEX:%=--extra-index-url '%') \
+	  $$(sed -n 's/^ *"\(torch[a-z]*==[0-9.]*\)".*/\1+cpu/p' pyproject.toml) || \
+	  { echo "pip knows no index with PyTorch for the CPU. https://pytorch.org/get-started/locally names it (Linux, Pip, Python, CPU)."; \
+	    echo "Add its address: make $(MAKECMDGOALS) TORCH=cpu INDEX=https://…"; exit 1; } >&2
 else ifneq ($(TORCH),any)
 	@echo "TORCH=$(TORCH) is unknown. Write make $(MAKECMDGOALS) TORCH=cpu, or leave TORCH out." >&2; exit 1
 endif

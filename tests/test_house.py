@@ -151,13 +151,29 @@ def test_make_has(target: str, repository: Path) -> None:
 def test_make_installs_the_small_torch_first_if_asked(repository: Path, project: dict, tmp_path: Path) -> None:
     pinned = [entry for entry in project["dependencies"] if entry.startswith("torch")]
     assert len(pinned) == 2
-    said = make(repository, "--dry-run", "install", "TORCH=cpu", f"VENV={tmp_path / 'v'}").stdout
-    small, whole = (line for line in said.splitlines() if "pip install" in line)
-    assert "--index-url" in small
-    versions = subprocess.run(["sh", "-c", small[small.index("$(sed") + 2 : -1]], cwd=repository, capture_output=True)
-    assert versions.stdout.decode().split() == pinned
-    assert whole.endswith("--editable .")
-    assert "--index-url" not in make(repository, "--dry-run", "install", f"VENV={tmp_path / 'v'}").stdout
+    there = f"VENV={tmp_path / 'v'}"
+    said = make(repository, "--dry-run", "install", "TORCH=cpu", there).stdout
+    small, whole = said.split("pip install")[1:]
+    assert "index-url" not in small
+    shell = re.search(r"\$\((sed .*)\) \|\|", small)
+    assert shell is not None
+    versions = subprocess.run(["sh", "-c", shell[1]], cwd=repository, capture_output=True, text=True)
+    assert versions.stdout.split() == [f"{entry}+cpu" for entry in pinned]
+    assert whole.startswith(" --editable .")
+    address = "https://example.org/cpu"
+    said = make(repository, "--dry-run", "install", "TORCH=cpu", f"INDEX={address}", there).stdout
+    assert f"--extra-index-url '{address}'" in said
+    assert "+cpu" not in make(repository, "--dry-run", "install", there).stdout
+
+
+def test_make_says_where_the_small_torch_is_if_pip_finds_none(repository: Path, tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "pip").touch()
+    (tmp_path / "bin" / "python").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "bin" / "python").chmod(0o755)
+    run = make(repository, "install", "TORCH=cpu", f"VENV={tmp_path}")
+    assert run.returncode != 0
+    assert "Add its address: make install TORCH=cpu INDEX=https://…" in run.stderr
 
 
 def test_make_refuses_a_torch_that_it_does_not_know(repository: Path, tmp_path: Path) -> None:

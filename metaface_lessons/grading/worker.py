@@ -51,7 +51,11 @@ class _Worker:
         self.answers: dict[str, Any] = {}
         self.graphs: list[tuple[list[Tensor], list[Tensor]]] = []  # of each call: arguments and results
         self.kept: list[Any] = []  # what an answer may change: handed over again, it is what the last call left
-        space["check"] = self.answers.__setitem__
+        space["check"] = self.hand_in
+
+    def hand_in(self, exercise: str, answer: Any, record: bool = True) -> None:
+        """What `check` is to an answer cell."""
+        self.answers[exercise] = answer
 
     def serve(self) -> None:
         self.reply({"ready": True}, [])
@@ -80,6 +84,7 @@ class _Worker:
         name: the answer's name, for a cell that hands nothing to `check`.
         before: the texts of earlier cells with the same id. An error in one counts only if the last fails as well.
         """
+        _forget_settings()
         self.graphs.clear()
         self.kept.clear()
         self.answers.pop(exercise, None)
@@ -102,6 +107,7 @@ class _Worker:
     def do_call(self, numbers: memoryview, exercise: str, arguments: Any) -> tuple[Any, list[bytes]]:
         decoder = Decoder(numbers, records=True, kept=self.kept)
         args, kwargs = decoder.all(arguments)
+        _forget_settings()
         result = self.answers[exercise](*args, **kwargs)
         encoder = Encoder()
         reply = {"result": encoder(result)}
@@ -119,6 +125,13 @@ class _Worker:
         )
         encoder = Encoder()
         return {"gradients": encoder([None if g is None else g.detach() for g in gradients])}, encoder.numbers
+
+
+def _forget_settings() -> None:
+    """What one answer has set for the whole process must not count against the next."""
+    torch.set_grad_enabled(True)
+    torch.set_default_dtype(torch.float32)
+    torch.set_default_device(None)
 
 
 def _nothing(*args: Any, **kwargs: Any) -> None:

@@ -52,6 +52,16 @@ def test_a_duplicated_cell(tmp_path: Path, kind: str, folder: Path) -> None:
     assert sum(points(book, tmp_path, kind, folder).values()) == WHOLE
 
 
+def test_what_an_answer_sets_does_not_count_against_the_next(tmp_path: Path, kind: str, folder: Path) -> None:
+    book = notebook()
+    cell_of(book)["source"] = (
+        "import torch\ntorch.set_grad_enabled(False)\ntorch.set_default_dtype(torch.float16)\n"
+        "def chance(ways):\n    torch.set_default_device('meta')\n    return 1 / ways\n"
+        "check('start.chance', chance, record=False)"
+    )
+    assert sum(points(book, tmp_path, kind, folder).values()) == WHOLE
+
+
 def test_reordered_cells(tmp_path: Path, kind: str, folder: Path) -> None:
     book = notebook()
     book["cells"].reverse()
