@@ -86,6 +86,8 @@ def faces(args: argparse.Namespace) -> int:
     figure = face_grid(torch.cat([row[:each] for row in rows]), columns=each)
     write_atomically(out, png(figure))
     report = {"name": found.name, "images": len(found), "people": len(people), "shape": list(found.shape)}
+    if found.reading is not None:
+        report["reading"] = found.reading.lines()
     _say(args, report | {"synthetic": found.synthetic, "file": str(out)}, f"{found}\n{len(chosen)} people in {out}")
     return 0
 

@@ -107,7 +107,7 @@ def write_atomically(path: Path, data: bytes, mode: int | None = None, trial: bo
         if not trial:
             os.replace(part, path)
     except OSError as error:
-        if error.filename == str(part):  # nobody knows that name
+        if error.filename in (None, str(part)):  # nobody knows that name
             error.filename = str(path)
         raise
     finally:

@@ -15,8 +15,9 @@ import pytest
 import torch
 from PIL import Image
 
-from metaface_lessons import cli
+from metaface_lessons import cli, enrolment
 from metaface_lessons.evaluation import from_json, paired
+from metaface_lessons.faces.photos import Photo
 from metaface_lessons.lab import workspace
 from metaface_lessons.runs import making
 from metaface_lessons.runs.recipes import OPTIONS, RECIPES
@@ -289,6 +290,11 @@ def things(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {"PHOTOS": str(photos), "PHOTO": str(next(photos.rglob("*.png"))), "RUN": str(folder / "run")}
 
 
+def filled(command: list[str], words: dict[str, str]) -> list[str]:
+    """A command with the words that stand for something replaced."""
+    return [functools.reduce(lambda text, word: text.replace(word, words[word]), words, text) for text in command]
+
+
 def ends_well(command: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     """Run a command that may fail, but only with a message; a command that hangs is stopped. Returns the message."""
 
@@ -323,9 +329,7 @@ def test_no_path_ends_in_a_traceback(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     words = things | {WORDS: place(kind, tmp_path), "NEW": str(tmp_path / "new")}
-    command = [
-        functools.reduce(lambda text, word: text.replace(word, words[word]), words, text) for text in EVERY_PATH[what]
-    ]
+    command = filled(EVERY_PATH[what], words)
     message = ends_well(command, capsys)
     assert "Delete" not in message or kind in ("an empty file", "a file of junk")
 
@@ -388,18 +392,55 @@ def test_no_number_ends_in_a_traceback(
         "PROTOCOL": "pairs" if option == "--pairs" else "episodes",
     }
     for value in ("-1", "-0.003", "nan", "inf", "-inf", "1e300", "9" * 30, "", "many", "0x10"):
-        command = [
-            functools.reduce(lambda text, word: text.replace(word, words[word]), words, text) for text in COMMANDS[name]
-        ]
+        command = filled(COMMANDS[name], words)
         more = [] if option in ("--steps", "--seconds") or name != "train" else ["--steps", "1"]
         message = ends_well([*command, *more, f"{option}={value}"], capsys)
         assert option in message, (value, message)
 
 
+WRITES = {
+    "a sheet": ["faces", "folder:PHOTOS", "--people", "2", "--each", "2", "--out", "NEW"],
+    "a training": [*EVERY_PATH["a run to make"][:-1], "NEW"],
+    "a result": [*EVERY_PATH["a result"][:-1], "NEW"],
+    "a person": ["enrol", "PHOTO", "--name", "Ada", "--run", "RUN", "--consent", "--gallery", "NEW"],
+    "a lesson": ["reset", "02"],
+    "a folder of lessons": ["lab"],
+    "an assignment": ["class", "release", "02", "--course", "NEW"],
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("what", WRITES)
+def test_a_full_disk_ends_in_a_message(
+    what: str,
+    things: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def full(file: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def black(files: list[str], size: int) -> list[Photo]:
+        return [Photo(Path(file), torch.zeros(3, size, size, dtype=torch.uint8)) for file in files]
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("METAFACE_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(enrolment, "faces_of", black)
+    monkeypatch.setattr(os, "fsync", full)
+    command = filled(WRITES[what], things | {"NEW": str(tmp_path / "new")})
+    assert "No space left on device" in ends_well(command, capsys)
+    assert list(tmp_path.rglob("*.part")) == []
+
+
 def test_a_disk_that_is_full_costs_no_measurement(
     things: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    writes = iter((False, True))  # there is room when it is tried, and none when the result is there
+
     def full(file: int) -> None:
+        if not next(writes):
+            return
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
@@ -409,7 +450,8 @@ def test_a_disk_that_is_full_costs_no_measurement(
     assert "over people" in shown.out
     stored = json.loads(shown.out[shown.out.index("{") :])
     assert stored["command"].startswith("metaface evaluate")
-    assert "The result is printed, but it cannot be stored: No space left on device. The disk is full." in shown.err
+    why = f"{tmp_path / 'result.json'}: No space left on device. The disk is full."
+    assert f"The result is printed, but it cannot be stored: {why}" in shown.err
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
