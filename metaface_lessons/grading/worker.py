@@ -159,6 +159,7 @@ def import_what_torch_puts_off(optimisers: bool) -> None:
     torch.autograd.grad(loss, weight, create_graph=True)
     torch.func.vmap(torch.func.grad(lambda w: w.pow(3).sum()))(weight.detach())
     torch.func.hessian(lambda w: w.pow(3).sum())(torch.ones(2))
+    repr(weight)  # as an answer's `print` does
     if optimisers:
         optimiser = torch.optim.SGD([weight], lr=0.1, momentum=0.9)
         optimiser.zero_grad()

@@ -213,3 +213,18 @@ def test_gradients_flow_through_each_of_several_calls_with_one_object(bare: Work
 
     outcome = judged(bare, check, "def answer(a, b): return a * b")
     assert outcome.passed, outcome.message
+
+
+# ------------------------------------------------------------------------------------------------ honest, and unusual
+
+TENSOR = "torch.tensor([1.0, 2.0])"
+HABITS = {
+    "prints a tensor": f"def answer():\n    x = {TENSOR}\n    print(x, x.requires_grad_())\n    return 0.5",
+    "prints a network": "def answer():\n    print(torch.nn.Sequential(torch.nn.Linear(2, 2)))\n    return 0.5",
+}
+
+
+@pytest.mark.parametrize("habit", HABITS)
+def test_an_honest_habit_costs_no_points(bare: Worker, habit: str) -> None:
+    outcome = judged(bare, lambda answer: core.expect(answer(), 0.5), HABITS[habit])
+    assert outcome.passed, outcome.message
