@@ -580,6 +580,8 @@ def _time_limit(seconds: float) -> Iterator[None]:
     latest = time.monotonic() + seconds + IMPORT_SECONDS
 
     def stop(number: int, frame: FrameType | None) -> None:
+        if not _inside(frame, _run_checks):  # it has ended just now; raised here, the timer would never be stopped
+            return
         if _importing(frame) and time.monotonic() < latest:
             signal.setitimer(signal.ITIMER_REAL, seconds, 0.2)  # the import's time is not the answer's
         else:
@@ -592,6 +594,15 @@ def _time_limit(seconds: float) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+def _inside(frame: FrameType | None, function: Callable[..., Any]) -> bool:
+    """Whether the frame belongs to a call of the function, or to what it calls."""
+    while frame is not None:
+        if frame.f_code is function.__code__:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _importing(frame: FrameType | None) -> bool:

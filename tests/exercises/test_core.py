@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import importlib
 import random
+import signal
 import sys
 import threading
 import time
@@ -143,6 +144,24 @@ def test_an_endless_loop_is_stopped(rows: core.Exercise, capsys: pytest.CaptureF
     shown = capsys.readouterr()
     assert max(len(shown.out), len(shown.err)) < core.PRINTED + 100  # and its flood of text, too
     assert judge(rows, row_means).passed  # the clock is off again
+
+
+def test_time_that_is_up_at_the_very_end_stops_nothing_else(
+    rows: core.Exercise, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An alarm before the timer is stopped would leave it running, and stop whatever comes afterwards."""
+    real = signal.setitimer
+
+    def late(which: int, seconds: float, *interval: float) -> tuple[float, float]:
+        if seconds == 0:
+            signal.raise_signal(signal.SIGALRM)
+        return real(which, seconds, *interval)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(signal, "setitimer", late)
+        outcome = judge(rows, row_means)
+    left, _ = real(signal.ITIMER_REAL, 0)
+    assert (outcome.passed, left) == (True, 0)
 
 
 def test_an_import_is_not_stopped_half_way(
