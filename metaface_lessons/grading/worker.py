@@ -32,7 +32,7 @@ def main(room: str | None, user: int | None) -> None:
     start, _ = receive(channel, _FOREVER)
     if room is not None:
         stay_alone()
-    space: dict[str, Any] = {"__name__": "__main__", "hint": _nothing, "progress": _nothing}
+    space: dict[str, Any] = {"__name__": "__main__", "hint": _nothing, "progress": _nothing, "display": _nothing}
     for statement in start["setup"]:
         with contextlib.suppress(ImportError, AttributeError):  # a module that the submission must not have
             exec(statement, space)
@@ -83,13 +83,17 @@ class _Worker:
         source: its text.
         name: the answer's name, for a cell that hands nothing to `check`.
         before: the texts of earlier cells with the same id. An error in one counts only if the last fails as well.
+        An error in the last counts unless the answer is there by then: trying it on the lesson's variables, which are
+        not here, costs no points.
         """
         _forget_settings()
         self.graphs.clear()
         self.kept.clear()
         self.answers.pop(exercise, None)
-        errors = [self._ran(text, exercise) for text in (*before, source)]
-        if errors[-1] is not None:
+        errors = [self._ran(text, exercise) for text in before]
+        earlier = self.answers.get(exercise), self.space.get(name)
+        errors.append(self._ran(source, exercise))
+        if errors[-1] is not None and self.answers.get(exercise) is earlier[0] and self.space.get(name) is earlier[1]:
             raise next(error for error in errors if error is not None)
         answer = self.answers.setdefault(exercise, self.space.get(name))
         if callable(answer):

@@ -221,6 +221,8 @@ TENSOR = "torch.tensor([1.0, 2.0])"
 HABITS = {
     "prints a tensor": f"def answer():\n    x = {TENSOR}\n    print(x, x.requires_grad_())\n    return 0.5",
     "prints a network": "def answer():\n    print(torch.nn.Sequential(torch.nn.Linear(2, 2)))\n    return 0.5",
+    "tries it on the lesson's faces": "def answer():\n    return 0.5\nanswer(faces)",
+    "displays it": "def answer():\n    return 0.5\ndisplay(answer())\ncheck('mine', answer)",
 }
 
 
@@ -228,3 +230,12 @@ HABITS = {
 def test_an_honest_habit_costs_no_points(bare: Worker, habit: str) -> None:
     outcome = judged(bare, lambda answer: core.expect(answer(), 0.5), HABITS[habit])
     assert outcome.passed, outcome.message
+
+
+def test_an_error_before_the_answer_is_defined_counts(bare: Worker) -> None:
+    """What an earlier exercise, or an earlier copy of the cell, called by the same name is not the answer."""
+    right = "def answer(): return 0.5\ncheck('mine', answer)"
+    bare.run(Cell("earlier", right, "answer"))
+    for before in ((), (right,)):
+        with pytest.raises(core.AnswerError, match="NameError"):
+            bare.run(Cell("mine", f"faces\n{right}", "answer", before))
