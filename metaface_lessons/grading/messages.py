@@ -15,6 +15,7 @@ import socket
 import struct
 import time
 from collections.abc import Callable
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -145,10 +146,12 @@ class Encoder:
         match value:
             case None | bool():
                 return value
-            case np.generic():
+            case np.generic() if not isinstance(value, np.longdouble):  # its item is a long double again
                 return self(value.item())
             case int() | float() | str():
                 return _scalar(value)
+            case Real():  # a fraction: a check takes it for a number as well
+                return float(value)
             case Tensor() if self.records and value.is_leaf and value.grad is not None:
                 return {"leaf": [self._tensor(value), self._tensor(value.grad)]}
             case Tensor():

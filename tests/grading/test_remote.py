@@ -221,6 +221,8 @@ TENSOR = "torch.tensor([1.0, 2.0])"
 HABITS = {
     "prints a tensor": f"def answer():\n    x = {TENSOR}\n    print(x, x.requires_grad_())\n    return 0.5",
     "prints a network": "def answer():\n    print(torch.nn.Sequential(torch.nn.Linear(2, 2)))\n    return 0.5",
+    "gives a fraction": "from fractions import Fraction\ndef answer(): return Fraction(1, 2)",
+    "gives a long double": "import numpy as np\ndef answer(): return np.longdouble(0.5)",
     "tries it on the lesson's faces": "def answer():\n    return 0.5\nanswer(faces)",
     "displays it": "def answer():\n    return 0.5\ndisplay(answer())\ncheck('mine', answer)",
 }
