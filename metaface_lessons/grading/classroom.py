@@ -34,7 +34,7 @@ from . import sandbox
 from .feedback_page import Part, fenced, page, unfenced
 from .marks import Mark, lesson, mark_all
 from .rounds import Rounds
-from .submitted import clean, side_file, submissions
+from .submitted import COMMANDS, clean, side_file, submissions
 
 SEED = ".metaface-seed"
 Failed = dict[str, str]  # the folder's name in submitted/ → why this submission failed
@@ -416,4 +416,4 @@ def _cell(value: Any) -> Any:
     if not isinstance(value, str):
         return "" if value is None else value
     text = clean(value, 1000).replace("\n", " ").replace("\t", " ").strip()
-    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+    return f"'{text}" if text.startswith(COMMANDS) else text

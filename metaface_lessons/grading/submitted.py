@@ -15,7 +15,8 @@ from ..errors import MetaFaceError
 SIDE_FILE = 1000  # bytes, of a time or a secret
 NAME = 128  # characters: nbgrader's column holds no more
 SHOWN = 60  # characters of a name that is shown
-_COMMANDS = "=+-@"  # a spreadsheet takes what begins so for a formula, and a shell for an option
+# A spreadsheet takes what begins so for a formula, some also in wide characters; and a shell for an option.
+COMMANDS = tuple("=+-@\uff1d\uff0b\uff0d\uff20")
 _SPECIAL = ',;"*?[]<>|\\'  # for tables, for the patterns with which nbgrader finds files, for pages
 
 
@@ -60,7 +61,7 @@ def fault_of_name(name: str) -> str:
         return "has characters that cannot be printed"
     if name != name.strip():
         return "begins or ends with a blank"
-    if name.startswith((*_COMMANDS, ".")):
+    if name.startswith((*COMMANDS, ".")):
         return f"begins with {name[0]}"
     if len(name) > NAME:
         return f"has more than {NAME} characters"
@@ -109,5 +110,5 @@ def shown(name: str) -> str:
     """A name as one printable word for a terminal: in quotes where that matters, with escapes, and cut."""
     cut = name if len(name) <= SHOWN else f"{name[:SHOWN]}…"
     return (
-        cut if cut.isprintable() and cut == cut.strip() and cut and not cut.startswith((*_COMMANDS, ".")) else repr(cut)
+        cut if cut.isprintable() and cut == cut.strip() and cut and not cut.startswith((*COMMANDS, ".")) else repr(cut)
     )

@@ -16,6 +16,7 @@ UNFIT = {
     "a blank at its end": "bo ",
     "a blank at its beginning": " bo",
     "a formula": "=1+1",
+    "a formula in wide characters": "\uff1d1+1",
     "a plus": "+1",
     "an option": "-rf",
     "an at sign": "@bo",
