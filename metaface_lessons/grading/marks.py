@@ -147,7 +147,8 @@ def mark(file: Path, number: str, kind: str, package_folder: Path, secret: str) 
     ran: list[Cell] = []
     deadline = time.monotonic() + SECONDS
     text = "\n".join(part for parts in sources.values() for part in parts)
-    with core.fresh_data(secret), _Restarting(functools.partial(_worker, kind, package_folder, known, text)) as workers:
+    start = functools.partial(_worker, kind, package_folder, known, text)
+    with core.fresh_data(secret), _Restarting(start, deadline) as workers:
         for exercise in exercises:
             cell_id, name = known.cells[exercise.name]
             parts = sources.get(cell_id, [])
@@ -256,10 +257,12 @@ class _Restarting:
     """The process of one submission. If it was stopped or has ended itself, a new one runs the same cells again.
 
     start: makes the process; its argument is whether it imports what the submission imports.
+    deadline: on the monotonic clock. After it, no cell is run again.
     """
 
-    def __init__(self, start: Callable[[bool], Worker]) -> None:
+    def __init__(self, start: Callable[[bool], Worker], deadline: float) -> None:
         self.start = start
+        self.deadline = deadline
         self.worker: Worker | None = None
         self.imports = True
 
@@ -282,6 +285,8 @@ class _Restarting:
                 self.worker = None
             self.worker = self._started()
             for cell in list(cells):
+                if time.monotonic() > self.deadline:
+                    break
                 with contextlib.suppress(core.Wrong, core.TimeUp, core.AnswerError):
                     self.worker.run(cell)
                 if not self.worker.usable:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -236,6 +237,26 @@ def test_a_submission_that_ends_the_checker_spoils_no_others(tmp_path: Path, mon
     found = mark_all([tmp_path / name for name in names], "00", "none", "secret", 2)
     assert [found[0], *found[2:]] == ["ann", "bob", "cid"]
     assert "ended" in found[1]
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_cells_are_run_again_within_the_time_of_the_submission(late: bool) -> None:
+    """Or slow cells before one that ends the process cost their time once more for each exercise."""
+    ran = []
+
+    class Process:
+        usable = True
+
+        def __enter__(self) -> Process:
+            return self
+
+        def run(self, cell: Cell) -> None:
+            ran.append(cell)
+
+    cells = [Cell("mine", "", "answer")] * 2
+    start: Any = lambda imports: Process()  # noqa: E731
+    assert marks._Restarting(start, time.monotonic() + (-1 if late else 100)).usable(cells).usable
+    assert ran == ([] if late else cells)
 
 
 def test_a_submission_has_so_much_time_in_all(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
