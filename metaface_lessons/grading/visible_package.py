@@ -34,6 +34,11 @@ _NOT_FOR_ANSWERS = {"antigravity", "idlelib", "test", "this", "tkinter", "turtle
 # A module is imported before the process is locked. Of PyTorch's, some start processes by their import, which would
 # then run unlocked; so these are named one by one. Nothing private is imported, and nothing that is a program.
 _OF_TORCH = {"autograd", "distributions", "fft", "func", "linalg", "nn", "optim", "random", "special", "types"}
+# SciPy imports these when they are first used, which is after the lock.
+_OF_SCIPY = (
+    *("cluster", "constants", "fft", "integrate", "interpolate", "linalg", "ndimage", "optimize", "signal", "sparse"),
+    *("spatial", "special", "stats"),
+)
 _MODULES = 50  # that a submission may import
 
 
@@ -70,6 +75,8 @@ def imported(source: str) -> set[str]:
     """
     found = re.findall(r"^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+import|import[ \t]+([\w. \t,]+))", source, re.MULTILINE)
     names = {part.split()[0] for one, many in found for part in [one, *many.split(",")] if part.strip()}
+    if "scipy" in names:
+        names |= {f"scipy.{part}" for part in _OF_SCIPY if re.search(rf"\b{part}\b", source)}
     return set(sorted(name for name in names if re.fullmatch(r"[\w.]+", name) and may_import(name))[:_MODULES])
 
 

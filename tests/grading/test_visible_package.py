@@ -33,6 +33,12 @@ def test_what_is_imported_before_the_lock_starts_nothing(module: str, allowed: b
     assert visible_package.imported(f"import {module} as x") == ({module} if allowed else set())
 
 
+@pytest.mark.parametrize("source", ["from scipy import special, stats", "import scipy\nscipy.stats.norm.cdf(0)"])
+def test_the_parts_of_scipy_are_imported_whatever_the_form(source: str) -> None:
+    """SciPy imports them when they are first used: after the lock, which is too late."""
+    assert "scipy.stats" in visible_package.imported(source)
+
+
 def test_a_submission_cannot_keep_its_start_waiting() -> None:
     source = "\n".join(f"import scipy.m{number}" for number in range(10_000))
     assert len(visible_package.imported(source)) <= 50
