@@ -618,8 +618,6 @@ def _message(error: Exception) -> str | None:
         return "There is not enough memory. Close other programs, or ask for less: a smaller network, fewer episodes."
     if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith(__package__):
         return f"The package '{error.name}' is missing. `metaface doctor` says how to install it."
-    if isinstance(error, ValueError) and "null" in str(error):  # "embedded null byte", of a path
-        return f"A path cannot hold this character ({error}). Check how it is spelt."
     return None
 
 

@@ -367,7 +367,7 @@ def _check_folder(folder: Path, variable: str, unwritable: Status) -> Check:
 
 def _existing(folder: Path) -> Path:
     """`folder`, or the nearest folder above it that exists."""
-    return next(path for path in (folder, *folder.resolve().parents) if path.exists())
+    return next(path for path in (folder, *Path(os.path.realpath(folder)).parents) if path.exists())
 
 
 def _writable(folder: Path) -> bool:

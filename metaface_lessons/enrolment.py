@@ -15,6 +15,7 @@ import glob
 import hashlib
 import json
 import math
+import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -229,7 +230,7 @@ def _no_gallery(file: Path) -> MetaFaceError:
 def _changing(file: Path, doing: str) -> Iterator[Path]:
     """Keep other commands from changing a gallery; yields the file itself, which may be behind a link."""
     try:
-        real = file.resolve()
+        real = Path(os.path.realpath(file))
     except RuntimeError as error:
         raise MetaFaceError(f"The gallery {file} is a link to itself. Name its file: --gallery FILE.") from error
     try:
@@ -343,7 +344,7 @@ def enrol(
             who: {"consent": gallery.consent[who], "embeddings": points.tolist()}
             for who, points in gallery.embeddings.items()
         }
-        where = str(run.resolve())
+        where = os.path.realpath(run)
         _write({"run": where, "weights": weights, "far": far, "threshold": gallery.threshold, "people": people}, real)
     for doubt in doubts:
         warnings.warn(doubt, stacklevel=2)
@@ -386,7 +387,7 @@ def _check_network(stored: Mapping[str, Any], weights: str, run: Path, file: Pat
     """
     if stored.get("weights", weights) == weights:
         return
-    if stored["run"] == str(run.resolve()):
+    if stored["run"] == os.path.realpath(run):
         raise _trained_on(run, file)
     raise MetaFaceError(
         f"{file} holds embeddings of another network, {visible(stored['run'])}. Those of {run} cannot be compared with"

@@ -69,7 +69,7 @@ def mixed_with_clone(folder: Path) -> str:
 
     It looks at what the folders hold and not at their names: some file systems do not tell capitals apart.
     """
-    for place in (folder, *folder.parents, *folder.resolve().parents):
+    for place in (folder, *folder.parents, *Path(os.path.realpath(folder)).parents):
         if is_clone(place):
             return "is a clone of the course" if place == folder else f"is in a clone of the course, {place}"
     if is_clone(COURSE) and folder.exists() and any(folder.samefile(above) for above in COURSE.parents):

@@ -93,7 +93,7 @@ def _record(name: str, change: Callable[[dict[str, Any]], object]) -> list[str]:
 @contextmanager
 def _locked() -> Iterator[Path]:
     """Hold the lock of the progress file; yields the file itself, which may be behind a link."""
-    path = progress_file().resolve()
+    path = Path(os.path.realpath(progress_file()))
     with locked(path, "a check", "Check again when it has ended.", seconds=_LOCK_SECONDS):
         yield path
 

@@ -220,7 +220,7 @@ def _note_nested(tops: list[Path], read: dict[Path, list[Item]], report: Reading
 
 def _leads_outside(link: Path, root: Path, report: Reading) -> bool:
     """Whether a link to a folder leads out of the face set; one that leads back into it, or around it, is noted."""
-    target, here = link.resolve(), root.resolve()
+    target, here = Path(os.path.realpath(link)), Path(os.path.realpath(root))
     if here.is_relative_to(target) or target.is_relative_to(here):
         report.note("links back into the same folder, not followed", report.shown(link))
         return False
