@@ -261,6 +261,11 @@ def _too_large(file: Path) -> UnreadablePicture:
     )
 
 
+def _is_older_movie(start: bytes) -> bool:
+    """Whether a file is QuickTime's without a brand: a length that no text begins with, and the kind of its part."""
+    return start[:1] < b"\t" and start[4:8] in (b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
+
+
 def _damaged(file: Path, start: bytes, error: Exception) -> UnreadablePicture:
     """What to say of a file that Pillow does not decode. Its first bytes and its suffix say what it is."""
     suffix, brand = file.suffix.lower(), start[8:12] if start[4:8] == b"ftyp" else b""
@@ -277,7 +282,12 @@ def _damaged(file: Path, start: bytes, error: Exception) -> UnreadablePicture:
             return UnreadablePicture(file, "it is an AVIF picture", "Save it as jpg or png.")
         if brand == b"crx " or start.startswith((b"FUJIFILM", b"IIRO", b"IIRS", b"IIU\0")) or suffix in RAW:
             return _raw(file)
-        if brand or start.startswith((b"\x1aE\xdf\xa3", b"\0\0\x01\xba", b"\0\0\x01\xb3")) or start[8:12] == b"AVI ":
+        if (
+            brand
+            or _is_older_movie(start)
+            or start.startswith((b"\x1aE\xdf\xa3", b"\0\0\x01\xba", b"\0\0\x01\xb3"))
+            or start[8:12] == b"AVI "
+        ):
             return UnreadablePicture(file, "it is a video", "Save some of its frames as jpg.")
         if start.startswith(_PACKED) or suffix in (".svg", ".eps", ".pdf", ".wmf"):
             return UnreadablePicture(file, "it is an archive or a document", "Unpack it, or save its pictures as jpg.")

@@ -295,3 +295,13 @@ def test_the_same_pixels_have_the_same_digest(tmp_path: Path) -> None:
     assert one == two
     assert one != digest_of(photo(seed=1))
     assert digest_of(Image.new("RGB", (4, 2))) != digest_of(Image.new("RGB", (2, 4)))
+
+
+@pytest.mark.parametrize("atom", [b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"])
+def test_an_older_movie_of_a_phone_is_a_video(atom: bytes, tmp_path: Path) -> None:
+    (tmp_path / "IMG_4.MOV").write_bytes(b"\0\0\0\x08" + atom + b"\0\0\x10\0mdat" + bytes(99))
+    with pytest.raises(UnreadablePicture, match="it is a video"):
+        read_picture(tmp_path / "IMG_4.MOV")
+    (tmp_path / "notes.txt").write_bytes(b"are " + atom + b" of charge")
+    with pytest.raises(UnreadablePicture, match="it is not a picture"):
+        read_picture(tmp_path / "notes.txt")
