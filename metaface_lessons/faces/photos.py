@@ -37,6 +37,7 @@ BELOW = ((LFW_ROWS.start + LFW_ROWS.stop) / 2 - 125) / _BOX
 assert (LFW_COLUMNS.start + LFW_COLUMNS.stop) / 2 == 125
 
 _LARGEST = 800  # pixels of the longer side in which faces are looked for
+_SMALL = 160  # pixels of the shorter side: below it a photo is perhaps a thumbnail
 _ANGLES = (0, 90, 270, 180, 25, -25)  # degrees by which a photo is turned; the last two if no face is certain before
 
 # Chosen on half of LFW's people; docs/decisions.md has what they do on the other half.
@@ -107,26 +108,39 @@ def _read(file: str | Path) -> Image.Image:
     try:
         path = Path(file).expanduser()
     except RuntimeError as error:  # the home of a user whom nobody knows
-        raise MetaFaceError(f"There is no photo {visible(file)}.") from error
+        raise _absent(file) from error
     if os.path.isdir(path):
         raise MetaFaceError(f"{visible(file)} is a folder. Name a photo in it.")
     try:
         return read_picture(path)
     except UnreadablePicture as error:
         if isinstance(error.__cause__, FileNotFoundError) and not os.path.islink(path):
-            raise MetaFaceError(f"There is no photo {visible(file)}.") from error
+            raise _absent(file) from error
         raise
+
+
+def _absent(file: str | Path) -> MetaFaceError:
+    return MetaFaceError(
+        f"There is no photo {visible(file)}. Check its name and its folder. A name with blanks needs quotes."
+    )
 
 
 def _cut(file: str | Path, picture: Image.Image, size: int) -> Tensor:
     """The one face of a picture. Raises `MetaFaceError`, which names the file, if there is none or are several."""
     cv2 = opencv()
+    wide, high = picture.size
     picture.thumbnail((_LARGEST, _LARGEST))
     pixels, grey, faces = _search(cv2, picture)
+    if not faces and min(wide, high) < _SMALL:
+        raise MetaFaceError(
+            f"No face was found in {visible(file)}, which has only {wide}×{high} pixels. Use the photo itself, not its"
+            " thumbnail."
+        )
     if not faces:
         raise MetaFaceError(
-            f"No face was found in {visible(file)}. Take one that looks into the camera, in even light, and fills a"
-            " good part of the picture."
+            f"No face was found in {visible(file)}. Take a sharp photo, in even light, of a face that looks into the"
+            " camera. The face must be at least an eighth as wide as the shorter side of the photo. If it is smaller,"
+            " cut it out."
         )
     if len(faces) > 1:
         raise MetaFaceError(
