@@ -435,7 +435,7 @@ def parser() -> argparse.ArgumentParser:
             epilog=f"example: {example}",
             formatter_class=_Help,
         )
-        sub.set_defaults(function=function, json=False)
+        sub.set_defaults(function=function, json=False, parser=sub)
         if as_json:
             sub.add_argument("--json", action="store_true", help="print JSON, for programs")
         return sub
@@ -581,9 +581,9 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with these arguments, or with those of the process, and return its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    args, args_left = parser().parse_known_args(arguments)
+    args, args_left = parser().parse_known_args([_no_option(argument) for argument in arguments])
     if args_left and args.function is not lab:
-        parser().error(f"unrecognized arguments: {' '.join(args_left)}")
+        args.parser.error(f"unrecognized arguments: {' '.join(args_left)}")
     args.command_line, args.passed_on = arguments, args_left
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # some terminals cannot write every name
@@ -606,6 +606,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"metaface: {message}", file=sys.stderr)
         return 1
+
+
+def _no_option(argument: str) -> str:
+    """The argument; `./-ada.jpg` for `-ada.jpg` if there is such a file, because a shell's `*.jpg` names it without."""
+    dashed = argument.startswith("-") and Path(argument).suffix and "=" not in argument
+    return os.path.join(os.curdir, argument) if dashed and os.path.isfile(argument) else argument
 
 
 def _message(error: Exception) -> str | None:

@@ -483,3 +483,29 @@ def test_a_fault_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(cli, "check", check)
     with pytest.raises(ZeroDivisionError):
         cli.main(["check"])
+
+
+def test_a_photo_that_begins_with_a_dash_is_no_option(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen: list[list[str]] = []
+
+    def enrol(args: argparse.Namespace) -> int:
+        seen.append([args.name, *args.photos])
+        return 0
+
+    def identify(args: argparse.Namespace) -> int:
+        seen.append([args.photo])
+        return 0
+
+    monkeypatch.setattr(cli, "enrol", enrol)
+    monkeypatch.setattr(cli, "identify", identify)
+    monkeypatch.chdir(tmp_path)
+    for name in ("-ada.jpg", "-hello.jpg", "--name.jpg"):  # a shell's *.jpg names them like this; -h would print help
+        Path(name).touch()
+    assert cli.main(["enrol", "--name.jpg", "-hello.jpg", "a.jpg", "--name", "Ada"]) == 0
+    assert cli.main(["identify", "-ada.jpg"]) == 0
+    assert seen == [["Ada", "./--name.jpg", "./-hello.jpg", "a.jpg"], ["./-ada.jpg"]]
+    with pytest.raises(SystemExit):
+        cli.main(["identify", "a.jpg", "-none.jpg"])
+    assert "usage: metaface identify" in capsys.readouterr().err  # not that of all commands
