@@ -490,7 +490,7 @@ def test_a_huge_gallery_or_a_pipe_is_not_read(
     os.mkfifo(pipe)
     for command in (["gallery"], ["forget", "--all"], ["enrol", "a.jpg", "--name", "Bo"]):
         assert cli.main([*command, "--gallery", str(pipe)]) == 1
-        assert "not a file" in capsys.readouterr().err
+        assert "neither a file nor a folder" in capsys.readouterr().err
 
 
 @pytest.mark.filterwarnings("default:.*threshold is still")
