@@ -249,28 +249,36 @@ def enrol(args: argparse.Namespace) -> int:
         lambda: args.consent or _asked(CONSENT.format(name=visible(args.name), file=file)),
         args.far,
     )
+    left_out = f", left out: {len(report['left_out'])}" if report["left_out"] else ""
     _say(
         args,
         report,
-        f"{report['name']} is enrolled. Photos: {report['photos']}, new: {report['added']}. People in the gallery:"
-        f" {report['people']}. At its threshold {report['far']:.0%} of strangers are taken for one of them.",
+        f"{report['name']} is enrolled. Photos: {report['photos']}, new: {report['added']}{left_out}. People in the"
+        f" gallery: {report['people']}. At its threshold {report['far']:.0%} of strangers are taken for one of them.",
     )
     return 0
 
 
 def _asked(question: str) -> bool:
-    try:
-        print(question, "\nType yes or no: ", end="", file=sys.stderr, flush=True)  # stdout is for results
-        return input().strip().lower() == "yes"
-    except EOFError:  # nobody can answer
-        return False
+    """Whether the answer is the word yes. Another word than yes or no is asked about again, twice."""
+    print(question, file=sys.stderr)  # stdout is for results
+    for _ in range(3):
+        print("Type yes or no: ", end="", file=sys.stderr, flush=True)
+        try:
+            answer = input().strip().lower()
+        except EOFError:  # nobody can answer
+            print(file=sys.stderr)
+            break
+        if answer in ("yes", "no"):
+            return answer == "yes"
+    return False
 
 
 def identify(args: argparse.Namespace) -> int:
     from .enrolment import identify
 
     found = identify(_given(args.photo), _gallery_file(args))
-    who = visible(found["name"] or "Nobody in the gallery")
+    who = visible(found["name"] or "Nobody who is enrolled")
     _say(
         args, found, f"{who}. Score {found['score']:.2f}, threshold {found['threshold']:.2f} (FAR {found['far']:.0%})."
     )

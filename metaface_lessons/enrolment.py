@@ -408,10 +408,9 @@ def _usable(photos: Sequence[Path], size: int) -> tuple[dict[str, Tensor], dict[
     faces = {str(photo.file): photo.face for photo in read if photo.face is not None}
     absent = any(not photo.expanduser().exists() for photo in photos)
     if absent or not faces:
-        many = (
-            f"Of {len(read)} photos, {len(left_out)} cannot be used, and nobody is enrolled." if len(read) > 1 else ""
-        )
-        raise MetaFaceError("\n  - ".join(filter(None, [many, *left_out.values()])))
+        why = ", because a photo is not there" if absent else ""
+        many = f"Nothing was enrolled{why}. Of {len(read)} photos, {len(left_out)} cannot be used:"
+        raise MetaFaceError("\n  - ".join([many, *left_out.values()] if len(read) > 1 else left_out.values()))
     return faces, left_out
 
 

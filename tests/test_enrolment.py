@@ -170,7 +170,7 @@ def test_enrol_identify_forget(
     stored["threshold"] = 1.0  # scores are never above 0
     file.write_text(json.dumps(stored))
     assert cli.main(["identify", str(hers[0]), "--gallery", str(file)]) == 0
-    assert "Nobody in the gallery" in capsys.readouterr().out
+    assert "Nobody who is enrolled." in capsys.readouterr().out
 
     assert cli.main(["forget", "ada", "--gallery", str(file)]) == 1
     assert "Did you mean 'Ada'" in capsys.readouterr().err
@@ -584,7 +584,7 @@ def test_photos_that_cannot_be_used_are_named_and_the_rest_enrolled(
     ]
     assert cli.main(command) == 0
     out, err = capsys.readouterr()
-    assert "Photos: 3, new: 3" in out
+    assert "Photos: 3, new: 3, left out: 2." in out
     assert err.index("Left out: No face was found in 1.jpg.") < err.index("Left out: 2 faces were found in 3.jpg.")
     assert cli.main([*command, "--json"]) == 0
     assert list(printed(capsys)["left_out"]) == [str(files[1]), str(files[3])]
@@ -593,10 +593,32 @@ def test_photos_that_cannot_be_used_are_named_and_the_rest_enrolled(
     found |= dict.fromkeys(("0.jpg", "2.jpg", "4.jpg"), "It is damaged.")
     assert cli.main(command) == 1
     shown = capsys.readouterr().err
-    assert "Of 5 photos, 5 cannot be used, and nobody is enrolled." in shown
+    assert "Nothing was enrolled. Of 5 photos, 5 cannot be used:\n  - " in shown  # the person is in it since before
     assert shown.count("\n  - ") == 5
     found.clear()
     found["9.jpg"] = "There is no photo 9.jpg."  # a slip in the command
     assert cli.main([*command[:-7], str(tmp_path / "9.jpg"), *command[-7:]]) == 1
-    assert "Of 6 photos, 1 cannot be used, and nobody is enrolled.\n  - There is no photo" in capsys.readouterr().err
+    shown = capsys.readouterr().err
+    assert "Nothing was enrolled, because a photo is not there. Of 6 photos, 1 cannot be used:\n  - There is" in shown
     assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("answers", "agreed"),
+    [(["y", "YES "], True), (["", "n", "no"], False), (["y"] * 9, False), ([], False), (["y"], False)],
+)
+def test_the_question_is_asked_again_until_the_answer_is_yes_or_no(
+    answers: list[str], agreed: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    left = list(answers)
+
+    def answer() -> str:
+        if not left:
+            raise EOFError
+        return left.pop(0)
+
+    monkeypatch.setattr("builtins.input", answer)
+    assert cli._asked("Agreed?") is agreed
+    err = capsys.readouterr().err
+    assert err.count("Agreed?") == 1
+    assert err.count("Type yes or no: ") == {0: 1, 1: 2}.get(len(answers), min(len(answers), 3))
