@@ -331,7 +331,7 @@ def enrol(
     if not agreed():
         raise _not_agreed(name)
     points = dict(zip(faces, method.embed(torch.stack(list(faces.values()))).cpu(), strict=True))
-    with _changing(file, f"metaface enrol {visible(name)}") as real:
+    with _changing(file, "metaface enrol") as real:  # the lock keeps this, so it names nobody
         stored = _read_or_new(real)  # again, because others may have been enrolled or forgotten during the question
         _check_name(name, stored["people"])
         _check_network(stored, weights, run, file)

@@ -622,3 +622,11 @@ def test_the_question_is_asked_again_until_the_answer_is_yes_or_no(
     err = capsys.readouterr().err
     assert err.count("Agreed?") == 1
     assert err.count("Type yes or no: ") == {0: 1, 1: 2}.get(len(answers), min(len(answers), 3))
+
+
+def test_the_lock_beside_a_gallery_keeps_no_name(quick: Path, found: dict[str, str], tmp_path: Path) -> None:
+    file = tmp_path / "gallery.json"
+    enrol([photo(tmp_path, 0)], "Zuleika", quick, file, lambda: True)
+    file.rename(tmp_path / "moved.json")  # forgetting her there does not come by this lock
+    assert "metaface enrol" in (tmp_path / ".gallery.json.lock").read_text()
+    assert "Zuleika" not in (tmp_path / ".gallery.json.lock").read_text()
