@@ -223,7 +223,10 @@ def _at(file: Path) -> str:
 
 
 def _no_gallery(file: Path) -> MetaFaceError:
-    return MetaFaceError(f"There is no gallery {file}. Enrol somebody: metaface enrol PHOTO… --name NAME")
+    return MetaFaceError(
+        f"There is no gallery {file}. Enrol somebody: metaface enrol PHOTO… --name NAME. If you moved it,"
+        " name it: --gallery FILE"
+    )
 
 
 @contextmanager
@@ -279,6 +282,24 @@ def _trained_on(run: Path, file: Path) -> MetaFaceError:
     )
 
 
+def _run_of(stored: Mapping[str, Any], file: Path) -> Run:
+    """The run of a gallery.
+
+    stored: the gallery.
+    file: the gallery's.
+
+    Raises `MetaFaceError` if the run is not where it was, or cannot be used.
+    """
+    run = Path(stored["run"])
+    if stored["people"] and not os.path.exists(run):
+        raise MetaFaceError(
+            f"{file} is of the run {visible(run)}, which is not there. If you moved the run, name its new place once:"
+            f" metaface enrol PHOTO… --name NAME --run PLACE{_at(file)}. If it is gone, delete the gallery (metaface"
+            f" forget --all{_at(file)}) and enrol everybody again."
+        )
+    return load_run(run)
+
+
 def _gallery(method: Comparer, stored: dict[str, Any]) -> Gallery:
     people = stored["people"].items()
     return Gallery(
@@ -314,9 +335,9 @@ def enrol(
     name = plain_name(name)
     stored = _read_or_new(file)
     _check_name(name, stored["people"])
+    trained = _run_of(stored, file) if run is None else load_run(run)
     run = Path(stored["run"]) if run is None else run
     far = float(stored["far"]) if far is None else far
-    trained = load_run(run)
     if trained.settings.faces.startswith("procedural"):
         warnings.warn(
             f"{run} was trained on generated faces, and its threshold is measured on them. Both may fail on photos."
@@ -453,7 +474,7 @@ def identify(photo: Path, file: Path) -> dict[str, Any]:
     """
     stored = _read(file)
     run = Path(stored["run"])
-    trained = load_run(run)
+    trained = _run_of(stored, file)
     if _weights(trained) != stored["weights"]:
         raise _trained_on(run, file)
     method = comparer(trained)
@@ -507,7 +528,7 @@ def forget(name: str, file: Path) -> int:
         _write(stored, real)  # before all else, so that nothing of the person is left whatever fails afterwards
     if stored["people"]:
         try:
-            trained = load_run(Path(stored["run"]))
+            trained = _run_of(stored, file)
             with _changing(file, "metaface forget") as real:
                 stored = _read(real)
                 gallery = _gallery(comparer(trained), stored)

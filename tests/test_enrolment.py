@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -622,6 +623,31 @@ def test_the_question_is_asked_again_until_the_answer_is_yes_or_no(
     err = capsys.readouterr().err
     assert err.count("Agreed?") == 1
     assert err.count("Type yes or no: ") == {0: 1, 1: 2}.get(len(answers), min(len(answers), 3))
+
+
+@pytest.mark.filterwarnings("default:.*(photo|looks)")
+def test_a_gallery_asks_for_its_moved_run_not_for_a_new_one(
+    quick: Path, found: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, run, moved = tmp_path / "gallery.json", tmp_path / "run", tmp_path / "moved"
+    shutil.copytree(quick, run)
+    command = ["enrol", str(photo(tmp_path, 0)), "--name", "Ada", "--gallery", str(file), "--consent"]
+    assert cli.main([*command, "--run", str(run)]) == 0
+    enrol([photo(tmp_path, 1)], "Ben", run, file, lambda: True)
+    run.rename(moved)
+    capsys.readouterr()
+    for doing in (["identify", str(tmp_path / "0.jpg"), "--gallery", str(file)], command):
+        assert cli.main(doing) == 1
+        err = capsys.readouterr().err
+        assert f"is of the run {run}, which is not there. If you moved the run, name its new place once" in err
+        assert "metaface train" not in err  # a new network cannot read the gallery
+    with pytest.warns(UserWarning, match="still that of the larger gallery.*If you moved the run"):
+        forget("Ben", file)
+    assert cli.main([*command, "--run", str(moved)]) == 0
+    assert cli.main(command) == 0  # the new place is in the gallery
+    file.unlink()
+    assert cli.main(["gallery", "--gallery", str(file)]) == 1
+    assert "If you moved it, name it: --gallery FILE" in capsys.readouterr().err
 
 
 def test_the_lock_beside_a_gallery_keeps_no_name(quick: Path, found: dict[str, str], tmp_path: Path) -> None:
