@@ -37,7 +37,7 @@ BELOW = ((LFW_ROWS.start + LFW_ROWS.stop) / 2 - 125) / _BOX
 assert (LFW_COLUMNS.start + LFW_COLUMNS.stop) / 2 == 125
 
 _LARGEST = 800  # pixels of the longer side in which faces are looked for
-_SMALL = 160  # pixels of the shorter side: below it a photo is perhaps a thumbnail
+_SMALL = 160  # pixels of the shorter side: an eighth of fewer is less than the cascades can find
 _ANGLES = (0, 90, 270, 180, 25, -25)  # degrees by which a photo is turned; the last two if no face is certain before
 
 # Chosen on half of LFW's people; docs/decisions.md has what they do on the other half.
@@ -129,7 +129,8 @@ def _cut(file: str | Path, picture: Image.Image, size: int) -> Tensor:
     """The one face of a picture. Raises `MetaFaceError`, which names the file, if there is none or are several."""
     cv2 = opencv()
     wide, high = picture.size
-    picture.thumbnail((_LARGEST, _LARGEST))
+    largest = min(max(_LARGEST, _SMALL * max(wide, high) // min(wide, high)), 4 * _LARGEST)  # more for a panorama
+    picture.thumbnail((largest, largest))
     pixels, grey, faces = _search(cv2, picture)
     if not faces and min(wide, high) < _SMALL:
         raise MetaFaceError(

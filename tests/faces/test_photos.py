@@ -207,3 +207,11 @@ def test_without_opencv_the_error_says_what_to_install(
 
 def test_what_is_to_be_installed_is_said_in_one_way(repository: Path) -> None:
     assert f'photos = ["{photos.PACKAGE}"]' in (repository / "pyproject.toml").read_text()
+
+
+def test_a_face_in_a_panorama_is_found(lfw_photos: dict[str, list[Path]], tmp_path: Path) -> None:
+    good = next(photo for files in lfw_photos.values() for photo in files if _shows_one(photo))
+    panorama = Image.new("RGB", (8000, 1000), "grey")
+    panorama.paste(Image.open(good).resize((400, 400)), (3600, 300))  # its face is wider than an eighth of 1000
+    panorama.save(tmp_path / "panorama.png")
+    assert _shows_one(tmp_path / "panorama.png")
