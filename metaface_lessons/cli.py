@@ -588,14 +588,12 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with these arguments, or with those of the process, and return its exit code."""
+    _prepare_streams()
     arguments = list(sys.argv[1:] if argv is None else argv)
     args, args_left = parser().parse_known_args([_no_option(argument) for argument in arguments])
     if args_left and args.function is not lab:
         args.parser.error(f"unrecognized arguments: {' '.join(args_left)}")
     args.command_line, args.passed_on = arguments, args_left
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # some terminals cannot write every name
-            stream.reconfigure(errors="backslashreplace")
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
@@ -620,6 +618,19 @@ def _no_option(argument: str) -> str:
     """The argument; `./-ada.jpg` for `-ada.jpg` if there is such a file, because a shell's `*.jpg` names it without."""
     dashed = argument.startswith("-") and Path(argument).suffix and "=" not in argument
     return os.path.join(os.curdir, argument) if dashed and os.path.isfile(argument) else argument
+
+
+def _prepare_streams() -> None:
+    """Let the streams take every character, and open those with which the process was started closed.
+
+    Else the first file that is opened would get a closed stream's number, and what is meant for the stream.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115  # it stays open as long as the process
+        elif mode == "w" and isinstance(stream, io.TextIOWrapper):  # some terminals cannot write every name
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _message(error: Exception) -> str | None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import errno
 import functools
+import io
 import json
 import logging
 import os
 import re
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -509,3 +511,21 @@ def test_a_photo_that_begins_with_a_dash_is_no_option(
     with pytest.raises(SystemExit):
         cli.main(["identify", "a.jpg", "-none.jpg"])
     assert "usage: metaface identify" in capsys.readouterr().err  # not that of all commands
+
+
+def test_a_stream_that_is_closed_from_the_start_is_no_fault(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("stdin", "stdout", "stderr"):  # as Python sets them for `metaface check <&- >&- 2>&-`
+        monkeypatch.setattr(sys, name, None)
+    assert cli.main(["check", "01"]) == 0
+    assert not cli._asked("Has Ada agreed?"), "nobody can answer"
+
+
+def test_the_help_is_shown_in_a_terminal_without_greek(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", terminal)
+    with pytest.raises(SystemExit, match="0"):
+        cli.main(["train", "--help"])
+    terminal.flush()
+    assert b"\\u03b5" in terminal.buffer.getvalue()  # type: ignore[attr-defined]  # Reptile's ε
