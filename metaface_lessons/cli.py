@@ -572,7 +572,7 @@ def parser() -> argparse.ArgumentParser:
             step.add_argument("--jobs", type=whole(1, 1024), default=1, help="submissions at a time")
             step.add_argument("--unsafe", action="store_true", help="grade where no sandbox works; only for trials")
             step.add_argument("--student", action="append", default=[], help="only this student; may be repeated")
-            step.add_argument("--round", type=int, help="use the data of this earlier round again; by default new data")
+            step.add_argument("--round", type=whole(), help="use this earlier round's data again; by default new data")
         step.add_argument("--course", default=".", help="the class's folder")
         step.add_argument("--json", action="store_true", help="print JSON, for programs")
 

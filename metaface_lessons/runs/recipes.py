@@ -7,6 +7,7 @@ torch, so that the command's help works where torch is missing.
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -77,7 +78,7 @@ class Settings:
     inner_steps: int | None = _setting(whole(0, 10_000), "inner steps in training")
     test_steps: int | None = _setting(whole(0, 10_000), "inner steps in evaluation")
     scale: float | None = _setting(_positive, "multiplies the cosines")
-    margin: float | None = _setting(real(-1.0, 10.0, included=True), "how much the true person must win by")
+    margin: float | None = _setting(real(0.0, math.pi / 2, included=True), "how much the true person must win by")
 
     def __post_init__(self) -> None:
         """Raise `MetaFaceError` for a value that no training can have. A checkpoint may come from anywhere."""
