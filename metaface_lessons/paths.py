@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -32,7 +32,22 @@ def cache_dir() -> Path:
     """
     import platformdirs  # not earlier: the doctor runs where it is missing
 
-    return Path(os.environ.get("METAFACE_CACHE") or platformdirs.user_cache_dir("metaface")).expanduser()
+    return _folder("METAFACE_CACHE", lambda: Path(platformdirs.user_cache_dir("metaface")))
+
+
+def _folder(variable: str, usual: Callable[[], Path]) -> Path:
+    """The folder that a variable names, or the usual one.
+
+    Raises `MetaFaceError` if it is a link to itself, or in the home directory of a user who has none.
+    """
+    named = os.environ.get(variable)
+    try:
+        folder = Path(named or usual()).expanduser()
+        folder.resolve()
+    except RuntimeError as error:
+        what = f"{variable} is '{visible(named)}', which leads nowhere" if named else "You have no home directory"
+        raise MetaFaceError(f"{what} ({error}). Set {variable} to a folder that you may write to.") from error
+    return folder
 
 
 def home_dir() -> Path:
@@ -40,12 +55,14 @@ def home_dir() -> Path:
 
     Without `METAFACE_HOME` it is `~/metaface-lessons`, or `~/metaface` for those who began there.
 
-    Raises `MetaFaceError` if the folder is a clone of the course, is in one, or has this one in it.
+    Raises `MetaFaceError` if the folder is a file, is a clone of the course, is in one, or has this one in it.
     """
-    if named := os.environ.get("METAFACE_HOME"):
-        folder = Path(named).expanduser()
-    else:
-        folder, earlier = Path.home() / "metaface-lessons", Path.home() / "metaface"
+    named = os.environ.get("METAFACE_HOME")
+    folder = _folder("METAFACE_HOME", lambda: Path.home() / "metaface-lessons")
+    if os.path.isfile(folder):
+        raise MetaFaceError(f"Your folder {folder} is a file. Set METAFACE_HOME to a folder that you may write to.")
+    if not named:
+        earlier = Path.home() / "metaface"
         if not folder.exists() and not is_clone(earlier) and any((earlier / name).exists() for name in _OF_A_LEARNER):
             folder = earlier
     if where := mixed_with_clone(folder):
@@ -80,7 +97,7 @@ def mixed_with_clone(folder: Path) -> str:
 def sklearn_data() -> Path:
     """scikit-learn's cache of face sets; `SCIKIT_LEARN_DATA` moves it."""
     # sklearn.datasets.get_data_home would say the same, but also make the folder.
-    return Path(os.environ.get("SCIKIT_LEARN_DATA") or Path.home() / "scikit_learn_data").expanduser()
+    return _folder("SCIKIT_LEARN_DATA", lambda: Path.home() / "scikit_learn_data")
 
 
 def write_atomically(path: Path, data: bytes, mode: int | None = None, trial: bool = False) -> None:

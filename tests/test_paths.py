@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import pwd
 import re
 import stat
 import subprocess
@@ -32,6 +33,34 @@ def test_a_variable_moves_a_folder(variable: str, folder: Any, monkeypatch: pyte
     monkeypatch.delenv(variable)
     assert folder() != usual
     assert folder().is_absolute()
+
+
+@pytest.mark.parametrize(
+    ("variable", "folder"),
+    [("METAFACE_CACHE", paths.cache_dir), ("METAFACE_HOME", paths.home_dir), ("SCIKIT_LEARN_DATA", paths.sklearn_data)],
+)
+def test_a_folder_that_leads_nowhere_is_named(
+    variable: str, folder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    for named in ("~nobody-of-that-name/faces", str(loop)):
+        monkeypatch.setenv(variable, named)
+        with pytest.raises(MetaFaceError, match=f"{variable} is '{named}', which leads nowhere .* Set {variable}"):
+            folder()
+    monkeypatch.delenv(variable)
+    monkeypatch.delenv("HOME")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)  # as in a container that runs as a number without a name
+    with pytest.raises(MetaFaceError, match=f"You have no home directory .* Set {variable}"):
+        folder()
+
+
+def test_a_file_is_not_the_learners_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("METAFACE_HOME", str(tmp_path / "file"))
+    with pytest.raises(MetaFaceError, match=r"is a file\. Set METAFACE_HOME"):
+        paths.home_dir()
 
 
 def test_an_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
