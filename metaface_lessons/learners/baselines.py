@@ -13,6 +13,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -190,7 +191,8 @@ def _load(place: str) -> Callable[[Tensor], Any]:
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:
-        function = getattr(importlib.import_module(module), name)
+        with redirect_stdout(sys.stderr):  # stdout is for results
+            function = getattr(importlib.import_module(module), name)
     except ModuleNotFoundError as error:
         if f"{module}.".startswith(f"{error.name}."):
             raise MetaFaceError(
@@ -223,12 +225,16 @@ def _broken(place: str, error: BaseException) -> MetaFaceError:
 def _embedded(place: str, function: Callable[[Tensor], Any], images: Tensor) -> Array:
     """The embeddings of images by the user's function. Raises `MetaFaceError` if it fails, or returns another shape."""
     try:
-        found = np.asarray(torch.as_tensor(function(images)).detach().cpu(), dtype=np.float32)
-    except Exception as error:  # the code is the user's, so anything may go wrong
+        with redirect_stdout(sys.stderr):  # stdout is for results
+            given = torch.as_tensor(function(images)).detach()
+            if given.is_complex():  # their imaginary parts would be lost
+                raise TypeError(f"embeddings of {given.dtype}")
+            found = given.to("cpu", torch.float32).numpy()
+    except (Exception, SystemExit) as error:  # the code is the user's, so anything may go wrong
         raise MetaFaceError(
             f"{place} failed on images {list(images.shape)}, {images.dtype}: {type(error).__name__}: {error}"
         ) from error
-    if found.ndim != 2 or len(found) != len(images) or not np.isfinite(found).all():
+    if found.ndim != 2 or len(found) != len(images) or not found.size or not np.isfinite(found).all():
         raise MetaFaceError(
             f"{place} should return finite embeddings [{len(images)}, D] for images {list(images.shape)}, but"
             f" returned {list(found.shape)}{'' if np.isfinite(found).all() else ' with NaN or infinite values'}."

@@ -173,3 +173,30 @@ def test_features_of_python_are_held_to_the_same_and_the_course_own_are_silent()
         FixedFeatures(lambda x: net(x.float()).flatten(1).detach().numpy())(images)
     for baseline in (pixels(), lbp(), brightness(), lda(random_faces(size=32), 10)):
         assert len(baseline.embedding(images)) == len(images)  # a warning would be an error here
+
+
+@pytest.mark.parametrize(
+    ("result", "said"),
+    [
+        ("exit(3)", "SystemExit: 3"),
+        ("x.float().flatten(1).to(torch.complex64)", "embeddings of torch.complex64"),
+        ("torch.zeros(len(x), 0)", r"but returned \[40, 0\]"),
+        ("torch.full((len(x), 2), float('nan'))", "with NaN or infinite values"),
+    ],
+)
+def test_what_is_not_an_embedding_is_refused(mine: Callable[[str], str], result: str, said: str) -> None:
+    net = pretrained(mine(f"import torch\ndef embed(x):\n    return {result}"))
+    with pytest.raises(MetaFaceError, match=said):
+        net.embedding(random_faces().images[:40])
+
+
+def test_an_embedding_may_have_half_the_precision_and_print(
+    mine: Callable[[str], str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = "print('loaded')\ndef embed(x):\n    print('called')\n    return x.float().flatten(1)[:, :50].bfloat16()"
+    images = random_faces().images[:4]
+    assert torch.allclose(pretrained(mine(text)).embedding(images), images.float().flatten(1)[:, :50])
+    shown = capsys.readouterr()
+    assert shown.out == "", "stdout is for results, such as those of --json"
+    assert "loaded" in shown.err
+    assert "called" in shown.err
