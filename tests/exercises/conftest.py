@@ -22,6 +22,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def rows(home: Path, monkeypatch: pytest.MonkeyPatch) -> core.Exercise:
     """The only exercise there is: the mean of each row."""
+    core._load_lessons()  # now, or `find` would load them into the registry of this test
     monkeypatch.setattr(core, "_registry", {})
 
     @core.exercise("rows.mean", lesson="97", title="Row means", points=2, equation="(97.1)", hints=("Axis?", "dim=1"))
