@@ -133,6 +133,11 @@ class EpisodeSampler:
         support_where: Mapping[str, Condition] | None = None,
         query_where: Mapping[str, Condition] | None = None,
     ) -> None:
+        if not isinstance(faces, FaceSet):
+            raise MetaFaceError(
+                f"Episodes are drawn from a FaceSet, but this is of the type {type(faces).__name__}. Load one first:"
+                ' faces = load_faces("procedural").'
+            )
         for argument, value, least in (("ways", ways, 2), ("shots", shots, 1), ("queries", queries, 1)):
             if value < least:
                 raise MetaFaceError(f"{argument} must be at least {least}, but is {value}.")

@@ -232,3 +232,9 @@ def test_what_cannot_be_drawn_is_refused() -> None:
         DomainSampler(domain_faces(each=1), DOMAINS, 3, 1, 1, "within")
     with pytest.raises(MetaFaceError, match="even number of tasks"):
         DomainSampler(domain_faces(), DOMAINS, 3, 1, 1, "leave one out").sample(3)
+
+
+@pytest.mark.parametrize("faces", ["folder:photos", None, 3])
+def test_episodes_are_drawn_from_faces_alone(faces: object) -> None:
+    with pytest.raises(MetaFaceError, match=f"type {type(faces).__name__}\\. Load one first: faces = load_faces"):
+        EpisodeSampler(faces, 5, 1, 1)  # type: ignore[arg-type]

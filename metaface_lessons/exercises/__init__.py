@@ -28,7 +28,10 @@ _SIGNS = {PASSED: "✓", WRONG: "✗", RAISED: "✗", NOT_ATTEMPTED: "○", BROK
 _COLOURS = {PASSED: "#009E73", WRONG: "#D55E00", RAISED: "#D55E00", NOT_ATTEMPTED: "#0072B2", BROKEN: "#CC79A7"}
 
 
-def check(name: str, answer: Any, record: bool = True) -> Outcome:
+_MISSING = object()
+
+
+def check(name: str, answer: Any = _MISSING, record: bool = True) -> Outcome:
     """Check an answer to an exercise, show the outcome, and record it.
 
     A wrong answer raises no error, and neither does an exercise that has not been attempted: read the message.
@@ -36,9 +39,11 @@ def check(name: str, answer: Any, record: bool = True) -> Outcome:
     name: the exercise, such as "protonet.loss".
     answer: the function that you have written, or a value if the exercise asks for one.
     record: whether it counts as a try in your progress. A lesson that only shows what a check says gives False.
-    Raises `MetaFaceError` if there is no such exercise.
+    Raises `MetaFaceError` if there is no such exercise, or no answer.
     """
     exercise = core.find(name)
+    if answer is _MISSING:
+        raise MetaFaceError(f'Which answer? Give it after the name: check("{exercise.name}", your_answer).')
     outcome = core.judge(exercise, answer)
     notes = record_outcome(exercise, outcome) if record else []
     _show("\n".join([verdict(exercise, outcome), *notes]), outcome.kind)

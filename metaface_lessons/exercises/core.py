@@ -292,6 +292,7 @@ def find(name: str) -> Exercise:
 def exercises(lesson: str | None = None) -> list[Exercise]:
     """All exercises, or those of one lesson ("02"), in the order of the lessons."""
     _load_lessons()
+    lesson = lesson if lesson is None else str(lesson).zfill(2)
     chosen = [e for e in _registry.values() if lesson in (None, e.lesson)]
     if not chosen and lesson is not None:
         raise unknown("lesson with exercises", lesson, {e.lesson for e in _registry.values()})

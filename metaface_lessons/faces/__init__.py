@@ -44,6 +44,11 @@ def load_faces(name: str, **options: Any) -> FaceSet:
 
     Raises `MetaFaceError` if there is no such set, or if it cannot be loaded.
     """
+    if not isinstance(name, str):
+        raise MetaFaceError(
+            f"A face set is loaded by its name, a text, but this is of the type {type(name).__name__}. Examples:"
+            ' load_faces("procedural"), load_faces("folder:photos").'
+        )
     kind, colon, path = name.partition(":")
     if colon and kind in FOLDERS:
         if not path:

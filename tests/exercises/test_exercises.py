@@ -396,3 +396,12 @@ def test_hints_come_in_steps(rows: core.Exercise, capsys: pytest.CaptureFixture[
     with pytest.raises(MetaFaceError, match="no hint number 3: it has 2 hints"):
         hint("rows.mean", 3)
     assert progress_rows()[0]["hints"] == 1
+
+
+def test_a_check_without_an_answer_says_how_to_give_one(rows: core.Exercise) -> None:
+    with pytest.raises(MetaFaceError, match=r'Give it after the name: check\("rows.mean", your_answer\)'):
+        check("rows.mean")
+
+
+def test_a_lesson_may_be_named_by_its_number() -> None:
+    assert {row["lesson"] for number in (1, "1", "01") for row in progress_rows(number)} == {"01"}
