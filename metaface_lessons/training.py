@@ -223,7 +223,7 @@ class _Training:
 
 
 def _alone(train: Callable[_P, Trained]) -> Callable[_P, Trained]:
-    """Keep others from the checkpoint of a training while that runs."""
+    """Keep others from the checkpoint of a training while that runs, and gradients on."""
 
     @wraps(train)
     def alone(*args: _P.args, **options: _P.kwargs) -> Trained:
@@ -235,7 +235,8 @@ def _alone(train: Callable[_P, Trained]) -> Callable[_P, Trained]:
                     held.enter_context(locked(checkpoint, "a training", advice, seconds=0))
                 except OSError as error:
                     raise _not_writable(checkpoint, error) from error
-            return train(*args, **options)
+            with torch.enable_grad():  # an earlier cell may have switched gradients off
+                return train(*args, **options)
 
     return alone
 

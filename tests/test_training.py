@@ -346,3 +346,14 @@ def test_a_disk_that_fills_up_while_training_loses_neither_the_result_nor_the_fi
     monkeypatch.undo()
     assert train_briefly(steps=7, checkpoint=file).unsaved == ""
     assert old is None or file.read_bytes() != old
+
+
+def test_gradients_that_an_earlier_cell_switched_off_are_on_in_training() -> None:
+    def weights() -> torch.nn.Module:
+        net, sampler = small_protonet(), EpisodeSampler(SPLIT.base, 5, 1, 3, seed=2)
+        return meta_train(net, sampler, steps=2, progress=False).learner
+
+    usual = weights()
+    with torch.no_grad():
+        assert same_weights(weights(), usual)
+        assert not torch.is_grad_enabled(), "it is the learner's own setting again"
