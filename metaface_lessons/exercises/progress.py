@@ -172,7 +172,10 @@ def progress_rows(lesson: str | None = None) -> list[dict[str, Any]]:
 def _entries() -> dict[str, Any]:
     """The entries by exercise; none if there is no file that may be read."""
     path = progress_file()
-    if not path.is_file() or not os.access(path, os.R_OK):
+    if not path.is_file():
+        return {}
+    if not os.access(path, os.R_OK):
+        warnings.warn(f"{path} may not be read, so this shows no progress. Give yourself permission.", stacklevel=3)
         return {}
     try:
         found = _parsed(path)

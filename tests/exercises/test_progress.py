@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import warnings
@@ -216,3 +217,10 @@ def test_yours_is_your_answer_once_it_passes(rows: core.Exercise, capsys: pytest
     assert yours("rows.mean", row_means) is row_means
     assert capsys.readouterr().out == ""
     assert not progress_file().exists()
+
+
+def test_a_file_that_may_not_be_read_is_said(rows: core.Exercise, monkeypatch: pytest.MonkeyPatch) -> None:
+    check("rows.mean", row_means)
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.warns(UserWarning, match="may not be read, so this shows no progress"):
+        assert progress_rows()[0]["outcome"] == "open"
