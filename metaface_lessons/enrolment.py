@@ -30,7 +30,7 @@ from torch import Tensor
 
 from .errors import MetaFaceError, unknown
 from .faces.faceset import FaceSet
-from .faces.photos import faces_of, find_face
+from .faces.photos import faces_of
 from .names import plain_name, same_to_a_reader, visible
 from .paths import home_dir, locked, write_atomically
 from .runs.run import Run, comparer, load_run
@@ -346,9 +346,11 @@ def enrol(
         )
     method, weights = comparer(trained), _weights(trained)
     _check_network(stored, weights, run, file)
-    faces, left_out = _usable(photos, method.shape[-1])
+    faces, left_out, uncertain = _usable(photos, method.shape[-1])
     for problem in left_out.values():
         warnings.warn(f"Left out: {problem}", stacklevel=2)
+    for photo in uncertain:
+        warnings.warn(f"{_UNCERTAIN.format(photo=photo)} If it does not, enrol without it.", stacklevel=2)
     if not agreed():
         raise _not_agreed(name)
     points = dict(zip(faces, method.embed(torch.stack(list(faces.values()))).cpu(), strict=True))
@@ -378,6 +380,7 @@ def enrol(
         "threshold": round(gallery.threshold, 4),
         "doubts": doubts,
         "left_out": left_out,
+        "uncertain": uncertain,
         "gallery": str(file),
     }
 
@@ -416,8 +419,11 @@ def _check_network(stored: Mapping[str, Any], weights: str, run: Path, file: Pat
     )
 
 
-def _usable(photos: Sequence[Path], size: int) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The face of each photo that can be used, and why the others cannot, by file.
+_UNCERTAIN = "{photo}: what was found may not be a face. Look whether the photo shows one large and sharp."
+
+
+def _usable(photos: Sequence[Path], size: int) -> tuple[dict[str, Tensor], dict[str, str], list[str]]:
+    """The face of each photo that can be used, why the others cannot, by file, and the files with an uncertain face.
 
     photos: the files.
     size: of a face, in pixels.
@@ -432,7 +438,7 @@ def _usable(photos: Sequence[Path], size: int) -> tuple[dict[str, Tensor], dict[
         why = ", because a photo is not there" if absent else ""
         many = f"Nothing was enrolled{why}. Of {len(read)} photos, {len(left_out)} cannot be used:"
         raise MetaFaceError("\n  - ".join([many, *left_out.values()] if len(read) > 1 else left_out.values()))
-    return faces, left_out
+    return faces, left_out, [str(photo.file) for photo in read if not photo.certain]
 
 
 def _doubts(gallery: Gallery, name: str, photos: dict[str, Tensor], strangers: FaceSet) -> list[str]:
@@ -479,7 +485,12 @@ def identify(photo: Path, file: Path) -> dict[str, Any]:
         raise _trained_on(run, file)
     method = comparer(trained)
     gallery = _gallery(method, stored)
-    point = method.embed(find_face(photo, method.shape[-1])[None])[0].cpu()
+    (read,) = faces_of([photo], method.shape[-1])
+    if read.face is None:
+        raise MetaFaceError(read.problem)
+    if not read.certain:
+        warnings.warn(_UNCERTAIN.format(photo=visible(photo)), stacklevel=2)
+    point = method.embed(read.face[None])[0].cpu()
     if any(points.shape[1] != len(point) for points in gallery.embeddings.values()):
         raise MetaFaceError(
             f"The embeddings in {file} have another length than those of {run}. The file was changed by hand. Put a"

@@ -8,6 +8,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,16 @@ import pytest
 import torch
 
 from metaface_lessons import cli, enrolment
-from metaface_lessons.enrolment import Gallery, _doubts, enrol, forget, forget_all, people, threshold_among
+from metaface_lessons.enrolment import (
+    Gallery,
+    _doubts,
+    enrol,
+    forget,
+    forget_all,
+    identify,
+    people,
+    threshold_among,
+)
 from metaface_lessons.errors import MetaFaceError
 from metaface_lessons.faces.photos import Photo, find_face
 from metaface_lessons.learners.baselines import FixedFeatures
@@ -340,12 +350,36 @@ def found(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         return [
             Photo(file, problem=problems[file.name])
             if file.name in problems
-            else Photo(file, fitted(faces[int(file.stem) :][:1], (3, size, size))[0])
+            else Photo(file, fitted(faces[int(file.stem) :][:1], (3, size, size))[0], certain=file.stem != UNCERTAIN)
             for file in files
         ]
 
     monkeypatch.setattr(enrolment, "faces_of", read)
     return problems
+
+
+UNCERTAIN = "77"  # the photo in which what was found may not be a face
+
+
+@pytest.mark.filterwarnings("default:.*(photo|looks)")
+def test_what_may_not_be_a_face_is_said_before_the_question(
+    quick: Path, found: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, blurred = tmp_path / "gallery.json", photo(tmp_path, int(UNCERTAIN))
+    said: list[str] = []
+
+    def agreed() -> bool:
+        said.extend(str(warning.message) for warning in seen)
+        return True
+
+    with warnings.catch_warnings(record=True) as seen:
+        report = enrol([photo(tmp_path, 0), blurred], "Ada", quick, file, agreed)
+    (message,) = (message for message in said if "77.jpg" in message)
+    assert "what was found may not be a face" in message
+    assert message.endswith("If it does not, enrol without it.")
+    assert report["uncertain"] == [str(blurred)]
+    with pytest.warns(UserWarning, match="77.jpg: what was found may not be a face"):
+        identify(blurred, file)
 
 
 def photo(folder: Path, number: int) -> Path:

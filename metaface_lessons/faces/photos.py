@@ -60,7 +60,7 @@ def find_face(file: str | Path, size: int = 48) -> Tensor:
     Raises `MetaFaceError` if the file is missing or not a picture, if it shows no face or several, or if OpenCV is
     missing.
     """
-    return _cut(file, _read(file), size)
+    return _cut(file, _read(file), size)[0]
 
 
 @dataclass(frozen=True)
@@ -70,11 +70,13 @@ class Photo:
     file: its path.
     face: the face, uint8 `[3, size, size]`; None if it cannot be used.
     problem: why it cannot be used, with what to do; "" if it can.
+    certain: whether a second cascade agrees that it is a face. Without that it may be a pattern in the background.
     """
 
     file: Path
     face: Tensor | None = None
     problem: str = ""
+    certain: bool = True
 
 
 def faces_of(files: Sequence[str | Path], size: int = 48) -> list[Photo]:
@@ -97,7 +99,8 @@ def faces_of(files: Sequence[str | Path], size: int = 48) -> list[Photo]:
                 raise MetaFaceError(
                     f"{visible(file)} shows the same as {visible(other)}. Name it once, or name another photo."
                 )
-            photos.append(Photo(file, _cut(file, picture, size)))
+            face, certain = _cut(file, picture, size)
+            photos.append(Photo(file, face, certain=certain))
         except MetaFaceError as error:
             photos.append(Photo(file, problem=str(error)))
     return photos
@@ -125,13 +128,16 @@ def _absent(file: str | Path) -> MetaFaceError:
     )
 
 
-def _cut(file: str | Path, picture: Image.Image, size: int) -> Tensor:
-    """The one face of a picture. Raises `MetaFaceError`, which names the file, if there is none or are several."""
+def _cut(file: str | Path, picture: Image.Image, size: int) -> tuple[Tensor, bool]:
+    """The one face of a picture, and whether it is certain that it is one.
+
+    Raises `MetaFaceError`, which names the file, if there is none or are several.
+    """
     cv2 = opencv()
     wide, high = picture.size
     largest = min(max(_LARGEST, _SMALL * max(wide, high) // min(wide, high)), 4 * _LARGEST)  # more for a panorama
     picture.thumbnail((largest, largest))
-    pixels, grey, faces = _search(cv2, picture)
+    pixels, grey, faces, certain = _search(cv2, picture)
     if not faces and min(wide, high) < _SMALL:
         raise MetaFaceError(
             f"No face was found in {visible(file)}, which has only {wide}×{high} pixels. Use the photo itself, not its"
@@ -156,7 +162,7 @@ def _cut(file: str | Path, picture: Image.Image, size: int) -> Tensor:
     if shrinks:  # without a blur, pixels in between would not count
         pixels = cv2.GaussianBlur(pixels, (0, 0), 0.4 * WIDTH * width / size)
     face = cv2.warpAffine(pixels, turn, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return torch.from_numpy(face).permute(2, 0, 1).contiguous()
+    return torch.from_numpy(face).permute(2, 0, 1).contiguous(), certain
 
 
 class _Find(NamedTuple):
@@ -177,8 +183,8 @@ class _Find(NamedTuple):
         return max(across, 0) * max(down, 0) / min(self.width, other.width) ** 2
 
 
-def _search(cv2: ModuleType, picture: Image.Image) -> tuple[np.ndarray, np.ndarray, list[_Find]]:
-    """The picture, turned so that a face is upright, its greys, and the faces that could be meant.
+def _search(cv2: ModuleType, picture: Image.Image) -> tuple[np.ndarray, np.ndarray, list[_Find], bool]:
+    """The picture, turned so that a face is upright, its greys, the faces that could be meant, and if they are certain.
 
     It is turned only if no face is beyond doubt as it is: photos can lie on their side, and heads can be tilted. It
     stays turned if a face is beyond doubt then, or if none was certain before. Of several such angles, the one with
@@ -196,7 +202,7 @@ def _search(cv2: ModuleType, picture: Image.Image) -> tuple[np.ndarray, np.ndarr
         if (angle == 0 and most >= _BEYOND_DOUBT) or (angle == 180 and most):
             break
     assert best is not None
-    return best
+    return *best, most > 0
 
 
 def _faces(cv2: ModuleType, grey: np.ndarray) -> tuple[list[_Find], bool]:

@@ -99,6 +99,15 @@ def test_one_person_is_seldom_taken_for_several(step: int, shared_faces: Path, t
     assert said.count("no") < 0.01 * len(said)
 
 
+def test_a_face_that_a_second_cascade_does_not_find_is_uncertain(
+    shared_faces: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos = _lfw(shared_faces)[::400]
+    assert all(photo.certain for photo in faces_of(photos))
+    monkeypatch.setattr("metaface_lessons.faces.photos._is_certain", lambda *_: False)
+    assert not any(photo.certain for photo in faces_of(photos) if photo.face is not None)
+
+
 def test_two_people_are_refused(shared_faces: Path, tmp_path: Path) -> None:
     """Of two faces of about one size, a second look must not drop one."""
     photos = _lfw(shared_faces)[::250]
