@@ -99,7 +99,7 @@ _LOOK = """<style>
 .metaface-picture { max-width: 100%; }
 .metaface-picture .widget-html-content { line-height: normal; }
 .metaface-stopped, .metaface-names { display: none; }
-.metaface-stopped.jupyter-widgets-disconnected { display: block; flex: 1 0 100%; font-weight: bold; }
+.metaface-stopped.jupyter-widgets-disconnected { display: block; flex: 1 1 100%; font-weight: bold; }
 .metaface-explorer.jupyter-widgets-disconnected::before,
 .metaface-explorer .jupyter-widgets-disconnected::before { content: none; }
 .metaface-controls.jupyter-widgets-disconnected { opacity: 0.5; }

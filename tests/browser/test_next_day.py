@@ -21,6 +21,7 @@ CELLS = (
     "def chance(ways):\n    return 1 / ways\n\n\ncheck('start.chance', chance)",
 )
 BAR = ".widget-html-content"
+SCROLLS = "box => box.scrollWidth > box.clientWidth"
 UNSAVED = ".jp-mod-current.jp-mod-dirty"
 
 
@@ -45,6 +46,7 @@ def test_the_last_picture_and_the_bar_are_there_and_an_exercise_can_be_checked(
         assert page.get_by_text("Error displaying widget").count() == 0
         explorers(page).first.get_by_text("the last picture of a kernel that has stopped").wait_for()
         assert explorers(page).first.get_by_role("slider", name="yaw").count() == 1
+        assert not explorers(page).first.evaluate(SCROLLS)
         return bool(explorers(page).first.locator(PICTURE).get_attribute("src") == picture)
 
     with jupyter_lab(home, tmp_path) as address, chromium(browser_path) as page:
