@@ -412,6 +412,7 @@ OF_THE_REST = {
     "browser/test_explorers.py",
     "browser/test_lessons.py",
     "browser/test_next_day.py",
+    "browser/test_printed.py",
     "test_benchmarks.py",
     "test_docs.py",
     "test_examples.py",

@@ -134,12 +134,17 @@ def lab_command(arguments: Sequence[str] = (), lesson: str = FIRST) -> list[str]
     arguments: passed on to JupyterLab.
     lesson: the file to open.
     """
+    from jupyter_core.paths import jupyter_config_dir  # not earlier: the doctor runs where it is missing
+
     root = ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []  # as in many containers
     terminal = [f"--ServerApp.terminado_settings={ {'shell_command': shell} }"] if (shell := _shell()) else []
     quiet = [f"--{app}.log_level=ERROR" for app in ("ServerApp", "LabApp")]
+    # jupyter/custom/custom.css, or the learner's own; the folders can only be set this way.
+    styles = {"static_custom_path": [str(Path(folder) / "custom") for folder in (jupyter_config_dir(), JUPYTER)]}
+    looks = ["--LabApp.custom_css=True", f"--ServerApp.tornado_settings={styles}"]
     # The lesson is not given as a file to open: without a browser JupyterLab prints an address, which must name it too.
     opened = f"--LabApp.default_url=/lab/tree/{lesson}"
-    return [sys.executable, "-m", "jupyterlab", *root, *terminal, *quiet, opened, *arguments]
+    return [sys.executable, "-m", "jupyterlab", *root, *terminal, *quiet, *looks, opened, *arguments]
 
 
 def lab_environment() -> dict[str, str]:
