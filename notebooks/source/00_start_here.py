@@ -106,8 +106,8 @@ show(
 # An exercise is a cell with a gap. Fill the gap, run the cell, and the `check` in it says at once whether your answer is right, and if not, what
 # it got, what it wanted, and what the slip may be. It never shows you a page of errors. Try as often as you like.
 #
-# * A lesson opens with the outputs of its last run, and the answer to a **Predict** is among them. Before you begin, choose *Edit → Clear Outputs
-#   of All Cells*: a prediction is worth nothing with the answer in view.
+# * Your copy of a lesson opens without outputs, because a **Predict** is worth nothing with the answer in view. Once you have run it, it keeps its outputs:
+#   before you go through it again, choose *Edit → Clear Outputs of All Cells*.
 # * An exercise that you have not touched is no error: every lesson runs from top to bottom before you have solved anything.
 # * `hint("…")` gives a first hint, `hint("…", 2)` the next; after the last, `solution("…")` says what looking at the solution costs, and how to.
 # * What you passed is written into `progress.json` in your own folder, `~/metaface-lessons`, beside your copy of the lessons. There is no account. Updating

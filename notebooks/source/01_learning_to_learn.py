@@ -683,7 +683,9 @@ leak_explorer.explore(data, leak_explorer.State(share=50))
 
 # %% [markdown]
 # Move the share. If the very images leak, LDA reports whatever you like, up to near perfection, without being one bit better on the next stranger. Note also the
-# interval over people, the same as in the table: it cannot warn you, for it describes the test that was made, not the one that should have been.
+# interval over people: it cannot warn you, for it describes the test that was made, not the one that should have been. (The table's is wider than the
+# explorer's. The explorer, like most papers, takes 1.96 standard errors of the people's own accuracies; the table also counts that each person is somebody
+# to be confused with.)
 #
 # The other kind of leak, *other* images of the test people, is just as forbidden, yet here it hardly shows. Under full nuisance what LDA learns of 30
 # people does not even carry over to new photos of the very same people. Is such a leak harmless, then? The same experiment on real faces, Olivetti, whose
