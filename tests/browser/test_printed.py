@@ -1,4 +1,4 @@
-"""What cells print, in a real browser: a line that is too long breaks between words."""
+"""What cells print, in a real browser: long lines break between words, and wide tables can be read."""
 
 from __future__ import annotations
 
@@ -28,3 +28,25 @@ def test_no_word_of_a_long_line_is_torn(browser_path: str) -> None:
         assert lines.first.evaluate("pre => pre.getClientRects()[0].height") > 30, "it is on several lines"
         page.set_viewport_size({"width": 700, "height": 900})
         assert lines.evaluate_all(TORN) == []
+
+
+def test_a_wide_table_keeps_the_names_of_its_rows_in_view(browser_path: str) -> None:
+    rows = "{f'LDA, Tan-Triggs, blends, ten views, {i}': ['98.8 ± 0.2 ± 2.2'] * 9 for i in range(3)}"
+    wide = f"from metaface_lessons.figures import table\ntable({rows}, list('abcdefghi'))"
+    with notebook_that_ran(browser_path, [wide]) as page:
+        page.set_viewport_size({"width": 800, "height": 1000})
+        box = page.locator(".jp-OutputArea-output div:has(> table)")
+        before, after = (
+            box.evaluate(
+                """(box, scrolled) => {
+                    box.scrollLeft = scrolled;
+                    const name = box.querySelector("th[scope=row]").getBoundingClientRect();
+                    return [box.scrollLeft, name.left, name.width / box.clientWidth];
+                }""",
+                scrolled,
+            )
+            for scrolled in (0, 200)
+        )
+        assert after[0] == 200, "there is more than fits"
+        assert after[1] == before[1]
+        assert after[2] < 0.5, "numbers have more room than names"
