@@ -138,7 +138,7 @@ def lab_command(arguments: Sequence[str] = (), lesson: str = FIRST) -> list[str]
 
     root = ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []  # as in many containers
     terminal = [f"--ServerApp.terminado_settings={ {'shell_command': shell} }"] if (shell := _shell()) else []
-    quiet = [f"--{app}.log_level=ERROR" for app in ("ServerApp", "LabApp")]
+    quiet = [f"--{app}.log_level=ERROR" for app in ("ServerApp", "LabApp", "TerminalsExtensionApp")]
     # jupyter/custom/custom.css, or the learner's own; the folders can only be set this way.
     styles = {"static_custom_path": [str(Path(folder) / "custom") for folder in (jupyter_config_dir(), JUPYTER)]}
     looks = ["--LabApp.custom_css=True", f"--ServerApp.tornado_settings={styles}"]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import urllib.request
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 
 import nbformat
 import pytest
@@ -74,3 +76,11 @@ def test_a_lesson_that_was_only_opened_is_saved_and_nobody_is_asked_for_news(
         page.wait_for_timeout(3000)  # in which the kernel's answers would change the notebook, and a question appear
         assert page.locator(UNSAVED).count() == 0
         assert page.get_by_text("Jupyter news").count() == 0
+
+
+def test_a_terminal_that_the_page_still_shows_is_no_news(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    with jupyter_lab(home, tmp_path) as address, pytest.raises(HTTPError, match="404"):
+        urllib.request.urlopen(address.replace("/lab/tree/{}", "/terminals/websocket/1"))
+    assert "terminals" not in (tmp_path / "jupyter.log").read_text()
