@@ -51,8 +51,10 @@ import sys
 import sysconfig
 import threading
 import time
+import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, TextIO, TypeVar
@@ -661,10 +663,7 @@ def _learners_frame(traceback: TracebackType | None, *not_in: str) -> tuple[str,
 
 def _explain(raised: AnswerError) -> str:
     if isinstance(raised.error, NameError) and not isinstance(raised.error, UnboundLocalError):
-        raised.slip = raised.slip or (
-            "After a restart the kernel knows nothing of earlier cells. Run those above first: Run > Run All Above"
-            " Selected Cell."
-        )
+        raised.slip = raised.slip or _missing_name(raised.error)
     lines = [f"Your code raised {_named(raised.error)}"]
     frame = _learners_frame(raised.error.__traceback__)
     if frame and (line := linecache.getline(*frame).strip()):
@@ -674,6 +673,18 @@ def _explain(raised: AnswerError) -> str:
     if raised.slip:
         lines.append(raised.slip)
     return "\n".join(lines)
+
+
+def _missing_name(error: NameError) -> str:
+    """Why a name is not there: another one is meant, or the cell that defines it has not run."""
+    frames = list(traceback.walk_tb(error.__traceback__))
+    known = [*frames[-1][0].f_locals, *frames[-1][0].f_globals] if frames else []
+    if near := get_close_matches(error.name or "", [name for name in known if not name.startswith("_")], n=1):
+        return f"Did you mean '{near[0]}'?"
+    return (
+        "After a restart the kernel knows nothing of earlier cells. Run those above first: Run > Run All Above"
+        " Selected Cell."
+    )
 
 
 def _apology(error: BaseException) -> str:

@@ -168,14 +168,14 @@ def test_an_import_is_not_stopped_half_way(
     rows: core.Exercise, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It would leave a module behind that is broken for the rest of the session."""
-    (tmp_path / "slow_module.py").write_text("import time\ntime.sleep(0.6)\nready = True\n")
+    (tmp_path / "slow_module.py").write_text("import time\ntime.sleep(1.5)\nready = True\n")
     monkeypatch.syspath_prepend(tmp_path)
 
     def imports(x: torch.Tensor) -> torch.Tensor:
         assert importlib.import_module("slow_module").ready
         return row_means(x)
 
-    assert judge(rows, imports, seconds=0.2).passed
+    assert judge(rows, imports, seconds=1.0).passed
     (tmp_path / "endless_module.py").write_text("while True: pass\n")
     monkeypatch.setattr(core, "IMPORT_SECONDS", 0.4)
 
@@ -526,7 +526,11 @@ def test_a_name_that_a_fresh_kernel_lacks_is_explained(rows: core.Exercise) -> N
             means = x
         return means
 
+    def misspelt(numbers: torch.Tensor) -> torch.Tensor:
+        return number.mean(dim=1)  # type: ignore[name-defined]  # noqa: F821
+
     assert judge(rows, lacks).message.splitlines()[-1].endswith("Run > Run All Above Selected Cell.")
+    assert judge(rows, misspelt).message.splitlines()[-1] == "Did you mean 'numbers'?"
     assert "Run All Above" not in judge(rows, unbound).message
 
 
