@@ -32,7 +32,6 @@ from torch.nn import functional as F
 
 from metaface_lessons.episodes import Episodes, Examples
 from metaface_lessons.learners.learn2learn_library import import_learn2learn
-from metaface_lessons.learners.learn2learn_maml import Learn2LearnMAML
 from metaface_lessons.learners.maml import MAML
 from metaface_lessons.machine import peak_memory, processor
 from metaface_lessons.networks import Classifier, Conv4, TaskNorm, standardise
@@ -105,12 +104,14 @@ def library_network(network: Classifier) -> nn.Sequential:
 
 def library(network: nn.Module, episodes: Episodes, case: Case, first_order: bool) -> Callable[[], object]:
     """The meta-gradient by learn2learn's MAML, one task after the other, so that only one graph is in memory."""
-    maml = Learn2LearnMAML(network, steps=case.steps, test_steps=0, inner_rate=case.rate, first_order=first_order)
+    maml = import_learn2learn().algorithms.MAML(network, lr=case.rate, first_order=first_order)
     dtype = next(network.parameters()).dtype
 
     def step() -> None:
         for x, y, query_x, query_y in zip(*episodes.support, *episodes.query, strict=True):
-            task = maml.inner_loop(standardise(x).to(dtype), y, case.steps)
+            task, pictures = maml.clone(), standardise(x).to(dtype)
+            for _ in range(case.steps):
+                task.adapt(F.cross_entropy(task(pictures), y))
             (F.cross_entropy(task(standardise(query_x).to(dtype)), query_y) / len(episodes.identities)).backward()
 
     return step

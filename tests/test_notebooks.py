@@ -347,7 +347,7 @@ def test_building_and_validating_a_lesson(course: Path, capsys: pytest.CaptureFi
     assert "✓ tiny.number" in solved[-1].outputs[0].data["text/plain"]
     assert "○ tiny.number" in learners[-1].outputs[0].data["text/plain"]
     (widget,) = solved[4].outputs
-    assert set(widget.data) == {"text/plain", "text/html"}  # the picture, for readers without a kernel
+    assert set(widget.data) == {"text/plain", "text/html", "image/png"}  # the picture, for readers without a kernel
     assert widget.data["text/plain"] == "An empty picture."
     assert [output.text for output in solved[5].outputs] == ["True\n"]  # the bar is gone
 

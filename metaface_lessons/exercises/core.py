@@ -528,7 +528,7 @@ def guarded(answer: Callable[..., Any], note: Callable[[Any], None] = lambda res
         with _usual_settings():
             try:
                 result = answer(*_copied(args), **_copied(kwargs))
-            except (TimeUp, KeyboardInterrupt, AnswerError):
+            except (TimeUp, KeyboardInterrupt, AnswerError, Wrong):  # a locked process's answer says so itself
                 raise
             except BaseException as error:  # SystemExit too: an answer must not end the learner's session
                 raise AnswerError(error, arguments) from error

@@ -156,7 +156,7 @@ class Worker:
             try:
                 restore(value, state)
             except (Violation, RuntimeError, TypeError) as error:
-                raise self._forged("the arguments came back in another form") from error
+                raise Wrong(CHANGED) from error  # into another form
 
     def pull(self, call: int, cotangents: list[Tensor | None], sources: list[Tensor]) -> list[Tensor | None]:
         """The vector-Jacobian product of a call.

@@ -192,4 +192,6 @@ def test_fixed_features_are_computed_again_when_their_time_is_taken(monkeypatch:
 
     monkeypatch.setattr(embedding, "_features", counted)
     comparison.adaptation(method, novel, repeats=4)
-    assert computed == [20, 5] * 4  # four images of five people to learn from, and one of each to answer
+    # Four images of five people to learn from, and one of each to answer. The first are also tried alone and in another
+    # order, once.
+    assert computed == [20, 1, 8, 8, 8, 5] + [20, 5] * 3

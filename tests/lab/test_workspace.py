@@ -479,7 +479,10 @@ def test_the_terminal_shows_an_address_and_then_our_lines(scratch: Path, monkeyp
         with urllib.request.urlopen(address.replace("/lab?", "/api/contents/00_start_here.ipynb?")) as answer:
             assert answer.status == 200
         here = Path(sys.executable).parent
-        assert in_terminal(address, "command -v metaface python") == [f"{here / 'metaface'}", f"{here / 'python'}"]
+        assert in_terminal(address, "command -v metaface; command -v python") == [
+            f"{here / 'metaface'}",
+            f"{here / 'python'}",
+        ]
         until = time.monotonic() + 30
         while "type there first" not in (scratch / "out").read_text() and time.monotonic() < until:
             time.sleep(0.1)

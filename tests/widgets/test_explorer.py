@@ -82,4 +82,4 @@ def test_a_control_without_effect_is_disabled_until_it_has_one() -> None:
     explorer.controls["covered"].value = True
     assert explorer.state.covered
     assert not explorer.controls["size"].disabled
-    assert describe(State) == "covered False (ticked or not); size 2 (0 to 4)"
+    assert [*describe(State).rows] == [("covered", "False", "ticked or not"), ("size", "2", "0 to 4")]
