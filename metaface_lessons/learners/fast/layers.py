@@ -374,7 +374,8 @@ class Normalisation:
 
     def _sums(self, u: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """Σ u and Σ u·x̂ of each channel, in one pass over memory."""
-        how = None, None, None, self.mean, self.scale, True, 0.0, [False, True, True]
+        # The sums do not depend on γ, but on a GPU torch returns nothing for them if it is not given.
+        how = self.gamma, None, None, self.mean, self.scale, True, 0.0, [False, True, True]
         _, dot, total = aten.native_batch_norm_backward(_nchw(u), _nchw(x), *how)
         return total, dot
 
