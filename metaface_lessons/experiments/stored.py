@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import functools
 import json
 import os
@@ -9,18 +10,23 @@ import platform
 import shutil
 import statistics
 import subprocess
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from datetime import date
 from importlib.metadata import version
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ..bars import Bar
 from ..errors import MetaFaceError, refused
 from ..evaluation import Evaluation, paired
 from ..faces import load_faces
 from ..machine import device_name, processor
+from ..options import whole
 from ..paths import COURSE, DATA, write_atomically
 from ..runs.recipes import Settings
 from ..runs.run import Run, load_run, train
@@ -152,6 +158,30 @@ def joined(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     return {name: found for part in parts for name, found in part.items()}
 
 
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Processes that start meanwhile compute with one thread. They read that when they import torch."""
+    before = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["OMP_NUM_THREADS"]
+        else:
+            os.environ["OMP_NUM_THREADS"] = before
+
+
+def add_jobs(parser: argparse.ArgumentParser) -> None:
+    """The option of an experiment: how many of its parts are measured side by side."""
+    parser.add_argument(
+        "--jobs",
+        type=whole(1, 10_000),
+        default=os.cpu_count() or 1,
+        help="parts side by side, a process with one thread each",
+    )
+
+
 class Parts:
     """The finished parts of an experiment, a file each, so that an interrupted experiment goes on where it was.
 
@@ -173,6 +203,32 @@ class Parts:
             kept = {"of": self.of, "found": measure()}
             write_atomically(self.file(part), json.dumps(kept).encode())
         return json.loads(json.dumps(kept["found"]))
+
+    def all(self, wanted: Mapping[str, Callable[[], Any]], jobs: int = 1, label: str = "measure") -> dict[str, Any]:
+        """What all these parts found, by name. Those that are not there yet are measured side by side.
+
+        wanted: by part what measures it. With several jobs it must be a function of a module, or a `partial` of one.
+        jobs: how many processes measure, each with one thread; with one job, this process does.
+        label: of the progress bar.
+
+        Raises what a part raised, or `KeyboardInterrupt`. The parts that have ended by then are kept.
+        """
+        left = {part: measure for part, measure in wanted.items() if part not in self}
+        with Bar(label=label, unit="part", total=len(wanted), done=len(wanted) - len(left)) as bar:
+            if jobs == 1 or len(left) < 2:
+                for part, measure in left.items():
+                    self(part, measure)
+                    bar.update()
+            else:
+                with _one_thread_each(), ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+                    try:
+                        for done in as_completed([pool.submit(self, *job) for job in left.items()]):
+                            done.result()
+                            bar.update()
+                    except BaseException:
+                        pool.shutdown(wait=False, cancel_futures=True)
+                        raise
+        return {part: self(part, measure) for part, measure in wanted.items()}
 
     def file(self, part: str) -> Path:
         return self.folder / f"{part}.json"

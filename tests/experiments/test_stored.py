@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from metaface_lessons.errors import MetaFaceError
 from metaface_lessons.evaluation import Evaluation, paired
@@ -40,6 +43,31 @@ def test_a_part_whose_measurement_fails_leaves_nothing(tmp_path: Path) -> None:
         parts("one", lambda: 1 / 0)
     assert "one" not in parts
     assert parts("one", lambda: 7) == 7
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_parts_are_measured_side_by_side_in_processes_with_one_thread(jobs: int, tmp_path: Path) -> None:
+    parts, before = Parts("some", {}, tmp_path), os.environ.get("OMP_NUM_THREADS")
+    parts("kept", lambda: 7)
+    wanted = {"kept": partial(int, 8), "one": os.getpid, "other": os.getpid}
+    found = parts.all(wanted, jobs)
+    assert list(found) == list(wanted)
+    assert found["kept"] == 7
+    assert (found["one"] == os.getpid()) == (jobs == 1)
+    assert parts.all(wanted, jobs) == found  # nothing is measured again
+    if jobs > 1:
+        threads = parts.all({"threads": torch.get_num_threads, "again": torch.get_num_threads}, jobs)
+        assert set(threads.values()) == {1}
+    assert os.environ.get("OMP_NUM_THREADS") == before
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_part_that_fails_beside_others_ends_the_experiment(jobs: int, tmp_path: Path) -> None:
+    parts = Parts("some", {}, tmp_path)
+    with pytest.raises(ValueError, match="'x'"):
+        parts.all({"good": partial(int, "7"), "bad": partial(int, "x")}, jobs)
+    assert parts("good", partial(int, "8")) == 7
+    assert "bad" not in parts
 
 
 def test_a_result_says_what_made_it_and_is_read_again_after_it_changes(tmp_path: Path) -> None:
