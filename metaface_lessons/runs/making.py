@@ -14,6 +14,7 @@ from ..learners.base import MetaLearner
 from ..learners.learn2learn_maml import Learn2LearnMAML
 from ..learners.maml import MAML
 from ..learners.margin import Margin
+from ..learners.nca import NCA
 from ..learners.pretraining import Pretraining
 from ..learners.protomaml import ProtoMAML
 from ..learners.protonet import ProtoNet
@@ -49,6 +50,11 @@ def _margin(settings: Settings, shape: Shape, people: Tensor | None) -> MetaLear
 def _protonet(settings: Settings, shape: Shape, people: Tensor | None) -> MetaLearner:
     embedding, augment = _embedding(settings, shape), Augment(seed=settings.seed)
     return ProtoNet(embedding, temperature=cast(float, settings.temperature), augment=augment, in_turn=True)
+
+
+def _nca(settings: Settings, shape: Shape, people: Tensor | None) -> MetaLearner:
+    embedding, augment = _embedding(settings, shape), Augment(seed=settings.seed)
+    return NCA(embedding, temperature=cast(float, settings.temperature), augment=augment)
 
 
 def _classifier(settings: Settings, shape: Shape) -> Classifier:
@@ -95,6 +101,7 @@ LEARNERS: dict[str, Maker] = {
     "arcface": _margin,
     "cosface": _margin,
     "protonet": _protonet,
+    "nca": _nca,
     "maml": _maml,
     "learn2learn": _learn2learn,
     "fomaml": _maml,

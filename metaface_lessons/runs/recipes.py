@@ -33,6 +33,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "arcface": _embedding | {"scale": 10.0, "margin": 0.2},
     "cosface": _embedding | {"scale": 10.0, "margin": 0.2},
     "protonet": _embedding | {"temperature": 50.0},
+    "nca": _embedding | {"temperature": 50.0},
     "maml": _maml,
     "learn2learn": _maml,
     "fomaml": _maml,

@@ -487,6 +487,6 @@ def comparer(run: Run, net: Any = None) -> Comparer:
     if not isinstance(embedding, nn.Module):
         raise MetaFaceError(
             f"Verification compares embeddings, and {run.settings.learner} has none: its network is another for each"
-            " task. Train protonet, pretrain, arcface or cosface."
+            " task. Train protonet, nca, pretrain, arcface or cosface."
         )
     return Comparer(embedding, run.split.base.shape, getattr(net, "distance", "cosine"))

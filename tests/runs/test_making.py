@@ -14,6 +14,7 @@ from metaface_lessons.errors import MetaFaceError
 from metaface_lessons.learners.learn2learn_maml import Learn2LearnMAML
 from metaface_lessons.learners.maml import MAML
 from metaface_lessons.learners.margin import Margin
+from metaface_lessons.learners.nca import NCA
 from metaface_lessons.learners.pretraining import Pretraining
 from metaface_lessons.learners.protomaml import ProtoMAML
 from metaface_lessons.learners.protonet import ProtoNet
@@ -93,6 +94,7 @@ KINDS = {
     "arcface": Margin,
     "cosface": Margin,
     "protonet": ProtoNet,
+    "nca": NCA,
     "maml": MAML,
     "fomaml": MAML,
     "anil": MAML,
