@@ -634,9 +634,16 @@ def draw_cheaper(draw: torch.Generator) -> tuple[float, ...]:
 
 @fresh_arguments("comparison.break_even")
 def draw_never(draw: torch.Generator) -> tuple[float, ...]:
-    """A saves nothing on a task; it is equal in half of the draws."""
-    train_a, train_b, adapt_b = (1 + torch.rand(3, generator=draw)).tolist()
-    return 9 * train_a, adapt_b + pick(draw, 0, 1), 9 * train_b, adapt_b
+    """A saves nothing on a task, and its training is cheaper; the tasks are equal in half of the draws."""
+    train_a, more, adapt_b = (1 + torch.rand(3, generator=draw)).tolist()
+    return train_a, adapt_b + pick(draw, 0, 1), train_a + more, adapt_b
+
+
+@fresh_arguments("comparison.break_even")
+def draw_never_and_expensive(draw: torch.Generator) -> tuple[float, ...]:
+    """A costs more in both."""
+    train_b, more, adapt_b = (1 + torch.rand(3, generator=draw)).tolist()
+    return train_b + more, adapt_b + more, train_b, adapt_b
 
 
 @right_answer("comparison.break_even")
