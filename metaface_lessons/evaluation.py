@@ -244,6 +244,7 @@ def interval(values: NDArray[np.float64]) -> float:
 
     For few values, and for trainings, use `over_seeds`: it takes Student's t in place of 1.96.
     """
+    values = np.asarray(values)  # a learner may bring a tensor
     return float(1.96 * values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")
 
 
@@ -361,7 +362,7 @@ class Difference(Estimate):
 
 
 def p_value(difference: Difference, seeds: int = 1) -> float:
-    """The chance of a difference at least so far from 0 if there were none. It follows the wider interval, too.
+    """The chance of a difference at least so far from 0 if there were none. It follows the widest interval.
 
     difference: with its 95% intervals, from which the standard errors follow.
     seeds: S, the trainings that its interval over seeds comes from: Student's t of S − 1 degrees of freedom. The other

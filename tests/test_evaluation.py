@@ -103,6 +103,7 @@ def test_the_interval_of_a_paired_difference_leaves_out_what_is_common() -> None
     draw = np.random.default_rng(0)
     common, a, b = draw.normal(size=(3, 200))
     assert interval(common + a - (common + b)) == pytest.approx(1.96 * np.sqrt(np.var(a - b, ddof=1) / 200))
+    assert interval(torch.tensor([0.2, 0.4])) == pytest.approx(interval(np.array([0.2, 0.4])))  # type: ignore[arg-type]
     assert np.isnan(interval(np.array([0.5])))
 
 
