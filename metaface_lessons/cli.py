@@ -203,6 +203,8 @@ def _verification_text(report: dict[str, Any]) -> str:
         f"Verification, protocol {report['protocol']}: {report['pairs']} pairs of {report['identities']} people never"
         f" seen in training. Supervision: {report['category']}."
     ]
+    if "checked" in report:  # LFW's own protocol
+        lines.append(f"Nobody in the test was trained on. Checked: {report['checked']}.")
     rows = [("the run", report), *report["baselines"].items()]
     width = max(len(name) for name, _ in rows)
     for name, found in rows:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from metaface_lessons.runs import protocols
 from tests.helpers import random_faces, write_pictures
-from tests.made_up_lfw import write_lfw
+from tests.made_up_lfw import write_lfw, write_people
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +26,15 @@ def made_up(lfw_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(protocols, "SAMPLES", 20)
     monkeypatch.setenv("SCIKIT_LEARN_DATA", str(lfw_home.parent))
     return lfw_home
+
+
+@pytest.fixture
+def listed(made_up: Path) -> Iterator[Path]:
+    """The same, with LFW's lists of people."""
+    files = write_people(made_up)
+    yield made_up
+    for file in files:
+        file.unlink(missing_ok=True)
 
 
 @pytest.fixture(scope="module")

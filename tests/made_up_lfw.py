@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-# Of whom 0 to 7 are in View 1's training pairs, 8 to 15 in its test, 16 to 35 in View 2.
+# Of whom 0 to 7 are in View 1's training pairs, 8 to 15 in its test, 16 to 35 in View 2. The others are in no pair.
 NAMES = [f"Person_{i:02d}" for i in range(48)]
 EACH = 6
 
@@ -43,3 +43,19 @@ def write_lfw(home: Path) -> None:
         (home / file).write_text("\n".join(["16", *listed(people)]) + "\n")
     folds = [line for k in range(10) for line in listed(NAMES[16 + 2 * k : 18 + 2 * k])]
     (home / "pairs.txt").write_text("\n".join(["10\t4", *folds]) + "\n")
+
+
+def write_people(home: Path) -> list[Path]:
+    """Write LFW's lists of people, which scikit-learn does not fetch, and return their paths.
+
+    The test of View 1 has person 36 beside those of its pairs, and fold k of View 2 has person 37 + k.
+    """
+
+    def listed(people: list[str]) -> list[str]:
+        return [str(len(people)), *(f"{name}\t{EACH}" for name in people)]
+
+    folds = [line for k in range(10) for line in listed([*NAMES[16 + 2 * k : 18 + 2 * k], NAMES[37 + k]])]
+    files = {"people.txt": ["10", *folds], "peopleDevTest.txt": listed([*NAMES[8:16], NAMES[36]])}
+    for file, lines in files.items():
+        (home / file).write_text("\n".join(lines) + "\n")
+    return [home / file for file in files]

@@ -16,6 +16,7 @@ from .faceset import FaceSet
 from .real import LFW_CROP, fetch, lfw, to_uint8
 
 LFW_PAIRS = {"train": "pairsDevTrain.txt", "test": "pairsDevTest.txt", "10_folds": "pairs.txt"}
+LFW_TESTS = ("view1", *(f"fold{k}" for k in range(10)))  # of its protocol: View 1's test, and View 2's folds
 
 
 @dataclass(frozen=True)
@@ -186,16 +187,102 @@ def _refuse_missing(home: Path, file: str) -> None:
         )
 
 
+def read_people(file: Path) -> list[list[str]]:
+    """The names of the people in a list of LFW's, a list for each of its parts.
+
+    `peopleDevTest.txt` begins with the number of people, and `people.txt` with the number of folds. Each fold of it
+    begins with the number of its people. Every other line is `name images`, with a tab between.
+
+    file: the path.
+
+    Raises `MetaFaceError` if the file cannot be read, a line has another form, a number does not fit, or a person is
+    listed twice.
+    """
+    try:
+        lines = [line.split("\t") for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, ValueError) as error:
+        raise MetaFaceError(
+            f"{file} cannot be read as a list of LFW's people ({error}). Fetch it again, or remove it."
+        ) from error
+    whole = len(lines) > 1 and len(lines[0]) == len(lines[1]) == 1  # a list of folds
+    parts: list[list[str]] = []
+    left = 0  # people of this part who are still to come
+    for number, words in enumerate(lines[1:] if whole else lines, start=1 + whole):
+        try:
+            if left:
+                name, images = words
+                if int(images) < 1:
+                    raise ValueError("a person without images")
+                parts[-1].append(name.replace("_", " "))
+                left -= 1
+            else:
+                (count,) = words
+                left = int(count)
+                parts.append([])
+        except ValueError as error:
+            expected = "'name images', with a tab between" if left else "the number of people who follow"
+            raise MetaFaceError(
+                f"Line {number} of {file} is {words}. Expected {expected}. Fetch the list again, or remove it."
+            ) from error
+    folds = lines[0][0] if whole else str(len(parts))
+    names = [name for part in parts for name in part]
+    if left or not names or folds != str(len(parts)) or len({*names}) < len(names):
+        raise MetaFaceError(
+            f"{file} lists {len({*names})} people in {len(parts)} parts, which its own numbers contradict: the file is"
+            " not whole, or lists a person twice. Fetch it again, or remove it."
+        )
+    return parts
+
+
+@dataclass(frozen=True)
+class Tested:
+    """The people of a test of LFW's protocol, who may not be trained on.
+
+    names: their names.
+    source: where they are listed, in words.
+    """
+
+    names: set[str]
+    source: str
+
+
+def lfw_tested(test: str, pairs: Pairs) -> Tested:
+    """The people of a test of LFW's protocol: all of them if LFW's list of people is there, else those of its pairs.
+
+    scikit-learn fetches the lists of pairs, but not `people.txt` (View 2) and `peopleDevTest.txt` (View 1). They are
+    read if they are beside the lists of pairs, in the folder `lfw_home` of scikit-learn's data.
+
+    test: one of `LFW_TESTS`.
+    pairs: those of View 1's test, or of View 2, by `lfw_pairs`.
+
+    Raises `MetaFaceError` if the list is damaged, or does not belong to the pairs.
+    """
+    fold = None if test == "view1" else int(test.removeprefix("fold"))
+    paired = pairs.names(fold)
+    file = sklearn_data() / "lfw_home" / ("peopleDevTest.txt" if fold is None else "people.txt")
+    if not file.exists():
+        return Tested(paired, f"the people of its pairs alone, because {file.name} is not beside them")
+    parts, expected = read_people(file), 1 if fold is None else int(pairs.fold.max()) + 1
+    if len(parts) != expected:
+        raise MetaFaceError(f"{file} has {len(parts)} parts. Expected {expected}. Fetch it again, or remove it.")
+    listed = {*parts[fold or 0]}
+    if strangers := sorted(paired - listed):
+        raise MetaFaceError(
+            f"{file} does not belong to the list of pairs: {len(strangers)} people of the pairs of {test}, such as"
+            f" {strangers[0]}, are not among its people. Fetch both lists from one place, or remove {file.name}."
+        )
+    return Tested(listed, f"all its people, by {file.name}")
+
+
 def lfw_without(left_out: str) -> FaceSet:
     """The people of `lfw` who may be trained on before a test by LFW's protocol.
 
-    left_out: "view1" leaves out all people of View 1's test pairs; "fold0" to "fold9" those of one fold of View 2.
+    left_out: "view1" leaves out the people of View 1's test; "fold0" to "fold9" those of one fold of View 2. See
+        `lfw_tested` for who they are.
     """
-    folds = {f"fold{k}": k for k in range(10)}
-    if left_out not in ("view1", *folds):
-        raise unknown("part of LFW to leave out", left_out, ("view1", *folds))
-    pairs = lfw_pairs("test" if left_out == "view1" else "10_folds")
-    tested = pairs.names(folds.get(left_out))
+    if left_out not in LFW_TESTS:
+        raise unknown("part of LFW to leave out", left_out, LFW_TESTS)
+    tested = lfw_tested(left_out, lfw_pairs("test" if left_out == "view1" else "10_folds")).names
     everyone = lfw()
     kept = [person for person in everyone.identities.tolist() if everyone.names[person] not in tested]
     return replace(everyone.of(torch.tensor(kept)), name=f"lfw-without:{left_out}")

@@ -7,6 +7,9 @@
 A run may never be tested on people that it was trained on. For the views of LFW, train on `load_faces("lfw-without:…")`
 or on other faces.
 
+Who is tested is read from LFW's lists of people if they are there, and else from its pairs (see `pairs.lfw_tested`).
+The result says which, under "checked".
+
 Source: Huang, Ramesh, Berg & Learned-Miller 2007. The categories of supervision are those of Huang & Learned-Miller,
 *Labeled Faces in the Wild: Updates and New Reporting Procedures*, 2014.
 """
@@ -24,7 +27,7 @@ import torch
 
 from ..errors import MetaFaceError, unknown
 from ..evaluation import mean_over_seeds
-from ..faces.pairs import Pairs, draw_pairs, lfw_pairs
+from ..faces.pairs import Pairs, Tested, draw_pairs, lfw_pairs, lfw_tested
 from ..learners.baselines import baselines
 from ..learners.protonet import ProtoNet
 from ..verification import Comparer, Floats, Verification
@@ -96,16 +99,18 @@ def _view1(method: Comparer, train: Pairs, test: Pairs) -> Verified:
     return Verified(Verification(scores, people), margins, (margins.accuracy(0.0),))
 
 
-def _overlap(run: Run, tested: set[str]) -> list[str]:
+def _overlap(run: Run, tested: Tested) -> list[str]:
     """The tested people that the run was trained on or chosen with."""
-    return sorted(tested & {*run.record["people"]["base"], *run.record["people"]["validation"]})
+    return sorted(tested.names & {*run.record["people"]["base"], *run.record["people"]["validation"]})
 
 
-def _refused(run: Run, overlap: list[str], what: str, part: str) -> MetaFaceError:
+def _refused(run: Run, overlap: list[str], tested: Tested, test: str) -> MetaFaceError:
     named = ", ".join(overlap[:10]) + (f" and {len(overlap) - 10} more" if len(overlap) > 10 else "")
+    what = "View 1's test" if test == "view1" else f"fold {test.removeprefix('fold')} of View 2"
     return MetaFaceError(
-        f"{run.path} was trained on {len(overlap)} people of {what}: {named}. A run may not be tested on people of its"
-        f" training. Train one without them: metaface train {run.settings.learner} --faces lfw-without:{part}"
+        f"{run.path} was trained on {len(overlap)} people of {what}: {named}. Checked: {tested.source}. A run may"
+        " not be tested on people of its training. Train one without them: metaface train"
+        f" {run.settings.learner} --faces lfw-without:{test}"
     )
 
 
@@ -143,10 +148,11 @@ def verify_runs(
         return _by_view2(runs, compare, others or {})
     check_seeds(runs)
     pairs = (lfw_pairs("train"), lfw_pairs("test")) if protocol == "lfw-view1" else None
+    listed = lfw_tested("view1", pairs[1]) if pairs else None
     results, scores = [], []
     for run in runs:
-        if pairs and (overlap := _overlap(run, pairs[1].names())):
-            raise _refused(run, overlap, "View 1's test pairs", "view1")
+        if listed and (overlap := _overlap(run, listed)):
+            raise _refused(run, overlap, listed, "view1")
         if not pairs and (people := len(run.split.novel.identities)) < 4:
             everyone = sum(map(len, run.record["people"].values()))
             raise MetaFaceError(
@@ -180,6 +186,7 @@ def verify_runs(
         "far": FAR,
         **mean,
         "category": _category(runs),
+        **({"checked": listed.source} if listed else {}),
         **{key: results[0][key] for key in ("identities", "pairs")},
         "baselines": mean_of_rivals,
         "runs": results,
@@ -211,7 +218,8 @@ def _by_view2(runs: Sequence[Run], compare: bool, others: dict[str, ProtoNet]) -
         )
     pairs = lfw_pairs("10_folds")
     people, fold_of = pairs.people.numpy(), pairs.fold.numpy()
-    chosen = [_run_for(runs, pairs, fold) for fold in np.unique(fold_of).tolist()]
+    listed = [lfw_tested(f"fold{fold}", pairs) for fold in np.unique(fold_of).tolist()]
+    chosen = [_run_for(runs, tested, f"fold{fold}") for fold, tested in enumerate(listed)]
     scores: dict[Path, dict[str, Floats]] = {}
     accuracy: dict[str, list[float]] = {}
     for fold, run in enumerate(chosen):
@@ -235,6 +243,7 @@ def _by_view2(runs: Sequence[Run], compare: bool, others: dict[str, ProtoNet]) -
     return {
         "protocol": "lfw-view2",
         **report(learner),
+        "checked": listed[0].source,
         "pairs": len(pairs),
         "identities": len(pairs.people.unique()),
         "runs": [run.path.name for run in chosen],
@@ -242,11 +251,11 @@ def _by_view2(runs: Sequence[Run], compare: bool, others: dict[str, ProtoNet]) -
     }
 
 
-def _run_for(runs: Sequence[Run], pairs: Pairs, fold: int) -> Run:
+def _run_for(runs: Sequence[Run], tested: Tested, fold: str) -> Run:
     """The first run that was trained on nobody in the fold."""
-    overlaps = [_overlap(run, pairs.names(fold)) for run in runs]
+    overlaps = [_overlap(run, tested) for run in runs]
     for run, overlap in zip(runs, overlaps, strict=True):
         if not overlap:
             return run
     least = min(range(len(runs)), key=lambda i: len(overlaps[i]))
-    raise _refused(runs[least], overlaps[least], f"fold {fold} of View 2", f"fold{fold}")
+    raise _refused(runs[least], overlaps[least], tested, fold)

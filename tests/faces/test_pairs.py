@@ -9,7 +9,7 @@ import torch
 
 from metaface_lessons.errors import MetaFaceError
 from metaface_lessons.faces import load_faces
-from metaface_lessons.faces.pairs import draw_pairs, lfw_pairs, read_pairs
+from metaface_lessons.faces.pairs import draw_pairs, lfw_pairs, lfw_tested, read_pairs, read_people
 from tests.helpers import random_faces
 from tests.made_up_lfw import NAMES
 
@@ -88,6 +88,67 @@ def test_a_damaged_list_is_refused(text: str, message: str, tmp_path: Path) -> N
     file.write_text(text)
     with pytest.raises(MetaFaceError, match=message):
         read_pairs(file)
+
+
+def test_the_people_of_a_test_are_those_of_the_list(listed: Path) -> None:
+    """Person 36 and the persons from 37 on are in no pair."""
+    view1, folds = lfw_pairs("test"), lfw_pairs("10_folds")
+    assert lfw_tested("view1", view1).names == {f"Person {i:02d}" for i in (*range(8, 16), 36)}
+    assert lfw_tested("fold3", folds).names == {"Person 22", "Person 23", "Person 40"}
+    assert lfw_tested("fold3", folds).source == "all its people, by people.txt"
+    assert "Person 40" not in _names("lfw-without:fold3")
+    assert "Person 41" in _names("lfw-without:fold3")
+    assert len(_names("lfw-without:view1")) == 48 - 9
+    for file in ("people.txt", "peopleDevTest.txt"):
+        (listed / file).unlink()
+    assert lfw_tested("view1", view1).names == {f"Person {i:02d}" for i in range(8, 16)}
+    assert lfw_tested("view1", view1).source == (
+        "the people of its pairs alone, because peopleDevTest.txt is not beside them"
+    )
+    assert "Person 40" in _names("lfw-without:fold3")
+
+
+def _names(name: str) -> set[str]:
+    faces = load_faces(name)
+    return {faces.name_of(int(person)) for person in faces.identities}
+
+
+def test_a_list_of_people_that_does_not_fit_the_pairs_is_refused(listed: Path) -> None:
+    folds = lfw_pairs("10_folds")
+    text = (listed / "people.txt").read_text()
+    (listed / "people.txt").write_text(text.replace("Person_22\t", "Somebody\t"))
+    with pytest.raises(MetaFaceError, match=r"does not belong .* 1 people of the pairs of fold3, such as Person 22,"):
+        lfw_tested("fold3", folds)
+    (listed / "people.txt").write_text((listed / "peopleDevTest.txt").read_text())
+    with pytest.raises(MetaFaceError, match=r"has 1 parts\. Expected 10"):
+        lfw_tested("fold0", folds)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "lists 0 people in 0 parts"),
+        ("many\nA\t1\n", r"Line 1 of .*people.txt is \['many'\]. Expected the number of people"),
+        ("2\nA\t1\nB\n", r"Line 3 of .*people.txt is \['B'\]. Expected 'name images'"),
+        ("1\nA\tone\n", r"Line 2 of .* Expected 'name images'"),
+        ("1\nA\t0\n", r"Line 2 of .* Expected 'name images'"),
+        ("2\nA\t1\n", "lists 1 people in 1 parts, which its own numbers contradict"),
+        ("2\n1\nA\t1\n", "lists 1 people in 1 parts"),
+        ("2\n1\nA\t1\n1\nA\t1\n", "lists 1 people in 2 parts"),
+        ("1\nA\t1\nB\t1\n", r"Line 3 of .*people.txt is \['B', '1'\]. Expected the number of people"),
+    ],
+)
+def test_a_damaged_list_of_people_is_refused(text: str, message: str, tmp_path: Path) -> None:
+    file = tmp_path / "people.txt"
+    file.write_text(text)
+    with pytest.raises(MetaFaceError, match=message):
+        read_people(file)
+
+
+def test_a_list_of_people_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "people.txt").write_bytes(b"10\n\xff\t1\n")
+    with pytest.raises(MetaFaceError, match="cannot be read as a list of LFW's people"):
+        read_people(tmp_path / "people.txt")
 
 
 def test_lfw_that_is_not_there_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

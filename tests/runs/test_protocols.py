@@ -83,11 +83,13 @@ def test_view_1_and_view_2(made_up: Path, trained: Callable[[str], Path], capsys
     found = report(capsys)
     assert (found["pairs"], found["identities"], found["category"]) == (32, 8, "unrestricted, no outside data")
     assert found["baselines"]["pixels"]["accuracy"] > 0.9
+    assert found["checked"] == "the people of its pairs alone, because peopleDevTest.txt is not beside them"
 
     runs = [str(trained(f"lfw-without:fold{k}")) for k in (0, 1)]
     assert cli.main(["evaluate", *runs, "--protocol", "lfw-view2", "--json"]) == 1  # both know the people of fold 2
     told = capsys.readouterr().err
     assert "fold 2 of View 2: Person 2" in told
+    assert "Checked: the people of its pairs alone, because people.txt is not beside them." in told
     assert "--faces lfw-without:fold2" in told
 
 
@@ -104,20 +106,47 @@ def test_a_run_that_knows_the_tested_people_is_refused(
     assert "lfw-without:view1" in told
 
 
+@pytest.fixture(scope="module")
+def others(trained: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on people who are not in LFW, from a folder of photos."""
+    photos = tmp_path_factory.mktemp("photos")
+    for m, (image, person) in enumerate(zip(*easy_faces(30, seed=7), strict=True)):
+        file = photos / f"other {person}" / f"{m}.png"
+        file.parent.mkdir(exist_ok=True)
+        Image.fromarray(image).save(file)
+    return trained(f"folder:{photos}")
+
+
+@pytest.mark.filterwarnings("default::UserWarning")
+def test_a_person_of_the_test_who_is_in_no_pair_is_refused(
+    listed: Path, others: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known = json.loads((others / "run.json").read_text())["people"]["base"][0]
+    for protocol, file, stranger, what in (
+        ("lfw-view1", "peopleDevTest.txt", "Person_36", "View 1's test"),
+        ("lfw-view2", "people.txt", "Person_39", "fold 2 of View 2"),
+    ):
+        assert cli.main(["evaluate", str(others), "--protocol", protocol, "--no-baselines"]) == 0
+        told = capsys.readouterr().out
+        assert f"Nobody in the test was trained on. Checked: all its people, by {file}." in told
+        text = (listed / file).read_text()
+        (listed / file).write_text(text.replace(stranger, known.replace(" ", "_")))
+        assert cli.main(["evaluate", str(others), "--protocol", protocol]) == 1
+        told = capsys.readouterr().err
+        assert f"was trained on 1 people of {what}: {known}. Checked: all its people, by {file}." in told
+
+
 def test_a_run_on_other_people_is_tested_on_all_of_view_2(
     made_up: Path,
     trained: Callable[[str], Path],
+    others: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for m, (image, person) in enumerate(zip(*easy_faces(30, seed=7), strict=True)):
-        file = tmp_path / "photos" / f"other{person}" / f"{m}.png"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image).save(file)
     (tmp_path / "mine.py").write_text("def embed(images):\n    return images.float().mean(dim=1).flatten(1)\n")
     monkeypatch.chdir(tmp_path)
-    run = trained(f"folder:{tmp_path / 'photos'}")
+    run = others
     assert cli.main(["evaluate", str(run), "--protocol", "lfw-view2", "--embedding", "mine:embed", "--json"]) == 0
     found = report(capsys)
     assert found["category"] == "unrestricted, labeled outside data"
