@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import shlex
+import statistics
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 
 from metaface_lessons import experiments
 from metaface_lessons.cli import parser
-from metaface_lessons.experiments import verification
+from metaface_lessons.experiments import stored, verification
 from metaface_lessons.runs.making import LEARNERS
 
 FOLDERS = ("docs", "data", "deploy")  # beside the files at the top
@@ -68,6 +69,24 @@ def test_the_verification_quoted_is_stored(text: str) -> None:
         row = stored[name.lower()]
         low, high = (100 * end for end in row["accuracy95"])
         assert figures == f"{100 * row['accuracy']:.1f} ({low:.1f} to {high:.1f})"
+
+
+def test_view_2_of_lfw_is_quoted_as_it_is_stored(text: str, repository: Path) -> None:
+    view2 = stored.load(stored.RESULTS / "lfw-view2.json", "metaface evaluate runs/fold* --protocol lfw-view2 --json")
+    methods = {"ProtoNet": view2, **{name: view2["baselines"][name.lower()] for name in ("LDA", "LBP", "pixels")}}
+    readme = (repository / "README.md").read_text(encoding="utf-8")
+    card = (repository / "data" / "lfw.md").read_text(encoding="utf-8")
+    table = text[text.index("| View 2, all of LFW") : text.index("Mean ± standard error")]
+    for name, found in methods.items():
+        assert found["accuracy"] == pytest.approx(statistics.mean(found["folds"]), abs=1e-4)
+        assert found["standard_error"] == pytest.approx(statistics.stdev(found["folds"]) / 10**0.5, abs=1e-4)
+        accuracy, error = f"{100 * found['accuracy']:.1f}", f"{100 * found['standard_error']:.1f}"
+        assert re.search(rf"^\| {name}.* \| {accuracy} ± {error} \| {found['category']} \|$", table, re.MULTILINE), name
+        judged = "ProtoNet judged" if name == "ProtoNet" else name
+        assert f"{judged} {accuracy} ± {error}%" in readme
+    assert f"ProtoNet {100 * view2['accuracy']:.1f} ± {100 * view2['standard_error']:.1f}%" in card
+    assert view2["about"]["date"] in text
+    assert any("--steps 1500 " in command for command in view2["about"]["commands"])
 
 
 def test_links_lead_somewhere(repository: Path) -> None:
