@@ -275,7 +275,7 @@ def lfw_tested(test: str, pairs: Pairs) -> Tested:
 
 
 def lfw_without(left_out: str) -> FaceSet:
-    """The people of `lfw` who may be trained on before a test by LFW's protocol.
+    """The people of LFW with at least 2 images who may be trained on before a test by its protocol.
 
     left_out: "view1" leaves out the people of View 1's test; "fold0" to "fold9" those of one fold of View 2. See
         `lfw_tested` for who they are.
@@ -283,6 +283,6 @@ def lfw_without(left_out: str) -> FaceSet:
     if left_out not in LFW_TESTS:
         raise unknown("part of LFW to leave out", left_out, LFW_TESTS)
     tested = lfw_tested(left_out, lfw_pairs("test" if left_out == "view1" else "10_folds")).names
-    everyone = lfw()
+    everyone = lfw(min_images=2)
     kept = [person for person in everyone.identities.tolist() if everyone.names[person] not in tested]
     return replace(everyone.of(torch.tensor(kept)), name=f"lfw-without:{left_out}")

@@ -17,6 +17,7 @@ from ..names import visible
 from ..options import real, seed, whole
 
 FRACTIONS = (0.7, 0.05, 0.25)  # of the people: base, validation, novel
+TESTED_ELSEWHERE = (0.95, 0.03, 0.02)  # likewise, of `lfw-without:…`, whose tested people are left out before
 PROTOCOLS = ("pairs", "lfw-view1", "lfw-view2")  # of verification, see `runs.protocols`
 PAIRS = 3000  # of each kind, genuine and impostor, in the protocol "pairs": enough to measure FAR = 1%
 
@@ -55,6 +56,11 @@ def _setting(kind: Callable[[str], float], words: str) -> Any:
 
 _few = whole(1, 10_000)
 _positive = real()
+
+
+def fractions(faces: str) -> tuple[float, float, float]:
+    """The shares of base, validation and novel people in a training on the face set of this name."""
+    return TESTED_ELSEWHERE if faces.startswith("lfw-without:") else FRACTIONS
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ from ..training import Trained, load_checkpoint, meta_train
 from ..verification import Comparer
 from .making import make_learner
 from .people import People, changes, digests, leaked, people_of
-from .recipes import FRACTIONS, Settings
+from .recipes import Settings, fractions
 
 
 def train(
@@ -81,7 +81,7 @@ def _train(
     progress: bool,
 ) -> Trained:
     faces = load_faces(settings.faces).to(device)
-    split = faces.split(FRACTIONS, seed=settings.seed)
+    split = faces.split(fractions(settings.faces), seed=settings.seed)
     people = people_of(split)
     about = asdict(settings)
     if (out / "checkpoint.pt").exists():

@@ -108,6 +108,10 @@ def test_the_people_of_a_test_are_those_of_the_list(listed: Path) -> None:
     assert "Person 40" in _names("lfw-without:fold3")
 
 
+def test_people_with_two_images_may_be_trained_on(made_up: Path) -> None:
+    assert "Person 47" in _names("lfw-without:view1") - _names("lfw")
+
+
 def _names(name: str) -> set[str]:
     faces = load_faces(name)
     return {faces.name_of(int(person)) for person in faces.identities}

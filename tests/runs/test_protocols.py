@@ -79,7 +79,10 @@ def test_pairs_of_novel_people(
 
 @pytest.mark.filterwarnings("default::UserWarning")
 def test_view_1_and_view_2(made_up: Path, trained: Callable[[str], Path], capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["evaluate", str(trained("lfw-without:view1")), "--protocol", "lfw-view1", "--json"]) == 0
+    run = trained("lfw-without:view1")
+    people = json.loads((run / "run.json").read_text())["people"]
+    assert [len(people[part]) for part in ("base", "validation", "novel")] == [36, 2, 2]  # the tested are left out
+    assert cli.main(["evaluate", str(run), "--protocol", "lfw-view1", "--json"]) == 0
     found = report(capsys)
     assert (found["pairs"], found["identities"], found["category"]) == (32, 8, "unrestricted, no outside data")
     assert found["baselines"]["pixels"]["accuracy"] > 0.9

@@ -7,7 +7,7 @@ from dataclasses import asdict
 import pytest
 
 from metaface_lessons.errors import MetaFaceError
-from metaface_lessons.runs.recipes import FRACTIONS, OPTIONS, RECIPES, settings_of
+from metaface_lessons.runs.recipes import FRACTIONS, OPTIONS, RECIPES, fractions, settings_of
 
 
 def test_settings_are_the_recipe_but_for_what_is_given() -> None:
@@ -47,4 +47,7 @@ def test_what_is_not_in_a_recipe_is_refused() -> None:
 
 
 def test_the_splits_cover_everyone() -> None:
-    assert sum(FRACTIONS) == pytest.approx(1)
+    assert fractions("lfw") == fractions("procedural") == FRACTIONS
+    for faces in ("lfw", "lfw-without:view1"):
+        assert sum(fractions(faces)) == pytest.approx(1)
+    assert fractions("lfw-without:fold0")[0] > FRACTIONS[0], "whom it is tested on is not among its people"
