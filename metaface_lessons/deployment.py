@@ -1,7 +1,7 @@
 """Adapting a trained network to a new camera or light, after training: from a few images, with or without labels.
 
-All three methods are for a network with batch normalisation (`networks.Conv4`). `faces.camera` makes pictures as
-another camera would take them.
+All methods are for a network with batch normalisation (`networks.Conv4`). `faces.camera` makes pictures as another
+camera would take them.
 
 - `renormalised` (AdaBN: Li, Wang, Shi, Liu & Hou 2017) needs unlabelled images of anybody. The network normalises by
   means and variances of its training. They are mixed with those of n images of the new camera,
@@ -9,18 +9,20 @@ another camera would take them.
       μ = (n₀ μ_old + n μ_new) / (n₀ + n),    σ² likewise                 (Schneider et al. 2020, equation 3)
 
   where n₀ is how many images the old statistics count for. It limits the influence of few images. No weight changes.
+- `SupportStatistics` takes the images from the support set of each task, so it needs no other image.
 - `fine_tuned` needs labelled images of a few people, taken by the new camera. Meta-training continues on them.
 - `Tent` (Wang, Shelhamer, Liu, Olshausen & Darrell 2021) needs all queries of a task at once, without labels. By
   gradient descent on the scales and shifts of the normalisations it lowers the entropy of the predictions p,
 
       H(p) = −Σ_k p_k log p_k                                              (their equation 1)
 
-  which makes them more certain, right or wrong. Its prediction for one query depends on the others: it is transductive.
+  which makes them more certain, right or wrong. It also normalises by the statistics of the task's own images. Its
+  prediction for one query depends on the others: it is transductive.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 
@@ -31,6 +33,7 @@ from torch.func import functional_call
 from .episodes import EpisodeSampler, Examples
 from .errors import MetaFaceError
 from .faces.faceset import FaceSet
+from .learners.base import Learner
 from .learners.inner_loop import gradient_of
 from .learners.protonet import ProtoNet, PrototypeLearner, prototypes
 from .training import meta_train
@@ -68,6 +71,41 @@ def renormalised(net: ProtoNet, images: Tensor, prior: float = 0.0) -> ProtoNet:
     for hook in hooks:
         hook.remove()
     return net
+
+
+@dataclass
+class TaskByTask:
+    """Several tasks, each with its own learner.
+
+    learners: one for each of T tasks; each predicts for one task.
+    """
+
+    learners: Sequence[Learner]
+
+    def predict(self, x: Tensor) -> Tensor:
+        """The logits `[T, Q, N]`.
+
+        x: images `[T, Q, C, H, W]`.
+        """
+        return torch.cat([learner.predict(q[None]) for learner, q in zip(self.learners, x, strict=True)])
+
+
+@dataclass
+class SupportStatistics:
+    """Normalises each task by the statistics of its own support set: it needs no other image.
+
+    The queries do not count, so the prediction for one query does not depend on the others. A `networks.TaskNorm` does
+    the same in a learner with an inner loop.
+
+    net: the trained network; it stays as it is.
+    """
+
+    net: ProtoNet
+
+    def adapt(self, support: Examples) -> TaskByTask:
+        """Learn the people of each task; see `learners.base.Adapts`."""
+        tasks = zip(*support, strict=True)
+        return TaskByTask([renormalised(self.net, x).adapt(Examples(x[None], y[None])) for x, y in tasks])
 
 
 def fine_tuned(net: ProtoNet, faces: FaceSet, steps: int = 20, rate: float = 1e-3, seed: int = 0) -> ProtoNet:
@@ -112,17 +150,20 @@ class Cameras:
 class Tent:
     """Makes predictions more certain, task by task, by gradient descent on the entropy of all queries.
 
-    This is one half of Tent (Wang et al. 2021). The other half, new statistics of the normalisations, is
-    `renormalised`.
+    Tent (Wang et al. 2021) has two halves: the normalisations use the statistics of the images at hand, here of the
+    support set and all queries of the task; and their scales and shifts descend the entropy.
 
     net: the trained network; it stays as it is.
-    steps: of gradient descent.
-    rate: of a step.
+    steps: of gradient descent; 5. With 0 only the statistics are new.
+    rate: of a step; 0.1.
+    statistics: whether the statistics are the task's own; True. If False, only the entropy is descended, and the old
+        statistics stay.
     """
 
     net: ProtoNet
     steps: int = 5
     rate: float = 0.1
+    statistics: bool = True
 
     def adapt(self, support: Examples) -> _Tent:
         """Keep the support set; the descent itself needs the queries. See `learners.base.Adapts`."""
@@ -158,11 +199,12 @@ class _Tent:
         x: query images `[Q, C, H, W]`.
         """
         net, weights = self.method.net, {n: w.detach() for n, w in self.method.affine().items()}
+        embedding = _without_averages(net).embedding if self.method.statistics else net.embedding
         ways = int(y.max()) + 1
         for step in range(self.method.steps + 1):
             with torch.enable_grad():
                 weights = {name: w.detach().requires_grad_() for name, w in weights.items()}
-                points = functional_call(net.embedding, weights, (torch.cat([known, x]),))[None]
+                points = functional_call(embedding, weights, (torch.cat([known, x]),))[None]
                 centres = prototypes(points[:, : len(y)], y[None], ways)
                 logits = net.logits(points[:, len(y) :], centres)[0]
                 yield logits
@@ -175,6 +217,14 @@ class _Tent:
 def entropy(logits: Tensor) -> Tensor:
     """The entropy H(p) of predictions: logits `[…, N]` → `[…]`, from 0 (certain) to log N (all people alike)."""
     return -(logits.softmax(-1) * logits.log_softmax(-1)).sum(-1)
+
+
+def _without_averages(net: ProtoNet) -> ProtoNet:
+    """A copy that normalises every batch by the statistics of that batch."""
+    net = deepcopy(net)
+    for layer in _normalisations(net).values():
+        layer.track_running_stats, layer.running_mean, layer.running_var = False, None, None
+    return net
 
 
 def _normalisations(net: ProtoNet) -> dict[str, nn.BatchNorm2d]:

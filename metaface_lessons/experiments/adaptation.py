@@ -1,36 +1,28 @@
-"""What adapting gains and costs: inner steps of four learners, and a trained ProtoNet before a new camera.
+"""What adapting gains and costs: six learners before six cameras, and what remedies a trained ProtoNet has.
 
-    metaface experiment adaptation --seeds 0 1 2 --yale FOLDER
+    metaface experiment adaptation --yale FOLDER
 
 writes data/results/adaptation.json, which lesson 09 reads, and data/checkpoints/adaptation.pt, the learners of the
-first seed. Trainings and measurements are parts in runs/adaptation, and are not repeated. Everything runs on one
-thread; seconds and milliseconds are of the processor. Faces are procedural ones at 32×32. Where the folder of Extended
-Yale B is named, the networks of the first seed are also tried on it: on a camera and lights that they never met.
+first seed. Trainings and measurements are parts in runs/adaptation, and are not repeated. Faces are procedural ones at
+32×32, with new people for each seed. Where the folder of Extended Yale B is named, the same networks are also tried on
+its real people, in lights that they never met.
 
 The stored result; all accuracies are of 5-way tasks:
 
-    tasks      of a measurement; where there are many, it has fewer
-    seeds      seed → its scores:
-        seconds          learner → of its training
-        protonet         "1-shot", "4-shot" → accuracy, ci95, ci95_people by the usual camera
-        inner loop       learner → "1-shot", "4-shot" → steps, and for each of them query, support (accuracies),
-                         query_ci95, gain_ci95 (of the difference to no step), hurt (share of tasks that are worse off);
-                         rates; of the first seed also factors (factor of the rates → "1-shot") and conditions
-                         (condition → the same scores). Rates that make the inner loop diverge give {"diverges": true}.
-        cameras          camera → remedy → "1-shot", "4-shot" → scores; images and labels that it takes, and its ms.
-                         Cameras other than the cheap webcam: the first seed alone, with two remedies
-        gallery          camera → what is adapted → scores: support from the usual camera, queries from this one
-        extended yale b  remedy → as in cameras, on real faces; the first seed alone, where they were there
+    tasks     of each seed, in each setting
+    seeds     which were measured
+    chosen    remedy → how its settings were chosen, on the validation people of all seeds (`Choice.scores`)
+    costs     learner → seconds of its training, estimated from a few steps; remedy → images, labels, and ms. All on one
+              thread, and of the processor
+    settings  setting → what was found in it, over all seeds:
+        accuracy  method → `Estimate.scores`
+        hurt      learner, after some steps → the share of tasks in which it is less accurate than before the first
+        paired    method → another one → by how much it is better on the same tasks (`Difference.scores`)
 
-Files that were measured from December 2026 on also have
-
-    paired     differences on the same tasks with their intervals (`Difference.scores`), over the seeds that measured
-               them, positive if the one named last is better:
-               "MAML, 1-shot" → "10 steps": minus no step
-               "cheap webcam, 1-shot" → remedy: minus "none"; likewise "extended yale b, 1-shot"
-               "gallery, cheap webcam" → what is adapted: minus "old statistics"
-    by_person  by the same names, the answers about each person (`people_to_json`): a list, since remedies that take
-               long are measured on fewer tasks
+A setting is a camera ("cheap webcam, 4-shot"), a condition of the usual camera ("queries turned, 1-shot"), a gallery
+("gallery, noisy": support from the usual camera, queries from this one), or "extended yale b, 1-shot". A method is
+"ProtoNet", a remedy of it such as "support statistics", or a learner after some inner steps, such as "MAML, 10 steps",
+which in "same, 1-shot" is also measured at multiples of its learned rates ("MAML, 10 steps × 3").
 """
 
 from __future__ import annotations
@@ -39,31 +31,44 @@ import argparse
 import functools
 import statistics
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from .. import checkpoints
 from ..augmentation import Augment, Augmented
-from ..deployment import Cameras, Tent, fine_tuned, renormalised
-from ..episodes import Episodes, EpisodeSampler, Sampler, condition
+from ..deployment import Cameras, SupportStatistics, TaskByTask, Tent, fine_tuned, renormalised
+from ..episodes import Episodes, EpisodeSampler, Examples, Sampler, condition
 from ..errors import MetaFaceError, unknown
-from ..evaluation import Evaluation, evaluate, from_json, interval, join, paired, people_to_json, to_json
+from ..evaluation import (
+    Difference,
+    Estimate,
+    Evaluation,
+    evaluate,
+    from_json,
+    join,
+    paired,
+    people_interval,
+    student_t,
+    to_json,
+)
 from ..faces import FaceSet, Split, load_faces
 from ..faces.camera import CAMERAS
 from ..learners.base import Adapts, MetaLearner
 from ..learners.inner_loop import accuracy
 from ..learners.maml import MAML
+from ..learners.protomaml import ProtoMAML
 from ..learners.protonet import ProtoNet
+from ..networks import Classifier
 from ..runs.making import make_learner
 from ..runs.recipes import FRACTIONS, settings_of
+from ..selection import Choice, choose
 from ..training import Trained, meta_train
 from . import stored
 
@@ -73,7 +78,15 @@ COMMAND = "metaface experiment adaptation"
 
 # ----------------------------------------------------------------------------------------------------------- learners
 
-LEARNERS = {"MAML": "maml", "ANIL": "anil", "Meta-SGD": "metasgd", "ProtoMAML": "protomaml", "ProtoNet": "protonet"}
+LEARNERS = {
+    "MAML": "maml",
+    "ANIL": "anil",
+    "Meta-SGD": "metasgd",
+    "ProtoMAML": "protomaml",
+    "ProtoMAML from ProtoNet": "protomaml",
+    "ProtoNet": "protonet",
+}
+FROM = {"ProtoMAML from ProtoNet": "ProtoNet"}  # whose embedding is the start of its training
 STEPS = {"maml": 150, "anil": 270, "metasgd": 150, "protomaml": 130, "protonet": 450}  # in about as many seconds
 WIDTH, SIZE = 24, 32
 _FORMAT = 1
@@ -81,8 +94,8 @@ _FORMAT = 1
 
 @functools.cache
 def small_split(seed: int = 0) -> Split:
-    """The default procedural faces at 32×32, divided by `seed`."""
-    return load_faces("procedural").resized(SIZE).split(FRACTIONS, seed=seed)
+    """Procedural people of their own for each seed, at 32×32, divided into base, validation and novel."""
+    return load_faces(f"procedural:seed={seed}").resized(SIZE).split(FRACTIONS, seed=seed)
 
 
 def make(learner: str, seed: int = 0) -> MetaLearner:
@@ -90,21 +103,33 @@ def make(learner: str, seed: int = 0) -> MetaLearner:
     return make_learner(settings_of(learner, seed=seed, width=WIDTH), (3, SIZE, SIZE))
 
 
-def train(learner: str, base: FaceSet, seed: int = 0, steps: int | None = None, progress: bool = False) -> Trained:
-    """Meta-train a fresh learner.
+def train(
+    learner: str,
+    base: FaceSet,
+    seed: int = 0,
+    steps: int | None = None,
+    start: ProtoNet | None = None,
+    progress: bool = False,
+) -> Trained:
+    """Meta-train a learner.
 
     learner: one of the values of `LEARNERS`.
     base: the people to learn from.
-    seed: of weights and episodes.
+    seed: of weights and episodes; 0.
     steps: of training; `STEPS` of the learner if None.
-    progress: show a bar.
+    start: for ProtoMAML, a trained network whose embedding it starts from; a fresh one if None.
+    progress: show a bar; False.
     """
     settings = settings_of(learner, seed=seed, width=WIDTH)
     sampler: Sampler = EpisodeSampler(base, settings.ways, settings.shots, settings.queries, seed=seed)
     if settings.inner_steps is not None:
         sampler = Augmented(sampler, Augment(seed=seed))
+    net = make(learner, seed)
+    if start is not None:
+        embedding = cast(Classifier, cast(ProtoMAML, net).network).embedding
+        embedding.load_state_dict(dict(start.embedding.named_parameters()))  # its averages have no place in a TaskNorm
     return meta_train(
-        make(learner, seed),
+        net,
         sampler,
         steps=STEPS[learner] if steps is None else steps,
         tasks=settings.tasks,
@@ -180,27 +205,6 @@ def sampler(faces: FaceSet, shots: int, name: str, seed: int) -> EpisodeSampler:
     return EpisodeSampler(faces, WAYS, shots, QUERIES, seed, *condition(CONDITIONS[name], faces))
 
 
-def after_steps(net: MAML, tasks: Episodes, factor: float, steps: Collection[int]) -> list[tuple[Tensor, Tensor]]:
-    """What T tasks are taken for after some inner steps: logits of the support sets and of the queries.
-
-    net: the learner.
-    tasks: T of them.
-    factor: of its inner rates.
-    steps: after which of 0 to `MOST` inner steps.
-
-    Returns `[T, N·K, N]` and `[T, N·Q, N]` for each of `steps`. Raises `MetaFaceError` if the inner loop diverges.
-    """
-    x, _ = tasks.support
-    prepared, found = net.network_per_task.prepare(x), []
-    with torch.enable_grad(), faster(net, factor):
-        for step, weights in enumerate(net.inner_loop(net.start(tasks.support), tasks.support, MOST)):
-            if step in steps:
-                with torch.no_grad():
-                    known = net.network_per_task(weights, prepared)
-                    found.append((known, net.query_outputs(weights, x, tasks.query.x)))
-    return found
-
-
 class Steps(NamedTuple):
     """A task before the first and after each inner step.
 
@@ -217,356 +221,483 @@ class Steps(NamedTuple):
 
 def path_of(net: MAML, task: Episodes, factor: float) -> Steps:
     """The path of one task with `factor` times the inner rates. Raises `MetaFaceError` if the inner loop diverges."""
-    known, target = task.support.y, task.query.y
-    rows = []
-    for support, query in after_steps(net, task, factor, range(MOST + 1)):
-        loss = net.losses(query, target)[0].detach()
-        rows.append((accuracy(support, known)[0], accuracy(query, target)[0], loss, query[0].argmax(-1)))
+    (x, known), target = task.support, task.query.y
+    prepared, rows = net.network_per_task.prepare(x), []
+    with torch.enable_grad(), faster(net, factor):
+        for weights in net.inner_loop(net.start(task.support), task.support, MOST):
+            with torch.no_grad():
+                support = net.network_per_task(weights, prepared)
+                query = net.query_outputs(weights, x, task.query.x)
+                loss = net.losses(query, target)[0]
+            rows.append((accuracy(support, known)[0], accuracy(query, target)[0], loss, query[0].argmax(-1)))
     path = Steps(*map(torch.stack, zip(*rows, strict=True)))
     if not path.loss.isfinite().all():
         raise MetaFaceError("The loss of the queries is no longer finite: the inner loop diverges.")
     return path
 
 
-# ------------------------------------------------------------------------------------------------- what is measured
+# ------------------------------------------------------------------------------------------------- what is compared
 
-TASKS, GLANCE = 60, 10  # tasks of each measurement, and where there are many
+TASKS = 120  # of each seed, in each setting
+SEEDS = (0, 1, 2, 3, 4)
 SHOTS = (1, 4)
-GLIMPSES = (0, 1, 2, 5, 10)  # inner steps after which accuracy is measured
-FACTORS = (0.3, 3.0, 8.0)
+GLIMPSES = (0, 1, MOST)  # inner steps after which accuracy is measured
+FACTORS = (0.3, 3.0, 8.0)  # of the inner rates
 IMAGES = (5, 20, 100)  # unlabelled ones, of the new camera
-PRIOR = 20.0
-NONE = "none"  # no remedy
+PRIOR = 20.0  # images that the old statistics count for
+LABELS = {20: (5, 4), 100: (20, 5)}  # labelled images of the new camera → people, and images of each
+NONE = "ProtoNet"  # without a remedy
+SUPPORT = "support statistics"
+ENTROPY, WHOLE, STATISTICS = "entropy only", "Tent", "task statistics"  # both halves of Tent, and the halves alone
+YALE = "extended yale b"
 
-# What is measured are scores, as they are stored, and evaluations by what is compared: packed by `to_json`, a list of
-# those that share their tasks. The first method of each is what the others are compared with.
-Packed = dict[str, list[Any]]
+# Settings of remedies, which validation people choose by the cheap webcam: by remedy, the candidates.
+RATES = {f"{rate:g}": rate for rate in (0.01, 0.03, 0.1, 0.3, 1.0)}
+TUNING = {f"{steps} steps at {rate:g}": (steps, rate) for steps in (20, 60) for rate in (1e-3, 3e-3, 1e-2)}
+CANDIDATES: dict[str, dict[str, Any]] = {
+    ENTROPY: RATES,
+    WHOLE: RATES,
+    **{f"fine-tuned on {labels} labels": TUNING for labels in LABELS},
+}
+Chosen = Mapping[str, Any]  # remedy → its settings
+
+Packed = dict[str, Any]  # evaluations on the same tasks, by method, as `to_json` packs them
 
 
-def paths(net: MAML, faces: FaceSet, shots: int, name: str, factor: float, tasks: int) -> tuple[dict[str, Any], Any]:
-    """Mean accuracies of tasks after each of `GLIMPSES` inner steps, and their intervals over tasks.
+@dataclass
+class After:
+    """A learner after some inner steps. A task in which its inner loop diverges counts as guessed.
 
     net: the learner.
-    faces: of strangers.
-    shots: support images of each person.
-    name: of the condition.
-    factor: of the inner rates.
-    tasks: how many.
-
-    Returns the scores, and the evaluations by the number of steps; None if the inner loop diverges.
+    steps: how many.
+    factor: of its inner rates; 1.
     """
-    seen_faces = seen(faces, name)
-    episodes = sampler(seen_faces, shots, name, seed=1000).sample(tasks)
-    try:
-        found = after_steps(net, episodes, factor, GLIMPSES)
-    except MetaFaceError:
-        return {"diverges": True}, None
-    evaluations = [_evaluation(seen_faces, episodes, query) for _, query in found]
-    query = np.stack([evaluation.episodes for evaluation in evaluations])  # [len(GLIMPSES), T]
-    gain = query - query[0]
+
+    net: MAML
+    steps: int
+    factor: float = 1.0
+
+    def adapt(self, support: Examples) -> _After:
+        """Keep the support sets; the inner loops run with the queries. See `learners.base.Adapts`."""
+        self.net.check(support)
+        return _After(self, support)
+
+
+@dataclass
+class _After:
+    method: After
+    support: Examples
+
+    def predict(self, x: Tensor) -> Tensor:
+        """The logits `[T, Q, N]` of images `[T, Q, C, H, W]`."""
+        method = self.method
+        try:
+            method.net.test_steps = method.steps
+            with faster(method.net, method.factor):
+                return method.net.adapt(self.support).predict(x)
+        except MetaFaceError:  # what diverges
+            if len(x) == 1:
+                return torch.zeros(1, x.shape[1], int(self.support.y.max()) + 1)
+            tasks = [_After(method, Examples(s[None], y[None])) for s, y in zip(*self.support, strict=True)]
+            return TaskByTask(tasks).predict(x)
+
+
+def after_steps(nets: Mapping[str, MetaLearner]) -> dict[str, Adapts]:
+    """The learners with an inner loop, after each of `GLIMPSES` steps."""
     return {
-        "steps": list(GLIMPSES),
-        "query": _rounded(query.mean(1)),
-        "support": _rounded([float(accuracy(support, episodes.support.y).mean()) for support, _ in found]),
-        "query_ci95": _rounded(map(interval, query)),
-        "gain_ci95": _rounded(map(interval, gain)),  # of the paired difference to no inner step
-        "hurt": _rounded((gain < 0).mean(1)),  # share of tasks that are worse off than before
-    }, to_json({f"{step} steps": evaluation for step, evaluation in zip(GLIMPSES, evaluations, strict=True)})
-
-
-def _evaluation(faces: FaceSet, episodes: Episodes, logits: Tensor) -> Evaluation:
-    """What these answers `[T, N·Q, N]` are worth."""
-    label = episodes.query.y
-    none = torch.zeros_like(episodes.identities)
-    people, who = episodes.identities.unique(return_inverse=True)
-    asked = none.scatter_add(1, label, torch.ones_like(label))
-    right = none.scatter_add(1, label, (logits.argmax(dim=-1) == label).long())
-    return Evaluation(right.numpy(), asked.numpy(), who.numpy(), tuple(faces.name_of(int(p)) for p in people))
-
-
-def steps_and_rates(nets: Mapping[str, MetaLearner], novel: FaceSet) -> tuple[dict[str, Any], Packed]:
-    """By learner: paths at its own rates, and these rates."""
-    found: dict[str, Any] = {}
-    packed: Packed = {}
-    for name, net in nets.items():
-        if isinstance(net, MAML):
-            found[name] = {}
-            for k in SHOTS:
-                found[name][f"{k}-shot"], evaluations = paths(net, novel, k, "any", 1.0, TASKS)
-                packed[f"{name}, {k}-shot"] = [evaluations] if evaluations else []
-            rates = net.rates.detach()
-            found[name]["rates"] = _rounded(rates.tolist()) if len(rates) < 30 else _spread(net)
-    return found, packed
-
-
-def elsewhere(nets: Mapping[str, MetaLearner], novel: FaceSet) -> dict[str, Any]:
-    """By learner: paths at other rates, and in other conditions, on few tasks."""
-    return {
-        name: {
-            "factors": {str(f): {"1-shot": paths(net, novel, 1, "any", f, 2 * GLANCE)[0]} for f in FACTORS},
-            "conditions": {c: paths(net, novel, 1, c, 1.0, 2 * GLANCE)[0] for c in CONDITIONS},
-        }
+        f"{name}, {steps} steps": After(net, steps)
         for name, net in nets.items()
         if isinstance(net, MAML)
+        for steps in GLIMPSES
     }
 
 
-def _spread(net: MAML) -> dict[str, Any]:
-    """Of rates for each weight: mean, deviation and share below 0, layer by layer."""
-    layers: dict[str, list[torch.Tensor]] = {}
-    for name, rates in net.by_weight(net.rates.detach()).items():
-        layers.setdefault(name.rpartition(".")[0], []).append(rates.flatten())
-    joined = {name: torch.cat(parts) for name, parts in layers.items()}
+def at_other_rates(nets: Mapping[str, MetaLearner]) -> dict[str, Adapts]:
+    """The learners with an inner loop, after `MOST` steps at multiples of their learned rates."""
     return {
-        name: {"mean": float(r.mean()), "std": float(r.std()), "negative": float((r < 0).float().mean())}
-        for name, r in joined.items()
+        f"{name}, {MOST} steps × {factor:g}": After(net, MOST, factor)
+        for name, net in nets.items()
+        if isinstance(net, MAML)
+        for factor in FACTORS
     }
 
 
-def accuracies(
-    methods: Mapping[str, Adapts], faces: FaceSet, tasks: int | None = None
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """5-way 1-shot and 4-shot: by method its scores; and the evaluations, packed, by "1-shot" and "4-shot".
+def remedies(net: ProtoNet, other: FaceSet, chosen: Chosen, all_of_them: bool) -> dict[str, Adapts]:
+    """A trained network as it is, and with its remedies for a new camera.
 
-    methods: by name; the first is what the others are compared with.
-    faces: of strangers.
-    tasks: `TASKS` if None.
-    """
-    table: dict[str, Any] = {name: {} for name in methods}
-    packed = {}
-    for shots in SHOTS:
-        found = evaluate(methods, EpisodeSampler(faces, 5, shots, 5, seed=1000), tasks or TASKS)
-        packed[f"{shots}-shot"] = to_json(found)
-        for name, result in found.items():
-            table[name][f"{shots}-shot"] = result.scores()
-    return table, packed
-
-
-def _milliseconds(function: Any, *arguments: Any) -> tuple[Any, float]:
-    start = time.process_time()
-    made = function(*arguments)
-    return made, round(1000 * (time.process_time() - start), 1)
-
-
-def deployment(
-    net: ProtoNet, nets: Mapping[str, MetaLearner], other: FaceSet, novel: FaceSet, camera: str
-) -> tuple[dict[str, Any], Packed]:
-    """Support and queries of the novel people from a new camera: what each remedy gains, and what it takes.
-
-    net: a trained network, as it is.
-    nets: learners with an inner loop, to be measured beside the remedies.
+    net: the network.
     other: people from the new camera who are not tested. Remedies may see their images.
-    novel: the people who are tested.
-    camera: what it is called.
+    chosen: the settings of remedies that have any.
+    all_of_them: whether also with few images, a prior, and labels.
     """
-    order = torch.randperm(len(other), generator=torch.Generator().manual_seed(0))
-    cost: dict[str, dict[str, float]] = {}
-    methods: dict[str, Adapts] = {NONE: net}
-    for n in IMAGES:
-        for prior in (0.0, PRIOR):
-            name = f"statistics of {n}" + (f", prior {prior:g}" if prior else "")
-            methods[name], ms = _milliseconds(renormalised, net, other.images[order[:n]], prior)
-            cost[name] = {"images": n, "labels": 0, "ms": ms}
-    for people, each in ((5, 4), (20, 5)):
-        name = f"fine-tuned on {people} people × {each}"
-        methods[name], ms = _milliseconds(fine_tuned, net, _few(other, people, each))
-        cost[name] = {"images": people * each, "labels": people * each, "ms": ms}
-    table, packed = accuracies(methods, novel)
-    rows = [packed]
-
-    def measure_on_fewer(name: str, method: Adapts, tasks: int) -> None:
-        """Beside the network without a remedy, which is measured on the same tasks again."""
-        found, packed = accuracies({NONE: net, name: method}, novel, tasks)
-        table[name] = found[name]
-        rows.append(packed)
-
-    task = EpisodeSampler(novel, 5, 1, 5, seed=0).sample()
-    for rate in (0.1, 0.01):
-        tent, name = Tent(net, rate=rate), f"Tent, 5 steps at {rate}"
-        _, ms = _milliseconds(lambda tent: tent.adapt(task.support).predict(task.query.x), tent)
-        cost[name] = {"images": len(task.query.y[0]), "labels": 0, "ms": ms}
-        measure_on_fewer(name, tent, 2 * GLANCE)
-    for name, learner in nets.items():
-        if isinstance(learner, MAML):
-            for steps in (0, MOST):
-                learner.test_steps = steps
-                measure_on_fewer(f"{name}, {steps} steps", learner, GLANCE)
-    scores = {name: {**row, **cost.get(name, {})} for name, row in table.items()}
-    return scores, {f"{camera}, {k}-shot": [row[f"{k}-shot"] for row in rows] for k in SHOTS}
+    images = _some(other)
+    found: dict[str, Adapts] = {
+        NONE: net,
+        SUPPORT: SupportStatistics(net),
+        STATISTICS: Tent(net, steps=0),
+        ENTROPY: Tent(net, rate=chosen[ENTROPY], statistics=False),
+        WHOLE: Tent(net, rate=chosen[WHOLE]),
+        "statistics of 100": renormalised(net, images[:100]),
+    }
+    if all_of_them:
+        for n in IMAGES:
+            found[f"statistics of {n}"] = renormalised(net, images[:n])
+            found[f"statistics of {n}, prior {PRIOR:g}"] = renormalised(net, images[:n], PRIOR)
+        for labels in LABELS:
+            name = f"fine-tuned on {labels} labels"
+            found[name] = _on_labels(net, other, labels, chosen[name])
+    return found
 
 
-def gallery(net: ProtoNet, old: FaceSet, new: FaceSet, other: FaceSet) -> tuple[dict[str, Any], Any]:
-    """Support from the old camera, queries from the new: old statistics for all, new ones for queries, or for all.
+def _some(faces: FaceSet) -> Tensor:
+    """The images of a face set in an order drawn by chance."""
+    return faces.images[torch.randperm(len(faces), generator=torch.Generator().manual_seed(0))]
 
-    net: a trained network.
-    old, new: the pictures of novel people by either camera; every other one of each is used, so that no picture is on
-        both sides.
-    other: people from the new camera.
 
-    Returns the scores by what is adapted, and the evaluations, packed.
+def _on_labels(net: ProtoNet, faces: FaceSet, labels: int, settings: Sequence[float]) -> ProtoNet:
+    """The network, fine-tuned on the first images of the first people."""
+    people, each = LABELS[labels]
+    chosen = [(faces.identity == person).nonzero().flatten()[:each] for person in faces.identities[:people]]
+    steps, rate = settings
+    return fine_tuned(net, faces.select(torch.cat(chosen)), int(steps), rate)
+
+
+# ----------------------------------------------------------------------------------------------- parts, each measured
+
+
+def train_part(seed: int, name: str, folder: Path) -> dict[str, int]:
+    """Train a learner and keep its weights in the folder. Raises `KeyboardInterrupt` if the training is interrupted."""
+    start = cast(ProtoNet, kept(seed, FROM[name], folder)) if name in FROM else None
+    trained = train(LEARNERS[name], small_split(seed).base, seed, start=start)
+    store_learners({name: trained.whole()}, _weights(seed, name, folder))
+    return {"steps": trained.steps}
+
+
+def _weights(seed: int, name: str, folder: Path) -> Path:
+    return folder / f"{seed}-{_slug(name)}.pt"
+
+
+def _slug(words: str) -> str:
+    return words.replace(", ", "-").replace(" ", "-").lower()
+
+
+def kept(seed: int, name: str, folder: Path) -> MetaLearner:
+    """A learner that `train_part` has trained."""
+    return load_learners(_weights(seed, name, folder))[name]
+
+
+def tune_part(seed: int, folder: Path) -> dict[str, Packed]:
+    """By remedy: all its candidates on the validation people of a seed, 1-shot, by the cheap webcam."""
+    net, split = cast(ProtoNet, kept(seed, "ProtoNet", folder)), small_split(seed)
+    other, asked = (CAMERAS[WEBCAM].faces(faces, i) for i, faces in enumerate((split.base, split.validation), 1))
+    methods: dict[str, dict[str, Adapts]] = {
+        ENTROPY: {name: Tent(net, rate=rate, statistics=False) for name, rate in RATES.items()},
+        WHOLE: {name: Tent(net, rate=rate) for name, rate in RATES.items()},
+    }
+    for labels in LABELS:
+        methods[f"fine-tuned on {labels} labels"] = {
+            name: _on_labels(net, other, labels, settings) for name, settings in TUNING.items()
+        }
+    return {
+        remedy: to_json(evaluate(several, sampler(asked, 1, "any", seed=2000), TASKS // 2))
+        for remedy, several in methods.items()
+    }
+
+
+def part(seed: int, setting: str, shots: int, group: str, chosen: Chosen, folder: Path) -> Packed:
+    """Methods on the novel people of a seed.
+
+    setting: a camera, or a condition of the usual camera.
+    shots: support images of each person.
+    group: which methods: "learners" after inner steps, those "at other rates", or ProtoNet's "remedies".
+    chosen: the settings of remedies.
+    folder: where the learners are.
     """
-    old, new = (faces.select(torch.arange(i, len(faces), 2)) for i, faces in enumerate((old, new)))
-    adapted = renormalised(net, other.images[:: max(1, len(other) // 100)][:100], PRIOR)
+    split, camera = small_split(seed), CAMERAS.get(setting, CAMERAS["same"])
+    nets = {name: kept(seed, name, folder) for name in LEARNERS}
+    if group == "remedies":
+        other = camera.faces(split.base, 1)
+        methods = remedies(cast(ProtoNet, nets[NONE]), other, chosen, setting == WEBCAM)
+    else:
+        methods = after_steps(nets) if group == "learners" else at_other_rates(nets)
+    name = "any" if setting in CAMERAS else setting
+    return to_json(evaluate(methods, sampler(camera.faces(split.novel, 2), shots, name, seed=1000), TASKS))
+
+
+def gallery_part(seed: int, camera: str, folder: Path) -> Packed:
+    """Support from the usual camera, queries from the new one, 1-shot: whose statistics normalise which side?"""
+    split, new = small_split(seed), CAMERAS[camera]
+    net = cast(ProtoNet, kept(seed, "ProtoNet", folder))
+    adapted = renormalised(net, _some(new.faces(split.base, 1))[:100])
     methods: dict[str, Adapts] = {
         "old statistics": net,
         "new ones for queries": Cameras(net, adapted),
         "new ones for both": adapted,
+        SUPPORT: SupportStatistics(net),
+        f"ANIL, {MOST} steps": After(cast(MAML, kept(seed, "ANIL", folder)), MOST),
     }
-    which = torch.cat([torch.zeros(len(old)), torch.ones(len(new))]).long()
-    both = FaceSet(
+    episodes = EpisodeSampler(
+        both_cameras(split.novel, new.faces(split.novel, 2)),
+        WAYS,
+        1,
+        QUERIES,
+        seed=1000,
+        support_where={"camera": "old"},
+        query_where={"camera": "new"},
+    )
+    return to_json(evaluate(methods, episodes, TASKS))
+
+
+def both_cameras(old: FaceSet, new: FaceSet) -> FaceSet:
+    """Every other picture by the old camera, the others by the new one, so that no picture is there twice."""
+    old, new = (faces.select(torch.arange(i, len(faces), 2)) for i, faces in enumerate((old, new)))
+    return FaceSet(
         torch.cat([old.images, new.images]),
         torch.cat([old.identity, new.identity]),
-        {"camera": which},
+        {"camera": torch.cat([torch.zeros(len(old)), torch.ones(len(new))]).long()},
         {"camera": ("old", "new")},
+        names=old.names,
         synthetic=True,
     )
-    episodes = EpisodeSampler(both, 5, 1, 5, seed=1000, support_where={"camera": "old"}, query_where={"camera": "new"})
-    found = evaluate(methods, episodes, TASKS)
-    return {name: result.scores() for name, result in found.items()}, to_json(found)
 
 
-def _few(faces: FaceSet, people: int, each: int) -> FaceSet:
-    """The first `each` images of the first people."""
-    chosen = [(faces.identity == person).nonzero().flatten()[:each] for person in faces.identities[:people]]
-    return faces.select(torch.cat(chosen))
+@functools.cache
+def yale_faces(folder: str) -> FaceSet:
+    """Extended Yale B as the networks take it. Raises `MetaFaceError` if the folder holds no such faces."""
+    small = load_faces(f"extended-yale-b:{folder}").resized(SIZE)
+    return replace(small, images=small.images.expand(-1, 3, -1, -1).contiguous())
 
 
-def on_camera(camera: str, nets: Mapping[str, MetaLearner], split: Split) -> tuple[dict[str, Any], Packed]:
-    """A new camera: of the cheap webcam `deployment`, of others two rows of it; and the `gallery`.
-
-    camera: one of `CAMERAS`.
-    nets: "ProtoNet", and learners with an inner loop to be measured beside it.
-    split: base people, by the new camera, lend images to remedies; novel people are tested.
-    """
-    net = cast(ProtoNet, nets["ProtoNet"])
-    other, tested = (CAMERAS[camera].faces(faces, seed) for faces, seed in ((split.base, 1), (split.novel, 2)))
-    if camera == WEBCAM:
-        scores, packed = deployment(net, nets, other, tested, camera)
-    else:
-        rows: dict[str, Adapts] = {NONE: net, "statistics of 100": renormalised(net, other.images[::42], PRIOR)}
-        scores, evaluations = accuracies(rows, tested)
-        packed = {f"{camera}, {protocol}": [found] for protocol, found in evaluations.items()}
-    beside, evaluations = gallery(net, split.novel, tested, other)
-    return {"camera": scores, "gallery": beside}, {**packed, f"gallery, {camera}": [evaluations]}
+def yale_part(seed: int, shots: int, group: str, chosen: Chosen, yale: str, folder: Path) -> list[Packed]:
+    """Methods on real people, of both halves in turn: one half lends images to remedies, the other is tested."""
+    faces = yale_faces(yale)
+    half = len(faces.identities) // 2
+    halves = [faces.of(faces.identities[:half]), faces.of(faces.identities[half:])]
+    nets = {name: kept(seed, name, folder) for name in LEARNERS}
+    found = []
+    for other, asked in (halves, halves[::-1]):
+        methods = (
+            remedies(cast(ProtoNet, nets[NONE]), other, chosen, True) if group == "remedies" else after_steps(nets)
+        )
+        found.append(to_json(evaluate(methods, sampler(asked, shots, "any", seed=1000 + seed), TASKS // 2)))
+    return found
 
 
-def on_yale(nets: Mapping[str, MetaLearner], faces: FaceSet) -> tuple[dict[str, Any], Packed]:
-    """Real people in lights that the networks never met: half of them give unlabelled images, half are tested."""
-    small = faces.resized(SIZE)
-    small = replace(small, images=small.images.expand(-1, 3, -1, -1).contiguous())
-    half = len(small.identities) // 2
-    other, novel = small.of(small.identities[:half]), small.of(small.identities[half:])
-    return deployment(cast(ProtoNet, nets["ProtoNet"]), nets, other, novel, "extended yale b")
+def costs_part(seed: int, chosen: Chosen, folder: Path) -> dict[str, dict[str, float]]:
+    """What a training takes, learner by learner, and what a remedy takes; see the module."""
+    net, split = cast(ProtoNet, kept(seed, "ProtoNet", folder)), small_split(seed)
+    other = CAMERAS[WEBCAM].faces(split.base, 1)
+    images, task = _some(other), sampler(other, 1, "any", seed=0).sample()
+    found: dict[str, dict[str, float]] = {}
+    few = 6  # steps of each training, whose time is taken
+    for name, learner in LEARNERS.items():
+        taken = _median_seconds(partial(train, learner, split.base, steps=few))
+        found[name] = {"seconds": round(taken / few * STEPS[learner], 1)}
+    for name, start in FROM.items():
+        found[name]["seconds"] = round(found[name]["seconds"] + found[start]["seconds"], 1)
+
+    def cost(remedy: str, images: int, labels: int, function: Callable[[], Any]) -> None:
+        found[remedy] = {"images": images, "labels": labels, "ms": round(1000 * _median_seconds(function), 1)}
+
+    def answered(method: Adapts) -> Callable[[], Tensor]:
+        return lambda: method.adapt(task.support).predict(task.query.x)
+
+    queries = len(task.query.y[0])
+    cost(SUPPORT, 0, 0, answered(SupportStatistics(net)))
+    cost(STATISTICS, queries, 0, answered(Tent(net, steps=0)))
+    cost(ENTROPY, queries, 0, answered(Tent(net, rate=chosen[ENTROPY], statistics=False)))
+    cost(WHOLE, queries, 0, answered(Tent(net, rate=chosen[WHOLE])))
+    for n in IMAGES:
+        cost(f"statistics of {n}", n, 0, partial(renormalised, net, images[:n]))
+    for labels in LABELS:
+        name = f"fine-tuned on {labels} labels"
+        cost(name, labels, labels, partial(_on_labels, net, other, labels, chosen[name]))
+    return found
 
 
-def _rounded(values: Any) -> list[float]:
-    return [round(float(value), 4) for value in values]
+def _median_seconds(function: Callable[[], Any], times: int = 3) -> float:
+    """Seconds of the processor, after a first call that does not count."""
+    function()
+    taken = []
+    for _ in range(times):
+        start = time.process_time()
+        function()
+        taken.append(time.process_time() - start)
+    return statistics.median(taken)
 
 
 # ------------------------------------------------------------------------------------------------- all of it
 
 
-def learners(seed: int, parts: stored.Parts) -> tuple[dict[str, MetaLearner], dict[str, float]]:
-    """All of them, trained on the base people of the seed's split, and the seconds that it took."""
-    weights = parts.folder / f"{seed}.pt"
-
-    def train_all() -> dict[str, float]:
-        trained, seconds = {}, {}
-        for name, learner in LEARNERS.items():
-            start = time.process_time()
-            trained[name] = train(learner, small_split(seed).base, seed).whole()
-            seconds[name] = round(time.process_time() - start, 1)
-            print(f"seed {seed}: {name} in {seconds[name]} s", flush=True)
-        store_learners(trained, weights)
-        return seconds
-
-    if not weights.exists():
-        parts.file(f"{seed}-seconds").unlink(missing_ok=True)
-    seconds = parts(f"{seed}-seconds", train_all)
-    return load_learners(weights), seconds
-
-
-def measure_seed(seed: int, first: bool, yale: FaceSet | None, parts: stored.Parts) -> tuple[dict[str, Any], Packed]:
-    """All scores of one seed, and all evaluations by what is compared.
-
-    first: measure also what is measured with one seed alone.
-    yale: Extended Yale B, for the first seed.
-    parts: where what is finished is kept.
-    """
-    nets, seconds = learners(seed, parts)
-    split = small_split(seed)
-    found: dict[str, Any] = {"seconds": seconds}
-    found["protonet"] = parts(f"{seed}-protonet", lambda: accuracies({"": nets["ProtoNet"]}, split.novel)[0][""])
-    found["inner loop"], packed = parts(f"{seed}-inner-loop", lambda: steps_and_rates(nets, split.novel))
-    if first:
-        for name, row in parts(f"{seed}-elsewhere", lambda: elsewhere(nets, split.novel)).items():
-            found["inner loop"][name] |= row
-    found["cameras"], found["gallery"] = {}, {}
-    for camera in CAMERAS if first else (WEBCAM,):
-        beside = nets if first else {"ProtoNet": nets["ProtoNet"]}
-        part = f"{seed}-{camera.replace(' ', '-')}{'-beside-learners' if first else ''}"
-        scores, more = parts(part, partial(on_camera, camera, beside, split))
-        found["cameras"][camera], found["gallery"][camera] = scores["camera"], scores["gallery"]
-        packed |= more
-        print(f"seed {seed}: {camera}", flush=True)
-    if first and yale is not None:
-        found["extended yale b"], more = parts(f"{seed}-yale-{len(yale)}", lambda: on_yale(nets, yale))
-        packed |= more
-    return found, packed
-
-
-def measure(seeds: Sequence[int], yale: FaceSet | None = None) -> dict[str, Any]:
+def measure(seeds: Sequence[int], yale: str | None = None, jobs: int = 1) -> dict[str, Any]:
     """All seeds, and what they come to; see the module. Finished parts in runs/adaptation are not measured again.
 
-    seeds: at least one. The first one's learners are stored in `WEIGHTS`.
-    yale: Extended Yale B, as it is loaded; None leaves it out.
+    seeds: which. The first one's learners are stored in `WEIGHTS`.
+    yale: the folder of Extended Yale B; None leaves it out.
+    jobs: how many parts are measured side by side; 1.
     """
-    of = {"steps": STEPS, "tasks": [TASKS, GLANCE], "width": WIDTH, "size": SIZE, "images": IMAGES, "factors": FACTORS}
+    of = {"steps": STEPS, "tasks": TASKS, "width": WIDTH, "size": SIZE, "candidates": CANDIDATES}
     parts = stored.Parts("adaptation", of)
-    scores, packed = {}, []
-    for seed in seeds:
-        scores[str(seed)], evaluations = measure_seed(seed, seed == seeds[0], yale, parts)
-        packed.append(evaluations)
-    store_learners(learners(seeds[0], parts)[0], WEIGHTS)
-    split = small_split(seeds[0])
-    share = len(split.novel.identities) / len(split.base.identities)
-    by_method = {what: _by_method([seed[what] for seed in packed if what in seed]) for what in packed[0]}
+    train_all(seeds, parts, jobs)
+    choices = choose_settings(seeds, parts, jobs)
+    chosen = {remedy: CANDIDATES[remedy][choice.best] for remedy, choice in choices.items()}
+
+    parts = stored.Parts("adaptation", of | {"chosen": chosen, "images": IMAGES, "factors": FACTORS})
+    wanted = wanted_parts(seeds, chosen, yale, parts.folder)
+    found = parts.all({_file(*what): function for what, function in wanted.items()}, jobs)
+    costs = parts("costs", partial(costs_part, seeds[0], chosen, parts.folder))
+    store_learners({name: kept(seeds[0], name, parts.folder) for name in LEARNERS}, WEIGHTS)
+
+    settings: dict[str, list[dict[str, Evaluation]]] = {}
+    for seed, setting, group in wanted:
+        by_seed = settings.setdefault(setting, [{} for _ in seeds])
+        by_seed[seeds.index(seed)] |= _evaluations(found[_file(seed, setting, group)])
     return {
         "tasks": TASKS,
-        "seeds": scores,
-        "paired": {what: _paired(methods, share) for what, methods in by_method.items()},
-        "by_person": {what: _by_person([seed[what] for seed in packed if what in seed]) for what in packed[0]},
+        "seeds": list(seeds),
+        "chosen": {remedy: choice.scores() for remedy, choice in choices.items()},
+        "costs": costs,
+        "settings": {setting: summary(by_seed) for setting, by_seed in settings.items()},
     }
 
 
-def _by_method(seeds: Sequence[Sequence[Any]]) -> dict[str, list[tuple[Evaluation, Evaluation]]]:
-    """By method, for every seed that measured it, its evaluation and that of the first method on the same tasks."""
-    found: dict[str, list[tuple[Evaluation, Evaluation]]] = {}
-    for rows in seeds:
-        for row in map(from_json, rows):
-            (_, first), *others = row.items()
-            for name, evaluation in others:
-                found.setdefault(name, []).append((evaluation, first))
-    return found
+def train_all(seeds: Sequence[int], parts: stored.Parts, jobs: int) -> None:
+    """Train the learners that are not kept yet. First those that others start from."""
+    for first in (True, False):
+        wanted = {(seed, name): f"train-{seed}-{_slug(name)}" for seed in seeds for name in LEARNERS}
+        for (seed, name), part_name in wanted.items():
+            if not _weights(seed, name, parts.folder).exists():
+                parts.file(part_name).unlink(missing_ok=True)
+        parts.all(
+            {
+                part_name: partial(train_part, seed, name, parts.folder)
+                for (seed, name), part_name in wanted.items()
+                if (name not in FROM) == first
+            },
+            jobs,
+            "train",
+        )
 
 
-def _paired(methods: Mapping[str, Sequence[tuple[Evaluation, Evaluation]]], share: float) -> dict[str, Any]:
-    found = {}
-    for name, pairs in methods.items():
-        ours, first = zip(*pairs, strict=True)
-        found[name] = paired(ours, first, shared=True, test_share=share).scores()
-    return found
+def choose_settings(seeds: Sequence[int], parts: stored.Parts, jobs: int) -> dict[str, Choice]:
+    """By remedy the candidate that is best on the validation people of all seeds together."""
+    found = parts.all({f"tune-{seed}": partial(tune_part, seed, parts.folder) for seed in seeds}, jobs, "choose")
+
+    def joined(remedy: str) -> dict[str, Evaluation]:
+        by_seed = [from_json(tuned[remedy]) for tuned in found.values()]
+        return {name: join([several[name] for several in by_seed]) for name in by_seed[0]}
+
+    return {
+        remedy: choose(dict(zip(CANDIDATES[remedy], CANDIDATES[remedy], strict=True)), joined(remedy).__getitem__)
+        for remedy in CANDIDATES
+    }
 
 
-def _by_person(seeds: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
-    """The answers about each person, all seeds together, for every set of methods that share their tasks."""
-    rows: dict[tuple[str, ...], list[dict[str, Evaluation]]] = {}
-    for row in (from_json(row) for seed in seeds for row in seed):
-        rows.setdefault(tuple(row), []).append(row)
-    return [
-        people_to_json({name: join([row[name] for row in several]) for name in names})
-        for names, several in rows.items()
-    ]
+def wanted_parts(
+    seeds: Sequence[int], chosen: Chosen, yale: str | None, folder: Path
+) -> dict[tuple[int, str, str], Callable[[], Any]]:
+    """What measures each part, by seed, setting and group of methods. What matters most comes first."""
+    wanted: dict[tuple[int, str, str], Callable[[], Any]] = {}
+
+    def want(setting: str, shots: int, group: str) -> None:
+        for seed in seeds:
+            what = seed, f"{setting}, {shots}-shot", group
+            wanted[what] = partial(part, seed, setting, shots, group, chosen, folder)
+
+    cameras = [WEBCAM, "same", *(name for name in CAMERAS if name not in (WEBCAM, "same"))]
+    for camera in cameras:
+        for shots in SHOTS:
+            for group in ("learners", "remedies"):
+                want(camera, shots, group)
+    for setting in CONDITIONS:
+        if setting != "any" and setting != f"a {WEBCAM}":
+            want(setting, 1, "learners")
+            want(setting, 1, "remedies")
+    want("same", 1, "at other rates")
+    for camera in cameras:
+        if camera != "same":
+            for seed in seeds:
+                wanted[seed, f"gallery, {camera}", "gallery"] = partial(gallery_part, seed, camera, folder)
+    if yale is not None:
+        for shots in SHOTS:
+            for group in ("learners", "remedies"):
+                for seed in seeds:
+                    function = partial(yale_part, seed, shots, group, chosen, yale, folder)
+                    wanted[seed, f"{YALE}, {shots}-shot", group] = function
+    return wanted
+
+
+def _file(seed: int, setting: str, group: str) -> str:
+    return f"{seed}-{_slug(setting)}-{_slug(group)}"
+
+
+def _evaluations(packed: Packed | list[Packed]) -> dict[str, Evaluation]:
+    """By method, of a part's tasks, or of several parts' one after the other."""
+    several = [from_json(packed)] if isinstance(packed, Mapping) else [from_json(each) for each in packed]
+    return {name: join([each[name] for each in several]) for name in several[0]}
+
+
+def summary(seeds: Sequence[Mapping[str, Evaluation]]) -> dict[str, Any]:
+    """Accuracies and differences of a setting; see the module.
+
+    seeds: of each seed the evaluations by method, all on the same tasks.
+    """
+    accuracies, hurt = {}, {}
+    differences: dict[str, dict[str, Any]] = {}
+    for name in seeds[0]:
+        ours = [seed[name] for seed in seeds]
+        accuracies[name] = _accuracy(ours).scores()
+        for other in compared_with(name, seeds[0]):
+            theirs = [seed[other] for seed in seeds]
+            differences.setdefault(name, {})[other] = paired(ours, theirs, shared=False).scores()
+            if other == _start(name):
+                worse = [(a.episodes < b.episodes).mean() for a, b in zip(ours, theirs, strict=True)]
+                hurt[name] = round(float(statistics.mean(worse)), 4)
+    return {"accuracy": accuracies, "hurt": hurt, "paired": differences}
+
+
+def _accuracy(seeds: Sequence[Evaluation]) -> Estimate:
+    means = [evaluation.accuracy for evaluation in seeds]
+    return Estimate(
+        statistics.mean(means),
+        over_people=people_interval([(evaluation.episodes, evaluation) for evaluation in seeds]),
+        over_seeds=student_t(means) if len(means) > 1 else None,
+    )
+
+
+def _start(name: str) -> str:
+    """The method that a learner after some steps is, before the first one."""
+    return f"{name.partition(',')[0]}, 0 steps"
+
+
+def compared_with(name: str, methods: Collection[str]) -> list[str]:
+    """The methods that a method is compared with, of those that are measured beside it."""
+    others = [NONE, SUPPORT, "old statistics", _start(name)]
+    if name.startswith("fine-tuned") or name in ("statistics of 5", "statistics of 20", WHOLE):
+        others.append("statistics of 100")
+    if name == WHOLE:
+        others += [STATISTICS, ENTROPY]
+    if "prior" in name:
+        others.append(name.partition(",")[0])
+    if name in (f"ANIL, {MOST} steps", f"Meta-SGD, {MOST} steps", "ProtoMAML, 0 steps"):
+        others.append(f"MAML, {MOST} steps")
+    if "×" in name:
+        others.append(name.partition(" ×")[0])
+    return [other for other in others if other in methods and other != name]
+
+
+def difference(found: Mapping[str, Any], setting: str, name: str, other: str) -> Difference:
+    """By how much a method is better than another in a setting of the stored result, all seeds together.
+
+    Raises `MetaFaceError` if these were not compared.
+    """
+    for what, where in ((setting, found["settings"]), (name, found["settings"].get(setting, {}).get("paired", {}))):
+        if what not in where:
+            raise unknown("setting or method", what, where)
+    others = found["settings"][setting]["paired"][name]
+    if other not in others:
+        raise unknown("comparison", other, others)
+    return Difference.from_scores(others[other])
 
 
 # ------------------------------------------------------------------------------------------------------------- command
@@ -578,21 +709,22 @@ def load() -> dict[str, Any]:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Seeds, and where Extended Yale B is."""
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    """Seeds, where Extended Yale B is, and how many parts side by side."""
+    parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
     parser.add_argument("--yale", metavar="FOLDER", help="of Extended Yale B, cropped: CroppedYale")
+    stored.add_jobs(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Measure, store and print. Raises `MetaFaceError` at the end, if the folder that was named holds no such faces."""
     torch.set_num_threads(1)
-    yale, missing = None, None
-    if arguments.yale:
+    yale, missing = arguments.yale, None
+    if yale:
         try:
-            yale = load_faces(f"extended-yale-b:{arguments.yale}")
+            yale_faces(yale)
         except MetaFaceError as error:
-            missing = error
-    found = measure(arguments.seeds, yale)
+            yale, missing = None, error
+    found = measure(arguments.seeds, yale, arguments.jobs)
     seeds = " ".join(map(str, arguments.seeds))
     stored.store(FILE, f"{COMMAND} --seeds {seeds}{' --yale FOLDER' if yale else ''}", found)
     show(found)
@@ -601,14 +733,10 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def show(found: Mapping[str, Any]) -> None:
-    """The means over the seeds of what all of them measured, and the differences."""
-    seeds = found["seeds"].values()
-    for name in next(iter(seeds))["inner loop"]:
-        cells = []
-        for k in SHOTS:
-            query = [s["inner loop"][name][f"{k}-shot"]["query"] for s in seeds]
-            cells.append(" ".join(f"{100 * statistics.mean(at):5.1f}" for at in zip(*query, strict=True)))
-        print(f"{name:10s} after 0, 1, 2, 5, 10 steps, 1-shot {cells[0]}; 4-shot {cells[1]}")
-    for what, methods in found["paired"].items():
-        for name, difference in methods.items():
-            print(f"{what:26s} {name:30s} {100 * difference['mean']:+.1f}")
+    """Setting by setting the accuracies, and the differences to ProtoNet and to no inner step."""
+    for setting, scores in found["settings"].items():
+        print(setting)
+        for name, accuracy_of in scores["accuracy"].items():
+            others = scores["paired"].get(name, {})
+            told = "; ".join(f"{Difference.from_scores(row)} than {other}" for other, row in others.items())
+            print(f"  {name:32s} {Estimate.from_scores(accuracy_of)}; {told}")
