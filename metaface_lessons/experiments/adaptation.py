@@ -16,7 +16,7 @@ The stored result; all accuracies are of 5-way tasks:
               thread, and of the processor
     settings  setting → what was found in it, over all seeds:
         accuracy  method → `Estimate.scores`
-        hurt      learner, after some steps → the share of tasks in which it is less accurate than before the first
+        hurt      learner after some steps → after fewer → the share of tasks in which the further steps cost accuracy
         paired    method → another one → by how much it is better on the same tasks (`Difference.scores`)
 
 A setting is a camera ("cheap webcam, 4-shot"), a condition of the usual camera ("queries turned, 1-shot"), a gallery
@@ -303,19 +303,26 @@ class _After:
 
 
 def after_steps(nets: Mapping[str, MetaLearner]) -> dict[str, Adapts]:
-    """The learners with an inner loop, after each of `GLIMPSES` steps."""
-    return {
-        f"{name}, {steps} steps": After(net, steps)
-        for name, net in nets.items()
-        if isinstance(net, MAML)
-        for steps in GLIMPSES
-    }
+    """The trained ProtoNet, and the learners with an inner loop after each of `GLIMPSES` steps.
+
+    Without a step only a head of prototypes knows anything; the other heads guess.
+    """
+    found: dict[str, Adapts] = {NONE: cast(ProtoNet, nets[NONE])}
+    for name, net in nets.items():
+        if isinstance(net, MAML):
+            found |= {after(name, n): After(net, n) for n in GLIMPSES if n > 0 or isinstance(net, ProtoMAML)}
+    return found
+
+
+def after(name: str, steps: int) -> str:
+    """What a learner after some inner steps is called in the result."""
+    return f"{name}, {steps} step{'s' * (steps != 1)}"
 
 
 def at_other_rates(nets: Mapping[str, MetaLearner]) -> dict[str, Adapts]:
     """The learners with an inner loop, after `MOST` steps at multiples of their learned rates."""
     return {
-        f"{name}, {MOST} steps × {factor:g}": After(net, MOST, factor)
+        f"{after(name, MOST)} × {factor:g}": After(net, MOST, factor)
         for name, net in nets.items()
         if isinstance(net, MAML)
         for factor in FACTORS
@@ -342,7 +349,7 @@ def remedies(net: ProtoNet, other: FaceSet, chosen: Chosen, all_of_them: bool) -
     if all_of_them:
         for n in IMAGES:
             found[f"statistics of {n}"] = renormalised(net, images[:n])
-            found[f"statistics of {n}, prior {PRIOR:g}"] = renormalised(net, images[:n], PRIOR)
+            found[f"statistics of {n} + prior"] = renormalised(net, images[:n], PRIOR)
         for labels in LABELS:
             name = f"fine-tuned on {labels} labels"
             found[name] = _on_labels(net, other, labels, chosen[name])
@@ -409,7 +416,7 @@ def part(seed: int, setting: str, shots: int, group: str, chosen: Chosen, folder
 
     setting: a camera, or a condition of the usual camera.
     shots: support images of each person.
-    group: which methods: "learners" after inner steps, those "at other rates", or ProtoNet's "remedies".
+    group: which methods: "learners" beside ProtoNet, those "at other rates", or ProtoNet's "remedies".
     chosen: the settings of remedies.
     folder: where the learners are.
     """
@@ -434,7 +441,7 @@ def gallery_part(seed: int, camera: str, folder: Path) -> Packed:
         "new ones for queries": Cameras(net, adapted),
         "new ones for both": adapted,
         SUPPORT: SupportStatistics(net),
-        f"ANIL, {MOST} steps": After(cast(MAML, kept(seed, "ANIL", folder)), MOST),
+        after("ANIL", MOST): After(cast(MAML, kept(seed, "ANIL", folder)), MOST),
     }
     episodes = EpisodeSampler(
         both_cameras(split.novel, new.faces(split.novel, 2)),
@@ -612,7 +619,6 @@ def wanted_parts(
     for setting in CONDITIONS:
         if setting != "any" and setting != f"a {WEBCAM}":
             want(setting, 1, "learners")
-            want(setting, 1, "remedies")
     want("same", 1, "at other rates")
     for camera in cameras:
         if camera != "same":
@@ -642,7 +648,8 @@ def summary(seeds: Sequence[Mapping[str, Evaluation]]) -> dict[str, Any]:
 
     seeds: of each seed the evaluations by method, all on the same tasks.
     """
-    accuracies, hurt = {}, {}
+    accuracies: dict[str, Any] = {}
+    hurt: dict[str, dict[str, float]] = {}
     differences: dict[str, dict[str, Any]] = {}
     for name in seeds[0]:
         ours = [seed[name] for seed in seeds]
@@ -650,9 +657,9 @@ def summary(seeds: Sequence[Mapping[str, Evaluation]]) -> dict[str, Any]:
         for other in compared_with(name, seeds[0]):
             theirs = [seed[other] for seed in seeds]
             differences.setdefault(name, {})[other] = paired(ours, theirs, shared=False).scores()
-            if other == _start(name):
+            if name.partition(",")[0] == other.partition(",")[0] and "×" not in name:
                 worse = [(a.episodes < b.episodes).mean() for a, b in zip(ours, theirs, strict=True)]
-                hurt[name] = round(float(statistics.mean(worse)), 4)
+                hurt.setdefault(name, {})[other] = round(float(statistics.mean(worse)), 4)
     return {"accuracy": accuracies, "hurt": hurt, "paired": differences}
 
 
@@ -665,25 +672,23 @@ def _accuracy(seeds: Sequence[Evaluation]) -> Estimate:
     )
 
 
-def _start(name: str) -> str:
-    """The method that a learner after some steps is, before the first one."""
-    return f"{name.partition(',')[0]}, 0 steps"
-
-
 def compared_with(name: str, methods: Collection[str]) -> list[str]:
     """The methods that a method is compared with, of those that are measured beside it."""
-    others = [NONE, SUPPORT, "old statistics", _start(name)]
+    learner, _, end = name.partition(", ")
+    others = [NONE, SUPPORT, "old statistics"]
+    if end.startswith(f"{MOST} steps"):
+        others += [after(learner, steps) for steps in GLIMPSES]
+    elif end:
+        others.append(after(learner, 0))
+    if name in (after("ANIL", MOST), after("Meta-SGD", MOST), after("ProtoMAML", 0)):
+        others.append(after("MAML", MOST))
     if name.startswith("fine-tuned") or name in ("statistics of 5", "statistics of 20", WHOLE):
         others.append("statistics of 100")
     if name == WHOLE:
         others += [STATISTICS, ENTROPY]
-    if "prior" in name:
-        others.append(name.partition(",")[0])
-    if name in (f"ANIL, {MOST} steps", f"Meta-SGD, {MOST} steps", "ProtoMAML, 0 steps"):
-        others.append(f"MAML, {MOST} steps")
-    if "×" in name:
-        others.append(name.partition(" ×")[0])
-    return [other for other in others if other in methods and other != name]
+    if name.endswith(" + prior"):
+        others.append(name.removesuffix(" + prior"))
+    return [other for other in dict.fromkeys(others) if other in methods and other != name]
 
 
 def difference(found: Mapping[str, Any], setting: str, name: str, other: str) -> Difference:
