@@ -245,7 +245,7 @@ GLIMPSES = (0, 1, MOST)  # inner steps after which accuracy is measured
 FACTORS = (0.3, 3.0, 8.0)  # of the inner rates
 IMAGES = (5, 20, 100)  # unlabelled ones, of the new camera
 PRIOR = 20.0  # images that the old statistics count for
-LABELS = {20: (5, 4), 100: (20, 5)}  # labelled images of the new camera → people, and images of each
+LABELS = {"fine-tuned on 20 labels": (5, 4), "fine-tuned on 100 labels": (20, 5)}  # people, and images of each
 NONE = "ProtoNet"  # without a remedy
 SUPPORT = "support statistics"
 ENTROPY, WHOLE, STATISTICS = "entropy only", "Tent", "task statistics"  # both halves of Tent, and the halves alone
@@ -254,11 +254,7 @@ YALE = "extended yale b"
 # Settings of remedies, which validation people choose by the cheap webcam: by remedy, the candidates.
 RATES = {f"{rate:g}": rate for rate in (0.01, 0.03, 0.1, 0.3, 1.0)}
 TUNING = {f"{steps} steps at {rate:g}": (steps, rate) for steps in (20, 60) for rate in (1e-3, 3e-3, 1e-2)}
-CANDIDATES: dict[str, dict[str, Any]] = {
-    ENTROPY: RATES,
-    WHOLE: RATES,
-    **{f"fine-tuned on {labels} labels": TUNING for labels in LABELS},
-}
+CANDIDATES: dict[str, dict[str, Any]] = {ENTROPY: RATES, WHOLE: RATES, **dict.fromkeys(LABELS, TUNING)}
 Chosen = Mapping[str, Any]  # remedy → its settings
 
 Packed = dict[str, Any]  # evaluations on the same tasks, by method, as `to_json` packs them
@@ -342,17 +338,14 @@ def remedies(net: ProtoNet, other: FaceSet, chosen: Chosen, all_of_them: bool) -
         NONE: net,
         SUPPORT: SupportStatistics(net),
         STATISTICS: Tent(net, steps=0),
-        ENTROPY: Tent(net, rate=chosen[ENTROPY], statistics=False),
-        WHOLE: Tent(net, rate=chosen[WHOLE]),
+        **{name: remedy_at(net, name, chosen[name], other) for name in (ENTROPY, WHOLE)},
         "statistics of 100": renormalised(net, images[:100]),
     }
     if all_of_them:
         for n in IMAGES:
             found[f"statistics of {n}"] = renormalised(net, images[:n])
             found[f"statistics of {n} + prior"] = renormalised(net, images[:n], PRIOR)
-        for labels in LABELS:
-            name = f"fine-tuned on {labels} labels"
-            found[name] = _on_labels(net, other, labels, chosen[name])
+        found |= {name: remedy_at(net, name, chosen[name], other) for name in LABELS}
     return found
 
 
@@ -361,12 +354,20 @@ def _some(faces: FaceSet) -> Tensor:
     return faces.images[torch.randperm(len(faces), generator=torch.Generator().manual_seed(0))]
 
 
-def _on_labels(net: ProtoNet, faces: FaceSet, labels: int, settings: Sequence[float]) -> ProtoNet:
-    """The network, fine-tuned on the first images of the first people."""
-    people, each = LABELS[labels]
-    chosen = [(faces.identity == person).nonzero().flatten()[:each] for person in faces.identities[:people]]
+def remedy_at(net: ProtoNet, remedy: str, settings: Any, other: FaceSet) -> Adapts:
+    """A network with one of the remedies that have settings.
+
+    net: the network.
+    remedy: one of `CANDIDATES`.
+    settings: a rate; for labels the steps and their rate.
+    other: people from the new camera. The first images of the first of them are labelled.
+    """
+    if remedy in (ENTROPY, WHOLE):
+        return Tent(net, rate=settings, statistics=remedy == WHOLE)
+    people, each = LABELS[remedy]
+    few = [(other.identity == person).nonzero().flatten()[:each] for person in other.identities[:people]]
     steps, rate = settings
-    return fine_tuned(net, faces.select(torch.cat(chosen)), int(steps), rate)
+    return fine_tuned(net, other.select(torch.cat(few)), steps, rate)
 
 
 # ----------------------------------------------------------------------------------------------- parts, each measured
@@ -393,22 +394,14 @@ def kept(seed: int, name: str, folder: Path) -> MetaLearner:
     return load_learners(_weights(seed, name, folder))[name]
 
 
-def tune_part(seed: int, folder: Path) -> dict[str, Packed]:
-    """By remedy: all its candidates on the validation people of a seed, 1-shot, by the cheap webcam."""
+def tune_part(seed: int, remedy: str, folder: Path) -> Packed:
+    """All candidates of a remedy on the validation people of a seed, 1-shot, by the cheap webcam."""
     net, split = cast(ProtoNet, kept(seed, "ProtoNet", folder)), small_split(seed)
     other, asked = (CAMERAS[WEBCAM].faces(faces, i) for i, faces in enumerate((split.base, split.validation), 1))
-    methods: dict[str, dict[str, Adapts]] = {
-        ENTROPY: {name: Tent(net, rate=rate, statistics=False) for name, rate in RATES.items()},
-        WHOLE: {name: Tent(net, rate=rate) for name, rate in RATES.items()},
+    methods: dict[str, Adapts] = {
+        name: remedy_at(net, remedy, settings, other) for name, settings in CANDIDATES[remedy].items()
     }
-    for labels in LABELS:
-        methods[f"fine-tuned on {labels} labels"] = {
-            name: _on_labels(net, other, labels, settings) for name, settings in TUNING.items()
-        }
-    return {
-        remedy: to_json(evaluate(several, sampler(asked, 1, "any", seed=2000), TASKS // 2))
-        for remedy, several in methods.items()
-    }
+    return to_json(evaluate(methods, sampler(asked, 1, "any", seed=2000), TASKS // 2))
 
 
 def part(seed: int, setting: str, shots: int, group: str, chosen: Chosen, folder: Path) -> Packed:
@@ -512,13 +505,12 @@ def costs_part(seed: int, chosen: Chosen, folder: Path) -> dict[str, dict[str, f
     queries = len(task.query.y[0])
     cost(SUPPORT, 0, 0, answered(SupportStatistics(net)))
     cost(STATISTICS, queries, 0, answered(Tent(net, steps=0)))
-    cost(ENTROPY, queries, 0, answered(Tent(net, rate=chosen[ENTROPY], statistics=False)))
-    cost(WHOLE, queries, 0, answered(Tent(net, rate=chosen[WHOLE])))
+    for name in (ENTROPY, WHOLE):
+        cost(name, queries, 0, answered(remedy_at(net, name, chosen[name], other)))
     for n in IMAGES:
         cost(f"statistics of {n}", n, 0, partial(renormalised, net, images[:n]))
-    for labels in LABELS:
-        name = f"fine-tuned on {labels} labels"
-        cost(name, labels, labels, partial(_on_labels, net, other, labels, chosen[name]))
+    for name, (people, each) in LABELS.items():
+        cost(name, people * each, people * each, partial(remedy_at, net, name, chosen[name], other))
     return found
 
 
@@ -588,16 +580,14 @@ def train_all(seeds: Sequence[int], parts: stored.Parts, jobs: int) -> None:
 
 def choose_settings(seeds: Sequence[int], parts: stored.Parts, jobs: int) -> dict[str, Choice]:
     """By remedy the candidate that is best on the validation people of all seeds together."""
-    found = parts.all({f"tune-{seed}": partial(tune_part, seed, parts.folder) for seed in seeds}, jobs, "choose")
-
-    def joined(remedy: str) -> dict[str, Evaluation]:
-        by_seed = [from_json(tuned[remedy]) for tuned in found.values()]
-        return {name: join([several[name] for several in by_seed]) for name in by_seed[0]}
-
-    return {
-        remedy: choose(dict(zip(CANDIDATES[remedy], CANDIDATES[remedy], strict=True)), joined(remedy).__getitem__)
-        for remedy in CANDIDATES
-    }
+    wanted = {(remedy, seed): partial(tune_part, seed, remedy, parts.folder) for remedy in CANDIDATES for seed in seeds}
+    found = parts.all({f"tune-{seed}-{_slug(remedy)}": do for (remedy, seed), do in wanted.items()}, jobs, "choose")
+    choices = {}
+    for remedy, tried in CANDIDATES.items():
+        by_seed = [from_json(found[f"tune-{seed}-{_slug(remedy)}"]) for seed in seeds]
+        joined = {name: join([several[name] for several in by_seed]) for name in tried}
+        choices[remedy] = choose({name: name for name in tried}, joined.__getitem__)
+    return choices
 
 
 def wanted_parts(

@@ -41,7 +41,12 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     yale = random_faces(people=20, each=12, size=adaptation.SIZE, channels=3)
     monkeypatch.setattr(adaptation, "yale_faces", lambda folder: yale)
     rates, tuning = {"0.1": 0.1, "1": 1.0}, {"2 steps at 0.001": (2, 1e-3)}
-    smaller: dict[str, Any] = {"TASKS": 4, "FACTORS": (3.0,), "IMAGES": (5, 100), "LABELS": {20: (5, 4)}}
+    smaller: dict[str, Any] = {
+        "TASKS": 4,
+        "FACTORS": (3.0,),
+        "IMAGES": (5, 100),
+        "LABELS": {"fine-tuned on 20 labels": (5, 4)},
+    }
     smaller |= {"RATES": rates, "TUNING": tuning, "GLIMPSES": (0, 1, 3), "MOST": 3}
     smaller["CANDIDATES"] = {"entropy only": rates, "Tent": rates, "fine-tuned on 20 labels": tuning}
     smaller["CONDITIONS"] = {"any": "any", "queries occluded": "any"}
@@ -293,7 +298,7 @@ def test_the_stored_learners_are_small_and_know_their_tasks() -> None:
     learners = adaptation.load_learners()
     assert list(learners) == list(adaptation.LEARNERS)
     task = adaptation.sampler(adaptation.small_split().novel, 1, "any", seed=0).sample(10)
-    for name, net in learners.items():
+    for net in learners.values():
         if isinstance(net, MAML):
             path = net.trajectory(task, 10).query_accuracy.mean(0)
             assert path[-1] > 0.4
