@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from metaface_lessons.deployment import Cameras, Tent, entropy, fine_tuned, renormalised
-from metaface_lessons.episodes import EpisodeSampler
+from metaface_lessons.deployment import Cameras, SupportStatistics, Tent, entropy, fine_tuned, renormalised
+from metaface_lessons.episodes import EpisodeSampler, Examples
 from metaface_lessons.errors import MetaFaceError
 from metaface_lessons.evaluation import evaluate
 from metaface_lessons.faces.camera import CAMERAS, Camera
@@ -99,6 +99,19 @@ def test_a_gallery_of_the_old_camera_is_asked_by_the_new_one() -> None:
         assert torch.equal(same, old.adapt(episodes.support).predict(episodes.query.x))
 
 
+def test_the_support_set_of_each_task_gives_its_statistics() -> None:
+    net = protonet()
+    episodes = EpisodeSampler(FACES, 4, 2, 3).sample(tasks=3)
+    with torch.no_grad():
+        logits = SupportStatistics(net).adapt(episodes.support).predict(episodes.query.x)
+        for task in range(3):
+            x, y, q = episodes.support.x[task], episodes.support.y[task], episodes.query.x[task]
+            own = renormalised(net, x)
+            assert torch.equal(own.adapt(Examples(x[None], y[None])).predict(q[None])[0], logits[task])
+        one = SupportStatistics(net).adapt(episodes.support).predict(episodes.query.x[:, :1])
+    assert torch.allclose(one, logits[:, :1], atol=1e-5), "a prediction does not depend on the other queries"
+
+
 # --------------------------------------------------------------------------------------------------- entropy and labels
 
 
@@ -109,23 +122,37 @@ def test_entropy_is_between_sure_and_no_idea() -> None:
     assert entropy(p.log()).item() == pytest.approx(1.5 * math.log(2))
 
 
-def test_tent_makes_predictions_more_certain_and_leaves_the_network_alone() -> None:
+@pytest.mark.parametrize("statistics", [False, True])
+def test_tent_makes_predictions_more_certain_and_leaves_the_network_alone(statistics: bool) -> None:
     net = protonet()
     before = {name: value.clone() for name, value in net.state_dict().items()}
     episodes = EpisodeSampler(FACES, 4, 2, 3).sample(tasks=2)
-    method = Tent(net, steps=4, rate=0.05)
+    method = Tent(net, steps=4, rate=0.05, statistics=statistics)
     path = list(method.adapt(episodes.support).steps(episodes.support.x[0], episodes.support.y[0], episodes.query.x[0]))
     entropies = [entropy(logits).mean().item() for logits in path]
     assert len(path) == 5
     assert all(b < a for a, b in itertools.pairwise(entropies))
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
     with torch.no_grad():
-        none = Tent(net, steps=0).adapt(episodes.support).predict(episodes.query.x)
-        plain = net.adapt(episodes.support).predict(episodes.query.x)
-        assert torch.allclose(none, plain, atol=1e-4)
         predicted = method.adapt(episodes.support).predict(episodes.query.x)
     assert torch.allclose(predicted[0], path[-1].detach(), atol=1e-6), "tasks do not depend on each other"
     assert set(method.affine()) == {f"{i}.{kind}" for i in (2, 6) for kind in ("weight", "bias")}
+
+
+def test_without_a_step_tent_has_the_old_statistics_or_those_of_the_task() -> None:
+    net = protonet()
+    episodes = EpisodeSampler(FACES, 4, 2, 3).sample(tasks=2)
+    with torch.no_grad():
+        entropy_only, whole = (
+            Tent(net, steps=0, statistics=own).adapt(episodes.support).predict(episodes.query.x)
+            for own in (False, True)
+        )
+        assert torch.allclose(entropy_only, net.adapt(episodes.support).predict(episodes.query.x), atol=1e-4)
+        for task in range(2):
+            x, y, q = episodes.support.x[task], episodes.support.y[task], episodes.query.x[task]
+            own = renormalised(net, torch.cat([x, q]))
+            expected = own.adapt(Examples(x[None], y[None])).predict(q[None])[0]
+            assert torch.allclose(whole[task], expected, atol=1e-4)
 
 
 def test_labels_of_the_new_camera_help() -> None:
