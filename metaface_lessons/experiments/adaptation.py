@@ -242,6 +242,7 @@ TASKS = 120  # of each seed, in each setting
 SEEDS = (0, 1, 2, 3, 4)
 SHOTS = (1, 4)
 GLIMPSES = (0, 1, MOST)  # inner steps after which accuracy is measured
+CLOSELY = ("same", WEBCAM)  # cameras by which also 1 step is measured; by the webcam all remedies
 FACTORS = (0.3, 3.0, 8.0)  # of the inner rates
 IMAGES = (5, 20, 100)  # unlabelled ones, of the new camera
 PRIOR = 20.0  # images that the old statistics count for
@@ -298,15 +299,15 @@ class _After:
             return TaskByTask(tasks).predict(x)
 
 
-def after_steps(nets: Mapping[str, MetaLearner]) -> dict[str, Adapts]:
-    """The trained ProtoNet, and the learners with an inner loop after each of `GLIMPSES` steps.
+def after_steps(nets: Mapping[str, MetaLearner], glimpses: Sequence[int]) -> dict[str, Adapts]:
+    """The trained ProtoNet, and the learners with an inner loop after each of some numbers of steps.
 
     Without a step only a head of prototypes knows anything; the other heads guess.
     """
     found: dict[str, Adapts] = {NONE: cast(ProtoNet, nets[NONE])}
     for name, net in nets.items():
         if isinstance(net, MAML):
-            found |= {after(name, n): After(net, n) for n in GLIMPSES if n > 0 or isinstance(net, ProtoMAML)}
+            found |= {after(name, n): After(net, n) for n in glimpses if n > 0 or isinstance(net, ProtoMAML)}
     return found
 
 
@@ -331,21 +332,21 @@ def remedies(net: ProtoNet, other: FaceSet, chosen: Chosen, all_of_them: bool) -
     net: the network.
     other: people from the new camera who are not tested. Remedies may see their images.
     chosen: the settings of remedies that have any.
-    all_of_them: whether also with few images, a prior, and labels.
+    all_of_them: whether also with half of Tent, few images, a prior, and labels.
     """
     images = _some(other)
     found: dict[str, Adapts] = {
         NONE: net,
         SUPPORT: SupportStatistics(net),
         STATISTICS: Tent(net, steps=0),
-        **{name: remedy_at(net, name, chosen[name], other) for name in (ENTROPY, WHOLE)},
+        WHOLE: remedy_at(net, WHOLE, chosen[WHOLE], other),
         "statistics of 100": renormalised(net, images[:100]),
     }
     if all_of_them:
         for n in IMAGES:
             found[f"statistics of {n}"] = renormalised(net, images[:n])
             found[f"statistics of {n} + prior"] = renormalised(net, images[:n], PRIOR)
-        found |= {name: remedy_at(net, name, chosen[name], other) for name in LABELS}
+        found |= {name: remedy_at(net, name, chosen[name], other) for name in (ENTROPY, *LABELS)}
     return found
 
 
@@ -419,7 +420,8 @@ def part(seed: int, setting: str, shots: int, group: str, chosen: Chosen, folder
         other = camera.faces(split.base, 1)
         methods = remedies(cast(ProtoNet, nets[NONE]), other, chosen, setting == WEBCAM)
     else:
-        methods = after_steps(nets) if group == "learners" else at_other_rates(nets)
+        glimpses = [n for n in GLIMPSES if n != 1 or setting in CLOSELY]
+        methods = after_steps(nets, glimpses) if group == "learners" else at_other_rates(nets)
     name = "any" if setting in CAMERAS else setting
     return to_json(evaluate(methods, sampler(camera.faces(split.novel, 2), shots, name, seed=1000), TASKS))
 
@@ -477,7 +479,9 @@ def yale_part(seed: int, shots: int, group: str, chosen: Chosen, yale: str, fold
     found = []
     for other, asked in (halves, halves[::-1]):
         methods = (
-            remedies(cast(ProtoNet, nets[NONE]), other, chosen, True) if group == "remedies" else after_steps(nets)
+            remedies(cast(ProtoNet, nets[NONE]), other, chosen, True)
+            if group == "remedies"
+            else after_steps(nets, (0, MOST))
         )
         found.append(to_json(evaluate(methods, sampler(asked, shots, "any", seed=1000 + seed), TASKS // 2)))
     return found
@@ -601,25 +605,28 @@ def wanted_parts(
             what = seed, f"{setting}, {shots}-shot", group
             wanted[what] = partial(part, seed, setting, shots, group, chosen, folder)
 
-    cameras = [WEBCAM, "same", *(name for name in CAMERAS if name not in (WEBCAM, "same"))]
-    for camera in cameras:
+    cameras = [*CLOSELY[::-1], *(name for name in CAMERAS if name not in CLOSELY)]
+    for camera in cameras[:2]:
         for shots in SHOTS:
             for group in ("learners", "remedies"):
+                want(camera, shots, group)
+    for shots in SHOTS if yale is not None else ():
+        for group in ("learners", "remedies"):
+            for seed in seeds:
+                function = partial(yale_part, seed, shots, group, chosen, yale, folder)
+                wanted[seed, f"{YALE}, {shots}-shot", group] = function
+    for camera in cameras:
+        if camera != "same":
+            for seed in seeds:
+                wanted[seed, f"gallery, {camera}", "gallery"] = partial(gallery_part, seed, camera, folder)
+    for camera in cameras[2:]:
+        for shots in SHOTS:
+            for group in ("remedies", "learners"):
                 want(camera, shots, group)
     for setting in CONDITIONS:
         if setting != "any" and setting != f"a {WEBCAM}":
             want(setting, 1, "learners")
     want("same", 1, "at other rates")
-    for camera in cameras:
-        if camera != "same":
-            for seed in seeds:
-                wanted[seed, f"gallery, {camera}", "gallery"] = partial(gallery_part, seed, camera, folder)
-    if yale is not None:
-        for shots in SHOTS:
-            for group in ("learners", "remedies"):
-                for seed in seeds:
-                    function = partial(yale_part, seed, shots, group, chosen, yale, folder)
-                    wanted[seed, f"{YALE}, {shots}-shot", group] = function
     return wanted
 
 
