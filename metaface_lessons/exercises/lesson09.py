@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+import statistics
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from .core import Wrong, exercise, expect, fresh_arguments, generator, gradient, pick, right_answer, wrong_answer
+from .core import (
+    Wrong,
+    describe,
+    exercise,
+    expect,
+    fresh_arguments,
+    fresh_check,
+    generator,
+    gradient,
+    pick,
+    right_answer,
+    wrong_answer,
+)
 
 Pair = tuple[Tensor, Tensor]
 
@@ -497,6 +513,189 @@ def _(x: Tensor, mean: Tensor, variance: Tensor, prior: float) -> Pair:
 @wrong_answer("adaptation.statistics", hint="You give both the same weight")
 def _(x: Tensor, mean: Tensor, variance: Tensor, prior: float) -> Pair:
     return _blend(x, mean, variance, float(len(x)))
+
+
+# ----------------------------------------------------------------------------------------- when to trust the new images
+
+KEEP = math.inf  # images for which the old statistics count, if the new ones do not count at all
+_CONSTANT = (0.0, 1.0, 3.0, 10.0, 30.0, KEEP)
+_DEPLOYMENTS, _CHANNELS, _PEOPLE = 40, 12, 20
+
+
+@dataclass(frozen=True)
+class _Deployment:
+    """People enrolled with the usual camera, asked about by one that may be new, and images that nobody has named.
+
+    new: whether the camera is a new one.
+    images: the unlabelled ones, as a normalisation sees them, `[n, C, 2, 2]`.
+    mean, variance: the old statistics, `[C]`.
+    gallery, queries: what the normalisation sees of them, `[N, C, 2, 2]` and `[M, C, 2, 2]`.
+    """
+
+    new: bool
+    images: Tensor
+    mean: Tensor
+    variance: Tensor
+    gallery: Tensor
+    queries: Tensor
+
+    def accuracy(self, prior: float) -> float:
+        """The share of queries that are nearest to their own person, if theirs are the statistics of (9.11)."""
+        old = self.mean, self.variance
+        statistics = old if prior == KEEP else _blend(self.images, *old, prior)
+        known, asked = _normalised(self.gallery, *old), _normalised(self.queries, *statistics)
+        who = torch.arange(len(known)).repeat_interleave(len(asked) // len(known))
+        return float((torch.cdist(asked, known).argmin(1) == who).float().mean())
+
+
+def _normalised(x: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
+    return ((x - mean[:, None, None]) / (variance + 1e-5).sqrt()[:, None, None]).flatten(1)
+
+
+def _deployments(draw: torch.Generator) -> list[_Deployment]:
+    """Every other one has a new camera, which scales and shifts each channel; the number of images tells nothing."""
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=draw)
+
+    def pictures(faces: Tensor) -> Tensor:  # of one face they differ by the light, and from pixel to pixel
+        light, pixels = normal(*faces.shape, 1, 1), normal(*faces.shape, 2, 2)
+        return faces[:, :, None, None] + 0.5 * light + 0.5 * pixels
+
+    found = []
+    for number in range(_DEPLOYMENTS):
+        faces, others = normal(_PEOPLE, _CHANNELS), normal(pick(draw, 2, 5), _CHANNELS)
+        seen = [pictures(each) for each in (faces, faces.repeat_interleave(3, 0), others)]
+        level, width = 2 * normal(_CHANNELS, 1, 1), (0.5 * normal(_CHANNELS, 1, 1)).exp()  # of the old camera
+        gallery, queries, images = (level + width * x for x in seen)
+        mean, variance = level.flatten(), (1.5 * width.square()).flatten()
+        if new := bool(number % 2):
+            scale, shift = (0.3 * normal(_CHANNELS, 1, 1)).exp(), 2.5 * width * normal(_CHANNELS, 1, 1)
+            queries, images = (level + scale * (x - level) + shift for x in (queries, images))
+        found.append(_Deployment(new, images, mean, variance, gallery, queries))
+    return found
+
+
+def _judge_priors(answer: Callable[[Tensor, Tensor, Tensor], float], draw: torch.Generator) -> None:
+    deployments = _deployments(draw)
+    priors = []
+    for d in deployments:
+        prior = _number(answer(d.images, d.mean, d.variance))
+        if not prior >= 0:
+            raise Wrong(
+                f"You return {prior:g}. n₀ is a number of images: 0 or more, math.inf to keep the old statistics."
+            )
+        priors.append(prior)
+    constant = {n: _mean(d.accuracy(n) for d in deployments) for n in _CONSTANT}
+    knows = _mean(d.accuracy(0.0 if d.new else KEEP) for d in deployments)
+    best = max(constant, key=lambda n: constant[n])
+    yours = _mean(d.accuracy(prior) for d, prior in zip(deployments, priors, strict=True))
+    needed = (constant[best] + knows) / 2
+    if yours >= needed:
+        return
+    by_number: dict[int, set[float]] = {}
+    for d, prior in zip(deployments, priors, strict=True):
+        by_number.setdefault(len(d.images), set()).add(prior)
+    usual, changed = ([p for d, p in zip(deployments, priors, strict=True) if d.new == new] for new in (False, True))
+    if len(set(priors)) == 1:
+        why = "Your n₀ is the same everywhere. Let it depend on how far the new images are from the old statistics."
+    elif all(len(several) == 1 for several in by_number.values()):
+        why = "Your n₀ follows the number of images alone. As few images come from a new camera as from the usual one."
+    elif statistics.median(usual) < statistics.median(changed):
+        why = "You trust the new images of the usual camera, and keep the old statistics for a new one: turn it round."
+    else:
+        why = "Often your n₀ is large for a new camera, or small for the usual one. Look at where the two kinds differ."
+    raise Wrong(
+        f"In {len(deployments)} deployments your n₀ reaches {100 * yours:.1f} %. The best constant, n₀ = {best:g},"
+        f" reaches {100 * constant[best]:.1f} %. Somebody who knows which cameras are new reaches {100 * knows:.1f} %."
+        f" Come at least half way, to {100 * needed:.1f} %. {why}"
+    )
+
+
+def _mean(values: Iterable[float]) -> float:
+    return statistics.fmean(values)
+
+
+def _number(value: object) -> float:
+    if isinstance(value, Tensor) and value.numel() == 1:
+        value = value.item()
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+        raise Wrong(f"Return one number, n₀, but got {describe(value)}.")
+    return float(value)
+
+
+@exercise(
+    "adaptation.prior",
+    lesson="09",
+    title="When a few new images are worth trusting",
+    points=3,
+    equation="(9.11)",
+    hints=(
+        "Is the difference between the mean of the images and the old mean more than chance would give? Measure it"
+        " channel by channel, in units of the old standard deviation, and take the mean over the channels.",
+        "A mean of n images varies by about 1/√n old standard deviations, even if nothing has changed. A new camera"
+        " moves it further than that.",
+        "`shift = ((x.mean((0, 2, 3)) - mean).square() / variance).mean()`; return 0 where it is above 1.5, and"
+        " `math.inf` elsewhere.",
+    ),
+)
+def check_prior(answer: Callable[[Tensor, Tensor, Tensor], float]) -> None:
+    _judge_priors(answer, generator(10))
+
+
+@fresh_check("adaptation.prior")
+def judge_fresh_priors(answer: Callable[[Tensor, Tensor, Tensor], float], draw: torch.Generator) -> None:
+    _judge_priors(answer, draw)
+
+
+def _shift(x: Tensor, mean: Tensor, variance: Tensor) -> float:
+    return float(((x.mean((0, 2, 3)) - mean).square() / variance).mean())
+
+
+@right_answer("adaptation.prior")
+def _(x: Tensor, mean: Tensor, variance: Tensor) -> float:
+    return 0.0 if _shift(x, mean, variance) > 1.5 else math.inf
+
+
+@right_answer("adaptation.prior")
+def _(x: Tensor, mean: Tensor, variance: Tensor) -> float:
+    return 0 if len(x) * _shift(x, mean, variance) > 4 else 10_000  # 1 by chance
+
+
+@right_answer("adaptation.prior")
+def _(x: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
+    far = (x.mean((0, 2, 3)) - mean).abs() / variance.sqrt()
+    return 100 * torch.exp(-12 * (far.mean() - 0.7))  # smooth
+
+
+@wrong_answer("adaptation.prior", hint="the same everywhere")
+def _(x: Tensor, mean: Tensor, variance: Tensor) -> float:
+    return 0.0
+
+
+@wrong_answer("adaptation.prior", hint="the same everywhere")
+def _(x: Tensor, mean: Tensor, variance: Tensor) -> float:
+    return 20.0
+
+
+@wrong_answer("adaptation.prior", hint="the number of images alone")
+def _(x: Tensor, mean: Tensor, variance: Tensor) -> float:
+    return 12 / len(x)
+
+
+@wrong_answer("adaptation.prior", hint="turn it round")
+def _(x: Tensor, mean: Tensor, variance: Tensor) -> float:
+    return math.inf if _shift(x, mean, variance) > 1 else 0.0
+
+
+@wrong_answer("adaptation.prior", hint="Look at where the two kinds differ")
+def _(x: Tensor, mean: Tensor, variance: Tensor) -> float:
+    return 0.0 if float(x.mean((0, 2, 3)).abs().mean()) > 1.6 else math.inf  # the old mean is forgotten
+
+
+@wrong_answer("adaptation.prior", hint="0 or more")
+def _(x: Tensor, mean: Tensor, variance: Tensor) -> float:
+    return -1.0
 
 
 # -------------------------------------------------------------------------------------------------------------- entropy
