@@ -527,9 +527,9 @@ class _Deployment:
     """People enrolled with the usual camera, asked about by one that may be new, and images that nobody has named.
 
     new: whether the camera is a new one.
-    images: the unlabelled ones, as a normalisation sees them, `[n, C, 2, 2]`.
+    images: the unlabelled ones, as a normalisation sees them, `[n, C, 4, 4]`.
     mean, variance: the old statistics, `[C]`.
-    gallery, queries: what the normalisation sees of them, `[N, C, 2, 2]` and `[M, C, 2, 2]`.
+    gallery, queries: what the normalisation sees of them, `[N, C, 4, 4]` and `[M, C, 4, 4]`. Then it is averaged.
     """
 
     new: bool
@@ -549,7 +549,7 @@ class _Deployment:
 
 
 def _normalised(x: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
-    return ((x - mean[:, None, None]) / (variance + 1e-5).sqrt()[:, None, None]).flatten(1)
+    return (x.mean((2, 3)) - mean) / (variance + 1e-5).sqrt()
 
 
 def _deployments(draw: torch.Generator) -> list[_Deployment]:
@@ -559,8 +559,8 @@ def _deployments(draw: torch.Generator) -> list[_Deployment]:
         return torch.randn(shape, generator=draw)
 
     def pictures(faces: Tensor) -> Tensor:  # of one face they differ by the light, and from pixel to pixel
-        light, pixels = normal(*faces.shape, 1, 1), normal(*faces.shape, 2, 2)
-        return faces[:, :, None, None] + 0.5 * light + 0.5 * pixels
+        light, pixels = normal(*faces.shape, 1, 1), normal(*faces.shape, 4, 4)
+        return faces[:, :, None, None] + 0.4 * light + 2.0 * pixels
 
     found = []
     for number in range(_DEPLOYMENTS):
@@ -568,7 +568,7 @@ def _deployments(draw: torch.Generator) -> list[_Deployment]:
         seen = [pictures(each) for each in (faces, faces.repeat_interleave(3, 0), others)]
         level, width = 2 * normal(_CHANNELS, 1, 1), (0.5 * normal(_CHANNELS, 1, 1)).exp()  # of the old camera
         gallery, queries, images = (level + width * x for x in seen)
-        mean, variance = level.flatten(), (1.5 * width.square()).flatten()
+        mean, variance = level.flatten(), (5.16 * width.square()).flatten()
         if new := bool(number % 2):
             scale, shift = (0.3 * normal(_CHANNELS, 1, 1)).exp(), 2.5 * width * normal(_CHANNELS, 1, 1)
             queries, images = (level + scale * (x - level) + shift for x in (queries, images))
@@ -633,10 +633,10 @@ def _number(value: object) -> float:
     hints=(
         "Is the difference between the mean of the images and the old mean more than chance would give? Measure it"
         " channel by channel, in units of the old standard deviation, and take the mean over the channels.",
-        "A mean of n images varies by about 1/√n old standard deviations, even if nothing has changed. A new camera"
-        " moves it further than that.",
-        "`shift = ((x.mean((0, 2, 3)) - mean).square() / variance).mean()`; return 0 where it is above 1.5, and"
-        " `math.inf` elsewhere.",
+        "If nothing has changed, the squared distance shrinks with the number of images: n times it is about a quarter"
+        " of the old variance, because the pixels of an image average out. By a new camera it is much larger.",
+        "`moved = ((x.mean((0, 2, 3)) - mean).square() / variance).mean()`. Return 0 where `len(x) * moved` is above"
+        " 0.8, and `math.inf` elsewhere.",
     ),
 )
 def check_prior(answer: Callable[[Tensor, Tensor, Tensor], float]) -> None:
@@ -654,18 +654,18 @@ def _shift(x: Tensor, mean: Tensor, variance: Tensor) -> float:
 
 @right_answer("adaptation.prior")
 def _(x: Tensor, mean: Tensor, variance: Tensor) -> float:
-    return 0.0 if _shift(x, mean, variance) > 1.5 else math.inf
+    return 0.0 if _shift(x, mean, variance) > 0.4 else math.inf
 
 
 @right_answer("adaptation.prior")
 def _(x: Tensor, mean: Tensor, variance: Tensor) -> float:
-    return 0 if len(x) * _shift(x, mean, variance) > 4 else 10_000  # 1 by chance
+    return 0 if len(x) * _shift(x, mean, variance) > 0.8 else 10_000
 
 
 @right_answer("adaptation.prior")
 def _(x: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
-    far = (x.mean((0, 2, 3)) - mean).abs() / variance.sqrt()
-    return 100 * torch.exp(-12 * (far.mean() - 0.7))  # smooth
+    far = (x.mean((0, 2, 3)) - mean) / variance.sqrt()
+    return 10 * torch.exp(-10 * (len(x) * far.square().mean() - 1))  # smooth
 
 
 @wrong_answer("adaptation.prior", hint="the same everywhere")
@@ -685,12 +685,12 @@ def _(x: Tensor, mean: Tensor, variance: Tensor) -> float:
 
 @wrong_answer("adaptation.prior", hint="turn it round")
 def _(x: Tensor, mean: Tensor, variance: Tensor) -> float:
-    return math.inf if _shift(x, mean, variance) > 1 else 0.0
+    return math.inf if _shift(x, mean, variance) > 0.4 else 0.0
 
 
 @wrong_answer("adaptation.prior", hint="Look at where the two kinds differ")
 def _(x: Tensor, mean: Tensor, variance: Tensor) -> float:
-    return 0.0 if float(x.mean((0, 2, 3)).abs().mean()) > 1.6 else math.inf  # the old mean is forgotten
+    return 0.0 if float(x.mean()) > 0 else math.inf  # the old mean is forgotten
 
 
 @wrong_answer("adaptation.prior", hint="0 or more")
