@@ -610,11 +610,12 @@ def wanted_parts(
         for shots in SHOTS:
             for group in ("learners", "remedies"):
                 want(camera, shots, group)
-    for shots in SHOTS if yale is not None else ():
-        for group in ("learners", "remedies"):
-            for seed in seeds:
-                function = partial(yale_part, seed, shots, group, chosen, yale, folder)
-                wanted[seed, f"{YALE}, {shots}-shot", group] = function
+    if yale is not None:
+        for shots in SHOTS:
+            for group in ("learners", "remedies"):
+                for seed in seeds:
+                    function = partial(yale_part, seed, shots, group, chosen, yale, folder)
+                    wanted[seed, f"{YALE}, {shots}-shot", group] = function
     for camera in cameras:
         if camera != "same":
             for seed in seeds:

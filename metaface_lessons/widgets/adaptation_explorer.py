@@ -2,8 +2,8 @@
 
     explore(Adapted(adaptation.load_learners(), adaptation.small_split().novel))
 
-Four learners that adapt by gradient descent, trained for about the same seconds on the same small procedural faces:
-`experiments.adaptation` trains, measures and stores them.
+Learners that adapt by gradient descent, trained on the same small procedural faces for about the same seconds (one of
+them after ProtoNet's): `experiments.adaptation` trains, measures and stores them.
 """
 
 from __future__ import annotations
@@ -93,14 +93,14 @@ def draw(state: State, data: Adapted) -> Figure:
     corners = [(top + n * height, 10 + k * width) for n in range(WAYS) for k in range(shots)]
     corners += [(top + n * height, middle + q * width) for n in range(WAYS) for q in range(QUERIES)]
     borders = ["#FFFFFF"] * (WAYS * shots) + [LOOK[before, after] for before, after in _pairs(right, state.steps)]
-    left = middle + QUERIES * width + 90
+    left = max(middle + QUERIES * width + 90, 720)  # right of the legend's words
     page = faces_page(images, corners, (top + WAYS * height + 70, left + 470), zoom, borders)
     figure = page_figure(page)
     page_text(figure, "support", top - 8, 12, va="bottom", fontsize=11)
     page_text(figure, "queries", top - 8, middle + 2, va="bottom", fontsize=11)
     low = top + WAYS * height
     for i, (key, words) in enumerate(WORDS.items()):
-        place = 12 + i % 2 * 270
+        place = 12 + i % 2 * 330
         page_text(figure, "■ " + words, low + 24 + i // 2 * 24, place, va="center", fontsize=10, color=LOOK[key])
 
     axes = axes_on_page(figure, top, left, low - 16, left + 450)
@@ -111,7 +111,7 @@ def draw(state: State, data: Adapted) -> Figure:
     axes.axhline(100 / WAYS, color="#BBBBBB", linewidth=1)
     axes.set(xlim=(-0.4, MOST + 0.4), ylim=(0, 105), xlabel="inner steps", ylabel="accuracy, %")
     axes.set_title(_verdict(path, state), fontsize=12)
-    axes.legend(loc="lower right", fontsize=10)
+    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 0.22), fontsize=10)  # above the line of chance
     return figure
 
 

@@ -797,7 +797,7 @@ for axis, camera in zip(axes.flat, CAMERAS, strict=True):
     axis.grid(axis="y", visible=False)
 axes[0, 0].set_yticks(range(len(METHODS)), labels=list(METHODS))
 axes[0, 0].invert_yaxis()
-axes[0, 0].legend(fontsize=9, loc="lower left")
+figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
 for axis in axes[1]:
     axis.set_xlabel("5-way accuracy, %")
 show(figure, alt="Accuracy of seven methods by six cameras. " + "; ".join(shown) + ".")
