@@ -553,7 +553,7 @@ def _normalised(x: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
 
 
 def _deployments(draw: torch.Generator) -> list[_Deployment]:
-    """Every other one has a new camera, which scales and shifts each channel; the number of images tells nothing."""
+    """Every other one has a new camera, which scales and shifts each channel; the number of images does not show it."""
 
     def normal(*shape: int) -> Tensor:
         return torch.randn(shape, generator=draw)
