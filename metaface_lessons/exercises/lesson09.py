@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -519,101 +519,103 @@ def _(x: Tensor, mean: Tensor, variance: Tensor, prior: float) -> Pair:
 
 KEEP = math.inf  # images for which the old statistics count, if the new ones do not count at all
 _CONSTANT = (0.0, 1.0, 3.0, 10.0, 30.0, KEEP)
-_DEPLOYMENTS, _CHANNELS, _PEOPLE = 40, 12, 20
+_DEPLOYMENTS, _CHANNELS, _PEOPLE, _ASKED = 40, 12, 20, 3
 
 
 @dataclass(frozen=True)
-class _Deployment:
+class _Deployments:
     """People enrolled with the usual camera, asked about by one that may be new, and images that nobody has named.
 
-    new: whether the camera is a new one.
-    images: the unlabelled ones, as a normalisation sees them, `[n, C, 4, 4]`.
-    mean, variance: the old statistics, `[C]`.
-    gallery, queries: what the normalisation sees of them, `[N, C, 4, 4]` and `[M, C, 4, 4]`. Then it is averaged.
+    new: whether the camera is a new one, bool `[D]`.
+    images: of each deployment, the unlabelled ones, as a normalisation sees them, `[n, C, 4, 4]`.
+    old: mean and variance of training, `[D, C]` each.
+    gallery, queries: what the normalisation sees, averaged over an image, `[D, N, C]` and `[D, N·Q, C]`.
     """
 
-    new: bool
-    images: Tensor
-    mean: Tensor
-    variance: Tensor
+    new: Tensor
+    images: list[Tensor]
+    old: Pair
     gallery: Tensor
     queries: Tensor
 
-    def accuracy(self, prior: float) -> float:
-        """The share of queries that are nearest to their own person, if theirs are the statistics of (9.11)."""
-        old = self.mean, self.variance
-        statistics = old if prior == KEEP else _blend(self.images, *old, prior)
-        known, asked = _normalised(self.gallery, *old), _normalised(self.queries, *statistics)
-        who = torch.arange(len(known)).repeat_interleave(len(asked) // len(known))
-        return float((torch.cdist(asked, known).argmin(1) == who).float().mean())
+    def accuracy(self, priors: Tensor) -> float:
+        """The share of queries that are nearest to their own person, if theirs are the statistics of (9.11).
+
+        priors: n₀ of each deployment, `[D]`.
+        """
+        number = torch.tensor([len(x) for x in self.images])
+        share = (number / (number + priors))[:, None]
+        spread, level = map(
+            torch.stack, zip(*(torch.var_mean(x, (0, 2, 3), correction=0) for x in self.images), strict=True)
+        )
+        asked = _normalised(self.queries, self.old[0].lerp(level, share), self.old[1].lerp(spread, share))
+        nearest = torch.cdist(asked, _normalised(self.gallery, *self.old)).argmin(-1)
+        return float((nearest == torch.arange(_PEOPLE).repeat_interleave(_ASKED)).float().mean())
 
 
 def _normalised(x: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
-    return (x.mean((2, 3)) - mean) / (variance + 1e-5).sqrt()
+    return (x - mean[:, None]) / (variance[:, None] + 1e-5).sqrt()
 
 
-def _deployments(draw: torch.Generator) -> list[_Deployment]:
+def _deployments(draw: torch.Generator) -> _Deployments:
     """Every other one has a new camera, which scales and shifts each channel; the number of images does not show it."""
 
     def normal(*shape: int) -> Tensor:
         return torch.randn(shape, generator=draw)
 
-    def pictures(faces: Tensor) -> Tensor:  # of one face they differ by the light, and from pixel to pixel
-        light, pixels = normal(*faces.shape, 1, 1), normal(*faces.shape, 4, 4)
-        return faces[:, :, None, None] + 0.4 * light + 2.0 * pixels
-
-    found = []
-    for number in range(_DEPLOYMENTS):
-        faces, others = normal(_PEOPLE, _CHANNELS), normal(pick(draw, 2, 5), _CHANNELS)
-        seen = [pictures(each) for each in (faces, faces.repeat_interleave(3, 0), others)]
-        level, width = 2 * normal(_CHANNELS, 1, 1), (0.5 * normal(_CHANNELS, 1, 1)).exp()  # of the old camera
-        gallery, queries, images = (level + width * x for x in seen)
-        mean, variance = level.flatten(), (5.16 * width.square()).flatten()
-        if new := bool(number % 2):
-            scale, shift = (0.3 * normal(_CHANNELS, 1, 1)).exp(), 2.5 * width * normal(_CHANNELS, 1, 1)
-            queries, images = (level + scale * (x - level) + shift for x in (queries, images))
-        found.append(_Deployment(new, images, mean, variance, gallery, queries))
-    return found
+    faces = normal(_DEPLOYMENTS, _PEOPLE, _CHANNELS)
+    gallery, queries = (
+        x + 0.4 * normal(*x.shape) + 0.5 * normal(*x.shape)  # the light, and the mean of 16 pixels
+        for x in (faces, faces.repeat_interleave(_ASKED, dim=1))
+    )
+    new = torch.arange(_DEPLOYMENTS) % 2 == 1
+    level, width = 2 * normal(_DEPLOYMENTS, _CHANNELS), (0.5 * normal(_DEPLOYMENTS, _CHANNELS)).exp()  # usual camera
+    scale = torch.where(new[:, None], (0.3 * normal(_DEPLOYMENTS, _CHANNELS)).exp(), 1.0)
+    shift = torch.where(new[:, None], 2.5 * normal(_DEPLOYMENTS, _CHANNELS), 0.0)
+    images = []
+    for d in range(_DEPLOYMENTS):
+        others = normal(pick(draw, 2, 5), _CHANNELS, 1, 1)
+        others = others + 0.4 * normal(*others.shape) + 2.0 * normal(*others.shape[:2], 4, 4)
+        moved = scale[d, :, None, None] * others + shift[d, :, None, None]
+        images.append(level[d, :, None, None] + width[d, :, None, None] * moved)
+    old = level, (1 + 0.4**2 + 2.0**2) * width.square()
+    gallery = level[:, None] + width[:, None] * gallery
+    queries = level[:, None] + width[:, None] * (scale[:, None] * queries + shift[:, None])
+    return _Deployments(new, images, old, gallery, queries)
 
 
 def _judge_priors(answer: Callable[[Tensor, Tensor, Tensor], float], draw: torch.Generator) -> None:
-    deployments = _deployments(draw)
-    priors = []
-    for d in deployments:
-        prior = _number(answer(d.images, d.mean, d.variance))
-        if not prior >= 0:
-            raise Wrong(
-                f"You return {prior:g}. n₀ is a number of images: 0 or more, math.inf to keep the old statistics."
-            )
-        priors.append(prior)
-    constant = {n: _mean(d.accuracy(n) for d in deployments) for n in _CONSTANT}
-    knows = _mean(d.accuracy(0.0 if d.new else KEEP) for d in deployments)
+    found = _deployments(draw)
+    priors = [_number(answer(x, mean, spread)) for x, mean, spread in zip(found.images, *found.old, strict=True)]
+    if not all(prior >= 0 for prior in priors):
+        wrong = next(prior for prior in priors if not prior >= 0)
+        raise Wrong(f"You return {wrong:g}. n₀ is a number of images: 0 or more, math.inf to keep the old statistics.")
+    constant = {n: found.accuracy(torch.full((_DEPLOYMENTS,), n)) for n in _CONSTANT}
+    knows = found.accuracy(torch.where(found.new, 0.0, KEEP))
     best = max(constant, key=lambda n: constant[n])
-    yours = _mean(d.accuracy(prior) for d, prior in zip(deployments, priors, strict=True))
+    yours = found.accuracy(torch.tensor(priors))
     needed = (constant[best] + knows) / 2
     if yours >= needed:
         return
     by_number: dict[int, set[float]] = {}
-    for d, prior in zip(deployments, priors, strict=True):
-        by_number.setdefault(len(d.images), set()).add(prior)
-    usual, changed = ([p for d, p in zip(deployments, priors, strict=True) if d.new == new] for new in (False, True))
+    for x, prior in zip(found.images, priors, strict=True):
+        by_number.setdefault(len(x), set()).add(prior)
+    usual, changed = (
+        statistics.median(p for p, n in zip(priors, found.new, strict=True) if n == new) for new in (0, 1)
+    )
     if len(set(priors)) == 1:
         why = "Your n₀ is the same everywhere. Let it depend on how far the new images are from the old statistics."
     elif all(len(several) == 1 for several in by_number.values()):
         why = "Your n₀ follows the number of images alone. As few images come from a new camera as from the usual one."
-    elif statistics.median(usual) < statistics.median(changed):
+    elif usual < changed:
         why = "You trust the new images of the usual camera, and keep the old statistics for a new one: turn it round."
     else:
         why = "Often your n₀ is large for a new camera, or small for the usual one. Look at where the two kinds differ."
     raise Wrong(
-        f"In {len(deployments)} deployments your n₀ reaches {100 * yours:.1f} %. The best constant, n₀ = {best:g},"
-        f" reaches {100 * constant[best]:.1f} %. Somebody who knows which cameras are new reaches {100 * knows:.1f} %."
-        f" Come at least half way, to {100 * needed:.1f} %. {why}"
+        f"In {_DEPLOYMENTS} deployments your n₀ reaches {100 * yours:.1f} %. The best constant, n₀ = {best:g}, reaches"
+        f" {100 * constant[best]:.1f} %. Somebody who knows which cameras are new reaches {100 * knows:.1f} %. Come at"
+        f" least half way, to {100 * needed:.1f} %. {why}"
     )
-
-
-def _mean(values: Iterable[float]) -> float:
-    return statistics.fmean(values)
 
 
 def _number(value: object) -> float:
@@ -688,7 +690,7 @@ def _(x: Tensor, mean: Tensor, variance: Tensor) -> float:
     return math.inf if _shift(x, mean, variance) > 0.4 else 0.0
 
 
-@wrong_answer("adaptation.prior", hint="Look at where the two kinds differ")
+@wrong_answer("adaptation.prior", hint="least half way")
 def _(x: Tensor, mean: Tensor, variance: Tensor) -> float:
     return 0.0 if float(x.mean()) > 0 else math.inf  # the old mean is forgotten
 
