@@ -1,4 +1,6 @@
-"""Controls: pictures of what should *not* reveal who it is. A method that sees only these should be at chance.
+"""Controls: pictures of what should *not* reveal who it is. What a method finds in them is not recognition of faces.
+
+Run a control with the method that it controls: a network is trained on the control's pictures, and asked about them.
 
 Each function takes images uint8 `[M, C, H, W]` to images of the same shape, so any method can be run on them. The masks
 of procedural faces are exact (`procedural_controls`). For aligned real faces an ellipse stands for the inner face.
@@ -18,6 +20,7 @@ from .procedural import nuisance_seed, render_with_mask, sample_identities, samp
 
 Ellipse = tuple[float, float, float, float]  # row and column of the centre, half height, half width, as shares
 INNER_FACE: Ellipse = (0.56, 0.5, 0.32, 0.25)  # forehead to chin, of a face aligned as in CUFS
+MIDDLE: Ellipse = (0.52, 0.5, 0.20, 0.15)  # of a procedural picture: within the silhouette in 99 pictures of 100
 
 
 def ellipse(height: int, width: int, at: Ellipse = INNER_FACE) -> Tensor:
@@ -73,6 +76,19 @@ def brightness_only(images: Tensor) -> Tensor:
     """
     mean = images.float().mean(dim=(1, 2, 3), keepdim=True)
     return mean.round().byte().expand_as(images).clone()
+
+
+def brightness_bar(images: Tensor) -> Tensor:
+    """How bright the picture is as a whole, for methods that standardise pictures: a white bar on black, from below.
+
+    The bar is as high as the picture is bright: a white picture is all bar.
+
+    images: uint8 `[M, C, H, W]`.
+    """
+    height = images.shape[2]
+    mean = images.float().mean(dim=(1, 2, 3), keepdim=True) / 255
+    row = torch.arange(height - 1, -1, -1, device=images.device)[:, None]  # the last row is filled first
+    return (255 * (height * mean - row).clamp(0, 1)).round().byte().expand_as(images).clone()
 
 
 AlignedControl = Callable[[Tensor], Tensor]

@@ -1,8 +1,8 @@
 """Procedural faces: a 3-D head from identity parameters, rendered under nuisance. No real person, always offline.
 
 `parameters` says who and how, `geometry` makes the posed mesh, `zbuffer` finds what camera and light see,
-`appearance` paints, `rendering` lights and photographs, `domains` makes sketches and near-infrared pictures of the same
-heads, `hashing` makes noise that follows from a seed, `cache` keeps the rendered default sets.
+`appearance` paints, `rendering` lights and photographs, `domains` shows the same heads as a sketch, in near-infrared
+and so on, `hashing` makes noise that follows from a seed, `cache` keeps the rendered default sets.
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ __all__ = [
     "render_with_mask",
     "sample_identities",
     "sample_nuisance",
+    "version",
     "with_block",
 ]
 
@@ -86,7 +87,7 @@ def procedural_faces(
         (`METAFACE_CACHE` moves it). It is checked when it is read, and rendered again if it is damaged.
     progress: show a bar.
     device: where to render. The images come back to the CPU.
-    domain: "photo", "sketch" or "near-infrared". The same seed makes the same people in each, under other nuisance.
+    domain: one of `DOMAINS`. The same seed makes the same people in each, under other nuisance.
 
     Raises `MetaFaceError` for fewer than two people, no images, a size below 16, or an unknown nuisance or domain.
     """
@@ -121,10 +122,10 @@ def procedural_faces(
     return _face_set(arrays, nuisance, domain, seed)
 
 
-def procedural_domains(domains: Sequence[str] = DOMAINS, **options: Any) -> FaceSet:
+def procedural_domains(domains: Sequence[str] = DOMAINS[:3], **options: Any) -> FaceSet:
     """The same people in several domains, as one set; `faces.where(domain="sketch")` finds the sketches.
 
-    domains: two or more of `DOMAINS`, or one.
+    domains: two or more of `DOMAINS`, or one; by default photos, sketches and near-infrared pictures.
     options: see `procedural_faces`.
 
     Raises `MetaFaceError` for an unknown or repeated domain, or none.
@@ -185,10 +186,10 @@ def load_cached(domain: str = "photo", seed: int = 0) -> FaceSet | None:
 
 
 def _recipe(domain: str, seed: int) -> dict[str, object]:
-    return _DEFAULT | {"seed": seed, "domain": domain, "version": _version()}
+    return _DEFAULT | {"seed": seed, "domain": domain, "version": version()}
 
 
-def _version() -> str:
+def version() -> str:
     """A fingerprint of the code that makes the pictures. Any change of the code makes older caches invalid."""
     sources = [*sorted(Path(__file__).parent.glob("*.py")), Path(blurring.__file__)]
     return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:16]

@@ -1,14 +1,17 @@
-"""The same heads in other domains: a pencil sketch, a near-infrared picture.
+"""The same heads in other domains: a sketch, near-infrared, a camera far away, a drawing of edges, a thermal picture.
 
 A domain changes the person and the circumstances before the picture is rendered, and the scene before the camera sees
-it. It draws no random numbers of its own: what varies in it (the hand of the artist, the lamp beside the camera)
-follows from the same `Nuisance`, which knows nothing about the person.
+it. It draws no random numbers of its own: what varies in it (the hand of the artist, the lamp beside the camera, the
+cold of the day) follows from the same `Nuisance`, which knows nothing about the person.
 
 Near-infrared (about 850 nm): melanin and blood hardly absorb there, so skin is bright and much alike in all people,
 lips, freckles and dark irises fade, dark hair turns grey, and dyes of cloth grow pale; the light is a lamp beside the
 camera, which leaves the background dark (Li, Chu, Liao & Zhang 2007, "Illumination invariant face recognition using
 near-infrared images"). Sketch: lines where depth, surface or tone change (a difference of Gaussians, as in
-Winnemöller, Kyprianidis & Olsen 2012, "XDoG"), hatching and smudge for tone, on paper.
+Winnemöller, Kyprianidis & Olsen 2012, "XDoG"), hatching and smudge for tone, on paper. Low resolution: a camera high on
+a wall, whose sensor has 16 rows for the whole frame, enlarged. Edges: what an edge detector finds in a photo (Sobel's),
+dark on white. Thermal (about 10 µm): the face shines by its own warmth, whatever light there is. The nose is cold and
+the inner corners of the eyes are warm; hair and cloth keep warmth in; glass hides what is behind it.
 """
 
 from __future__ import annotations
@@ -24,10 +27,10 @@ from torch.nn import functional as F
 
 from ..blurring import blurred, gaussian
 from .appearance import noise
-from .geometry import smooth
-from .hashing import uniform
+from .geometry import MATERIALS, smooth
+from .hashing import nearly_normal, uniform
 from .parameters import DOMAINS, Identity, Nuisance
-from .zbuffer import Buffers
+from .zbuffer import Buffers, take
 
 LUMINANCE = (0.2126, 0.7152, 0.0722)
 
@@ -156,18 +159,19 @@ def _steps(x: Tensor) -> Tensor:
     return torch.maximum(down, right).amax(1, keepdim=True)
 
 
+def _on_canvas(found: Buffers, values: Tensor, empty: float, height: int, width: int) -> Tensor:
+    """Values of the surface samples, `[P, C]`, as pictures `[M, C, H, W]`, with `empty` where nobody is."""
+    images = len(found.depth)
+    canvas = values.new_full((images * height * width, values.shape[1]), empty)
+    canvas[found.pixels] = values
+    return canvas.view(images, height, width, -1).permute(0, 3, 1, 2)
+
+
 def _outlines(found: Buffers, height: int, width: int) -> Tensor:
     """1 where the surface breaks off, changes its material or folds, else 0: `[M, 1, H, W]`."""
-    images = len(found.depth)
-
-    def on_canvas(values: Tensor, empty: float) -> Tensor:
-        canvas = values.new_full((images * height * width, values.shape[1]), empty)
-        canvas[found.pixels] = values
-        return canvas.view(images, height, width, -1).permute(0, 3, 1, 2)
-
     depth = torch.where(torch.isfinite(found.depth), found.depth, 14.0)[:, None]
-    material = on_canvas(found.material[:, None].float(), -1.0)
-    normal = on_canvas(found.normal, 0.0)
+    material = _on_canvas(found, found.material[:, None].float(), -1.0, height, width)
+    normal = _on_canvas(found, found.normal, 0.0, height, width)
     broken = smooth(0.16, 0.40, _steps(depth))
     border = (_steps(material) > 0).to(depth.dtype)
     fold = 0.7 * smooth(0.5, 1.0, _steps(normal) * height / 96)
@@ -233,6 +237,106 @@ def _linear(display: Tensor) -> Tensor:
     return display.clamp(0, 1) ** 2.2
 
 
+# ------------------------------------------------------------------------------------------------------ low resolution
+
+_ROWS = 16  # of the sensor
+
+
+def _far_subject(who: Identity, how: Nuisance) -> tuple[Identity, Nuisance]:
+    """Seen from above; what the lens blurs is less than a pixel of this sensor."""
+    return who, replace(how, pitch=0.6 * how.pitch - 12, noise=0.4 * how.noise, blur=0.5 * how.blur)
+
+
+def _far_picture(scene: Tensor, found: Buffers | None, how: Nuisance) -> Tensor:
+    """A few large pixels, each with noise of its own, enlarged smoothly as a monitor does."""
+    height, width = scene.shape[2:]
+    sensor = F.adaptive_avg_pool2d(scene, (_ROWS, max(1, _ROWS * width // height)))
+    grain = nearly_normal(how.seed + 1, sensor[0].numel()).view_as(sensor)
+    sensor = (sensor + 0.012 * how.noise[:, None, None, None] * grain).clamp(min=0)
+    return F.interpolate(sensor, (height, width), mode="bilinear", align_corners=False)
+
+
+# --------------------------------------------------------------------------------------------------------------- edges
+
+
+def _edges_subject(who: Identity, how: Nuisance) -> tuple[Identity, Nuisance]:
+    """The drawing has no exposure and no white balance, and little noise."""
+    one = torch.ones_like(how.exposure)
+    return who, replace(how, exposure=one, white=one[:, None], noise=0.5 * how.noise, blur=0.5 * how.blur)
+
+
+def _edges_picture(scene: Tensor, found: Buffers | None, how: Nuisance) -> Tensor:
+    """How much the logarithm of the brightness changes from place to place, dark on white."""
+    height = scene.shape[2]
+    unit = height / 96  # a pixel of the smallest picture that is usual
+    tone = _soft((_grey(scene.permute(0, 2, 3, 1)).permute(0, 3, 1, 2).clamp(min=0) + 0.03).log(), 0.9 * unit)
+    sobel = tone.new_tensor([[1, 0, -1], [2, 0, -2], [1, 0, -1]]) / 8
+    around = F.conv2d(F.pad(tone, (1, 1, 1, 1), mode="replicate"), torch.stack([sobel, sobel.T])[:, None])
+    slope = around.square().sum(1, keepdim=True).sqrt() * unit
+    ink = smooth(0.04, 0.26, slope)
+    return _linear(0.94 * (1 - 0.92 * ink))
+
+
+# ------------------------------------------------------------------------------------------------------------- thermal
+
+# How warm a surface looks that the blood does not warm itself, 0 to 1; glass and things have the warmth of the room.
+_WARMTH = {"glasses": 0.10, "mask": 0.30, "scarf": 0.24, "block": 0.12}
+
+
+def _thermal_subject(who: Identity, how: Nuisance) -> tuple[Identity, Nuisance]:
+    """Everybody has the same warm skin, and no light falls on it: what is left of the shading is how skin emits."""
+    skin = torch.full_like(who.skin, 0.62)
+    who = replace(
+        who,
+        skin=skin,
+        lips=1.04 * skin,
+        hair_colour=torch.full_like(who.hair_colour, 0.20),
+        iris=0.92 * skin,
+        age=0.4 * who.age,
+        blush=torch.zeros_like(who.blush),
+        freckles=torch.zeros_like(who.freckles),
+        moles=who.moles * torch.tensor([1.0, 1.0, 0.0], device=who.moles.device),
+        lashes=0.3 * who.lashes,
+    )
+    how = replace(
+        how,
+        light=torch.zeros_like(how.light),
+        ambient=torch.ones_like(how.ambient),
+        cloth=torch.cat([(0.22 + 0.16 * how.cloth[:, :1]).expand(-1, 3), how.cloth[:, 3:]], 1),
+        exposure=how.exposure**0.2,  # the camera knows its temperatures
+        white=torch.ones_like(how.white[:, :1]),  # one channel
+        noise=1 + how.noise,
+        blur=0.3 + how.blur,
+    )
+    return who, how
+
+
+def _thermal_picture(scene: Tensor, found: Buffers | None, how: Nuisance) -> Tensor:
+    """Warm is bright. How cold the nose and the room are differs from day to day."""
+    cold, warm, room = (how.background[:, k] for k in (20, 21, 22))
+    images, _, height, width = scene.shape
+    air = (0.05 + 0.08 * room)[:, None, None, None].expand(images, 1, height, width)
+    if found is None:
+        return air
+    x, y, z = found.canonical.unbind(1)
+
+    def spot(across: Tensor, at: float, up: float, size: float) -> Tensor:
+        return torch.exp(-0.5 * ((across - at) ** 2 + (y - up) ** 2) / size**2) * smooth(0.0, 0.4, z)
+
+    warmth = 1 - (0.15 + 0.35 * take(cold, found.image)) * spot(x, 0.0, -0.48, 0.17)
+    warmth = warmth - 0.10 * spot(x.abs(), 0.62, -0.45, 0.22)  # cheeks
+    warmth = warmth + (0.10 + 0.15 * take(warm, found.image)) * spot(x.abs(), 0.24, -0.02, 0.08)  # corners of the eyes
+    values = torch.where(found.material == MATERIALS.index("skin"), warmth, 1.0)[:, None]
+    grey = scene.mean(1, keepdim=True) * _on_canvas(found, values, 1.0, height, width)
+    material = _on_canvas(found, found.material[:, None], -1, height, width)
+    for name, value in _WARMTH.items():
+        grey = torch.where(material == MATERIALS.index(name), value, grey)
+    return torch.where(torch.isinf(found.depth)[:, None], air, grey)
+
+
+# ------------------------------------------------------------------------------------------------------- all domains
+
+
 def _unchanged(who: Identity, how: Nuisance) -> tuple[Identity, Nuisance]:
     return who, how
 
@@ -248,6 +352,9 @@ DOMAIN: dict[str, Domain] = dict(
             Domain(_unchanged, _photo),
             Domain(_sketch_subject, _sketch_picture),
             Domain(_infrared_subject, _infrared_picture),
+            Domain(_far_subject, _far_picture),
+            Domain(_edges_subject, _edges_picture),
+            Domain(_thermal_subject, _thermal_picture),
         ),
         strict=True,
     )

@@ -26,7 +26,7 @@ HAIR = ("top", "side", "length", "fringe", "part", "curl", "wave", "recede")
 BROW = ("thickness", "arch", "height", "density", "gap", "tilt")
 EXPRESSIONS = ("neutral", "smile", "open mouth", "frown", "surprise")
 OCCLUDERS = ("none", "sunglasses", "mask", "scarf", "block")
-DOMAINS = ("photo", "sketch", "near-infrared")
+DOMAINS = ("photo", "sketch", "near-infrared", "low-resolution", "edges", "thermal")
 NUISANCES = ("full", "clean", "pose", "light", "expression", "occluder")
 
 

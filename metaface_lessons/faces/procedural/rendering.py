@@ -147,7 +147,7 @@ def render(
     nuisance: how each picture is taken.
     size: height and width in pixels.
     device: where to render.
-    domain: "photo", "sketch" or "near-infrared", see `domains`. The last is grey, three times the same channel.
+    domain: one of `DOMAINS`, see `domains`. Near-infrared, edges and thermal are grey, three times the same channel.
 
     Raises `MetaFaceError` for an unknown domain, a size below 16, or different numbers of rows.
     """

@@ -91,16 +91,16 @@ def test_a_damaged_cache_is_noticed_and_rebuilt(small_default, damage):
 
 
 def test_the_version_is_of_every_module_that_makes_the_pictures(monkeypatch):
-    was, read = procedural._version(), Path.read_bytes
+    was, read = procedural.version(), Path.read_bytes
     for source in ("blurring.py", "hashing.py", "rendering.py"):
         with monkeypatch.context() as changed:
             changed.setattr(Path, "read_bytes", lambda self, s=source: read(self) + b"#" * (self.name == s))
-            assert procedural._version() != was, source
+            assert procedural.version() != was, source
 
 
 def test_a_cache_of_another_version_is_rebuilt(small_default, monkeypatch):
     with monkeypatch.context() as past:
-        past.setattr(procedural, "_version", lambda: "older")
+        past.setattr(procedural, "version", lambda: "older")
         default_set()
     with pytest.warns(UserWarning, match="another version"):
         default_set()
