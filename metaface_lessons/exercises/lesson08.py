@@ -8,6 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..faces.controls import INNER_FACE, ellipse, lookalikes
+from ..faces.procedural import Identity, render, sample_identities, sample_nuisance
+from ..networks import standardise
 from .core import (
     NO_GRADIENT,
     Wrong,
@@ -154,6 +157,144 @@ def _(images: Tensor, inside: Tensor) -> Tensor:
 @wrong_answer("domains.outside", hint="Nothing was hidden")
 def _(images: Tensor, inside: Tensor) -> Tensor:
     return images
+
+
+# ------------------------------------------------------------------------------------- a control that breaks a claim
+
+PEOPLE, SIDE = 40, 32  # of the open task
+HIDDEN, POWER = 0.15, 0.6  # at most so many lookalikes are found; at least this share of what the whole pictures find
+
+
+def drawn_after_photos(people: Identity, seed: int) -> tuple[Tensor, Tensor]:
+    """A photo of each person and a sketch drawn after it, grey, as floats from 0 to 255: two `[M, 1, 32, 32]`.
+
+    people: whom they show.
+    seed: of how the pictures are taken and drawn. All faces look straight ahead, on the same pixels.
+    """
+    photo, sketch = (
+        render(people, sample_nuisance(len(people), 2 * seed + k, "clean"), SIDE, domain=domain)
+        for k, domain in enumerate(("photo", "sketch"))
+    )
+    return photo.float().mean(1, keepdim=True), sketch.float().mean(1, keepdim=True)
+
+
+def found_by_pixels(photos: Tensor, sketches: Tensor) -> float:
+    """The share of sketches whose nearest photo, by standardised pixels, is of the same person.
+
+    photos, sketches: floats `[M, C, H, W]`, of the same people in the same order.
+    """
+    known, asked = (standardise(images).flatten(1) for images in (photos, sketches))
+    return (torch.cdist(asked, known).argmin(1) == torch.arange(len(known))).float().mean().item()
+
+
+@exercise(
+    "domains.control",
+    lesson="08",
+    title="A control that breaks a claim",
+    points=3,
+    equation="(8.2)",
+    hints=(
+        "Look at the pictures of the lookalikes, row by row: which pixels differ between them? Those must go, with a"
+        " margin. All others may stay.",
+        "A mask, booleans `[32, 32]`, says what to hide, and exercise 1 hides it: your own `my_outside` may do the"
+        " rest. `found_by_pixels` shows what is left, of the lookalikes and of everybody.",
+        "`faces.controls.ellipse(32, 32)` is a mask of the inner face. Fill it with the mean of the pixels outside.",
+    ),
+)
+def check_control(answer: Callable[[Tensor], Tensor]) -> None:
+    _breaks(answer, 5)
+
+
+def _breaks(answer: Callable[[Tensor], Tensor], seed: int) -> None:
+    """Raise `Wrong` unless the control hides the faces of new people, and leaves what else tells them apart."""
+    people = sample_identities(PEOPLE, seed)
+    everybody, alike = drawn_after_photos(people, seed), drawn_after_photos(lookalikes(people), seed)
+    shown: list[list[Tensor]] = []
+    for pictures in (everybody, alike):
+        shown.append([])
+        for images in pictures:
+            got: Any = answer(images)
+            if not isinstance(got, Tensor) or got.shape != images.shape:
+                expect(got, images, case="For 40 pictures, a control returns pictures of the same shape")
+            shown[-1].append(got.detach().float())
+    if not all(torch.isfinite(images).all() for pictures in shown for images in pictures):
+        raise Wrong("Some pixels that your control returns are not finite numbers. Fill with a mean of pixels.")
+    whole, left, lookalike = found_by_pixels(*everybody), *(found_by_pixels(*pictures) for pictures in shown)
+    if lookalike > HIDDEN:
+        raise Wrong(
+            f"Of {PEOPLE} lookalikes, who differ in nothing but the inner face, pixels still find"
+            f" {100 * lookalike:.0f}% (chance: {100 / PEOPLE:.1f}%). So the face is not hidden, and the control proves nothing. At most"
+            f" {100 * HIDDEN:.0f}% may be left: hide more of the face."
+        )
+    if left < POWER * whole:
+        raise Wrong(
+            f"The face is hidden, but so is too much else: pixels find {100 * left:.0f}% of the people in your"
+            f" pictures, {100 * whole:.0f}% in whole ones. A control that leaves nothing to find has no power. Leave hair and"
+            f" outline as they are, and at least {100 * POWER:.0f} of 100 of what whole pictures are worth."
+        )
+
+
+@fresh_check("domains.control")
+def check_fresh_control(answer: Callable[[Tensor], Tensor], draw: torch.Generator) -> None:
+    _breaks(answer, pick(draw, 0, 999_999))
+
+
+def _box(top: int, bottom: int, left: int, right: int) -> Tensor:
+    hidden = torch.zeros(SIDE, SIDE, dtype=torch.bool)
+    hidden[top:bottom, left:right] = True
+    return hidden
+
+
+@right_answer("domains.control")
+def _(images: Tensor) -> Tensor:
+    return _outside(images, ellipse(SIDE, SIDE, INNER_FACE))
+
+
+@right_answer("domains.control")
+def _(images: Tensor) -> Tensor:
+    return _outside(images, _box(7, 28, 7, 25))
+
+
+@right_answer("domains.control")
+def _(images: Tensor) -> Tensor:
+    blank = images.clone()
+    blank[:, :, 8:28, 8:24] = 128.0
+    return blank
+
+
+@wrong_answer("domains.control", hint="the face is not hidden")
+def _(images: Tensor) -> Tensor:
+    return images
+
+
+@wrong_answer("domains.control", hint="the face is not hidden")
+def _(images: Tensor) -> Tensor:
+    return _outside(images, _box(12, 17, 8, 24))  # the eyes alone
+
+
+@wrong_answer("domains.control", hint="the face is not hidden")
+def _(images: Tensor) -> Tensor:
+    return _outside(images, ~ellipse(SIDE, SIDE, INNER_FACE))  # the inner face alone is left
+
+
+@wrong_answer("domains.control", hint="so is too much else")
+def _(images: Tensor) -> Tensor:
+    return torch.full_like(images, 128.0)
+
+
+@wrong_answer("domains.control", hint="so is too much else")
+def _(images: Tensor) -> Tensor:
+    return images.mean(dim=(2, 3), keepdim=True).expand_as(images).clone()
+
+
+@wrong_answer("domains.control", hint="so is too much else")
+def _(images: Tensor) -> Tensor:
+    return _outside(images, _box(2, 30, 2, 30))
+
+
+@wrong_answer("domains.control", hint="pictures of the same shape")
+def _(images: Tensor) -> Tensor:
+    return images[:, :, 4:28, 4:28]
 
 
 # -------------------------------------------------------------------------------------------- who is left out, and when

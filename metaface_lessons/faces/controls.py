@@ -16,7 +16,8 @@ from torch import Tensor
 
 from ..errors import MetaFaceError
 from .faceset import FaceSet
-from .procedural import nuisance_seed, render_with_mask, sample_identities, sample_nuisance
+from .procedural import Identity, nuisance_seed, render_with_mask, sample_identities, sample_nuisance
+from .procedural.parameters import SHAPE
 
 Ellipse = tuple[float, float, float, float]  # row and column of the centre, half height, half width, as shares
 INNER_FACE: Ellipse = (0.56, 0.5, 0.32, 0.25)  # forehead to chin, of a face aligned as in CUFS
@@ -122,3 +123,22 @@ def procedural_controls(
         name: FaceSet(pictures, who, name=f"procedural, {name}", synthetic=True)
         for name, pictures in (("outline only", outlines), ("background only", backgrounds))
     }
+
+
+_INNER = ("brow", "eye", "nasion", "nose", "bridge", "mouth", "upper", "lower")  # first words of shapes inside the face
+
+
+def lookalikes(people: Identity) -> Identity:
+    """As many people who differ in nothing but the inner face: a control that hides it shows them alike.
+
+    Each has the eyes, brows, nose, mouth and lips of one of `people`, and all else of the first of them: skull, skin,
+    hair, beard, marks and age.
+
+    people: two or more, with rows as `sample_identities` draws them.
+    """
+    first = people[torch.zeros(len(people), dtype=torch.long)]
+    inner = [i for i, name in enumerate(SHAPE) if name.split()[0] in _INNER]
+    shape = first.shape.clone()
+    shape[:, inner] = people.shape[:, inner]
+    lips = people.lips / people.skin * first.skin  # as red for this skin as for their own
+    return replace(first, shape=shape, lips=lips, brow=people.brow, iris=people.iris, lashes=people.lashes)
