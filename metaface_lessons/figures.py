@@ -380,6 +380,73 @@ def curve_alt(lines: Mapping[str, Sequence[Estimate]], at: Sequence[float], xlab
     return f"Curves with bands of 95% intervals, for {xlabel} from {at[0]:g} to {at[-1]:g}: {told}."
 
 
+def heat_maps(
+    panels: Mapping[str, Sequence[Sequence[Estimate | None]]],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    axes_of: tuple[str, str] = ("support", "query"),
+    across: int = 2,
+    chance: float = 0.2,
+) -> Figure:
+    """Small multiples of matrices of accuracies: each cell has its number in %, and below it half its 95% interval.
+
+    All panels have the same colours, so that they can be compared.
+
+    panels: by title, a matrix of estimates; None leaves a cell empty.
+    rows, columns: what the rows and columns of each matrix are.
+    axes_of: what all rows, and all columns, have in common.
+    across: panels beside each other.
+    chance: the accuracy of guessing, which is white.
+
+    Raises `MetaFaceError` if there are no panels, or a matrix has another shape. `heat_maps_alt` puts it into words.
+    """
+    for name, matrix in panels.items():
+        if len(matrix) != len(rows) or any(len(row) != len(columns) for row in matrix):
+            raise MetaFaceError(f"'{name}' must be a matrix of {len(rows)} rows and {len(columns)} columns.")
+    if not panels:
+        raise MetaFaceError("Heat maps need at least one matrix, but there is none.")
+    across = min(across, len(panels))
+    down = math.ceil(len(panels) / across)
+    top = max(cell.mean for matrix in panels.values() for row in matrix for cell in row if cell is not None)
+    with matplotlib.rc_context(STYLE):
+        height = 1.0 + 0.42 * len(rows)
+        figure = Figure(figsize=(max(4.0, across * (1.1 + 0.5 * len(columns))), down * height))
+        grid = figure.subplots(down, across, squeeze=False)
+        for axes in grid.flat:
+            axes.set_visible(False)
+        for axes, (name, matrix) in zip(grid.flat, panels.items(), strict=False):
+            axes.set_visible(True)
+            values = np.array([[np.nan if cell is None else 100 * cell.mean for cell in row] for row in matrix])
+            axes.imshow(values, vmin=100 * chance, vmax=max(100 * top, 100 * chance + 1), cmap="Blues", aspect="auto")
+            for i, row in enumerate(matrix):
+                for j, cell in enumerate(row):
+                    if cell is None:
+                        continue
+                    colour = "white" if cell.mean - chance > 0.6 * (top - chance) else "black"
+                    style: dict[str, Any] = {"ha": "center", "color": colour}
+                    half = f"±{100 * cell.widest:.0f}" if cell.intervals else ""
+                    axes.text(j, i + 0.05, f"{100 * cell.mean:.0f}", va="bottom", fontsize=10, **style)
+                    axes.text(j, i + 0.05, half, va="top", fontsize=7.5, **style)
+            axes.set_xticks(range(len(columns)), labels=list(columns), rotation=40, ha="right")
+            axes.set_yticks(range(len(rows)), labels=list(rows))
+            axes.set(title=name, ylabel=axes_of[0], xlabel=axes_of[1])
+            axes.tick_params(length=0)
+            axes.grid(visible=False)
+            axes.spines[:].set_visible(False)
+    return figure
+
+
+def heat_maps_alt(
+    panels: Mapping[str, Sequence[Sequence[Estimate | None]]], rows: Sequence[str], columns: Sequence[str]
+) -> str:
+    """What `heat_maps` shows, in words: every row of every matrix."""
+    told = []
+    for name, matrix in panels.items():
+        lines = [f"{row} {', '.join(_number(cell) for cell in cells)}" for row, cells in zip(rows, matrix, strict=True)]
+        told.append(f"{name}: {'; '.join(lines)}.")
+    return f"Heat maps of accuracies in %, columns {', '.join(columns)}. {' '.join(told)}"
+
+
 @dataclass(frozen=True, repr=False)
 class Table:
     """A table: in a notebook it is HTML and scrolls sideways where it is too wide, elsewhere it is text.

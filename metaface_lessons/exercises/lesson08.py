@@ -223,14 +223,14 @@ def _breaks(answer: Callable[[Tensor], Tensor], seed: int) -> None:
     if lookalike > HIDDEN:
         raise Wrong(
             f"Of {PEOPLE} lookalikes, who differ in nothing but the inner face, pixels still find"
-            f" {100 * lookalike:.0f}% (chance: {100 / PEOPLE:.1f}%). So the face is not hidden, and the control proves nothing. At most"
-            f" {100 * HIDDEN:.0f}% may be left: hide more of the face."
+            f" {100 * lookalike:.0f}% (chance: {100 / PEOPLE:.1f}%). So the face is not hidden, and the control proves"
+            f" nothing. At most {100 * HIDDEN:.0f}% may be left: hide more of the face."
         )
     if left < POWER * whole:
         raise Wrong(
             f"The face is hidden, but so is too much else: pixels find {100 * left:.0f}% of the people in your"
-            f" pictures, {100 * whole:.0f}% in whole ones. A control that leaves nothing to find has no power. Leave hair and"
-            f" outline as they are, and at least {100 * POWER:.0f} of 100 of what whole pictures are worth."
+            f" pictures, {100 * whole:.0f}% in whole ones. A control that leaves nothing to find has no power."
+            f" Leave hair and outline, and at least {100 * POWER:.0f} of 100 of what whole pictures are worth."
         )
 
 
