@@ -410,7 +410,7 @@ def heat_maps(
     top = max(cell.mean for matrix in panels.values() for row in matrix for cell in row if cell is not None)
     with matplotlib.rc_context(STYLE):
         height = 1.0 + 0.42 * len(rows)
-        figure = Figure(figsize=(max(4.0, across * (1.1 + 0.5 * len(columns))), down * height))
+        figure = Figure(figsize=(across * (1.6 + 0.5 * len(columns)), down * height))
         grid = figure.subplots(down, across, squeeze=False)
         for axes in grid.flat:
             axes.set_visible(False)

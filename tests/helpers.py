@@ -66,8 +66,8 @@ def lit_faces(people: int = 20, size: int = 32) -> FaceSet:
 def domain_faces(people: int = 8, each: int = 5, size: int = 6) -> FaceSet:
     """The same people in every domain: pixel 0 shows the domain, pixel 1 the person; the rest is noise."""
     draw = torch.Generator().manual_seed(0)
-    person = torch.arange(people).repeat_interleave(each).repeat(3)
-    domain = torch.arange(3).repeat_interleave(people * each)
+    person = torch.arange(people).repeat_interleave(each).repeat(len(DOMAINS))
+    domain = torch.arange(len(DOMAINS)).repeat_interleave(people * each)
     images = torch.randint(0, 256, (len(person), 1, size, size), generator=draw, dtype=torch.uint8)
     images[:, 0, 0, 0], images[:, 0, 0, 1] = domain.byte(), person.byte()
     return FaceSet(images, person, {"domain": domain}, {"domain": DOMAINS}, name="domains", synthetic=True)

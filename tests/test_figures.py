@@ -28,6 +28,8 @@ from metaface_lessons.figures import (
     face_grid,
     forest,
     forest_alt,
+    heat_maps,
+    heat_maps_alt,
     image_tag,
     png,
     show,
@@ -248,3 +250,22 @@ def test_a_table_may_be_empty() -> None:
 def test_a_long_title_is_above_the_table() -> None:
     lines = str(table({"LDA": [0.5]}, ["1-shot"], title="strangers, accuracy in %")).splitlines()
     assert lines == ["strangers, accuracy in %", "     1-shot", "LDA    50.0"]
+
+
+def test_heat_maps_write_numbers_and_intervals_and_leave_empty_cells_empty() -> None:
+    panels = {
+        "whole": [[Estimate(0.62, 0.031), Estimate(0.2)], [None, Estimate(0.41, 0.02, over_seeds=0.05)]],
+        "outline": [[Estimate(0.3), Estimate(0.3)], [Estimate(0.3), Estimate(0.3)]],
+        "third": [[Estimate(0.3), Estimate(0.3)], [Estimate(0.3), Estimate(0.3)]],
+    }
+    figure = heat_maps(panels, ("photo", "sketch"), ("photo", "sketch"))
+    shown = [axes for axes in figure.axes if axes.get_visible()]
+    assert [axes.get_title(loc="left") for axes in shown] == ["whole", "outline", "third"]
+    assert [text.get_text() for text in shown[0].texts] == ["62", "±3", "20", "", "41", "±5"]
+    assert {axes.images[0].get_clim() for axes in shown} == {(20.0, 62.0)}, "the same colours in all panels"
+    alt = heat_maps_alt(panels, ("photo", "sketch"), ("photo", "sketch"))
+    assert "whole: photo 62.0 ± 3.1, 20.0; sketch –, 41.0 ± 5.0." in alt
+    with pytest.raises(MetaFaceError, match="'wide' must be a matrix of 1 rows and 2 columns"):
+        heat_maps({"wide": [[None]]}, ("photo",), ("photo", "sketch"))
+    with pytest.raises(MetaFaceError, match="at least one matrix"):
+        heat_maps({}, ("photo",), ("photo",))

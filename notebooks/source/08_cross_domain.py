@@ -90,7 +90,7 @@ show(
 
 # %% [markdown]
 # **Predict:** take photos, sketches and near-infrared pictures. Which of the nine pairs, support from one domain and query from another, is the hardest
-# for comparing pixels? Is photo → sketch (support of photos, sketches as queries) as hard as sketch → photo?
+# for comparing pixels, and for local binary patterns (LBP)? Is photo → sketch (support of photos, sketches as queries) as hard as sketch → photo?
 #
 # With support from domain d and queries from domain d′, the accuracy is an entry of a matrix,
 #
@@ -128,7 +128,7 @@ def all_pairs(methods):
     }
 
 
-features = all_pairs({"pixels": pixels(), "local binary patterns": lbp()})
+features = all_pairs({"pixels": pixels(), "LBP": lbp()})
 show(heat_maps(features, three, three), alt=heat_maps_alt(features, three, three))
 
 # %% [markdown]
@@ -320,7 +320,7 @@ for name, end in (("whole picture", ""), ("outline", ", outline"), ("middle", ",
         for one in DOMAINS
     ]
 show(
-    heat_maps(panels, SHORT, SHORT, ("trained on", "asked within"), across=3),
+    heat_maps(panels, SHORT, SHORT, ("trained on", "asked within")),
     alt="Trained on one domain (rows), asked within each domain (columns). "
     + heat_maps_alt(panels, SHORT, SHORT),
 )

@@ -11,10 +11,12 @@ from metaface_lessons.episodes import EpisodeSampler
 from metaface_lessons.errors import MetaFaceError
 from metaface_lessons.evaluation import evaluate
 from metaface_lessons.faces.controls import (
+    brightness_bar,
     brightness_only,
     controlled,
     ellipse,
     inside_only,
+    lookalikes,
     outside_only,
     procedural_controls,
 )
@@ -26,6 +28,7 @@ from metaface_lessons.faces.procedural import (
     sample_nuisance,
 )
 from metaface_lessons.learners.baselines import brightness
+from metaface_lessons.networks import standardise
 from tests.helpers import random_faces
 
 
@@ -59,6 +62,33 @@ def test_the_brightness_control_sees_brightness_and_nothing_else() -> None:
         )
         assert low <= one <= high
         assert control == pytest.approx(one, abs=0.1)  # but for rounding to whole grey levels
+
+
+def test_a_bar_is_as_high_as_the_picture_is_bright() -> None:
+    """A network that standardises pictures sees nothing in uniform grey, and how bright the picture was in the bar."""
+    levels = torch.tensor([0, 60, 61, 130, 255], dtype=torch.uint8)
+    images = levels[:, None, None, None].expand(5, 1, 16, 8).clone()
+    images[3, 0, ::2], images[3, 0, 1::2] = 100, 160  # what is in the picture does not matter
+    bars = brightness_bar(images)
+    assert bars.shape == images.shape
+    assert (bars.float().mean((1, 2, 3)) - levels).abs().max() <= 0.6
+    assert torch.equal(bars[3, 0, 8:], torch.full((8, 8), 255, dtype=torch.uint8))  # from below
+    assert standardise(brightness_only(images)).abs().max() == 0
+    assert not torch.equal(standardise(bars[1:2]), standardise(bars[2:3]))
+
+
+def test_lookalikes_differ_in_the_inner_face_alone() -> None:
+    people = sample_identities(5, 3)
+    alike = lookalikes(people)
+    assert torch.equal(alike[:1].shape, people[:1].shape)
+    for name in ("skin", "hair_colour", "hair", "beard", "age", "moles", "freckles", "blush", "texture"):
+        assert (getattr(alike, name) == getattr(people, name)[:1]).all()
+    assert torch.equal(alike.brow, people.brow)
+    how = sample_nuisance(5, 0, "clean")
+    pictures = render_with_mask(alike, replace(how, seed=how.seed[:1].expand(5)), 32)[0].float()
+    differ = (pictures[1:] - pictures[:1]).abs().amax((0, 1))
+    assert differ[12:24, 10:22].mean() > 15
+    assert differ[:, :6].max() == 0, "hair and outline are the same"
 
 
 @pytest.mark.parametrize("domain", DOMAINS)

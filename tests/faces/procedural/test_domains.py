@@ -1,11 +1,13 @@
-"""Domains: the same people as photos, sketches and near-infrared pictures."""
+"""Domains: the same people as photos, sketches, in near-infrared, far away, as edges and by their warmth."""
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from metaface_lessons.errors import MetaFaceError
 from metaface_lessons.faces import load_faces
@@ -28,7 +30,7 @@ def clean(people: int = 12, images: int = 2, domain: str = "sketch") -> torch.Te
 
 
 def test_a_set_of_all_domains_shows_the_same_people_under_other_circumstances() -> None:
-    faces = procedural_domains(identities=4, images=3, size=16, progress=False)
+    faces = procedural_domains(DOMAINS, identities=4, images=3, size=16, progress=False)
     assert faces.shape == (3, 16, 16)
     assert faces.synthetic
     for domain in DOMAINS:
@@ -37,8 +39,10 @@ def test_a_set_of_all_domains_shows_the_same_people_under_other_circumstances() 
         assert torch.equal(one.images, alone.images)
         assert torch.equal(one.identity, alone.identity)
     yaws = [faces.conditions["yaw"][faces.where(domain=domain)] for domain in DOMAINS]
-    assert not torch.equal(yaws[0], yaws[1])
-    assert not torch.equal(yaws[1], yaws[2])
+    for one, other in itertools.combinations(yaws, 2):
+        assert not torch.equal(one, other)
+    usual = procedural_domains(identities=2, images=1, size=16, progress=False)
+    assert usual.conditions["domain"].unique().tolist() == [0, 1, 2], "the default set stays small"
     assert load_faces("procedural-sketch", identities=2, images=1, size=16, progress=False).where(domain="sketch").all()
 
 
@@ -77,6 +81,7 @@ def test_near_infrared_is_lit_by_its_own_lamp() -> None:
         tilt[domain] = (difference[:, 16:].mean() - difference[:, :16].mean()).abs().item()
     assert tilt["near-infrared"] < tilt["photo"] / 3
     assert tilt["sketch"] < tilt["photo"]
+    assert tilt["thermal"] == 0, "no light matters there"
 
 
 def test_a_sketch_is_dark_lines_on_paper() -> None:
@@ -105,6 +110,41 @@ def test_a_picture_does_not_depend_on_its_batch_in_any_domain(domain: str) -> No
     alone = torch.cat([render(people[k : k + 1], how[k : k + 1], 32, domain=domain) for k in (0, 7, 19)])
     assert (together[[0, 7, 19]].float() - alone.float()).abs().mean() < 0.05
     assert (render_face(3, size=32, domain=domain).float() - render_face(3, size=32).float()).abs().mean() > 8
+
+
+def test_low_resolution_has_few_pixels_whatever_the_size() -> None:
+    people, how = sample_identities(6, 2), sample_nuisance(6, 3, "clean")
+    lost = {}
+    for domain in ("photo", "low-resolution"):
+        picture = render(people, how, 64, domain=domain).float()
+        again = F.interpolate(F.adaptive_avg_pool2d(picture, 16), 64, mode="bilinear", align_corners=False)
+        lost[domain] = (picture - again).abs().mean().item()
+    assert lost["low-resolution"] < 0.4 * lost["photo"]
+
+
+def test_edges_are_dark_lines_where_brightness_changes_and_know_no_exposure() -> None:
+    people, how = sample_identities(6, 2), sample_nuisance(6, 3, "clean")
+    edges = render(people, how, 48, domain="edges").float().mean(1)
+    assert (edges.flatten(1).quantile(0.6, dim=1) > 200).all()
+    assert (edges.flatten(1).quantile(0.03, dim=1) < 120).all()
+    brighter = render(people, replace(how, exposure=2 * how.exposure), 48, domain="edges").float().mean(1)
+    assert torch.equal(edges, brighter)
+
+
+def test_a_thermal_picture_shows_warmth_whatever_the_light_and_the_skin() -> None:
+    people, how = sample_identities(40, 3), sample_nuisance(40, 1, "clean")
+    thermal = render(people, how, 32, domain="thermal").float()
+    assert torch.equal(thermal[:, 0], thermal[:, 2])
+    cheek = (slice(None), slice(None), slice(17, 19), slice(12, 14))
+    photo = render(people, how, 32).float()
+    spread = [(values[cheek].mean((1, 2, 3)).std() / values[cheek].mean()).item() for values in (photo, thermal)]
+    assert spread[1] < spread[0] / 3
+    cold = how.background.clone()
+    cold[:, 20] = 1.0
+    colder = thermal - render(people, replace(how, background=cold), 32, domain="thermal").float()
+    nose = colder[:, :, 17:20, 15:17].mean()
+    assert nose > 8, "a cold day cools the nose"
+    assert colder[:, :, :4].abs().mean() < 0.1 * nose, "and not the rest"
 
 
 def test_bad_domains_are_refused() -> None:

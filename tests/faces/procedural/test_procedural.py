@@ -48,7 +48,7 @@ def test_the_set_says_what_it_shows():
     assert faces.shape == (3, 16, 16)
     assert faces.identity.bincount().tolist() == [4, 4, 4]
     assert faces.levels["occluder"] == OCCLUDERS
-    assert faces.levels["domain"] == ("photo", "sketch", "near-infrared")
+    assert faces.levels["domain"][:3] == ("photo", "sketch", "near-infrared")
     assert faces.where(domain="photo").all()
     assert set(faces.conditions) == {
         "yaw",
