@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..errors import unknown
 from ..experiments import domains
-from ..experiments.domains import KINDS, Training, others
+from ..experiments.domains import KINDS, LEFT_OUT, Training, others
 from ..faces.procedural import DOMAINS, render, sample_identities, sample_nuisance
 from ..figures import COLOURS, FRAME, axes_on_page, faces_page, page_figure, page_text
 from .explorer import Explorer, control
@@ -26,7 +26,7 @@ from .explorer import Explorer, control
 SHORT = dict(zip(DOMAINS, ("photo", "sketch", "infrared", "low res", "edges", "thermal"), strict=True))
 TRAININGS = {  # what it learned from → the domains; with several, there are several ways
     **{domain: (domain,) for domain in DOMAINS},
-    **{f"all but {out}": others(out) for out in DOMAINS},
+    **{f"all but {out}": others(out) for out in LEFT_OUT},
 }
 _WAYS, _SIZE, _TASKS = 5, 64, 29
 

@@ -616,7 +616,7 @@ table(
 
 # %%
 rows = {}
-for kind in ("pooled", "within", "across", "leave one out", "first order"):
+for kind in ("pooled", "within", "across", "leave one out"):
     found = [stored["trainings"][f"not {domain}: {kind}"]["alignment"] for domain in DOMAINS]
     rows[kind] = [
         f"{np.mean([one[group][0] for one in found]):.3f}"
