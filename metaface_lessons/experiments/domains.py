@@ -32,7 +32,8 @@ The stored result. "scores" are those of an `Estimate` or a `Difference`, over p
     paired         training → what it is compared with → "photo, sketch" → the scores of the difference; also in all
                    pairs "within" a domain together, and in all "across" two
     left_out       kind → other kind → domain that was left out, or "all" → the scores of the difference in that domain
-    hubs           method → "photo, sketch" → "as they are", "centred", "scaled" → `hubs`, each mean and half interval
+    hubs           method → "photo, sketch" → "as they are", "centred", "scaled" → `hubs`, each mean and half interval;
+                   and "behind": how much more accurate the opposite direction is
     lfw, cufs      training or baseline → scores; of CUFS by "photo, sketch" and what a control leaves, with rank1
     real_paired    training → other → "lfw", or "photo, sketch" of CUFS → the scores of the difference
 """
@@ -568,6 +569,18 @@ def _mean(found: Sequence[Any]) -> Any:
     return [round(value, 4) for value in (statistics.mean(found), student_t(found) if len(found) > 1 else 0.0)]
 
 
+def _hubs(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The means of `hubs` over seeds; and "behind", by how much the opposite direction is more accurate."""
+    result: dict[str, Any] = _mean(found)
+    for pair, changes in result.items():
+        back = ", ".join(reversed(pair.split(", ")))
+        for change in changes:
+            changes[change]["behind"] = _mean(
+                [one[back][change]["accuracy"] - one[pair][change]["accuracy"] for one in found]
+            )
+    return result
+
+
 def _matrix(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Of a training or baseline: scores and each seed's accuracies, by pair of domains."""
     by_pair = {pair: [one["matrix"][pair] for one in found] for pair in found[0]["matrix"]}
@@ -789,7 +802,7 @@ def measure(seeds: Sequence[int], cufs: str | None = None, jobs_: int = 1) -> di
         },
         "paired": differences,
         "left_out": _left_out(found),
-        "hubs": {job: _mean([one["hubs"] for one in found[job]]) for job in jobs() if "hubs" in found[job][0]},
+        "hubs": {job: _hubs([one["hubs"] for one in found[job]]) for job in jobs() if "hubs" in found[job][0]},
     }
     return result | _real(kept, seeds, cufs, jobs_)
 
