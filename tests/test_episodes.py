@@ -178,8 +178,8 @@ def test_a_domain_that_no_image_has_is_named() -> None:
     faces = procedural_domains(("photo", "sketch"), identities=6, images=2, size=16, progress=False)
     with pytest.raises(MetaFaceError, match=r"query where domain is near-infrared, but only 0 of the 6"):
         EpisodeSampler(faces, 5, 1, 1, query_where={"domain": "near-infrared"})
-    with pytest.raises(MetaFaceError, match="no domain called 'thermal'"):
-        EpisodeSampler(faces, 5, 1, 1, query_where={"domain": "thermal"})
+    with pytest.raises(MetaFaceError, match="no domain called 'ultraviolet'"):
+        EpisodeSampler(faces, 5, 1, 1, query_where={"domain": "ultraviolet"})
     with pytest.raises(MetaFaceError, match="needs images, but there are none"):
         faces.select(faces.where(domain="near-infrared"))
 

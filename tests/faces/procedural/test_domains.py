@@ -81,7 +81,7 @@ def test_near_infrared_is_lit_by_its_own_lamp() -> None:
         tilt[domain] = (difference[:, 16:].mean() - difference[:, :16].mean()).abs().item()
     assert tilt["near-infrared"] < tilt["photo"] / 3
     assert tilt["sketch"] < tilt["photo"]
-    assert tilt["thermal"] == 0, "no light matters there"
+    assert tilt["thermal"] < 0.05, "no light matters there, but for a glint in the eyes"
 
 
 def test_a_sketch_is_dark_lines_on_paper() -> None:
