@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -205,10 +206,16 @@ def check_control(answer: Callable[[Tensor], Tensor]) -> None:
     _breaks(answer, 5)
 
 
+@functools.lru_cache(maxsize=32)
+def _new_people(seed: int) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """All kinds of people, and lookalikes, as `drawn_after_photos` has them. Every answer of a round sees the same."""
+    people = sample_identities(PEOPLE, seed)
+    return drawn_after_photos(people, seed), drawn_after_photos(lookalikes(people), seed)
+
+
 def _breaks(answer: Callable[[Tensor], Tensor], seed: int) -> None:
     """Raise `Wrong` unless the control hides the faces of new people, and leaves what else tells them apart."""
-    people = sample_identities(PEOPLE, seed)
-    everybody, alike = drawn_after_photos(people, seed), drawn_after_photos(lookalikes(people), seed)
+    everybody, alike = _new_people(seed)
     shown: list[list[Tensor]] = []
     for pictures in (everybody, alike):
         shown.append([])
