@@ -243,8 +243,8 @@ def _breaks(answer: Callable[[Tensor], Tensor], seed: int) -> None:
 
 @fresh_check("domains.control")
 def check_fresh_control(answer: Callable[[Tensor], Tensor], draw: torch.Generator) -> None:
-    # One of three groups of new people: to render others in each of the rounds would take most of an answer's time.
-    _breaks(answer, pick(generator(6 + pick(draw, 0, 2)), 0, 999_999))
+    # One of two groups of new people: to render others in each of the rounds would take most of an answer's time.
+    _breaks(answer, pick(generator(6 + pick(draw, 0, 1)), 0, 999_999))
 
 
 def _box(top: int, bottom: int, left: int, right: int) -> Tensor:
