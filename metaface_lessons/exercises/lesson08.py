@@ -163,7 +163,7 @@ def _(images: Tensor, inside: Tensor) -> Tensor:
 # ------------------------------------------------------------------------------------- a control that breaks a claim
 
 PEOPLE, SIDE = 40, 32  # of the open task
-HIDDEN, POWER = 0.15, 0.6  # at most so many lookalikes are found; at least this share of what the whole pictures find
+HIDDEN, POWER = 0.2, 0.4  # at most so many lookalikes are found; at least this share of what the whole pictures find
 
 
 def drawn_after_photos(people: Identity, seed: int) -> tuple[Tensor, Tensor]:
@@ -260,7 +260,7 @@ def _(images: Tensor) -> Tensor:
 
 @right_answer("domains.control")
 def _(images: Tensor) -> Tensor:
-    return _outside(images, _box(7, 28, 7, 25))
+    return _outside(images, _box(8, 28, 8, 24))
 
 
 @right_answer("domains.control")
@@ -297,7 +297,7 @@ def _(images: Tensor) -> Tensor:
 
 @wrong_answer("domains.control", hint="so is too much else")
 def _(images: Tensor) -> Tensor:
-    return _outside(images, _box(2, 30, 2, 30))
+    return _outside(images, _box(1, 31, 1, 31))
 
 
 @wrong_answer("domains.control", hint="pictures of the same shape")
