@@ -435,7 +435,8 @@ for shots in ("1-shot", "4-shot"):
         ]
     rows[f"ProtoNet, {shots}"] = [accuracy(f"same, {shots}", "ProtoNet"), None, None]
 seconds = {name: stored["costs"][name]["seconds"] for name in LEARNERS}
-print("seconds of training:\n    " + ", ".join(f"{name} {spent:.0f}" for name, spent in seconds.items()))
+spent = ", ".join(f"{name} {time:.0f}" for name, time in seconds.items())
+print(f"seconds of training:\n    {spent}")
 total = stored["tasks"] * len(stored["seeds"])
 table(
     rows,
