@@ -84,7 +84,7 @@ how = sample_nuisance(len(who), 3)
 pictures = [render(people[who], how, 64, domain=domain) for domain in DOMAINS]
 show(
     face_grid(torch.cat(pictures), columns=len(who), rows=DOMAINS, zoom=2),
-    alt="Three synthetic people, three pictures each, in six rows: photos in colour, pencil sketches"
+    alt="Three synthetic people, three pictures each, in six rows: photos in colour, sketches"
     " of the same heads, grey near-infrared pictures with bright faces, blurred low-resolution"
     " pictures, black edges on white, and grey thermal pictures with dark noses.",
 )
@@ -777,13 +777,17 @@ if "lfw" in stored:
             title="LFW, novel people, 32×32 grey, % ± 95% (the wider of people and seeds)",
         )
     )
-    rows = {
-        f"{names.get(one, one)} − {names.get(other, other)}": Difference.from_scores(found["lfw"])
-        for one, by_other in stored["real_paired"].items()
-        for other, found in by_other.items()
-        if "lfw" in found
-    }
-    show(forest(rows, "the first is better on LFW"), forest_alt(rows, "the first is better on LFW"))
+real = {
+    f"{names.get(one, one)} − {names.get(other, other)}": Difference.from_scores(found["lfw"])
+    for one, by_other in stored.get("real_paired", {}).items()
+    for other, found in by_other.items()
+    if "lfw" in found
+}
+
+# %%
+if real:
+    better = "the first is better on real strangers"
+    show(forest(real, better), forest_alt(real, better))
 
 # %% tags=["real-faces"]
 if "cufs" in stored:
@@ -821,7 +825,7 @@ if "cufs" in stored:
 # <details><summary>The same figure with the inner face hidden</summary>Right. If it hardly falls, the method matches hair and
 # outline, which the artist copied.</details>
 # <details><summary>More people, to see whether the figure holds</summary>That comes later. First find out what the figure is made of.</details>
-# <details><summary>The same figure for a network with more weights</summary>It would fit the same shortcut.</details>
+# <details><summary>The same for a larger network</summary>It would fit the same shortcut.</details>
 #
 # **2. Why is the domain of the test not allowed as V while training?**
 #
@@ -834,8 +838,8 @@ if "cufs" in stored:
 #
 # <details><summary>Small gradients in all domains, so that nothing moves</summary>No: opposite or orthogonal small gradients
 # gain nothing by it.</details>
-# <details><summary>Gradients of S and V that point the same way</summary>Right: then a step for one serves the other.</details>
-# <details><summary>Equal losses in all domains that one trains on</summary>It says nothing about losses being equal.</details>
+# <details><summary>Gradients of S and V that point the same way, of whatever length</summary>Right: then a step for one serves the other.</details>
+# <details><summary>Equal losses in all training domains</summary>It says nothing about losses being equal.</details>
 
 # %% [markdown]
 # **4. Pixels are at chance on silhouettes. What does that say about a network?**
@@ -847,10 +851,11 @@ if "cufs" in stored:
 #
 # **5. You have photos and sketches of your base people, and will be asked to find photos by sketches. What do you train with?**
 #
-# <details><summary>Photos only, as there are most of them</summary>The explorer of section 6 shows what that is worth from photo to sketch.</details>
+# <details><summary>Photos only, as there are more</summary>The explorer of section 6 shows what that is worth from photo to sketch.</details>
 # <details><summary>Leave one domain out, because it prepares for anything</summary>That is for a domain that is not at hand. You
 # have both.</details>
-# <details><summary>Episodes in which both domains occur</summary>Right: they compare the two. See the last figure of section 6.</details>
+# <details><summary>Episodes in which support and query are of different domains</summary>Right: they compare the two. See the last figure of
+# section 6.</details>
 #
 # **6. A network trained on synthetic faces is well above chance on LFW. May you report its synthetic accuracy as what users can expect?**
 #

@@ -286,7 +286,8 @@ def test_a_table_of_answers_that_were_right_before_fails(name: str) -> None:
 @pytest.mark.hostile
 @every_exercise
 def test_a_large_table_fails_too(name: str) -> None:
-    assert guessed(core.find(name), seeds=200) <= 0.01
+    seeds = 20 if name == "domains.control" else 200  # its rounds render pictures of 160 new people
+    assert guessed(core.find(name), seeds) <= 0.01
 
 
 # --------------------------------------------------------------------------------------------------------- odd answers
