@@ -201,7 +201,7 @@ def test_the_stored_result_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     for camera in (*adaptation.CAMERAS, "extended yale b"):
         for shots in adaptation.SHOTS:
             measured = found["settings"][f"{camera}, {shots}-shot"]["accuracy"]
-            assert {"support statistics", "Tent", "entropy only", "statistics of 100"} <= set(measured)
+            assert {"support statistics", "Tent", "statistics of 100"} <= set(measured)
             assert {f"{name}, 10 steps" for name in adaptation.LEARNERS if name != "ProtoNet"} <= set(measured)
     monkeypatch.setattr(adaptation, "FILE", tmp_path / "none.json")
     with pytest.raises(MetaFaceError, match=r"none\.json is missing\. Measure it: metaface experiment adaptation"):
