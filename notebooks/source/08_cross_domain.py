@@ -854,8 +854,8 @@ if "cufs" in stored:
 # <details><summary>Photos only, as there are more</summary>The explorer of section 6 shows what that is worth from photo to sketch.</details>
 # <details><summary>Leave one domain out, because it prepares for anything</summary>That is for a domain that is not at hand. You
 # have both.</details>
-# <details><summary>Episodes in which support and query are of different domains</summary>Right: they compare the two. See the last figure of
-# section 6.</details>
+# <details><summary>Episodes that compare photos with sketches, pooled or across</summary>Right. Episodes within one domain never compare the two,
+# and are behind across. See the last figure of section 6.</details>
 #
 # **6. A network trained on synthetic faces is well above chance on LFW. May you report its synthetic accuracy as what users can expect?**
 #
