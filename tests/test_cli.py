@@ -84,7 +84,7 @@ def test_the_help_of_train_lists_every_learner_and_its_recipe(capsys: pytest.Cap
         cli.main(["train", "--help"])
     shown = " ".join(capsys.readouterr().out.split())
     assert ", ".join(making.LEARNERS) in shown
-    assert f"({RECIPES['protonet']['temperature']:g} for protonet, protomaml)" in shown
+    assert f"({RECIPES['protonet']['temperature']:g} for protonet, nca, protomaml)" in shown
 
 
 @pytest.mark.parametrize(

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from ..faces.controls import INNER_FACE, ellipse, lookalikes
-from ..faces.procedural import Identity, render, sample_identities, sample_nuisance
-from ..networks import standardise
 from .core import (
     NO_GRADIENT,
     Wrong,
@@ -25,6 +22,11 @@ from .core import (
     wrong_answer,
 )
 from .problems import Bowl, quartic, waves
+
+if TYPE_CHECKING:
+    from ..faces.procedural import Identity
+
+# Faces and networks are imported where the pictures are made: where answers are graded, neither is there.
 
 # ---------------------------------------------------------------------------------------------- what a control may see
 
@@ -172,6 +174,8 @@ def drawn_after_photos(people: Identity, seed: int) -> tuple[Tensor, Tensor]:
     people: whom they show.
     seed: of how the pictures are taken and drawn. All faces look straight ahead, on the same pixels.
     """
+    from ..faces.procedural import render, sample_nuisance
+
     photo, sketch = (
         render(people, sample_nuisance(len(people), 2 * seed + k, "clean"), SIDE, domain=domain)
         for k, domain in enumerate(("photo", "sketch"))
@@ -184,6 +188,8 @@ def found_by_pixels(photos: Tensor, sketches: Tensor) -> float:
 
     photos, sketches: floats `[M, C, H, W]`, of the same people in the same order.
     """
+    from ..networks import standardise
+
     known, asked = (standardise(images).flatten(1) for images in (photos, sketches))
     return (torch.cdist(asked, known).argmin(1) == torch.arange(len(known))).float().mean().item()
 
@@ -197,9 +203,9 @@ def found_by_pixels(photos: Tensor, sketches: Tensor) -> float:
     hints=(
         "Look at the pictures of the lookalikes, row by row: which pixels differ between them? Those must go, with a"
         " margin. All others may stay.",
-        "A mask, booleans `[32, 32]`, says what to hide, and exercise 1 hides it: your own `my_outside` may do the"
-        " rest. `found_by_pixels` shows what is left, of the lookalikes and of everybody.",
-        "`faces.controls.ellipse(32, 32)` is a mask of the inner face. Fill it with the mean of the pixels outside.",
+        "Fill what you hide as in exercise 1, or with one grey. `found_by_pixels` shows what is left, of the lookalikes"
+        " and of everybody.",
+        "The face is in the rows 8 to 27 and the columns 8 to 23. Copy the pictures and fill that box with one number.",
     ),
 )
 def check_control(answer: Callable[[Tensor], Tensor]) -> None:
@@ -209,6 +215,9 @@ def check_control(answer: Callable[[Tensor], Tensor]) -> None:
 @functools.lru_cache(maxsize=32)
 def _new_people(seed: int) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     """All kinds of people, and lookalikes, as `drawn_after_photos` has them. Every answer of a round sees the same."""
+    from ..faces.controls import lookalikes
+    from ..faces.procedural import sample_identities
+
     people = sample_identities(PEOPLE, seed)
     return drawn_after_photos(people, seed), drawn_after_photos(lookalikes(people), seed)
 
@@ -255,19 +264,14 @@ def _box(top: int, bottom: int, left: int, right: int) -> Tensor:
 
 @right_answer("domains.control")
 def _(images: Tensor) -> Tensor:
-    return _outside(images, ellipse(SIDE, SIDE, INNER_FACE))
+    blank = images.clone()
+    blank[:, :, 8:28, 8:24] = 128.0
+    return blank
 
 
 @right_answer("domains.control")
 def _(images: Tensor) -> Tensor:
     return _outside(images, _box(8, 28, 8, 24))
-
-
-@right_answer("domains.control")
-def _(images: Tensor) -> Tensor:
-    blank = images.clone()
-    blank[:, :, 8:28, 8:24] = 128.0
-    return blank
 
 
 @wrong_answer("domains.control", hint="the face is not hidden")
@@ -282,7 +286,7 @@ def _(images: Tensor) -> Tensor:
 
 @wrong_answer("domains.control", hint="the face is not hidden")
 def _(images: Tensor) -> Tensor:
-    return _outside(images, ~ellipse(SIDE, SIDE, INNER_FACE))  # the inner face alone is left
+    return _outside(images, ~_box(8, 28, 8, 24))  # the inner face alone is left
 
 
 @wrong_answer("domains.control", hint="so is too much else")

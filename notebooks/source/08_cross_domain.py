@@ -232,8 +232,9 @@ print(f"{100 * found_by_pixels(*alike):.0f}% of the lookalikes; by chance 2.5%")
 def my_control(images):
     """Floats [M, 1, 32, 32] → pictures of the same shape that hide the face and leave the rest."""
     ### BEGIN SOLUTION
-    outside = yours("domains.outside", my_outside)
-    return outside(images, ellipse(32, 32))
+    shown = images.clone()
+    shown[:, :, 8:28, 8:24] = 128.0
+    return shown
     ### END SOLUTION
 
 

@@ -44,6 +44,7 @@ def adapted() -> adaptation_explorer.Adapted:
         "ANIL": MAML(classifiers[1], adapt="head"),
         "Meta-SGD": MAML(classifiers[2], rates="parameter"),
         "ProtoMAML": ProtoMAML(small[3], small[3].features, temperature=50.0, inner_rate=0.02),
+        "ProtoMAML from ProtoNet": ProtoMAML(small[3], small[3].features, temperature=50.0, inner_rate=0.02),
     }
     return adaptation_explorer.Adapted(learners, faces)
 
