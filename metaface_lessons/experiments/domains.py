@@ -747,23 +747,23 @@ def choice(jobs: int = 1) -> tuple[Choice, dict[str, float]]:
     return found, CHOICES[found.best]
 
 
-def measure(seeds: Sequence[int], cufs: str | None = None, jobs_: int = 1) -> dict[str, Any]:
+def measure(seeds: Sequence[int], cufs: str | None = None, processes: int = 1) -> dict[str, Any]:
     """All seeds, and what they come to; see the module. Finished parts in runs/domains are not measured again.
 
     seeds: at least one; each has people of its own.
     cufs: the folder of the CUFS student set; None leaves it out.
-    jobs_: processes side by side.
+    processes: processes side by side.
     """
     everyone = [CHOICE_SEED, *seeds]
     faces = {f"faces-{domain}-{seed}": partial(render, seed, domain) for seed in everyone for domain in DOMAINS}
     in_cache = stored.Parts(
         "domains", {"version": version(), "people": PEOPLE}, cache_dir()
     )  # beside the faces themselves
-    in_cache.all(faces, jobs_, "render faces")
-    kept = parts().all(_wanted([job for job in jobs() if not job.endswith(MLDG_KIND)], seeds), jobs_, "train")
-    chosen, rates = choice(jobs_)
+    in_cache.all(faces, processes, "render faces")
+    kept = parts().all(_wanted([job for job in jobs() if not job.endswith(MLDG_KIND)], seeds), processes, "train")
+    chosen, rates = choice(processes)
     moved = _wanted([job for job in jobs() if job.endswith(MLDG_KIND)], seeds, **rates)
-    kept |= parts(mldg=rates).all(moved, jobs_, "leave one domain out")
+    kept |= parts(mldg=rates).all(moved, processes, "leave one domain out")
     found = {job: [_read(kept[_part(job, seed)]) for seed in seeds] for job in jobs()}
     by_name = {training.name: training for training in TRAININGS}
     split = people(seeds[0])
@@ -804,10 +804,10 @@ def measure(seeds: Sequence[int], cufs: str | None = None, jobs_: int = 1) -> di
         "left_out": _left_out(found),
         "hubs": {job: _hubs([one["hubs"] for one in found[job]]) for job in jobs() if "hubs" in found[job][0]},
     }
-    return result | _real(kept, seeds, cufs, jobs_)
+    return result | _real(kept, seeds, cufs, processes)
 
 
-def _real(kept: Mapping[str, Any], seeds: Sequence[int], cufs: str | None, jobs_: int) -> dict[str, Any]:
+def _real(kept: Mapping[str, Any], seeds: Sequence[int], cufs: str | None, processes: int) -> dict[str, Any]:
     """What the trainings and baselines find in real faces, if these are there; see the module."""
     real, _ = real_faces(cufs)
     if not real:
@@ -819,7 +819,7 @@ def _real(kept: Mapping[str, Any], seeds: Sequence[int], cufs: str | None, jobs_
         for job in (*REAL_TRAININGS, *BASELINES, *(["lfw"] if "lfw" in real else []))
         for seed in seeds
     }
-    done = parts(real={name: len(faces) for name, faces in real.items()}).all(wanted, jobs_, "real faces")
+    done = parts(real={name: len(faces) for name, faces in real.items()}).all(wanted, processes, "real faces")
     found: dict[str, list[dict[str, Any]]] = {}
     for job in (*REAL_TRAININGS, *BASELINES, *(["lfw"] if "lfw" in real else [])):
         found[job] = [_read_real(done[f"real-{_part(job, seed)}"]) for seed in seeds]

@@ -773,7 +773,7 @@ for shots in ("1-shot", "4-shot"):
 #
 # * the support set's own statistics bring nearly as much as a hundred other images, and cost nothing;
 # * the entropy adds nothing to the statistics of the task: what Tent gains here comes from its other half;
-# * a hundred labels, with rate and steps tuned, are ahead of a hundred images without labels; twenty labels are not;
+# * a hundred labels, with rate and steps tuned, are ahead of a hundred images without labels;
 # * with five images and one shot the prior costs accuracy.
 #
 # Where a verdict is *cannot tell*, the mean is not evidence for a gain, even if it is positive.
@@ -848,10 +848,10 @@ for name in ("ANIL", "MAML", "ProtoMAML from ProtoNet"):
 # How to read this:
 #
 # * The blue circles of the forest are the places where **inner steps pay**; the red squares where they cost. By the webcam with four shots ten
-#   steps are ahead for both ProtoMAMLs; by the usual camera with one shot they are not. The training never saw the webcam, and four shots say more
-#   about it than one.
-# * ANIL loses less by the webcam than ProtoNet does. But ProtoNet *with the support set's statistics* is ahead of ANIL there. So this robustness
-#   needs no inner loop: the statistics alone give more.
+#   steps are ahead for both ProtoMAMLs; by the usual camera with one shot they are not. Possibly that is because the training never saw the webcam,
+#   and four shots say more about it than one.
+# * By the usual camera ANIL is behind ProtoNet; by the webcam the two cannot be told apart. But ProtoNet *with the support set's statistics* is
+#   ahead of ANIL there as well. So this robustness needs no inner loop: the statistics alone give more.
 #
 # ### A gallery by the old camera
 #
