@@ -213,9 +213,13 @@ def _verification_text(report: dict[str, Any]) -> str:
             lines.append(f"  {name:{width}s} {100 * found['accuracy']:6.2f} % {error}; {found['category']}")
         else:
             cells = []
-            for key, words in (("accuracy", "accuracy"), ("eer", "EER"), ("tar", f"TAR at FAR {report['far']:.0%}")):
-                low, high = found[f"{key}95"]
-                cells.append(f"{words} {100 * found[key]:5.1f} % ({100 * low:.1f} to {100 * high:.1f})")
+            shown = {
+                "accuracy": (found["accuracy"], found["accuracy95"]),
+                "EER": (found["eer"], found["eer95"]),
+                f"FNMR at FMR {report['far']:.0%}": (1 - found["tar"], [1 - end for end in reversed(found["tar95"])]),
+            }
+            for words, (value, (low, high)) in shown.items():
+                cells.append(f"{words} {100 * value:5.1f} % ({100 * low:.1f} to {100 * high:.1f})")
             lines.append(f"  {name:{width}s} {', '.join(cells)}")
     return "\n".join([*lines, "In brackets: 95% intervals over people."] if "far" in report else lines)
 
@@ -249,14 +253,15 @@ def enrol(args: argparse.Namespace) -> int:
         Path(args.run) if args.run else None,
         file,
         lambda: args.consent or _asked(CONSENT.format(name=visible(args.name), file=file)),
-        args.far,
+        args.fpir,
     )
     left_out = f", left out: {len(report['left_out'])}" if report["left_out"] else ""
     _say(
         args,
         report,
         f"{report['name']} is enrolled. Photos: {report['photos']}, new: {report['added']}{left_out}. People in the"
-        f" gallery: {report['people']}. At its threshold {report['far']:.0%} of strangers are taken for one of them.",
+        f" gallery: {report['people']}. At its threshold {report['fpir']:.0%} of strangers are taken for one of them"
+        " (FPIR).",
     )
     return 0
 
@@ -282,7 +287,9 @@ def identify(args: argparse.Namespace) -> int:
     found = identify(_given(args.photo), _gallery_file(args))
     who = visible(found["name"] or "Nobody who is enrolled")
     _say(
-        args, found, f"{who}. Score {found['score']:.2f}, threshold {found['threshold']:.2f} (FAR {found['far']:.0%})."
+        args,
+        found,
+        f"{who}. Score {found['score']:.2f}, threshold {found['threshold']:.2f} (FPIR {found['fpir']:.0%}).",
     )
     return 0
 
@@ -531,9 +538,10 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--name", required=True, help="of the person on the photos")
     sub.add_argument("--run", help="the trained run that compares faces (default: the gallery's, or runs/protonet-lfw)")
     sub.add_argument(
-        "--far",
+        "--fpir",
         type=real(0.0, 0.99),
-        help="the share of strangers taken for somebody in the gallery (default: the gallery's, or 0.01)",
+        help="the false positive identification rate: the share of strangers taken for somebody in the gallery; papers"
+        " call it FAR (default: the gallery's, or 0.01)",
     )
     sub.add_argument("--consent", action="store_true", help="the person has agreed; without it the command asks")
 

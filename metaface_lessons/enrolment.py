@@ -5,7 +5,7 @@ may read. `forget` deletes a person from it for good. Every change reads, change
 that two commands at once lose nothing, and nobody who was forgotten comes back.
 
 A stranger is compared with everybody in the gallery. So in a larger gallery it is more likely that somebody looks
-similar enough. The threshold allows for that: in a gallery of *this size*, the share `FAR` of strangers is taken for
+similar enough. The threshold allows for that: in a gallery of *this size*, the share `FPIR` of strangers is taken for
 somebody. It is measured on people whom the network was not trained on.
 """
 
@@ -34,12 +34,12 @@ from .faces.photos import faces_of
 from .names import plain_name, same_to_a_reader, visible
 from .paths import home_dir, locked, write_atomically
 from .runs.run import Run, comparer, load_run
-from .verification import Comparer, check_rate
+from .verification import Comparer, allowed, check_rate
 
 RUN = Path("runs/protonet-lfw")  # the run that README trains
-FAR = 0.01
+FPIR = 0.01  # false positive identification rate
 DOUBT = 0.3  # a photo is doubted if this share of strangers is more like the person's other photos
-TRIALS = 3000  # strangers that set the threshold: enough for FAR = 1%
+TRIALS = 3000  # strangers that set the threshold: enough for FPIR = 1%
 CONSENT = (
     "Has {name}, whose face this is, agreed to be recognised with this gallery? It keeps numbers computed from the"
     " face, no picture, in {file} on this computer, until `metaface forget` deletes them."
@@ -96,15 +96,15 @@ class Gallery:
         name = list(self.embeddings)[best] if scores[best] >= self.threshold else None
         return name, float(scores[best])
 
-    def set_threshold(self, strangers: FaceSet, far: float = FAR) -> None:
+    def set_threshold(self, strangers: FaceSet, fpir: float = FPIR) -> None:
         """Choose the threshold for the number of people who are enrolled.
 
         strangers: faces of people whom the network was not trained on.
-        far: the share of strangers who may be taken for somebody.
+        fpir: the false positive identification rate: the share of strangers who may be taken for somebody. 0.01.
         """
         if self.embeddings:
             shots = [len(points) for points in self.embeddings.values()]
-            self.threshold = threshold_among(self.method, strangers, shots, far)
+            self.threshold = threshold_among(self.method, strangers, shots, fpir)
 
 
 def _not_agreed(name: str) -> MetaFaceError:
@@ -121,7 +121,7 @@ def prototypes_of(embeddings: Sequence[Tensor]) -> Tensor:
     return torch.stack([points.mean(dim=0) for points in embeddings])
 
 
-def threshold_among(method: Comparer, faces: FaceSet, shots: Sequence[int], far: float = FAR, seed: int = 0) -> float:
+def threshold_among(method: Comparer, faces: FaceSet, shots: Sequence[int], fpir: float = FPIR, seed: int = 0) -> float:
     """The threshold at which a given share of strangers is taken for somebody in a gallery of N people.
 
     `TRIALS` times, draw a gallery and one stranger. Each drawn person gets as many photos as the enrolled person has,
@@ -130,12 +130,12 @@ def threshold_among(method: Comparer, faces: FaceSet, shots: Sequence[int], far:
     method: makes the embeddings and compares them.
     faces: of people whom the network was not trained on, more than N.
     shots: `[N]`, the number of photos of each enrolled person.
-    far: the share of strangers.
+    fpir: the share of strangers. 0.01.
     seed: of the draws.
 
     Raises `MetaFaceError` if there are too few people.
     """
-    check_rate(far, TRIALS, "strangers drawn")
+    check_rate(fpir, TRIALS, "strangers drawn", "false positive identification rate")
     people = len(shots)
     points = method.embed(faces.images).cpu()
     own = [points[(faces.identity == person).cpu()] for person in faces.identities]
@@ -152,7 +152,7 @@ def threshold_among(method: Comparer, faces: FaceSet, shots: Sequence[int], far:
         stranger, *known = (own[i][torch.randperm(len(own[i]), generator=generator)[:n]] for i, n in photos)
         best.append(float(method.scores(stranger, prototypes_of(known)).max()))
     best.sort(reverse=True)
-    return float(np.nextafter(best[int(far * TRIALS)], np.inf))  # just above the first stranger who must be refused
+    return float(np.nextafter(best[allowed(fpir, TRIALS)], np.inf))  # just above the first stranger who must be refused
 
 
 # ------------------------------------------------------------------------------------------------------------ on disk
@@ -169,7 +169,7 @@ _PATIENCE = 30.0  # seconds to wait for another command that changes the gallery
 
 
 def _read(file: Path) -> dict[str, Any]:
-    """What a gallery's file holds: run, weights (their digest), far, threshold, and people by name.
+    """What a gallery's file holds: run, weights (their digest), far (the FPIR), threshold, and people by name.
 
     Each of the people has "consent" and "embeddings".
     """
@@ -212,10 +212,10 @@ def _checked(stored: Any) -> dict[str, Any]:
         raise ValueError("its embeddings are of different lengths")
     if not all(type(stored[key]) is str for key in ("run", "weights")):
         raise TypeError("its run and weights are not texts")
-    far, threshold = (float(stored[key]) for key in ("far", "threshold"))
-    if not 0 < far < 1 or not math.isfinite(threshold):
+    fpir, threshold = (float(stored[key]) for key in ("far", "threshold"))
+    if not 0 < fpir < 1 or not math.isfinite(threshold):
         raise ValueError("its far or threshold is out of range")
-    return {"run": stored["run"], "weights": stored["weights"], "far": far, "threshold": threshold, "people": people}
+    return {"run": stored["run"], "weights": stored["weights"], "far": fpir, "threshold": threshold, "people": people}
 
 
 def _at(file: Path) -> str:
@@ -316,7 +316,7 @@ def enrol(
     run: Path | None,
     file: Path,
     agreed: Callable[[], bool],
-    far: float | None = None,
+    fpir: float | None = None,
 ) -> dict[str, Any]:
     """Enrol a person, and return what the command reports. Warns of photos that may show somebody else.
 
@@ -328,7 +328,7 @@ def enrol(
     run: the folder of the run whose network makes the embeddings; if None, the gallery's, or `RUN` for a new gallery.
     file: the gallery. It is made if needed.
     agreed: asks whether the person has agreed. It is called before any face is embedded, when all else is in order.
-    far: the share of strangers who may be taken for somebody; if None, the gallery's, or `FAR` for a new gallery.
+    fpir: the share of strangers who may be taken for somebody; if None, the gallery's, or `FPIR` for a new gallery.
 
     Raises `MetaFaceError` without consent, if no photo can be used, or if the gallery is of another network.
     """
@@ -337,7 +337,7 @@ def enrol(
     _check_name(name, stored["people"])
     trained = _run_of(stored, file) if run is None else load_run(run)
     run = Path(stored["run"]) if run is None else run
-    far = float(stored["far"]) if far is None else far
+    fpir = float(stored["far"]) if fpir is None else fpir
     if trained.settings.faces.startswith("procedural"):
         warnings.warn(
             f"{run} was trained on generated faces, and its threshold is measured on them. Both may fail on photos."
@@ -361,14 +361,14 @@ def enrol(
         gallery = _gallery(method, stored)
         before = len(gallery.embeddings.get(name, ()))
         gallery.enrol(name, torch.stack(list(points.values())), date.today().isoformat())
-        gallery.set_threshold(trained.split.novel, far)
+        gallery.set_threshold(trained.split.novel, fpir)
         doubts = _doubts(gallery, name, points, trained.split.novel)
         people = {
             who: {"consent": gallery.consent[who], "embeddings": points.tolist()}
             for who, points in gallery.embeddings.items()
         }
         where = os.path.realpath(run)
-        _write({"run": where, "weights": weights, "far": far, "threshold": gallery.threshold, "people": people}, real)
+        _write({"run": where, "weights": weights, "far": fpir, "threshold": gallery.threshold, "people": people}, real)
     for doubt in doubts:
         warnings.warn(doubt, stacklevel=2)
     return {
@@ -376,7 +376,7 @@ def enrol(
         "added": len(gallery.embeddings[name]) - before,
         "photos": len(gallery.embeddings[name]),
         "people": len(gallery.embeddings),
-        "far": far,
+        "fpir": fpir,
         "threshold": round(gallery.threshold, 4),
         "doubts": doubts,
         "left_out": left_out,
@@ -388,7 +388,7 @@ def enrol(
 def _read_or_new(file: Path) -> dict[str, Any]:
     if file.exists():
         return _read(file)
-    return {"people": {}, "threshold": float("inf"), "run": str(RUN), "far": FAR}
+    return {"people": {}, "threshold": float("inf"), "run": str(RUN), "far": FPIR}
 
 
 def _check_name(name: str, people: Mapping[str, Any]) -> None:
@@ -501,7 +501,7 @@ def identify(photo: Path, file: Path) -> dict[str, Any]:
         "name": name,
         "score": round(score, 4),
         "threshold": round(gallery.threshold, 4),
-        "far": stored["far"],
+        "fpir": stored["far"],
         "people": len(gallery.embeddings),
     }
 

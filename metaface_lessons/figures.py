@@ -447,6 +447,31 @@ def heat_maps_alt(
     return f"Heat maps of accuracies in %, columns {', '.join(columns)}. {' '.join(told)}"
 
 
+def det_axes(axes: Axes, impostors: int, lowest: float = 0.0) -> None:
+    """Make axes ready for DET curves: FNMR against FMR, both in % and logarithmic.
+
+    The part left of 30 / `impostors`, where too few impostor pairs are accepted to read a rate from, is shaded. A
+    dotted line shows where both errors are equal.
+
+    axes: what to change.
+    impostors: the number of impostor pairs.
+    lowest: of the rates that are shown, in %; as 3 of the impostor pairs if 0.
+    """
+    lowest, limit = lowest or 300 / impostors, 3000 / impostors
+    ends = (lowest, 100.0)
+    axes.set(xscale="log", yscale="log", xlim=ends, ylim=ends, xlabel="FMR, %", ylabel="FNMR, %")
+    ticks = [tick for tick in (0.01, 0.1, 1, 10, 100) if tick >= lowest]
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_ticks(ticks, labels=[f"{tick:g}" for tick in ticks])
+        axis.set_minor_formatter("")
+    axes.axvspan(lowest, limit, color="#999999", alpha=0.18, linewidth=0)
+    axes.annotate(
+        f"left of 30 / {impostors}", (limit, 0.02), xycoords=("data", "axes fraction"), xytext=(-4, 0),
+        textcoords="offset points", ha="right", fontsize=9, rotation=90, color="#555555",
+    )  # fmt: skip
+    axes.plot(ends, ends, color="#999999", linewidth=1, linestyle=":")
+
+
 @dataclass(frozen=True, repr=False)
 class Table:
     """A table: in a notebook it is HTML and scrolls sideways where it is too wide, elsewhere it is text.

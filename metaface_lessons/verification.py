@@ -3,6 +3,13 @@
 A `Comparer` gives pairs of faces their scores. `Verification` computes error rates of pairs (same person or not) from
 their scores; `Identification` computes those of probes that are searched in a gallery. A higher score always means more
 alike.
+
+The names of the rates are those of the standard ISO/IEC 19795-1. Papers have others:
+
+- FMR, the false match rate of pairs: FAR in papers;
+- FNMR, the false non-match rate of pairs: 1 − TAR (or 1 − TPR), or FRR;
+- FPIR, the false positive identification rate of searches: FAR, or "false alarm rate";
+- FNIR, the false negative identification rate of searches: 1 − DIR, or 1 − TPIR.
 """
 
 from __future__ import annotations
@@ -10,6 +17,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,8 +32,8 @@ from .learners.protonet import DISTANCES
 
 Floats = NDArray[np.float64]
 
-
-NEEDED = 30  # false acceptances from which a rate should be read; that takes about NEEDED / FAR impostor pairs
+ROUNDING = 1e-9  # a rate times a number of trials may be this much too small, in floating point
+NEEDED = 30  # false matches from which a rate should be read, so about NEEDED / FMR impostor pairs: Doddington's rule
 
 
 @dataclass(frozen=True)
@@ -33,8 +41,8 @@ class Verification:
     """P pairs of images with their scores, and the error rates of a decision: do they show one person?
 
     A pair of one person is called genuine, and a pair of two people an impostor pair. A pair is accepted if its score
-    is at least the threshold t. FAR(t) is the share of impostor pairs that are accepted; TAR(t) is the share of genuine
-    pairs that are accepted.
+    is at least the threshold t. FMR(t) is the share of impostor pairs that are accepted; FNMR(t) is the share of
+    genuine pairs that are refused.
 
     scores: `[P]`, higher for more alike.
     people: int64 `[P, 2]`, who is on the two images.
@@ -72,10 +80,15 @@ class Verification:
         return int((~self.same).sum())
 
     def roc(self) -> tuple[Floats, Floats, Floats]:
-        """FAR, TAR and threshold at each point of the ROC, from accepting nobody to accepting everybody."""
+        """FMR, 1 − FNMR and threshold at each point of the ROC, from accepting no pair to accepting every pair."""
         curve = roc_curve(self.same, self.scores, sample_weight=self.weights, drop_intermediate=False)
-        far, tar, threshold = (np.asarray(values, dtype=np.float64) for values in curve)
-        return far, tar, threshold
+        fmr, accepted, threshold = (np.asarray(values, dtype=np.float64) for values in curve)
+        return fmr, accepted, threshold
+
+    def det(self) -> tuple[Floats, Floats, Floats]:
+        """FMR, FNMR and threshold at each point of the DET curve, which shows both errors of all thresholds."""
+        fmr, accepted, threshold = self.roc()
+        return fmr, 1 - accepted, threshold
 
     @property
     def auc(self) -> float:
@@ -84,50 +97,64 @@ class Verification:
 
     @property
     def eer(self) -> float:
-        """The equal error rate: where FAR = 1 − TAR, on the straight line between the two nearest points of the ROC."""
-        far, tar, _ = self.roc()
-        gap = 1 - tar - far  # falls from 1 to −1
+        """The equal error rate: where FMR = FNMR, on the straight line between the two nearest points of the DET."""
+        fmr, fnmr, _ = self.det()
+        gap = fnmr - fmr  # falls from 1 to −1
         i = int(np.argmax(gap <= 0))
         share = gap[i - 1] / (gap[i - 1] - gap[i])
-        return float(far[i - 1] + share * (far[i] - far[i - 1]))
+        return float(fmr[i - 1] + share * (fmr[i] - fmr[i - 1]))
 
-    def threshold_at_far(self, far: float) -> float:
-        """The lowest threshold with at most this FAR. Warns if there are too few impostor pairs (see `NEEDED`)."""
-        return self._at(far)[2]
-
-    def tar_at_far(self, far: float) -> float:
-        """TAR at the lowest threshold with at most this FAR; see `threshold_at_far`."""
-        return self._at(far)[1]
-
-    def _at(self, far: float) -> tuple[float, float, float]:
-        """FAR, TAR and threshold at the last point of the ROC with at most this FAR."""
-        check_rate(far, self.impostors, "impostor pairs")
+    def threshold_at_fmr(self, fmr: float) -> float:
+        """The lowest threshold with at most this FMR. Warns if there are too few impostor pairs (see `NEEDED`)."""
+        check_rate(fmr, self.impostors, "impostor pairs")
         curve = self.roc()
-        last = int(np.searchsorted(curve[0], far * (1 + 1e-9), side="right")) - 1
-        return float(curve[0][last]), float(curve[1][last]), float(curve[2][last])
+        return float(curve[2][_last(curve[0], fmr)])
+
+    def fnmr_at_fmr(self, fmr: float) -> float:
+        """FNMR at the lowest threshold with at most this FMR; see `threshold_at_fmr`."""
+        check_rate(fmr, self.impostors, "impostor pairs")
+        return float(self._fnmr_at(np.array(fmr)))
+
+    def _fnmr_at(self, fmr: Floats) -> Floats:
+        curve = self.det()
+        return np.asarray(curve[1][_last(curve[0], fmr)])
+
+    def det_band(self, fmr: Floats, samples: int = 500, seed: int = 0) -> tuple[Floats, Floats]:
+        """The 95% interval over people of the FNMR at each FMR of a list: a band around the DET curve.
+
+        fmr: `[F]`, between 0 and 1.
+        samples: how often to resample; see `bootstrap`. 500.
+        seed: of the resampling. 0.
+
+        Returns the lower and the upper edge, both `[F]`.
+        """
+        low, high = np.quantile(self._resampled(lambda pairs: pairs._fnmr_at(fmr), samples, seed), (0.025, 0.975), 0)
+        return low, high
+
+    @property
+    def _weights(self) -> Floats:
+        return np.ones(len(self.scores)) if self.weights is None else self.weights
 
     def rates(self, threshold: float) -> tuple[float, float]:
-        """FAR and TAR at a threshold that was chosen elsewhere."""
-        accepted = self.scores >= threshold
-        weights = np.ones(len(self.scores)) if self.weights is None else self.weights
-        far, tar = (np.average(accepted[of], weights=weights[of]) for of in (~self.same, self.same))
-        return float(far), float(tar)
+        """FMR and FNMR at a threshold that was chosen elsewhere."""
+        wrong = (self.scores >= threshold) != self.same
+        fmr, fnmr = (np.average(wrong[of], weights=self._weights[of]) for of in (~self.same, self.same))
+        return float(fmr), float(fnmr)
 
     def accuracy(self, threshold: float) -> float:
-        """The mean of TAR and 1 − FAR. With as many genuine as impostor pairs, it is the share of right decisions.
+        """1 − the mean of FMR and FNMR. With as many genuine as impostor pairs, it is the share of right decisions.
 
         threshold: chosen on other pairs, of other people.
         """
-        far, tar = self.rates(threshold)
-        return (tar + 1 - far) / 2
+        return 1 - sum(self.rates(threshold)) / 2
 
     def best_threshold(self) -> float:
         """The threshold with the highest accuracy on these pairs, for use on others.
 
         It is half way between the lowest accepted score and the next lower one.
         """
-        far, tar, threshold = self.roc()
-        best = int(np.argmax(tar - far))
+        fmr, accepted, threshold = self.roc()
+        best = int(np.argmax(accepted - fmr))
         if best == 0:  # accepting nobody is best
             return float(self.scores.max()) + 1
         return float(threshold[best] + threshold[min(best + 1, len(threshold) - 1)]) / 2
@@ -149,11 +176,11 @@ class Verification:
         low, high = np.quantile(self._resampled(statistic, samples, seed), (0.025, 0.975))
         return float(low), float(high)
 
-    def _resampled(self, statistic: Callable[[Verification], float], samples: int, seed: int) -> Floats:
-        """The statistic of each sample of people. Methods that judge the same pairs get the same samples."""
+    def _resampled(self, statistic: Callable[[Verification], float | Floats], samples: int, seed: int) -> Floats:
+        """The statistic of each sample of people, `[samples, …]`. Methods with the same pairs get the same samples."""
         everyone, who = np.unique(self.people, return_inverse=True)
         who = who.reshape(-1, 2)
-        generator, found = np.random.default_rng(seed), list[float]()
+        generator, found = np.random.default_rng(seed), list[float | Floats]()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of too few impostor pairs: the statistic itself has warned once
             while len(found) < samples:
@@ -190,22 +217,37 @@ def paired_bootstrap(
     return float(low), float(high)
 
 
-def check_rate(far: float, trials: int, what: str) -> None:
-    """Check a false acceptance rate, and warn if there are too few trials to read it.
+def _last(rates: Floats, rate: float | Floats) -> NDArray[np.intp]:
+    """The place of the last of the rising rates that is at most `rate`."""
+    return np.searchsorted(rates, np.asarray(rate) * (1 + ROUNDING), side="right") - 1
 
-    far: the rate, above 0 and below 1.
-    trials: how many there are; about `NEEDED` / FAR are needed.
+
+def allowed(rate: float, trials: int) -> int:
+    """How many of the trials may be accepted so that the share is at most `rate`: ⌊rate · trials⌋, safe from rounding.
+
+    rate: between 0 and 1.
+    trials: impostor pairs, or searches for people who are not enrolled.
+    """
+    return int(rate * trials * (1 + ROUNDING))  # without it, 0.29 of 100 would be 28
+
+
+def check_rate(rate: float, trials: int, what: str, name: str = "false match rate") -> None:
+    """Check an error rate of impostors, and warn if there are too few trials to read it.
+
+    rate: above 0 and below 1.
+    trials: how many there are; about `NEEDED` / rate are needed.
     what: what the trials are, for the warning.
+    name: of the rate, for the messages. "false match rate".
 
     Raises `MetaFaceError` if the rate is out of range.
     """
-    if not 0 < far < 1:
-        raise MetaFaceError(f"far must be between 0 and 1, but is {far}. Give a share, such as 0.01.")
-    if trials < NEEDED / far * (1 - 1e-9):
+    if not 0 < rate < 1:
+        raise MetaFaceError(f"A {name} must be between 0 and 1, but is {rate}. Give a share, such as 0.01.")
+    if trials < NEEDED / rate * (1 - ROUNDING):
         warnings.warn(
-            f"A false acceptance rate of {far:g} is read from {trials} {what}: too few; about {NEEDED / far:.0f} are"
-            " needed. Take it only as a hint.",
-            stacklevel=4,
+            f"A {name} of {rate:g} is read from {trials} {what}: too few; about {NEEDED / rate:.0f} are needed. Take"
+            " it only as a hint.",
+            stacklevel=3,
         )
 
 
@@ -214,8 +256,8 @@ class Identification:
     """Q probes that are searched in a gallery of N people.
 
     scores: `[Q, N]`, higher for more alike.
-    probe: int64 `[Q]`, who is on each probe. Some may be of people who are not in the gallery; `dir_at_far` and
-        `threshold_at_far` need such probes.
+    probe: int64 `[Q]`, who is on each probe. Some may be of people who are not in the gallery; `fnir_at_fpir` and
+        `threshold_at_fpir` need such probes.
     gallery: int64 `[N]`, the enrolled people, each once.
 
     Raises `MetaFaceError` if shapes differ, a score is not finite, a person is enrolled twice, or no probe is of a
@@ -262,29 +304,40 @@ class Identification:
         """The share of enrolled probes whose person scores highest: closed-set identification."""
         return float(self.cmc()[0])
 
-    def threshold_at_far(self, far: float) -> float:
-        """The lowest threshold that accepts at most the share `far` of probes of people who are *not* enrolled.
+    def rates(self, threshold: float) -> tuple[float, float]:
+        """FPIR and FNIR at a threshold that was chosen elsewhere.
+
+        FPIR is the share of probes of people who are *not* enrolled whose best score reaches the threshold. FNIR is the
+        share of enrolled probes whose person is not first, or whose best score does not reach the threshold.
+        """
+        detected = self.scores.max(axis=1) >= threshold
+        named = (self.ranks == 1) & detected[self.enrolled]
+        return float(self._strangers(detected).mean()), float(1 - named.mean())
+
+    def threshold_at_fpir(self, fpir: float) -> float:
+        """The lowest threshold that accepts at most the share `fpir` of probes of people who are *not* enrolled.
 
         Warns if there are too few such probes (see `NEEDED`). Raises `MetaFaceError` if there are none.
         """
-        unknown_best = np.sort(self.scores[~self.enrolled].max(axis=1))[::-1]
-        if not len(unknown_best):
+        best = np.sort(self._strangers(self.scores.max(axis=1)))[::-1]
+        check_rate(fpir, len(best), "probes of people who are not enrolled", "false positive identification rate")
+        return float(np.nextafter(best[allowed(fpir, len(best))], np.inf))  # just above the first to be refused
+
+    def fnir_at_fpir(self, fpir: float) -> float:
+        """FNIR at the lowest threshold with at most this FPIR; see `rates` and `threshold_at_fpir`.
+
+        1 − FNIR is the detection and identification rate (DIR) of Grother & Phillips.
+        """
+        return self.rates(self.threshold_at_fpir(fpir))[1]
+
+    def _strangers(self, values: NDArray[Any]) -> NDArray[Any]:
+        """The values `[Q]` of the probes of people who are not enrolled."""
+        if self.enrolled.all():
             raise MetaFaceError(
                 "All probes are of enrolled people, so no stranger could be taken for one of them. Open-set"
                 " identification needs probes of people who are not in the gallery: add some."
             )
-        check_rate(far, len(unknown_best), "probes of people who are not enrolled")
-        allowed = int(far * len(unknown_best) * (1 + 1e-9))
-        return float(np.nextafter(unknown_best[allowed], np.inf))  # just above the first who must be refused
-
-    def dir_at_far(self, far: float) -> float:
-        """The detection and identification rate (DIR): the share of enrolled probes that are found *and* accepted.
-
-        Found means rank 1; accepted means a score of at least the threshold of this FAR. This is the open-set rate of
-        Grother & Phillips.
-        """
-        threshold = self.threshold_at_far(far)
-        return float(((self.ranks == 1) & (self.scores[self.enrolled].max(axis=1) >= threshold)).mean())
+        return values[~self.enrolled]
 
 
 class Comparer:

@@ -367,7 +367,7 @@ def numbers() -> list[tuple[str, str]]:
 
 def test_every_number_is_found() -> None:
     found = numbers()
-    assert {("train", "--rate"), ("evaluate", "--episodes"), ("enrol", "--far"), ("class grade", "--jobs")} <= set(
+    assert {("train", "--rate"), ("evaluate", "--episodes"), ("enrol", "--fpir"), ("class grade", "--jobs")} <= set(
         found
     )
     assert len(found) > 25

@@ -48,7 +48,7 @@ def test_a_gallery_names_its_people_and_refuses_others_at_the_stated_rate() -> N
     gallery = Gallery(method)
     for person in range(5):
         gallery.enrol(f"p{person}", method.embed(faces.images[faces.identity == person][:3]), "2026-01-01")
-    gallery.set_threshold(faces.of(torch.arange(5, 60)), far=0.05)
+    gallery.set_threshold(faces.of(torch.arange(5, 60)), fpir=0.05)
     known = [gallery.identify(p)[0] for p in method.embed(faces.images[:40])]
     assert sum(name == f"p{i // 8}" for i, name in enumerate(known)) > 24
     strangers = [gallery.identify(p)[0] for p in method.embed(faces.of(torch.arange(60, 120)).images)]
@@ -58,7 +58,7 @@ def test_a_gallery_names_its_people_and_refuses_others_at_the_stated_rate() -> N
 def test_the_threshold_rises_with_the_gallery_and_keeps_its_rate() -> None:
     faces = random_faces(people=60, each=4)
     method = pixels(faces.shape)
-    one, ten = (threshold_among(method, faces, [1] * n, far=0.05) for n in (1, 10))
+    one, ten = (threshold_among(method, faces, [1] * n, fpir=0.05) for n in (1, 10))
     assert ten > one
     points = method.embed(faces.images)
     scores = method.scores(points, points)
@@ -67,9 +67,9 @@ def test_the_threshold_rises_with_the_gallery_and_keeps_its_rate() -> None:
     with pytest.raises(MetaFaceError, match="has 60"):
         threshold_among(method, faces, [1] * 60)
     with pytest.warns(UserWarning, match="3000 strangers drawn: too few"):
-        threshold_among(method, faces, [1], far=0.001)
+        threshold_among(method, faces, [1], fpir=0.001)
     with pytest.raises(MetaFaceError, match="between 0 and 1"):
-        threshold_among(method, faces, [1], far=0)
+        threshold_among(method, faces, [1], fpir=0)
 
 
 def test_people_with_unlike_numbers_of_photos_keep_the_rate_too() -> None:
@@ -78,11 +78,11 @@ def test_people_with_unlike_numbers_of_photos_keep_the_rate_too() -> None:
     gallery = Gallery(method)
     for person, photos_of in enumerate((6, 6, 6, 6, 1)):
         gallery.enrol(f"p{person}", method.embed(faces.images[faces.identity == person][:photos_of]), "2026-01-01")
-    gallery.set_threshold(faces.of(torch.arange(5, 60)), far=0.05)
+    gallery.set_threshold(faces.of(torch.arange(5, 60)), fpir=0.05)
     strangers = method.embed(faces.of(torch.arange(60, 120)).images)
     assert sum(gallery.identify(p)[0] is not None for p in strangers) / len(strangers) < 0.12
     others = faces.of(torch.arange(5, 120))  # a mean of six photos is nearer to everybody than one photo
-    assert gallery.threshold > threshold_among(method, others, [1] * 5, far=0.05)
+    assert gallery.threshold > threshold_among(method, others, [1] * 5, fpir=0.05)
 
 
 def test_nobody_is_enrolled_without_a_name_or_consent_and_an_empty_gallery_knows_nobody() -> None:
@@ -156,13 +156,13 @@ def test_enrol_identify_forget(
         "--gallery",
         str(file),
         "--consent",
-        "--far",
+        "--fpir",
         "0.2",
     ]
     assert cli.main(lax) == 0
     assert "20% of strangers" in capsys.readouterr().out
     assert cli.main(["enrol", str(his[1]), "--name", "Ben", "--gallery", str(file), "--consent"]) == 0
-    assert "20% of strangers" in capsys.readouterr().out  # run and FAR are the gallery's
+    assert "20% of strangers" in capsys.readouterr().out  # run and FPIR are the gallery's
     assert json.loads(file.read_text())["threshold"] < strict
     stored = json.loads(file.read_text())
     assert {name: len(entry["embeddings"]) for name, entry in stored["people"].items()} == {"Ada": 2, "Ben": 2}
@@ -243,7 +243,7 @@ def test_photos_of_somebody_else_are_doubted() -> None:
 
     def doubts(name: str, photos: torch.Tensor) -> list[str]:
         gallery.enrol(name, photos, "2026-01-01")
-        gallery.set_threshold(strangers, far=0.05)
+        gallery.set_threshold(strangers, fpir=0.05)
         return _doubts(gallery, name, {f"{i}.jpg": point for i, point in enumerate(photos)}, strangers)
 
     assert doubts("Ada", points[0, :4]) == []

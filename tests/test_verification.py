@@ -36,15 +36,15 @@ def test_a_small_case_by_hand() -> None:
     pairs = pairs_of([0.9, 0.8, 0.4, 0.3], [0.6, 0.35, 0.2, 0.1])
     # Genuine above impostor: 0.9 and 0.8 beat four each, 0.4 three, 0.3 two: 13 of 16.
     assert pairs.auc == pytest.approx(13 / 16)
-    assert pairs.rates(0.35) == (0.5, 0.75)
+    assert pairs.rates(0.35) == (0.5, 0.25)
     assert pairs.accuracy(0.35) == pytest.approx((0.75 + 0.5) / 2)
     assert pairs.eer == pytest.approx(0.25)  # at 0.4: one of four refused; at 0.6 > t > 0.4 one of four accepted
     with pytest.warns(UserWarning, match="read from 4 impostor pairs: too few; about 120 are needed"):
-        assert pairs.tar_at_far(0.25) == 0.75
+        assert pairs.fnmr_at_fmr(0.25) == 0.25
     with pytest.warns(UserWarning, match="too few"):
-        assert pairs.threshold_at_far(0.25) == 0.4
+        assert pairs.threshold_at_fmr(0.25) == 0.4
     with pytest.warns(UserWarning, match="too few"):
-        assert pairs.tar_at_far(0.2) == 0.5  # no false acceptance is allowed: above 0.6
+        assert pairs.fnmr_at_fmr(0.2) == 0.5  # no false match is allowed: above 0.6
     threshold = pairs.best_threshold()
     assert pairs.accuracy(threshold) == max(pairs.accuracy(t) for t in np.linspace(0, 1, 101))
 
@@ -61,17 +61,17 @@ def test_perfect_and_hopeless_scores() -> None:
 
 
 def test_two_normal_distributions_have_the_rates_of_the_closed_form() -> None:
-    """Genuine scores N(d, 1), impostor scores N(0, 1): EER Φ(−d/2), AUC Φ(d/√2), TAR at FAR f Φ(d − z(1 − f))."""
+    """Genuine scores N(d, 1), impostor scores N(0, 1): EER Φ(−d/2), AUC Φ(d/√2), FNMR at FMR f Φ(z(1 − f) − d)."""
     generator, d, n = np.random.default_rng(0), 2.0, 60_000
     pairs = pairs_of(list(generator.normal(d, 1, n)), list(generator.normal(0, 1, n)))
     assert pairs.eer == pytest.approx(stats.norm.cdf(-d / 2), abs=0.004)
     assert pairs.auc == pytest.approx(stats.norm.cdf(d / 2**0.5), abs=0.004)
-    assert pairs.tar_at_far(0.01) == pytest.approx(stats.norm.cdf(d - stats.norm.ppf(0.99)), abs=0.01)
+    assert pairs.fnmr_at_fmr(0.01) == pytest.approx(stats.norm.cdf(stats.norm.ppf(0.99) - d), abs=0.01)
     assert pairs.best_threshold() == pytest.approx(d / 2, abs=0.15)
     assert pairs.accuracy(d / 2) == pytest.approx(stats.norm.cdf(d / 2), abs=0.004)
-    far, tar = pairs.rates(pairs.threshold_at_far(0.01))
-    assert far <= 0.01
-    assert tar == pairs.tar_at_far(0.01)
+    fmr, fnmr = pairs.rates(pairs.threshold_at_fmr(0.01))
+    assert fmr <= 0.01
+    assert fnmr == pytest.approx(pairs.fnmr_at_fmr(0.01))
 
 
 def test_weights_are_repetitions() -> None:
@@ -86,23 +86,23 @@ def test_weights_are_repetitions() -> None:
     assert weighted.accuracy(0.1) == pytest.approx(repeated.accuracy(0.1))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        assert weighted.tar_at_far(0.2) == pytest.approx(repeated.tar_at_far(0.2))
+        assert weighted.fnmr_at_fmr(0.2) == pytest.approx(repeated.fnmr_at_fmr(0.2))
 
 
 def test_the_bootstrap_over_people_covers_the_truth_and_one_over_pairs_does_not() -> None:
-    """In 100 samples of people, how many of the 95% intervals of a FAR hold its true value?"""
+    """In 100 samples of people, how many of the 95% intervals of an FMR hold its true value?"""
 
-    def far(found: Verification) -> float:
+    def fmr(found: Verification) -> float:
         return found.rates(-0.5)[0]
 
-    truth = far(simulated(1200, 2, np.random.default_rng(1)))
+    truth = fmr(simulated(1200, 2, np.random.default_rng(1)))
     inside = inside_pairs = 0
     for draw in range(100):
         pairs = simulated(40, 3, np.random.default_rng(100 + draw))
-        low, high = pairs.bootstrap(far, samples=60, seed=draw)
+        low, high = pairs.bootstrap(fmr, samples=60, seed=draw)
         inside += low <= truth <= high
-        error = (far(pairs) * (1 - far(pairs)) / pairs.impostors) ** 0.5  # as if pairs had nothing in common
-        inside_pairs += abs(far(pairs) - truth) <= 1.96 * error
+        error = (fmr(pairs) * (1 - fmr(pairs)) / pairs.impostors) ** 0.5  # as if pairs had nothing in common
+        inside_pairs += abs(fmr(pairs) - truth) <= 1.96 * error
     assert 88 <= inside <= 100
     assert inside_pairs < 60
 
@@ -143,7 +143,7 @@ def test_what_cannot_be_verified_says_why(scores: list[float], people: list[list
 
 def test_a_rate_is_a_share() -> None:
     with pytest.raises(MetaFaceError, match="between 0 and 1"):
-        pairs_of([1.0], [0.0]).tar_at_far(1.0)
+        pairs_of([1.0], [0.0]).fnmr_at_fmr(1.0)
 
 
 # ------------------------------------------------------------------------------------------------------- identification
@@ -165,11 +165,11 @@ def test_identification_by_hand() -> None:
     assert found.rank1 == pytest.approx(1 / 3)
     assert found.cmc().tolist() == pytest.approx([1 / 3, 1, 1])
     with pytest.warns(UserWarning, match="2 probes of people who are not enrolled: too few"):
-        assert found.dir_at_far(0.4) == pytest.approx(1 / 3)  # none of two may pass: t > 0.7, and 0.9 is above
+        assert found.fnir_at_fpir(0.4) == pytest.approx(2 / 3)  # none of two may pass: t > 0.7, and 0.9 is above
     with pytest.warns(UserWarning, match="too few"):
-        assert 0.5 < found.threshold_at_far(0.5) < 0.5001  # one of two may pass
+        assert 0.5 < found.threshold_at_fpir(0.5) < 0.5001  # one of two may pass
     with pytest.warns(UserWarning, match="too few"):
-        assert found.dir_at_far(0.5) == pytest.approx(1 / 3)  # 0.6 is above, but names the wrong person
+        assert found.fnir_at_fpir(0.5) == pytest.approx(2 / 3)  # 0.6 is above, but names the wrong person
 
 
 def test_equal_scores_are_no_success() -> None:
@@ -183,9 +183,9 @@ def test_the_open_set_rate_of_chance_and_of_perfection() -> None:
     gallery, probe = np.arange(20), generator.integers(40, size=8000)
     chance = Identification(generator.random((8000, 20)), probe, gallery)
     assert chance.rank1 == pytest.approx(1 / 20, abs=0.01)
-    assert chance.dir_at_far(0.01) < 0.003
+    assert chance.fnir_at_fpir(0.01) > 0.997
     perfect = Identification((probe[:, None] == gallery).astype(float), probe, gallery)
-    assert (perfect.rank1, perfect.dir_at_far(0.01)) == (1, 1)
+    assert (perfect.rank1, perfect.fnir_at_fpir(0.01)) == (1, 0)
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ def test_what_cannot_be_identified_says_why(
 def test_an_open_set_needs_strangers() -> None:
     found = Identification(np.eye(3), np.arange(3), np.arange(3))
     with pytest.raises(MetaFaceError, match="not in the gallery: add some"):
-        found.dir_at_far(0.1)
+        found.fnir_at_fpir(0.1)
 
 
 # -------------------------------------------------------------------------------------------------- what compares faces

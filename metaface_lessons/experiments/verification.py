@@ -111,7 +111,7 @@ def _part(
             found[name] |= {
                 "steps": steps[job],
                 "base_eer": round(trained_on.eer, 4),
-                "base_threshold_far": round(verified.pairs.rates(trained_on.threshold_at_far(FAR))[0], 4),
+                "base_threshold_far": round(verified.pairs.rates(trained_on.threshold_at_fmr(FAR))[0], 4),
             }
     return {
         "methods": found,

@@ -68,7 +68,7 @@ class Verified:
             "accuracy": (self.margins, lambda pairs: pairs.accuracy(0.0)),
             "eer": (self.pairs, lambda pairs: pairs.eer),
             "auc": (self.pairs, lambda pairs: pairs.auc),
-            "tar": (self.pairs, lambda pairs: pairs.tar_at_far(FAR)),
+            "tar": (self.pairs, lambda pairs: 1 - pairs.fnmr_at_fmr(FAR)),
         }
         found: dict[str, Any] = {}
         for name, (pairs, value) in statistic.items():

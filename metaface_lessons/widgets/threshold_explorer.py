@@ -1,4 +1,4 @@
-"""One threshold on a score: the histograms that it cuts, its place on the ROC, and the pairs that it gets wrong.
+"""One threshold on a score: the histograms that it cuts, its two errors, and the pairs that it gets wrong.
 
     explore(load_snapshots(), draw_pairs(snapshot_split().novel, each=1000))
 
@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from ..errors import MetaFaceError
 from ..experiments.snapshots import STEPS, load_snapshots, snapshot_split
 from ..faces.pairs import Pairs, draw_pairs
-from ..figures import COLOURS, FRAME, axes_on_page, faces_page, page_figure, page_text
+from ..figures import COLOURS, FRAME, axes_on_page, det_axes, faces_page, page_figure, page_text
 from ..learners.protonet import ProtoNet
 from ..verification import Comparer, Verification
 from .explorer import Explorer, control
@@ -64,9 +64,9 @@ def wrong_pairs(found: Verification, threshold: float) -> tuple[np.ndarray, np.n
 
 
 def draw(state: State, data: Compared) -> Figure:
-    """Above: histograms of the scores, and the ROC; below: pairs that are judged wrong."""
+    """Above: histograms of the scores, and the DET curve; below: pairs that are judged wrong."""
     found, threshold = data.at(state)
-    far, tar = found.rates(threshold)
+    fmr, fnmr = found.rates(threshold)
     false_accepted, false_refused = wrong_pairs(found, threshold)
 
     zoom = max(1, round(64 / data.pairs.faces.shape[1]))
@@ -91,17 +91,19 @@ def draw(state: State, data: Compared) -> Figure:
         axes.stairs(counts, bins, fill=True, color=colour, alpha=0.35)
         axes.stairs(counts, bins, color=colour, label=label, linewidth=1.5)
     axes.axvline(threshold, color="black", linewidth=2)
-    axes.set(xlabel="score", yticks=[], title="pairs by score; accepted right of the line", xlim=(bins[0], bins[-1]))
+    axes.set(
+        xlabel="score", ylabel="pairs", title="pairs by score; accepted right of the line", xlim=(bins[0], bins[-1])
+    )
     axes.locator_params(axis="x", nbins=5)
     axes.legend(loc="upper left", fontsize=10)
 
     axes = axes_on_page(figure, 50, size[1] * 0.62, plot, size[1] - 20)
-    curve = found.roc()
-    axes.plot(100 * curve[0], 100 * curve[1], color=COLOURS[2])
-    axes.plot([0, 100], [100, 0], color="#999999", linewidth=1, linestyle=":")
-    axes.plot(100 * far, 100 * tar, marker="o", markersize=11, color="black")
-    axes.set(xlabel="FAR, %", ylabel="TAR, %", xlim=(-2, 102), ylim=(-2, 102))
-    axes.set_title(f"ROC: FAR {100 * far:.1f}%, TAR {100 * tar:.1f}%")
+    det_axes(axes, found.impostors, lowest=50 / found.impostors)
+    curve, least = found.det(), 0.5 / found.impostors  # a logarithmic axis has no 0: half a pair takes its place
+    shown = [100 * np.maximum(rates, least) for rates in (*curve[:2], np.array([fmr]), np.array([fnmr]))]
+    axes.plot(shown[0], shown[1], color=COLOURS[2])
+    axes.plot(shown[2], shown[3], marker="o", markersize=11, color="black", clip_on=False)
+    axes.set_title(f"DET: FMR {100 * fmr:.1f}%, FNMR {100 * fnmr:.1f}%")
     for row, (what, wrong) in enumerate(
         (("two people, accepted", false_accepted), ("one person, refused", false_refused))
     ):
@@ -113,13 +115,13 @@ def draw(state: State, data: Compared) -> Figure:
 def alt(state: State, data: Compared) -> str:
     """What `draw` shows, in words."""
     found, threshold = data.at(state)
-    far, tar = found.rates(threshold)
+    fmr, fnmr = found.rates(threshold)
     false_accepted, false_refused = (len(wrong) for wrong in wrong_pairs(found, threshold))
     return (
         f"{len(found.scores)} pairs of faces, scored after {state.step} training steps. The threshold {threshold:.3g}"
-        f" refuses {state.refused}% of them: FAR {100 * far:.1f}%, TAR {100 * tar:.1f}%. {false_accepted} pairs of two"
-        f" people are accepted, {false_refused} of one person refused. Equal error rate {100 * found.eer:.1f}%, area"
-        f" under the ROC {found.auc:.3f}."
+        f" refuses {state.refused}% of them: FMR {100 * fmr:.1f}%, FNMR {100 * fnmr:.1f}%. Wrong are"
+        f" {false_accepted} pairs of two people, which are accepted, and {false_refused} of one person, which are"
+        f" refused. Equal error rate {100 * found.eer:.1f}%, area under the ROC {found.auc:.3f}."
     )
 
 

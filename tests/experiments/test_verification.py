@@ -17,7 +17,7 @@ from tests.helpers import shape
 FEW: dict[str, Any] = {"seeds": (0, 1), "steps": {"protonet": 20}, "each": 60, "episodes": 30}
 METHODS = ("protonet", "pixels", "lbp", "lda", "whitened pca", "lda, squared")
 
-pytestmark = pytest.mark.filterwarnings("ignore:A false acceptance rate")
+pytestmark = pytest.mark.filterwarnings("ignore:A false match rate")
 
 
 @pytest.fixture(scope="module", autouse=True)

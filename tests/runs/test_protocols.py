@@ -73,8 +73,8 @@ def test_pairs_of_novel_people(
     assert low <= found["baselines"]["pixels"]["eer"] <= high
     assert cli.main(["evaluate", str(run), *few, "--no-baselines"]) == 0
     told = capsys.readouterr()
-    assert "TAR at FAR 1%" in told.out
-    assert "warning: A false acceptance rate of 0.01 is read from 60 impostor pairs: too few" in told.err
+    assert "FNMR at FMR 1%" in told.out
+    assert "warning: A false match rate of 0.01 is read from 60 impostor pairs: too few" in told.err
 
 
 @pytest.mark.filterwarnings("default::UserWarning")

@@ -20,10 +20,10 @@ def test_the_threshold_explorer_shows_the_mistakes_of_its_threshold(explorers: d
     data = explorers[threshold_explorer]
     strict, lax = (data.at(threshold_explorer.State(refused=share)) for share in (90, 10))
     for found, threshold in (strict, lax):
-        far, tar = found.rates(threshold)
+        fmr, fnmr = found.rates(threshold)
         accepted, refused = threshold_explorer.wrong_pairs(found, threshold)
-        assert len(accepted) == round(far * 60)
-        assert len(refused) == round((1 - tar) * 60)
+        assert len(accepted) == round(fmr * 60)
+        assert len(refused) == round(fnmr * 60)
         assert not found.same[accepted].any()
         assert found.same[refused].all()
         assert (np.diff(found.scores[accepted]) <= 0).all()
