@@ -32,7 +32,7 @@ ALLOWED: dict[tuple[str, str], str] = {  # exercise, what a cell shows (80 chara
     ("maml.meta_gradient", "phi - 0.1 * a * (phi - c)"): "it is an inner step of the first example",
     ("reptile.joint", "beta * m + (1 - beta) * gradient(phi, a, c)"): "it is (4.29), a momentum",
     ("reptile.update", "beta * m + (1 - beta) * gradient(phi, a, c)"): "it is (4.29), a momentum",
-    ("recognition.tar_at_far", "(genuine[:, None] > impostor).double().mean().item()"): "it is (7.3), the area",
+    ("recognition.fnmr_at_fmr", "(genuine[:, None] > impostor).double().mean().item()"): "it is (7.3), the area",
     ("domains.mldg", "quartic(theta) + beta * waves(theta - alpha * g_s)"): "it is (8.4), whose gradient is asked for",
 }
 _COPIES = "it copies weights, and takes no mean"

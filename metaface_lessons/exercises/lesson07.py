@@ -3,71 +3,89 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Callable
+from dataclasses import dataclass
 
+import numpy as np
 import torch
+from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
-from .core import as_tensor, exercise, expect, fresh_arguments, fresh_check, generator, pick, right_answer, wrong_answer
+from .core import (
+    Wrong,
+    as_tensor,
+    describe,
+    exercise,
+    expect,
+    fresh_arguments,
+    fresh_check,
+    generator,
+    pick,
+    right_answer,
+    wrong_answer,
+)
 
-# --------------------------------------------------------------------------------------------------------- FAR and TAR
+# -------------------------------------------------------------------------------------------------------- FMR and FNMR
 
 Rates = tuple[float, float]
 
 
 def _rates(scores: Tensor, same: Tensor, threshold: float) -> Rates:
     accepted = (scores >= threshold).double()
-    return accepted[~same].mean().item(), accepted[same].mean().item()
+    return accepted[~same].mean().item(), 1 - accepted[same].mean().item()
 
 
 @exercise(
     "recognition.rates",
     lesson="07",
-    title="FAR and TAR of a threshold",
+    title="FMR and FNMR of a threshold",
     points=2,
     equation="(7.2)",
     hints=(
-        "Both are shares that are *accepted*: one of the impostor pairs, one of the genuine pairs.",
+        "FMR is the share of the impostor pairs that are accepted. FNMR is the share of the genuine pairs that are"
+        " refused.",
         "`accepted = scores >= threshold` has an entry for each pair. `accepted[same]` has those of the genuine pairs.",
-        "The mean of booleans needs floats: `accepted[~same].float().mean()` is the FAR.",
+        "The mean of booleans needs floats: `accepted[~same].float().mean()` is the FMR. `~accepted` are refused.",
     ),
 )
 def check_rates(answer: Callable[[Tensor, Tensor, float], Rates]) -> None:
     def judge(scores: Tensor, same: Tensor, threshold: float, case: str) -> None:
-        far, tar = _rates(scores, same, threshold)
+        fmr, fnmr = _rates(scores, same, threshold)
         accepted, pairs = (scores >= threshold).double(), len(scores)
         strictly = (scores > threshold).double()
-        false, true = accepted[~same].sum().item(), accepted[same].sum().item()
+        matches, refused = accepted[~same].sum().item(), (1 - accepted)[same].sum().item()
         slips = {
-            "The order: FAR first, then TAR.": (tar, far),
-            "Those are the shares of *refused* pairs.": (1 - far, 1 - tar),
-            "The first is the share of impostor pairs that are refused, 1 − FAR.": (1 - far, tar),
-            "The second is the share of genuine pairs that are refused, 1 − TAR.": (far, 1 - tar),
+            "The order: FMR first, then FNMR.": (fnmr, fmr),
+            "Those are the shares of *right* decisions.": (1 - fmr, 1 - fnmr),
+            "The first is the share of impostor pairs that are refused, 1 − FMR.": (1 - fmr, fnmr),
+            "The second is the share of genuine pairs that are accepted, 1 − FNMR; papers call it TAR.": (
+                fmr,
+                1 - fnmr,
+            ),
             "You accept the scores *below* the threshold. These scores say how alike two photos are: `>=`.": (
                 (scores <= threshold)[~same].double().mean().item(),
-                (scores <= threshold)[same].double().mean().item(),
+                (scores > threshold)[same].double().mean().item(),
             ),
-            "Those are shares of all pairs. FAR is a share of the impostor pairs, TAR of the genuine ones.": (
-                false / pairs,
-                true / pairs,
+            "Those are shares of all pairs. FMR is a share of the impostor pairs, FNMR of the genuine ones.": (
+                matches / pairs,
+                refused / pairs,
             ),
             "A score equal to the threshold is accepted: `>=`.": (
                 strictly[~same].mean().item(),
-                strictly[same].mean().item(),
+                1 - strictly[same].mean().item(),
+            ),
+            "Those are shares of the *accepted* and of the *refused* pairs. (7.2) divides by all pairs of a kind.": (
+                matches / max(accepted.sum().item(), 1),
+                refused / max((1 - accepted).sum().item(), 1),
             ),
         }
-        if false + true:
-            slips[
-                "Those are shares of the *accepted* pairs. (7.2) divides by the pairs of a kind, accepted or not."
-            ] = (
-                false / (false + true),
-                true / (false + true),
-            )
-        expect(answer(scores, same, threshold), (far, tar), case=case, slips=slips, tolerance=1e-5)
+        expect(answer(scores, same, threshold), (fmr, fnmr), case=case, slips=slips, tolerance=1e-5)
 
-    scores = torch.tensor([-1.0, -2.0, -3.0, -4.0, -2.0, -3.5, -5.0, -6.0, -7.0], dtype=torch.float64)
-    same = torch.tensor([True] * 4 + [False] * 5)
-    judge(scores, same, -3.0, "For genuine scores −1, −2, −3, −4, impostor scores −2, −3.5, −5, −6, −7, threshold −3")
+    genuine, impostor = [-1, -2, -2.5, -3, -4, -5], [-2, -3.5, -5, -6, -7, -8]
+    scores = torch.tensor([*genuine, *impostor], dtype=torch.float64)
+    case = "For genuine scores −1, −2, −2.5, −3, −4, −5, impostor scores −2, −3.5, −5, −6, −7, −8, threshold −3"
+    judge(scores, torch.tensor([True] * 6 + [False] * 6), -3.0, case)
     draw = generator(0)
     scores, same = torch.randn(200, generator=draw, dtype=torch.float64), torch.rand(200, generator=draw) < 0.3
     judge(scores, same, 0.4, "For 200 pairs, about 60 of them genuine, and the threshold 0.4")
@@ -84,205 +102,206 @@ def draw_rates(draw: torch.Generator) -> tuple[Tensor, Tensor, float]:
 @right_answer("recognition.rates")
 def _(scores: Tensor, same: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
     accepted = scores >= threshold
-    return accepted[~same].float().mean(), accepted[same].float().mean()
+    return accepted[~same].float().mean(), (~accepted)[same].float().mean()
 
 
 @right_answer("recognition.rates")
 def _(scores: Tensor, same: Tensor, threshold: float) -> list[float]:
-    found = []
-    for kind in (False, True):
+    def below(kind: bool) -> float:
         chosen = [s for s, truth in zip(scores.tolist(), same.tolist(), strict=True) if truth == kind]
-        found.append(sum(s >= threshold for s in chosen) / len(chosen))
-    return found
+        return sum(s < threshold for s in chosen) / len(chosen)
+
+    return [1 - below(False), below(True)]
 
 
 @right_answer("recognition.rates")
 def _(scores: Tensor, same: Tensor, threshold: float) -> Tensor:
     accepted = (scores >= threshold).double()
-    return torch.stack([accepted[~same].mean(), accepted[same].mean()])
+    return torch.stack([accepted[~same].mean(), 1 - accepted[same].mean()])
 
 
-@wrong_answer("recognition.rates", hint="1 − FAR")
+@wrong_answer("recognition.rates", hint="1 − FMR")
 def _(scores: Tensor, same: Tensor, threshold: float) -> Rates:
-    far, tar = _rates(scores, same, threshold)
-    return 1 - far, tar
+    fmr, fnmr = _rates(scores, same, threshold)
+    return 1 - fmr, fnmr
 
 
 @wrong_answer("recognition.rates", hint="*below* the threshold")
 def _(scores: Tensor, same: Tensor, threshold: float) -> Rates:
     accepted = (scores <= threshold).double()
-    return accepted[~same].mean().item(), accepted[same].mean().item()
+    return accepted[~same].mean().item(), 1 - accepted[same].mean().item()
 
 
 @wrong_answer("recognition.rates", hint="The order")
 def _(scores: Tensor, same: Tensor, threshold: float) -> Rates:
-    far, tar = _rates(scores, same, threshold)
-    return tar, far
+    fmr, fnmr = _rates(scores, same, threshold)
+    return fnmr, fmr
 
 
-@wrong_answer("recognition.rates", hint="*refused* pairs")
+@wrong_answer("recognition.rates", hint="*right* decisions")
 def _(scores: Tensor, same: Tensor, threshold: float) -> Rates:
-    far, tar = _rates(scores, same, threshold)
-    return 1 - far, 1 - tar
+    fmr, fnmr = _rates(scores, same, threshold)
+    return 1 - fmr, 1 - fnmr
 
 
-@wrong_answer("recognition.rates", hint="1 − TAR")
+@wrong_answer("recognition.rates", hint="papers call it TAR")
 def _(scores: Tensor, same: Tensor, threshold: float) -> Rates:
-    far, tar = _rates(scores, same, threshold)
-    return far, 1 - tar
+    fmr, fnmr = _rates(scores, same, threshold)
+    return fmr, 1 - fnmr
 
 
 @wrong_answer("recognition.rates", hint="shares of all pairs")
 def _(scores: Tensor, same: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
     accepted = scores >= threshold
-    return (accepted & ~same).double().mean(), (accepted & same).double().mean()
+    return (accepted & ~same).double().mean(), (~accepted & same).double().mean()
 
 
-@wrong_answer("recognition.rates", hint="*accepted* pairs")
+@wrong_answer("recognition.rates", hint="*accepted* and of the *refused* pairs")
 def _(scores: Tensor, same: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
-    true = same[scores >= threshold].double().mean()
-    return 1 - true, true
+    accepted = scores >= threshold
+    return (~same)[accepted].double().mean(), same[~accepted].double().mean()
 
 
 @wrong_answer("recognition.rates", hint="equal to the threshold")
 def _(scores: Tensor, same: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
     accepted = (scores > threshold).double()
-    return accepted[~same].mean(), accepted[same].mean()
+    return accepted[~same].mean(), 1 - accepted[same].mean()
 
 
-# ------------------------------------------------------------------------------------------------------------ TAR @ FAR
+# ---------------------------------------------------------------------------------------------------------- FNMR @ FMR
 
 
-def _tar_at_far(genuine: Tensor, impostor: Tensor, far: float) -> float:
-    refused = impostor.sort(descending=True).values[int(far * len(impostor))]
-    return (genuine > refused).double().mean().item()
+def _fnmr_at_fmr(genuine: Tensor, impostor: Tensor, fmr: float) -> float:
+    refused = impostor.sort(descending=True).values[int(fmr * len(impostor))]
+    return (genuine <= refused).double().mean().item()
 
 
 @exercise(
-    "recognition.tar_at_far",
+    "recognition.fnmr_at_fmr",
     lesson="07",
-    title="TAR at a FAR that is allowed",
+    title="FNMR at an FMR that is allowed",
     points=2,
     equation="(7.5)",
     hints=(
-        "How many of the n impostor pairs may be accepted? `int(far * len(impostor))`. Call it k.",
+        "How many of the n impostor pairs may be accepted? `int(fmr * len(impostor))`. Call it k.",
         "Sort the impostor scores, highest first. The first k may be accepted. The next one, number k counted from 0,"
         " must be refused, so the threshold lies just above its score.",
-        "`first = impostor.sort(descending=True).values[k]`, then `(genuine > first).float().mean()`.",
+        "`first = impostor.sort(descending=True).values[k]`, then `(genuine <= first).float().mean()`.",
     ),
 )
-def check_tar_at_far(answer: Callable[[Tensor, Tensor, float], float]) -> None:
-    def judge(genuine: Tensor, impostor: Tensor, far: float, case: str) -> None:
-        k, high_first = int(far * len(impostor)), impostor.sort(descending=True).values
+def check_fnmr_at_fmr(answer: Callable[[Tensor, Tensor, float], float]) -> None:
+    def judge(genuine: Tensor, impostor: Tensor, fmr: float, case: str) -> None:
+        k, high_first = int(fmr * len(impostor)), impostor.sort(descending=True).values
         low_first = impostor.sort().values
 
-        def above(score: Tensor) -> float:
-            return (genuine > score).double().mean().item()
+        def up_to(score: Tensor) -> float:
+            return (genuine <= score).double().mean().item()
 
-        between = torch.quantile(impostor, 1 - far)
         slips = {
-            "A threshold *at* the score of impostor k (from 0) accepts k + 1 of them. Take the scores *above* it.": (
-                (genuine >= high_first[k]).double().mean().item()
-            ),
-            "That accepts one impostor pair too few. k are allowed, and number k (from 0) is refused.": above(
+            "A threshold *at* the score of impostor k (from 0) accepts k + 1 of them. Refuse the genuine scores that"
+            " are equal to it as well.": (genuine < high_first[k]).double().mean().item(),
+            "That accepts one impostor pair too few. k are allowed, and number k (from 0) is refused.": up_to(
                 high_first[max(k - 1, 0)]
             ),
             "`quantile` puts the threshold somewhere between two impostor scores. By (7.5) it lies just above the score"
-            " of the first impostor that must be refused: sort, and take number k (from 0).": above(between),
-            "The impostor scores are sorted the wrong way: that threshold accepts nearly all of them.": above(
+            " of the first impostor that must be refused: sort, and take number k (from 0).": up_to(
+                torch.quantile(impostor, 1 - fmr)
+            ),
+            "The impostor scores are sorted the wrong way: that threshold accepts nearly all of them.": up_to(
                 low_first[k]
             ),
-            "That threshold refuses the share `far` of the *genuine* pairs. FAR is about impostors.": 1 - far,
-            "That is the share of genuine pairs that are refused.": 1 - _tar_at_far(genuine, impostor, far),
+            "That threshold refuses the share `fmr` of the *genuine* pairs. FMR is about impostors.": fmr,
+            "That is the share of genuine pairs that are accepted: 1 − FNMR, the TAR of papers.": 1
+            - _fnmr_at_fmr(genuine, impostor, fmr),
         }
-        if round(far * len(impostor)) > k:
-            slips["You round k up, and accept a share of impostors that is more than `far`. `int` cuts off."] = above(
+        if round(fmr * len(impostor)) > k:
+            slips["You round k up, and accept a share of impostors that is more than `fmr`. `int` cuts off."] = up_to(
                 high_first[k + 1]
             )
         expect(
-            answer(genuine, impostor, far), _tar_at_far(genuine, impostor, far), case=case, slips=slips, tolerance=1e-5
+            answer(genuine, impostor, fmr), _fnmr_at_fmr(genuine, impostor, fmr), case=case, slips=slips, tolerance=1e-5
         )
 
     genuine = torch.tensor([8.0, 7.0, 5.0, 3.8, 3.6, 3.5, 3.0], dtype=torch.float64)
     impostor = torch.tensor([1.0, 6.0, 2.0, 4.0, 0.0, 7.5, 3.5, 2.5, 0.5, 1.5], dtype=torch.float64)
     case = "For genuine 8, 7, 5, 3.8, 3.6, 3.5, 3 and ten impostors 7.5, 6, 4, 3.5, 2.5 and lower"
-    judge(genuine, impostor, 0.3, f"{case}, FAR 0.3")
-    judge(genuine, impostor, 0.28, f"{case}, FAR 0.28, which allows two of them")
+    judge(genuine, impostor, 0.3, f"{case}, FMR 0.3")
+    judge(genuine, impostor, 0.28, f"{case}, FMR 0.28, which allows two of them")
     draw = generator(1)
     genuine, impostor = (torch.randn(n, generator=draw, dtype=torch.float64) for n in (150, 400))
-    judge(genuine + 1.5, impostor, 0.05, "For 150 genuine and 400 impostor pairs, FAR 0.05")
-    judge(genuine + 1.5, impostor, 0.001, "For 400 impostor pairs and FAR 0.001, which allows none of them")
+    judge(genuine + 1.5, impostor, 0.05, "For 150 genuine and 400 impostor pairs, FMR 0.05")
+    judge(genuine + 1.5, impostor, 0.001, "For 400 impostor pairs and FMR 0.001, which allows none of them")
 
 
-@fresh_arguments("recognition.tar_at_far")
-def draw_tar_at_far(draw: torch.Generator) -> tuple[Tensor, Tensor, float]:
+@fresh_arguments("recognition.fnmr_at_fmr")
+def draw_fnmr_at_fmr(draw: torch.Generator) -> tuple[Tensor, Tensor, float]:
     impostors = pick(draw, 100, 150)
     impostor = torch.randperm(1000, generator=draw)[:impostors].double()
     genuine = torch.cat([impostor, impostor + 0.5, impostor - 0.5])  # at each threshold, and on both sides of it
-    far = (pick(draw, 5, 40) + 0.7) / impostors
-    return genuine[torch.randperm(len(genuine), generator=draw)], impostor, far
+    fmr = (pick(draw, 5, 40) + 0.7) / impostors
+    return genuine[torch.randperm(len(genuine), generator=draw)], impostor, fmr
 
 
-@right_answer("recognition.tar_at_far")
-def _(genuine: Tensor, impostor: Tensor, far: float) -> Tensor:
-    k = int(far * len(impostor))
-    return (genuine > impostor.sort(descending=True).values[k]).float().mean()
+@right_answer("recognition.fnmr_at_fmr")
+def _(genuine: Tensor, impostor: Tensor, fmr: float) -> Tensor:
+    k = int(fmr * len(impostor))
+    return (genuine <= impostor.sort(descending=True).values[k]).float().mean()
 
 
-@right_answer("recognition.tar_at_far")
-def _(genuine: Tensor, impostor: Tensor, far: float) -> float:
-    best = 0.0
+@right_answer("recognition.fnmr_at_fmr")
+def _(genuine: Tensor, impostor: Tensor, fmr: float) -> float:
+    best = 1.0
     for threshold in torch.cat([genuine, impostor]):
-        if (impostor >= threshold).double().mean() <= far:
-            best = max(best, (genuine >= threshold).double().mean().item())
+        if (impostor >= threshold).double().mean() <= fmr:
+            best = min(best, (genuine < threshold).double().mean().item())
     return best
 
 
-@right_answer("recognition.tar_at_far")
-def _(genuine: Tensor, impostor: Tensor, far: float) -> Tensor:
-    first_refused = impostor.topk(int(far * len(impostor)) + 1).values[-1]
-    return (genuine > first_refused).double().mean()
+@right_answer("recognition.fnmr_at_fmr")
+def _(genuine: Tensor, impostor: Tensor, fmr: float) -> Tensor:
+    first_refused = impostor.topk(int(fmr * len(impostor)) + 1).values[-1]
+    return 1 - (genuine > first_refused).double().mean()
 
 
-@wrong_answer("recognition.tar_at_far", hint="`quantile` puts the threshold")
-def _(genuine: Tensor, impostor: Tensor, far: float) -> Tensor:
-    return (genuine >= torch.quantile(impostor, 1 - far)).double().mean()
+@wrong_answer("recognition.fnmr_at_fmr", hint="`quantile` puts the threshold")
+def _(genuine: Tensor, impostor: Tensor, fmr: float) -> Tensor:
+    return (genuine < torch.quantile(impostor, 1 - fmr)).double().mean()
 
 
-@wrong_answer("recognition.tar_at_far", hint="You round k up")
-def _(genuine: Tensor, impostor: Tensor, far: float) -> Tensor:
-    return (genuine > impostor.sort(descending=True).values[round(far * len(impostor))]).double().mean()
+@wrong_answer("recognition.fnmr_at_fmr", hint="You round k up")
+def _(genuine: Tensor, impostor: Tensor, fmr: float) -> Tensor:
+    return (genuine <= impostor.sort(descending=True).values[round(fmr * len(impostor))]).double().mean()
 
 
-@wrong_answer("recognition.tar_at_far", hint="You round k up")
-def _(genuine: Tensor, impostor: Tensor, far: float) -> Tensor:
-    k = math.ceil(far * len(impostor))
-    return (genuine > impostor.sort(descending=True).values[k]).double().mean()
+@wrong_answer("recognition.fnmr_at_fmr", hint="You round k up")
+def _(genuine: Tensor, impostor: Tensor, fmr: float) -> Tensor:
+    k = math.ceil(fmr * len(impostor))
+    return (genuine <= impostor.sort(descending=True).values[k]).double().mean()
 
 
-@wrong_answer("recognition.tar_at_far", hint="accepts k + 1 of them")
-def _(genuine: Tensor, impostor: Tensor, far: float) -> Tensor:
-    return (genuine >= impostor.sort(descending=True).values[int(far * len(impostor))]).double().mean()
+@wrong_answer("recognition.fnmr_at_fmr", hint="accepts k + 1 of them")
+def _(genuine: Tensor, impostor: Tensor, fmr: float) -> Tensor:
+    return (genuine < impostor.sort(descending=True).values[int(fmr * len(impostor))]).double().mean()
 
 
-@wrong_answer("recognition.tar_at_far", hint="one impostor pair too few")
-def _(genuine: Tensor, impostor: Tensor, far: float) -> Tensor:
-    return (genuine > impostor.sort(descending=True).values[max(int(far * len(impostor)) - 1, 0)]).double().mean()
+@wrong_answer("recognition.fnmr_at_fmr", hint="one impostor pair too few")
+def _(genuine: Tensor, impostor: Tensor, fmr: float) -> Tensor:
+    return (genuine <= impostor.sort(descending=True).values[max(int(fmr * len(impostor)) - 1, 0)]).double().mean()
 
 
-@wrong_answer("recognition.tar_at_far", hint="the wrong way")
-def _(genuine: Tensor, impostor: Tensor, far: float) -> Tensor:
-    return (genuine > impostor.sort().values[int(far * len(impostor))]).double().mean()
+@wrong_answer("recognition.fnmr_at_fmr", hint="the wrong way")
+def _(genuine: Tensor, impostor: Tensor, fmr: float) -> Tensor:
+    return (genuine <= impostor.sort().values[int(fmr * len(impostor))]).double().mean()
 
 
-@wrong_answer("recognition.tar_at_far", hint="*genuine* pairs")
-def _(genuine: Tensor, impostor: Tensor, far: float) -> float:
-    return 1 - far
+@wrong_answer("recognition.fnmr_at_fmr", hint="*genuine* pairs")
+def _(genuine: Tensor, impostor: Tensor, fmr: float) -> float:
+    return fmr
 
 
-@wrong_answer("recognition.tar_at_far", hint="genuine pairs that are refused")
-def _(genuine: Tensor, impostor: Tensor, far: float) -> float:
-    return 1 - _tar_at_far(genuine, impostor, far)
+@wrong_answer("recognition.fnmr_at_fmr", hint="the TAR of papers")
+def _(genuine: Tensor, impostor: Tensor, fmr: float) -> float:
+    return 1 - _fnmr_at_fmr(genuine, impostor, fmr)
 
 
 # ----------------------------------------------------------------------------------- weights of a bootstrap over people
@@ -445,24 +464,25 @@ def _(people: Tensor, drawn: Tensor) -> Tensor:
 # ---------------------------------------------------------------------------------------------- open-set identification
 
 
-def _dir(scores: Tensor, probe: Tensor, gallery: Tensor, threshold: float) -> float:
+def _fnir(scores: Tensor, probe: Tensor, gallery: Tensor, threshold: float) -> float:
     enrolled = torch.isin(probe, gallery)
     best = scores[enrolled].max(dim=1)
-    return ((gallery[best.indices] == probe[enrolled]) & (best.values >= threshold)).double().mean().item()
+    named = (gallery[best.indices] == probe[enrolled]) & (best.values >= threshold)
+    return 1 - named.double().mean().item()
 
 
 @exercise(
     "recognition.open_set",
     lesson="07",
-    title="The detection and identification rate",
+    title="The false negative identification rate",
     points=3,
     equation="(7.9)",
     hints=(
         "Ask three questions. Which probes show enrolled people (`torch.isin`)? Is the best of the gallery the right"
         " person? Is its score at least the threshold?",
         "`best = scores.max(dim=1)` has `values` and `indices`. `gallery[best.indices]` are the people that are named.",
-        "With `right = (gallery[best.indices] == probe) & (best.values >= threshold)`, take the mean over the enrolled"
-        " probes: `right[torch.isin(probe, gallery)].float().mean()`.",
+        "`named = (gallery[best.indices] == probe) & (best.values >= threshold)` are the searches that succeed. FNIR is"
+        " the share of `~named` among the enrolled probes, `torch.isin(probe, gallery)`.",
     ),
 )
 def check_open_set(answer: Callable[[Tensor, Tensor, Tensor, float], float]) -> None:
@@ -471,40 +491,38 @@ def check_open_set(answer: Callable[[Tensor, Tensor, Tensor, float], float]) -> 
         right, found = gallery[best.indices] == probe, best.values >= threshold
         known = torch.isin(probe, gallery)
         own = torch.where(probe[:, None] == gallery, scores, -torch.inf).amax(dim=1)
+
+        def missed(named: Tensor) -> float:
+            return 1 - named.double().mean().item()
+
+        all_probes = "That divides by all probes. Divide by those of enrolled people: strangers cannot be named."
         expect(
             answer(scores, probe, gallery, threshold),
-            _dir(scores, probe, gallery, threshold),
+            _fnir(scores, probe, gallery, threshold),
             case=case,
             slips={
-                "That divides by all probes. Divide by those of enrolled people: strangers cannot be identified.": (
-                    right & found
-                )
-                .double()
-                .mean()
-                .item(),
-                "The threshold is missing: that is the closed-set rank-1 rate.": right[known].double().mean().item(),
-                "A best score equal to the threshold reaches it: `>=`.": (
-                    (right & (best.values > threshold))[known].double().mean().item()
+                "That is the share of enrolled probes that *are* named: 1 − FNIR, the DIR of papers.": 1
+                - missed((right & found)[known]),
+                all_probes: missed(right & found),
+                all_probes + " ": missed((right & found) | ~known),
+                "The threshold is missing: that is 1 − the closed-set rank-1 rate.": missed(right[known]),
+                "A best score equal to the threshold reaches it: `>=`.": missed(
+                    (right & (best.values > threshold))[known]
                 ),
                 "That divides by the enrolled probes whose best score reaches the threshold. Divide by all enrolled"
-                " probes.": (right & found)[known].sum().item() / found[known].sum().item(),
-                "That multiplies two rates. Count the probes for which both hold.": (
-                    right[known].double().mean() * found[known].double().mean()
-                ).item(),
-                "That counts everybody who is taken for *somebody*. It must be the right person.": found[known]
-                .double()
-                .mean()
-                .item(),
+                " probes.": missed(right[known & found]),
+                "That multiplies two rates. Count the probes for which both hold.": 1
+                - (right[known].double().mean() * found[known].double().mean()).item(),
+                "That counts everybody who is taken for *somebody* as named. It must be the right person.": missed(
+                    found[known]
+                ),
                 "You only ask whether the right person's score reaches the threshold. It must also be the highest.": (
-                    (own >= threshold)[known].double().mean().item()
+                    missed((own >= threshold)[known])
                 ),
-                "That compares the *column* with the person. `gallery` says which person a column belongs to.": (
-                    ((best.indices == probe) & found)[known].double().mean().item()
+                "That compares the *column* with the person. `gallery` says which person a column belongs to.": missed(
+                    ((best.indices == probe) & found)[known]
                 ),
-                "That is the share of strangers who are taken for somebody: the FAR.": found[~known]
-                .double()
-                .mean()
-                .item(),
+                "That is the share of strangers who are taken for somebody: the FPIR.": 1 - missed(found[~known]),
             },
             tolerance=1e-5,
         )
@@ -551,70 +569,291 @@ def draw_open_set(draw: torch.Generator) -> tuple[Tensor, Tensor, Tensor, float]
 @right_answer("recognition.open_set")
 def _(scores: Tensor, probe: Tensor, gallery: Tensor, threshold: float) -> Tensor:
     best = scores.max(dim=1)
-    right = (gallery[best.indices] == probe) & (best.values >= threshold)
-    return right[torch.isin(probe, gallery)].float().mean()
+    named = (gallery[best.indices] == probe) & (best.values >= threshold)
+    return (~named)[torch.isin(probe, gallery)].float().mean()
 
 
 @right_answer("recognition.open_set")
 def _(scores: Tensor, probe: Tensor, gallery: Tensor, threshold: float) -> float:
-    people, right, asked = gallery.tolist(), 0, 0
+    people, missed, asked = gallery.tolist(), 0, 0
     for row, person in zip(scores.tolist(), probe.tolist(), strict=True):
         if person in people:
             asked += 1
-            right += people[row.index(max(row))] == person and max(row) >= threshold
-    return right / asked
+            missed += not (people[row.index(max(row))] == person and max(row) >= threshold)
+    return missed / asked
+
+
+@wrong_answer("recognition.open_set", hint="the DIR of papers")
+def _(scores: Tensor, probe: Tensor, gallery: Tensor, threshold: float) -> float:
+    return 1 - _fnir(scores, probe, gallery, threshold)
 
 
 @wrong_answer("recognition.open_set", hint="divides by all probes")
 def _(scores: Tensor, probe: Tensor, gallery: Tensor, threshold: float) -> Tensor:
     best = scores.max(dim=1)
-    return ((gallery[best.indices] == probe) & (best.values >= threshold)).double().mean()
+    return 1 - ((gallery[best.indices] == probe) & (best.values >= threshold)).double().mean()
+
+
+@wrong_answer("recognition.open_set", hint="divides by all probes")
+def _(scores: Tensor, probe: Tensor, gallery: Tensor, threshold: float) -> Tensor:
+    best = scores.max(dim=1)
+    named = (gallery[best.indices] == probe) & (best.values >= threshold)
+    return (~named & torch.isin(probe, gallery)).double().mean()
 
 
 @wrong_answer("recognition.open_set", hint="reaches it: `>=`")
 def _(scores: Tensor, probe: Tensor, gallery: Tensor, threshold: float) -> Tensor:
     best = scores.max(dim=1)
-    right = (gallery[best.indices] == probe) & (best.values > threshold)
-    return right[torch.isin(probe, gallery)].double().mean()
+    named = (gallery[best.indices] == probe) & (best.values > threshold)
+    return 1 - named[torch.isin(probe, gallery)].double().mean()
 
 
 @wrong_answer("recognition.open_set", hint="Divide by all enrolled probes")
 def _(scores: Tensor, probe: Tensor, gallery: Tensor, threshold: float) -> Tensor:
     best = scores.max(dim=1)
     detected = (best.values >= threshold) & torch.isin(probe, gallery)
-    return (gallery[best.indices] == probe)[detected].double().mean()
+    return 1 - (gallery[best.indices] == probe)[detected].double().mean()
 
 
 @wrong_answer("recognition.open_set", hint="multiplies two rates")
 def _(scores: Tensor, probe: Tensor, gallery: Tensor, threshold: float) -> Tensor:
     known, best = torch.isin(probe, gallery), scores.max(dim=1)
     rank_1 = (gallery[best.indices] == probe)[known].double().mean()
-    return rank_1 * (best.values >= threshold)[known].double().mean()
+    return 1 - rank_1 * (best.values >= threshold)[known].double().mean()
 
 
 @wrong_answer("recognition.open_set", hint="threshold is missing")
 def _(scores: Tensor, probe: Tensor, gallery: Tensor, threshold: float) -> Tensor:
-    return (gallery[scores.argmax(dim=1)] == probe)[torch.isin(probe, gallery)].double().mean()
+    return (gallery[scores.argmax(dim=1)] != probe)[torch.isin(probe, gallery)].double().mean()
 
 
-@wrong_answer("recognition.open_set", hint="taken for *somebody*")
+@wrong_answer("recognition.open_set", hint="taken for *somebody* as named")
 def _(scores: Tensor, probe: Tensor, gallery: Tensor, threshold: float) -> Tensor:
-    return (scores.amax(dim=1) >= threshold)[torch.isin(probe, gallery)].double().mean()
+    return (scores.amax(dim=1) < threshold)[torch.isin(probe, gallery)].double().mean()
 
 
 @wrong_answer("recognition.open_set", hint="It must also be the highest")
 def _(scores: Tensor, probe: Tensor, gallery: Tensor, threshold: float) -> Tensor:
     known = torch.isin(probe, gallery)
     own = scores[known][probe[known, None] == gallery]
-    return (own >= threshold).double().mean()
+    return (own < threshold).double().mean()
 
 
 @wrong_answer("recognition.open_set", hint="compares the *column*")
 def _(scores: Tensor, probe: Tensor, gallery: Tensor, threshold: float) -> Tensor:
     best = scores.max(dim=1)
-    return ((best.indices == probe) & (best.values >= threshold))[torch.isin(probe, gallery)].double().mean()
+    named = (best.indices == probe) & (best.values >= threshold)
+    return 1 - named[torch.isin(probe, gallery)].double().mean()
 
 
-@wrong_answer("recognition.open_set", hint="the FAR")
+@wrong_answer("recognition.open_set", hint="the FPIR")
 def _(scores: Tensor, probe: Tensor, gallery: Tensor, threshold: float) -> Tensor:
     return (scores.amax(dim=1) >= threshold)[~torch.isin(probe, gallery)].double().mean()
+
+
+# ------------------------------------------------------------------------------------ a threshold for a cost, open task
+
+DOORS = 24
+ALLOWED = 1.15  # times the cost of the reference
+
+
+@dataclass(frozen=True)
+class Door:
+    """What the threshold of a door is chosen from, and what it is judged on.
+
+    scores, same: of the pairs of 30 people.
+    others, others_same: of the pairs of 120 other people.
+    impostors: the share of those who come who are not who they say.
+    false_match, false_non_match: what each error costs.
+    """
+
+    scores: Tensor
+    same: Tensor
+    others: Tensor
+    others_same: Tensor
+    impostors: float
+    false_match: float
+    false_non_match: float
+
+    def cost(self, threshold: float) -> float:
+        """For each person who comes, on the average."""
+        fmr, fnmr = _rates(self.others, self.others_same, threshold)
+        return self.impostors * self.false_match * fmr + (1 - self.impostors) * self.false_non_match * fnmr
+
+
+def _scored(people: int, spread: float, draw: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Scores of all pairs of four photos of each person, and which are genuine. Some people are harder than others."""
+    places = torch.randn(people, 1, 6, generator=draw, dtype=torch.float64)
+    hard = (0.35 * torch.randn(people, 1, 1, generator=draw, dtype=torch.float64)).exp()
+    points = places + spread * hard * torch.randn(people, 4, 6, generator=draw, dtype=torch.float64)
+    one, other = torch.triu_indices(4 * people, 4 * people, 1)
+    distance = (points.flatten(0, 1)[one] - points.flatten(0, 1)[other]).square().sum(dim=-1)
+    return -distance, one // 4 == other // 4
+
+
+def _door(draw: torch.Generator) -> Door:
+    spread = 0.35 + 0.3 * torch.rand((), generator=draw).item()
+    odds, false_match, false_non_match = (20 ** (2 * torch.rand(3, generator=draw) - 1)).tolist()
+    known, others = _scored(30, spread, draw), _scored(120, spread, draw)
+    return Door(*known, *others, odds / (1 + odds), round(false_match, 2), round(false_non_match, 2))
+
+
+def _cheapest(scores: Tensor, same: Tensor, match: float, non_match: float) -> float:
+    """Between two scores, where match · FMR + non_match · FNMR is lowest."""
+    order = scores.sort().values
+    edges = torch.cat([order[:1] - 1, (order[1:] + order[:-1]) / 2, order[-1:] + 1])
+    genuine, impostor = scores[same].sort().values, scores[~same].sort().values
+    fmr = 1 - torch.searchsorted(impostor, edges) / len(impostor)
+    fnmr = torch.searchsorted(genuine, edges) / len(genuine)
+    return edges[(match * fmr + non_match * fnmr).argmin()].item()
+
+
+def _weights_of(door: Door) -> tuple[float, float]:
+    return door.impostors * door.false_match, (1 - door.impostors) * door.false_non_match
+
+
+def _slips_of(door: Door) -> dict[str, float]:
+    """What the learner probably did → the threshold that this gives."""
+    scores, same, share = door.scores, door.same, door.impostors
+    match, non_match = _weights_of(door)
+    pairs, genuine = len(same), int(same.sum())
+    return {
+        "It is the same threshold for every cost: the one with the highest accuracy.": _cheapest(scores, same, 1, 1),
+        "The share of impostors is missing: FMR and FNMR each divide by their own kind of pairs, so (7.11) weights them"
+        " by how many of each kind *come*.": _cheapest(scores, same, door.false_match, door.false_non_match),
+        "The two costs are missing.": _cheapest(scores, same, share, 1 - share),
+        "The two costs are exchanged: a false match is an impostor pair that is accepted.": _cheapest(
+            scores, same, share * door.false_non_match, (1 - share) * door.false_match
+        ),
+        "The share is that of the *impostors*: it goes with the FMR.": _cheapest(
+            scores, same, (1 - share) * door.false_match, share * door.false_non_match
+        ),
+        "You count errors among the pairs that you were given. There most pairs are impostor pairs; at the door the"
+        " share of impostors is another one. Use the rates (7.2).": _cheapest(
+            scores, same, match * (pairs - genuine), non_match * genuine
+        ),
+    }
+
+
+def _check_thresholds(answer: Callable[..., float], draw: torch.Generator) -> None:
+    yours = reference = 0.0
+    doors, alike = [_door(draw) for _ in range(DOORS)], dict[str, int]()
+    for number, door in enumerate(doors, start=1):
+        threshold = answer(door.scores, door.same, door.impostors, door.false_match, door.false_non_match)
+        if not isinstance(threshold, Tensor | np.ndarray | np.generic | numbers.Real) or isinstance(threshold, bool):
+            expect(threshold, _cheapest(door.scores, door.same, *_weights_of(door)), case=f"For door {number}")
+        value = torch.as_tensor(threshold)
+        if value.numel() != 1 or value.isnan().any():
+            raise Wrong(f"For door {number}:\n  got     {describe(threshold)}\n  wanted  a number, the threshold")
+        at = value.item()
+        for slip, other in _slips_of(door).items():
+            alike[slip] = alike.get(slip, 0) + bool(((door.scores >= at) == (door.scores >= other)).all())
+        yours += door.cost(at) / DOORS
+        reference += door.cost(_cheapest(door.scores, door.same, *_weights_of(door))) / DOORS
+    if yours > ALLOWED * reference:
+        likely = max(alike, key=lambda slip: alike[slip])
+        words = [
+            f"At {DOORS} doors, on people from whom no threshold was chosen, your thresholds cost {yours:.3f} for each"
+            f" person who comes. The minimum of (7.11) on the given pairs costs {reference:.3f}, and yours may cost"
+            f" {ALLOWED:.2f} times as much.",
+            likely if alike[likely] > DOORS / 2 else "",
+        ]
+        raise Wrong("\n".join(filter(None, words)))
+
+
+@exercise(
+    "recognition.operating_point",
+    lesson="07",
+    title="A threshold for what errors cost",
+    points=4,
+    equation="(7.11)",
+    hints=(
+        "For a threshold t, FMR and FNMR are those of exercise 1. (7.11) weighs each by how many of its kind come, and"
+        " by what one such error costs. Which thresholds are worth trying?",
+        "Only the scores themselves matter: between two neighbouring scores nothing changes. Compute (7.11) at each and"
+        " take the lowest. Or fit a model of the two kinds of scores, if you trust it.",
+        "`costs = [impostors * false_match * (scores[~same] >= t).float().mean() + (1 - impostors) * false_non_match"
+        " * (scores[same] < t).float().mean() for t in scores]`, then the t of the lowest. Sorting makes it faster.",
+    ),
+)
+def check_operating_point(answer: Callable[..., float]) -> None:
+    _check_thresholds(answer, generator(4))
+
+
+@fresh_check("recognition.operating_point")
+def check_fresh_operating_point(answer: Callable[..., float], draw: torch.Generator) -> None:
+    _check_thresholds(answer, draw)
+
+
+@right_answer("recognition.operating_point")
+def _(scores: Tensor, same: Tensor, impostors: float, false_match: float, false_non_match: float) -> float:
+    order = scores.argsort()
+    accepted = (~same[order]).double().flip(0).cumsum(0).flip(0) / (~same).sum()  # by a threshold at each score
+    refused = (same[order].double().cumsum(0) - same[order].double()) / same.sum()
+    cost = impostors * false_match * accepted + (1 - impostors) * false_non_match * refused
+    return scores[order][cost.argmin()].item()
+
+
+@right_answer("recognition.operating_point")
+def _(scores: Tensor, same: Tensor, impostors: float, false_match: float, false_non_match: float) -> float:
+    genuine, impostor = scores[same], scores[~same]
+
+    def cost(threshold: Tensor) -> float:
+        fmr, fnmr = (impostor >= threshold).double().mean(), (genuine < threshold).double().mean()
+        return (impostors * false_match * fmr + (1 - impostors) * false_non_match * fnmr).item()
+
+    return min(torch.quantile(scores, torch.linspace(0, 1, 1001, dtype=scores.dtype)), key=cost).item()
+
+
+@right_answer("recognition.operating_point")
+def _(scores: Tensor, same: Tensor, impostors: float, false_match: float, false_non_match: float) -> float:
+    """By calibration: accept where the likelihood ratio outweighs the costs."""
+    share = np.where(same.numpy(), same.double().mean().item(), 1 - same.double().mean().item())
+    model = LogisticRegression(C=1e6).fit(scores[:, None].numpy(), same.numpy(), sample_weight=0.5 / share)
+    least = math.log(impostors * false_match / ((1 - impostors) * false_non_match))
+    return float((least - model.intercept_[0]) / model.coef_[0, 0])
+
+
+@wrong_answer("recognition.operating_point", hint="same threshold for every cost")
+def _(scores: Tensor, same: Tensor, impostors: float, false_match: float, false_non_match: float) -> float:
+    return _cheapest(scores, same, 1, 1)
+
+
+@wrong_answer("recognition.operating_point", hint="share of impostors is missing")
+def _(scores: Tensor, same: Tensor, impostors: float, false_match: float, false_non_match: float) -> float:
+    return _cheapest(scores, same, false_match, false_non_match)
+
+
+@wrong_answer("recognition.operating_point", hint="two costs are missing")
+def _(scores: Tensor, same: Tensor, impostors: float, false_match: float, false_non_match: float) -> float:
+    return _cheapest(scores, same, impostors, 1 - impostors)
+
+
+@wrong_answer("recognition.operating_point", hint="two costs are exchanged")
+def _(scores: Tensor, same: Tensor, impostors: float, false_match: float, false_non_match: float) -> float:
+    return _cheapest(scores, same, impostors * false_non_match, (1 - impostors) * false_match)
+
+
+@wrong_answer("recognition.operating_point", hint="that of the *impostors*")
+def _(scores: Tensor, same: Tensor, impostors: float, false_match: float, false_non_match: float) -> float:
+    return _cheapest(scores, same, (1 - impostors) * false_match, impostors * false_non_match)
+
+
+@wrong_answer("recognition.operating_point", hint="among the pairs that you were given")
+def _(scores: Tensor, same: Tensor, impostors: float, false_match: float, false_non_match: float) -> float:
+    def cost(threshold: float) -> float:
+        accepted = scores >= threshold
+        wrong = impostors * false_match * (accepted & ~same) + (1 - impostors) * false_non_match * (~accepted & same)
+        return wrong.sum().item()
+
+    return min(scores.tolist(), key=cost)
+
+
+@wrong_answer("recognition.operating_point", hint="your thresholds cost")
+def _(scores: Tensor, same: Tensor, impostors: float, false_match: float, false_non_match: float) -> float:
+    return torch.quantile(scores[~same], 0.99).item()  # FMR 1%, whatever an error costs
+
+
+@wrong_answer("recognition.operating_point", hint="your thresholds cost")
+def _(scores: Tensor, same: Tensor, impostors: float, false_match: float, false_non_match: float) -> float:
+    return scores[same].min().item()  # no friend is refused
