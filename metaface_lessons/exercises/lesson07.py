@@ -720,7 +720,7 @@ def _slips_of(door: Door) -> dict[str, float]:
     pairs, genuine = len(same), int(same.sum())
     return {
         "It is the same threshold for every cost: the one with the highest accuracy.": _cheapest(scores, same, 1, 1),
-        "The share of impostors is missing: FMR and FNMR each divide by their own kind of pairs, so (7.11) weights them"
+        "The share of impostors is missing: FMR and FNMR each divide by their own kind of pairs, so (7.12) weights them"
         " by how many of each kind *come*.": _cheapest(scores, same, door.false_match, door.false_non_match),
         "The two costs are missing.": _cheapest(scores, same, share, 1 - share),
         "The two costs are exchanged: a false match is an impostor pair that is accepted.": _cheapest(
@@ -752,7 +752,7 @@ def _check_thresholds(answer: Callable[..., float], draw: torch.Generator) -> No
     if yours > ALLOWED * reference:
         told = (
             f"At {DOORS} doors, on people from whom no threshold was chosen, your thresholds cost {yours:.3f} for each"
-            f" person who comes. The minimum of (7.11) on the given pairs costs {reference:.3f}, and yours may cost"
+            f" person who comes. The minimum of (7.12) on the given pairs costs {reference:.3f}, and yours may cost"
             f" {ALLOWED:.2f} times as much."
         )
         raise Wrong("\n".join([told, *_likely_slip(doors, chosen)]))
@@ -773,11 +773,11 @@ def _likely_slip(doors: Sequence[Door], chosen: Sequence[float]) -> list[str]:
     lesson="07",
     title="A threshold for what errors cost",
     points=4,
-    equation="(7.11)",
+    equation="(7.12)",
     hints=(
-        "For a threshold t, FMR and FNMR are those of exercise 1. (7.11) weighs each by how many of its kind come, and"
+        "For a threshold t, FMR and FNMR are those of exercise 1. (7.12) weighs each by how many of its kind come, and"
         " by what one such error costs. Which thresholds are worth trying?",
-        "Only the scores themselves matter: between two neighbouring scores nothing changes. Compute (7.11) at each and"
+        "Only the scores themselves matter: between two neighbouring scores nothing changes. Compute (7.12) at each and"
         " take the lowest. Or fit a model of the two kinds of scores, if you trust it.",
         "`costs = [impostors * false_match * (scores[~same] >= t).float().mean() + (1 - impostors) * false_non_match"
         " * (scores[same] < t).float().mean() for t in scores]`, then the t of the lowest. Sorting makes it faster.",
