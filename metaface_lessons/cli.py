@@ -256,6 +256,8 @@ def enrol(args: argparse.Namespace) -> int:
         args.fpir,
     )
     left_out = f", left out: {len(report['left_out'])}" if report["left_out"] else ""
+    if report["not_acquired"]:
+        left_out += f" (not one face found: {len(report['not_acquired'])}, failures to acquire)"
     _say(
         args,
         report,

@@ -346,7 +346,7 @@ def enrol(
         )
     method, weights = comparer(trained), _weights(trained)
     _check_network(stored, weights, run, file)
-    faces, left_out, uncertain = _usable(photos, method.shape[-1])
+    faces, left_out, not_acquired, uncertain = _usable(photos, method.shape[-1])
     for problem in left_out.values():
         warnings.warn(f"Left out: {problem}", stacklevel=2)
     for photo in uncertain:
@@ -380,6 +380,7 @@ def enrol(
         "threshold": round(gallery.threshold, 4),
         "doubts": doubts,
         "left_out": left_out,
+        "not_acquired": not_acquired,
         "uncertain": uncertain,
         "gallery": str(file),
     }
@@ -422,8 +423,11 @@ def _check_network(stored: Mapping[str, Any], weights: str, run: Path, file: Pat
 _UNCERTAIN = "{photo}: what was found may not be a face. Look whether the photo shows one large and sharp."
 
 
-def _usable(photos: Sequence[Path], size: int) -> tuple[dict[str, Tensor], dict[str, str], list[str]]:
-    """The face of each photo that can be used, why the others cannot, by file, and the files with an uncertain face.
+def _usable(photos: Sequence[Path], size: int) -> tuple[dict[str, Tensor], dict[str, str], list[str], list[str]]:
+    """The face of each photo that can be used, and why the others cannot, by file.
+
+    Then the files that were read but in which not one face was found (failures to acquire), and those with an uncertain
+    face.
 
     photos: the files.
     size: of a face, in pixels.
@@ -438,7 +442,8 @@ def _usable(photos: Sequence[Path], size: int) -> tuple[dict[str, Tensor], dict[
         why = ", because a photo is not there" if absent else ""
         many = f"Nothing was enrolled{why}. Of {len(read)} photos, {len(left_out)} cannot be used:"
         raise MetaFaceError("\n  - ".join([many, *left_out.values()] if len(read) > 1 else left_out.values()))
-    return faces, left_out, [str(photo.file) for photo in read if not photo.certain]
+    not_acquired = [str(photo.file) for photo in read if photo.not_acquired]
+    return faces, left_out, not_acquired, [str(photo.file) for photo in read if not photo.certain]
 
 
 def _doubts(gallery: Gallery, name: str, photos: dict[str, Tensor], strangers: FaceSet) -> list[str]:

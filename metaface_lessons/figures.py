@@ -466,7 +466,7 @@ def det_axes(axes: Axes, impostors: int, lowest: float = 0.0) -> None:
         axis.set_minor_formatter("")
     axes.axvspan(lowest, limit, color="#999999", alpha=0.18, linewidth=0)
     axes.annotate(
-        f"left of 30 / {impostors}", (limit, 0.02), xycoords=("data", "axes fraction"), xytext=(-4, 0),
+        f"FMR < 30 / {impostors}", (limit, 0.42), xycoords=("data", "axes fraction"), xytext=(-4, 0),
         textcoords="offset points", ha="right", fontsize=9, rotation=90, color="#555555",
     )  # fmt: skip
     axes.plot(ends, ends, color="#999999", linewidth=1, linestyle=":")

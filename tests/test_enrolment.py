@@ -348,7 +348,7 @@ def found(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 
     def read(files: Sequence[Path], size: int) -> list[Photo]:
         return [
-            Photo(file, problem=problems[file.name])
+            Photo(file, problem=problems[file.name], not_acquired="face" in problems[file.name])
             if file.name in problems
             else Photo(file, fitted(faces[int(file.stem) :][:1], (3, size, size))[0], certain=file.stem != UNCERTAIN)
             for file in files
@@ -605,7 +605,7 @@ def test_photos_that_cannot_be_used_are_named_and_the_rest_enrolled(
 ) -> None:
     file = tmp_path / "gallery.json"
     files = [photo(tmp_path, number) for number in range(5)]
-    found |= {"1.jpg": "No face was found in 1.jpg.", "3.jpg": "2 faces were found in 3.jpg."}
+    found |= {"1.jpg": "No face was found in 1.jpg.", "3.jpg": "3.jpg is damaged."}
     command = [
         "enrol",
         *map(str, files),
@@ -619,10 +619,12 @@ def test_photos_that_cannot_be_used_are_named_and_the_rest_enrolled(
     ]
     assert cli.main(command) == 0
     out, err = capsys.readouterr()
-    assert "Photos: 3, new: 3, left out: 2." in out
-    assert err.index("Left out: No face was found in 1.jpg.") < err.index("Left out: 2 faces were found in 3.jpg.")
+    assert "Photos: 3, new: 3, left out: 2 (not one face found: 1, failures to acquire)." in out
+    assert err.index("Left out: No face was found in 1.jpg.") < err.index("Left out: 3.jpg is damaged.")
     assert cli.main([*command, "--json"]) == 0
-    assert list(printed(capsys)["left_out"]) == [str(files[1]), str(files[3])]
+    report = printed(capsys)
+    assert list(report["left_out"]) == [str(files[1]), str(files[3])]
+    assert report["not_acquired"] == [str(files[1])]
 
     before = file.read_bytes()
     found |= dict.fromkeys(("0.jpg", "2.jpg", "4.jpg"), "It is damaged.")

@@ -13,7 +13,7 @@ from sklearn.metrics import roc_auc_score
 from metaface_lessons.errors import MetaFaceError
 from metaface_lessons.faces.pairs import draw_pairs
 from metaface_lessons.learners.baselines import FixedFeatures
-from metaface_lessons.verification import Comparer, Identification, Verification, fitted, paired_bootstrap
+from metaface_lessons.verification import Comparer, Identification, Verification, allowed, fitted, paired_bootstrap
 from tests.helpers import random_faces
 
 
@@ -47,6 +47,28 @@ def test_a_small_case_by_hand() -> None:
         assert pairs.fnmr_at_fmr(0.2) == 0.5  # no false match is allowed: above 0.6
     threshold = pairs.best_threshold()
     assert pairs.accuracy(threshold) == max(pairs.accuracy(t) for t in np.linspace(0, 1, 101))
+
+
+def test_the_det_curve_has_both_errors_of_each_threshold() -> None:
+    pairs = simulated(20, 3, np.random.default_rng(0))
+    fmr, fnmr, threshold = pairs.det()
+    for i in range(1, len(threshold), 97):
+        assert (fmr[i], fnmr[i]) == pytest.approx(pairs.rates(threshold[i]))
+
+
+def test_the_band_of_a_det_curve_holds_the_interval_at_each_fmr() -> None:
+    pairs = simulated(20, 3, np.random.default_rng(0))
+    low, high = pairs.det_band(np.array([0.2, 0.5]), samples=60)
+    for place, fmr in enumerate((0.2, 0.5)):
+        assert (low[place], high[place]) == pytest.approx(
+            pairs.bootstrap(lambda drawn, fmr=fmr: drawn.fnmr_at_fmr(fmr), 60)
+        )
+        assert low[place] < pairs.fnmr_at_fmr(fmr) < high[place]
+
+
+def test_what_a_rate_allows_is_safe_from_rounding() -> None:
+    assert int(0.29 * 100) == 28
+    assert [allowed(rate, 100) for rate in (0.29, 0.299, 0.001)] == [29, 29, 0]
 
 
 def test_perfect_and_hopeless_scores() -> None:
@@ -170,6 +192,12 @@ def test_identification_by_hand() -> None:
         assert 0.5 < found.threshold_at_fpir(0.5) < 0.5001  # one of two may pass
     with pytest.warns(UserWarning, match="too few"):
         assert found.fnir_at_fpir(0.5) == pytest.approx(2 / 3)  # 0.6 is above, but names the wrong person
+
+
+def test_the_two_errors_of_searches_are_of_strangers_and_of_the_enrolled() -> None:
+    found = Identification(SCORES, np.array([7, 7, 9, 4, 5]), np.array([7, 8, 9]))
+    assert found.rates(0.55) == pytest.approx((1 / 2, 2 / 3))  # 0.7 names a stranger; 0.6 names the wrong person
+    assert found.rates(0.95) == pytest.approx((0, 1))
 
 
 def test_equal_scores_are_no_success() -> None:

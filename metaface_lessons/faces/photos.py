@@ -63,6 +63,10 @@ def find_face(file: str | Path, size: int = 48) -> Tensor:
     return _cut(file, _read(file), size)[0]
 
 
+class NotOneFace(MetaFaceError):
+    """No face, or more than one, was found in a picture that could be read: a failure to acquire (ISO/IEC 19795-1)."""
+
+
 @dataclass(frozen=True)
 class Photo:
     """What became of one photo of a person.
@@ -70,12 +74,14 @@ class Photo:
     file: its path.
     face: the face, uint8 `[3, size, size]`; None if it cannot be used.
     problem: why it cannot be used, with what to do; "" if it can.
+    not_acquired: whether it could be read, but no face, or more than one, was found in it.
     certain: whether a second cascade agrees that it is a face. Without that it may be a pattern in the background.
     """
 
     file: Path
     face: Tensor | None = None
     problem: str = ""
+    not_acquired: bool = False
     certain: bool = True
 
 
@@ -102,7 +108,7 @@ def faces_of(files: Sequence[str | Path], size: int = 48) -> list[Photo]:
             face, certain = _cut(file, picture, size)
             photos.append(Photo(file, face, certain=certain))
         except MetaFaceError as error:
-            photos.append(Photo(file, problem=str(error)))
+            photos.append(Photo(file, problem=str(error), not_acquired=isinstance(error, NotOneFace)))
     return photos
 
 
@@ -131,7 +137,7 @@ def _absent(file: str | Path) -> MetaFaceError:
 def _cut(file: str | Path, picture: Image.Image, size: int) -> tuple[Tensor, bool]:
     """The one face of a picture, and whether it is certain that it is one.
 
-    Raises `MetaFaceError`, which names the file, if there is none or are several.
+    Raises `NotOneFace`, which names the file, if there is none or are several.
     """
     cv2 = opencv()
     wide, high = picture.size
@@ -139,18 +145,18 @@ def _cut(file: str | Path, picture: Image.Image, size: int) -> tuple[Tensor, boo
     picture.thumbnail((largest, largest))
     pixels, grey, faces, certain = _search(cv2, picture)
     if not faces and min(wide, high) < _SMALL:
-        raise MetaFaceError(
+        raise NotOneFace(
             f"No face was found in {visible(file)}, which has only {wide}×{high} pixels. Use the photo itself, not its"
             " thumbnail."
         )
     if not faces:
-        raise MetaFaceError(
+        raise NotOneFace(
             f"No face was found in {visible(file)}. Take a sharp photo, in even light, of a face that looks into the"
             " camera. The face must be at least an eighth as wide as the shorter side of the photo. If it is smaller,"
             " cut it out."
         )
     if len(faces) > 1:
-        raise MetaFaceError(
+        raise NotOneFace(
             f"{len(faces)} faces were found in {visible(file)}, and it does not say which is meant. Cut out one person."
         )
     left, top, width, _ = faces[0]

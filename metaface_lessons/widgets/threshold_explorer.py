@@ -33,7 +33,7 @@ class State:
 
 @dataclass
 class Compared:
-    """Pairs, and their scores by each network, computed once. Scores are −‖f(a) − f(b)‖² over the temperature."""
+    """Pairs, and their scores by each network, computed once. Scores are those of `Comparer`, −‖f(a) − f(b)‖²."""
 
     snapshots: Mapping[int, ProtoNet]
     pairs: Pairs
@@ -43,7 +43,7 @@ class Compared:
         people, self.found = self.pairs.people.numpy(), {}
         for step, net in self.snapshots.items():
             comparer = Comparer(net.embedding, self.pairs.faces.shape, net.distance)
-            self.found[step] = Verification(comparer.score_pairs(self.pairs) / net.temperature, people)
+            self.found[step] = Verification(comparer.score_pairs(self.pairs), people)
 
     def at(self, state: State) -> tuple[Verification, float]:
         """The verification of the state's network, and the state's threshold."""

@@ -13,9 +13,9 @@
 # %% [markdown]
 # # 07 · From episodes to face recognition
 #
-# An episode asks: which of these five people is it? Nobody at a door asks that. A door asks: is this the person whose photo is in the passport? Or: is
-# this one of us, and who? There the right answer is very often "nobody I know", and no episode of the lessons so far had that answer among its labels.
-# This lesson takes the embedding that episodes have trained, and judges it as face recognition is judged.
+# An episode asks: which of these five people is it? Nobody at a door asks that. A door asks: is this the person whose photo is in the passport? Or:
+# is this one of us, and who? There the right answer is very often "nobody I know", and no episode of the lessons so far had that answer among its
+# labels. This lesson takes the embedding that episodes have trained, and judges it as face recognition is judged.
 #
 # **After this lesson you can**
 #
@@ -26,8 +26,8 @@
 # * compare episodes with a margin loss fairly, say what alignment and more photos of a person bring, and enrol people who have agreed.
 
 # %% [markdown]
-# **You need** lessons 01 and 02. **Time** 100 minutes, with five exercises, worth 13 points. **Computing** less than 150 seconds on two CPU cores; a GPU
-# is not needed. What took longer, on real faces, is stored with the course.
+# **You need** lessons 01 and 02. **Time** 100 minutes, with five exercises, worth 13 points. **Computing** less than 150 seconds on two CPU cores;
+# a GPU is not needed. What took longer, on real faces, is stored with the course.
 
 # %%
 import math
@@ -58,13 +58,14 @@ novel
 # %% [markdown]
 # ## 1 · The same person, or two?
 #
-# **Verification** is given two images a and b. The ProtoNet has learned to answer by the squared distance of their embeddings. Take minus that distance
-# as a *score*, and accept the pair as one person if the score reaches a threshold t:
+# **Verification** is given two images a and b. The ProtoNet has learned to answer by the squared distance of their embeddings. Take minus that
+# distance as a *score*, and accept the pair as one person if the score reaches a threshold t:
 #
 # $$ s(a, b) = -\lVert f(a) - f(b) \rVert^2, \qquad \text{accept} \iff s(a, b) \ge t \tag{7.1} $$
 #
-# (The logits of lesson 02 also divide by the temperature τ. A constant divides all scores and changes no decision, so we leave it out.) Here f(a) is the
-# mean of two embeddings: that of the face and that of its mirror image. The package's `Comparer` does so everywhere, and so does this lesson.
+# (The logits of lesson 02 also divide by the temperature τ. A constant divides all scores and changes no decision, so we leave it out.) Here f(a)
+# is the mean of two embeddings: that of the face and that of its mirror image. The package's `Comparer` does so everywhere, and so does this
+# lesson.
 #
 # A pair of one person is called *genuine*, a pair of two people an *impostor* pair. There are two ways to be wrong, hence two rates:
 #
@@ -85,9 +86,9 @@ novel
 # | often left out | **FTE**, failure to enrol | *people* from whose photos no template can be made |
 # | often left out | **FTA**, failure to acquire | *attempts* in which no usable face is found |
 #
-# In the standard, FAR and FRR exist as well. They count *transactions* of a whole system, and so they include photos in which no face was found. For a
-# door that asks for one photo, FRR = FTA + (1 − FTA)·FNMR and FAR = (1 − FTA)·FMR. A rate that leaves the failures out looks better than the door is:
-# a detector that refuses all difficult photos makes every FNMR small. Section 8 counts those of the course's own detector.
+# In the standard, FAR and FRR exist as well. They count *transactions* of a whole system, and so they include photos in which no face was found.
+# For a door that asks for one photo, FRR = FTA + (1 − FTA)·FNMR and FAR = (1 − FTA)·FMR. A rate that leaves the failures out looks better than the
+# door is: a detector that refuses all difficult photos makes every FNMR small. Section 8 counts those of the course's own detector.
 
 # %% tags=["nbval-ignore-output"]
 pairs = draw_pairs(novel, each=3000, seed=0)  # of people whom the network has never seen
@@ -173,12 +174,13 @@ for name, result in curves.items():
     print(f"{name:11s} AUC {result.auc:.3f}   EER {100 * result.eer:4.1f} %")
 
 # %% [markdown]
-# Even the untrained network beats guessing, and is level with pixels. Two photos of one person have more in common than photos of two people, and a random
-# projection keeps some of it.
+# Even the untrained network beats guessing, and is level with pixels. Two photos of one person have more in common than photos of two people, and a
+# random projection keeps some of it.
 #
-# A number for a whole curve is the **area** under it. Let there be $n_+$ genuine and $n_-$ impostor pairs. Walk along the ROC from (0, 0), taking the
-# pairs from the highest score down: a genuine pair is a step up of $1/n_+$, an impostor pair a step to the right of $1/n_-$. The step to the right of
-# impostor pair q adds an area of width $1/n_-$. Its height is the share of genuine pairs p that have come before it, those with a higher score. In sum:
+# A number for a whole curve is the **area** under it. Let there be $n_+$ genuine and $n_-$ impostor pairs. Walk along the ROC from (0, 0), taking
+# the pairs from the highest score down: a genuine pair is a step up of $1/n_+$, an impostor pair a step to the right of $1/n_-$. The step to the
+# right of impostor pair q adds an area of width $1/n_-$. Its height is the share of genuine pairs p that have come before it, those with a higher
+# score. In sum:
 #
 # $$ \text{AUC} = \frac{1}{n_-} \sum_{q} \frac{1}{n_+} \#\{p : s_p > s_q\} = P(\text{a genuine pair scores above an impostor pair}) \tag{7.3} $$
 #
@@ -192,14 +194,15 @@ print(f"(7.3) and scikit-learn's area agree: {math.isclose(area, found.auc, abs_
 # %% [markdown]
 # ### What does an episode train, then?
 #
-# A 2-way 1-shot episode has a query q, one image a of the same person and one image b of another. With (7.1) as logits, the query is judged right exactly if
+# A 2-way 1-shot episode has a query q, one image a of the same person and one image b of another. With (7.1) as logits, the query is judged right
+# exactly if
 #
 # $$ s(q, a) > s(q, b) \tag{7.4} $$
 #
-# That is the event of (7.3): a genuine pair above an impostor pair. There is one difference: here both pairs share the image q, and in (7.3) they need
-# not. Take an image that is far from everything, also from its own person's other photos. In an episode it does no harm, because only its own distances
-# are compared. For a threshold, which is the same for all, it does. So an episode does not train all that verification asks. How much is missing must
-# be measured.
+# That is the event of (7.3): a genuine pair above an impostor pair. There is one difference: here both pairs share the image q, and in (7.3) they
+# need not. Take an image that is far from everything, also from its own person's other photos. In an episode it does no harm, because only its own
+# distances are compared. For a threshold, which is the same for all, it does. So an episode does not train all that verification asks. How much is
+# missing must be measured.
 #
 # **Predict:** which is higher, the accuracy in 2-way 1-shot episodes or the AUC, on the same people?
 
@@ -214,8 +217,9 @@ print(f"2-way 1-shot {two_way}")
 print(f"AUC {100 * found.auc:.1f} % ({100 * low:.1f} to {100 * high:.1f} over people)")
 
 # %% [markdown]
-# The two agree within their intervals: on the average over all thresholds nothing is missing that this measurement could show. At one strict threshold it
-# may be different; see section 2. Episodes of other people in every step have made distances comparable, although no single episode asks for it.
+# The two agree within their intervals: on the average over all thresholds nothing is missing that this measurement could show. At one strict
+# threshold it may be different; see section 2. Episodes of other people in every step have made distances comparable, although no single episode
+# asks for it.
 
 # %% [markdown]
 # ## 2 · An operating point, and how many pairs it needs
@@ -230,9 +234,10 @@ print(f"AUC {100 * found.auc:.1f} % ({100 * low:.1f} to {100 * high:.1f} over pe
 #
 # ### Exercise 2: FNMR at a given FMR
 #
-# *2 points, 10 minutes.* Equation (7.5), from the scores of the `genuine [G]` and `impostor [n]` pairs. At most k = `int(fmr * n)` impostor pairs may be
-# accepted. Sort the impostor scores downwards: the first k may be accepted, and the threshold lies just above number k + 1. Return the share of genuine
-# pairs that are *not* above that score. (Computers round: `int(0.29 * 100)` is 28. The package adds a billionth before it cuts off; you need not.)
+# *2 points, 10 minutes.* Equation (7.5), from the scores of the `genuine [G]` and `impostor [n]` pairs. At most k = `int(fmr * n)` impostor pairs
+# may be accepted. Sort the impostor scores downwards: the first k may be accepted, and the threshold lies just above number k + 1. Return the share
+# of genuine pairs that are *not* above that score. (Computers round: `int(0.29 * 100)` is 28. The package adds a billionth before it cuts off; you
+# need not.)
 
 
 # %% exercise="recognition-fnmr-at-fmr"
@@ -247,14 +252,14 @@ def my_fnmr_at_fmr(genuine, impostor, fmr):
 check("recognition.fnmr_at_fmr", my_fnmr_at_fmr)
 
 # %% [markdown]
-# With n impostor pairs, an FMR of f rests on about nf accepted ones. If they were independent, their number would be binomial, with variance $nf(1-f)$,
-# and the standard error of the rate, relative to the rate, would be
+# With n impostor pairs, an FMR of f rests on about nf accepted ones. If they were independent, their number would be binomial, with variance
+# $nf(1-f)$, and the standard error of the rate, relative to the rate, would be
 #
 # $$ \frac{\sqrt{nf(1-f)}}{nf} = \sqrt{\frac{1-f}{nf}} \approx \frac{1}{\sqrt{nf}} \tag{7.6} $$
 #
-# With nf = 30 that is 18%, so a 95% interval is the rate ± 36% of itself. This is Doddington's *rule of 30*: **an FMR of f needs at least 30/f impostor
-# pairs**; 3,000 for 1%, and 30,000 for one in a thousand. The package warns if there are fewer. The rule is necessary. It is not sufficient, because pairs
-# are not independent: section 4 measures by how much.
+# With nf = 30 that is 18%, so a 95% interval is the rate ± 36% of itself. This is Doddington's *rule of 30*: **an FMR of f needs at least 30/f
+# impostor pairs**; 3,000 for 1%, and 30,000 for one in a thousand. The package warns if there are fewer. The rule is necessary. It is not
+# sufficient, because pairs are not independent: section 4 measures by how much.
 
 # %%
 for f in (0.1, 0.01, 0.001):
@@ -277,9 +282,9 @@ for fmr in (0.1, 0.01, 0.001):
         print(textwrap.indent(textwrap.fill(str(warning.message), 92), "    "))
 
 # %% [markdown]
-# The ROC hides what a door cares for: an FMR below 1% is the first hundredth of its axis. Standards and NIST's reports therefore draw the **DET** curve
-# (*detection error tradeoff*): FNMR against FMR, both on logarithmic axes. Lower is better, the EER lies on the dotted line, and the grey part is left of
-# 30/n, where (7.6) forbids to read.
+# The ROC hides what a door cares for: an FMR below 1% is the first hundredth of its axis. Standards and NIST's reports therefore draw the **DET**
+# curve (*detection error tradeoff*): FNMR against FMR, both on logarithmic axes. Lower is better, the EER lies on the dotted line, and the grey
+# part is left of 30/n, where (7.6) forbids to read.
 
 # %% tags=["nbval-ignore-output"]
 fig, ax = plt.subplots(figsize=(6.4, 4.6))
@@ -313,16 +318,16 @@ describe(threshold_explorer.State)
 threshold_explorer.explore(snapshots, draw_pairs(novel, each=1000, seed=0))
 
 # %% [markdown]
-# <details><summary>What you may have seen</summary>1. With half of all pairs refused: there are as many genuine as impostor pairs, so the errors are equal
-# just there. 2. One of the two photos hides much: a scarf, a mask, sunglasses, a profile; in some pairs the hair differs as well. The six clearest
-# mistakes are the same as with half of the pairs refused, because they are still the lowest scores. 3. Two people of like colours in like light are
-# accepted, and one person in other light is refused: brightness is what an untrained network sees first.</details>
+# <details><summary>What you may have seen</summary>1. With half of all pairs refused: there are as many genuine as impostor pairs, so the errors
+# are equal just there. 2. One of the two photos hides much: a scarf, a mask, sunglasses, a profile; in some pairs the hair differs as well. The six
+# clearest mistakes are the same as with half of the pairs refused, because they are still the lowest scores. 3. Two people of like colours in like
+# light are accepted, and one person in other light is refused: brightness is what an untrained network sees first.</details>
 
 # %% [markdown]
 # ## 3 · The threshold comes from other people
 #
-# A threshold is learned, like a weight. To choose it on the very pairs that are reported is a leak (lesson 01). From whom, then? The base people are at
-# hand, and they are many. But the network has been trained to keep *these* apart.
+# A threshold is learned, like a weight. To choose it on the very pairs that are reported is a leak (lesson 01). From whom, then? The base people
+# are at hand, and they are many. But the network has been trained to keep *these* apart.
 #
 # **Predict:** a threshold with an FMR of 1% on the base people. What is its FMR on strangers? Is it the same for synthetic faces and for real ones?
 
@@ -365,21 +370,22 @@ print(
 )
 
 # %% [markdown]
-# On the synthetic faces the base people would have done: an FMR of 1% is within the interval over people. This network separates them hardly better than
-# strangers, so their threshold is as good. Real faces differ. There the network knows the people it was trained on far better than others, and their
-# threshold lets in more strangers than it promises. So measure it: only other people can show whether the base people would have done.
-# The last row is what peeking gives: an FMR of exactly 1%, because the threshold was made to give it. That is not a measurement; the other two rows are.
+# On the synthetic faces the base people would have done: an FMR of 1% is within the interval over people. This network separates them hardly better
+# than strangers, so their threshold is as good. Real faces differ. There the network knows the people it was trained on far better than others, and
+# their threshold lets in more strangers than it promises. So measure it: only other people can show whether the base people would have done. The
+# last row is what peeking gives: an FMR of exactly 1%, because the threshold was made to give it. That is not a measurement; the other two rows
+# are.
 
 # %% [markdown]
 # ## 4 · Pairs are not independent: an interval over people
 #
-# From the 1,500 photos of the 75 novel people one can make more than a million pairs. Do they narrow the interval as a million observations would? They do
-# not: all pairs of a person whose face is hard are hard together.
+# From the 1,500 photos of the 75 novel people one can make more than a million pairs. Do they narrow the interval as a million observations would?
+# They do not: all pairs of a person whose face is hard are hard together.
 #
-# The *bootstrap* measures how much a result varies: draw a new sample from the sample, compute again, and repeat. We resample people, not pairs, because
-# people are what was drawn at random (Snijders & Borgatti 1999). If person a is drawn $d_a$ times, each copy brings all genuine pairs of a along. Two copies
-# of a make no pair with each other: it would pair photos with themselves, among others. And each copy of a meets each copy of b in an impostor pair. So a
-# pair counts
+# The *bootstrap* measures how much a result varies: draw a new sample from the sample, compute again, and repeat. We resample people, not pairs,
+# because people are what was drawn at random (Snijders & Borgatti 1999). If person a is drawn $d_a$ times, each copy brings all genuine pairs of a
+# along. Two copies of a make no pair with each other: it would pair photos with themselves, among others. And each copy of a meets each copy of b
+# in an impostor pair. So a pair counts
 #
 # $$ w(a, a) = d_a, \qquad w(a, b) = d_a\, d_b \quad (a \ne b) \tag{7.7} $$
 #
@@ -387,8 +393,8 @@ print(
 #
 # ### Exercise 3: the weights of pairs
 #
-# *2 points, 8 minutes.* Equation (7.7). `people [P, 2]` are the two persons of each pair, numbers 0 to I − 1; `drawn [I]` says how often each was drawn.
-# Return the weights, `[P]`, as integers or floats.
+# *2 points, 8 minutes.* Equation (7.7). `people [P, 2]` are the two persons of each pair, numbers 0 to I − 1; `drawn [I]` says how often each was
+# drawn. Return the weights, `[P]`, as integers or floats.
 
 
 # %% exercise="recognition-weights"
@@ -402,8 +408,8 @@ def my_weights(people, drawn):
 check("recognition.weights", my_weights)
 
 # %% [markdown]
-# A weight is a repetition: the same people, drawn once, with each pair as often in the list as (7.7) says, give the same EER. (`yours` is your function
-# once it passes, and the course's until then.)
+# A weight is a repetition: the same people, drawn once, with each pair as often in the list as (7.7) says, give the same EER. (`yours` is your
+# function once it passes, and the course's until then.)
 
 # %%
 few = draw_pairs(novel.of(novel.identities[:40]), each=1000, seed=0)
@@ -419,8 +425,8 @@ repeated = Verification(small.scores.repeat(w), small.people.repeat(w, axis=0))
 print("equal:", math.isclose(weighted.eer, repeated.eer, abs_tol=1e-9))
 
 # %% [markdown]
-# What becomes of the rule of 30? Take the 3,000 impostor pairs of section 1, just as many as the rule asks for an FMR of 1%. **Predict:** the binomial
-# interval of the FMR at that threshold is about 0.7 to 1.4%. How wide is the interval over the 75 people?
+# What becomes of the rule of 30? Take the 3,000 impostor pairs of section 1, just as many as the rule asks for an FMR of 1%. **Predict:** the
+# binomial interval of the FMR at that threshold is about 0.7 to 1.4%. How wide is the interval over the 75 people?
 
 # %% tags=["nbval-ignore-output"]
 from scipy.stats import binomtest
@@ -443,11 +449,12 @@ print(
 )
 
 # %% [markdown]
-# The rule of 30 asks for the right number of pairs only if each pair has people of its own. With few people, more pairs do not help: you need more people.
+# The rule of 30 asks for the right number of pairs only if each pair has people of its own. With few people, more pairs do not help: you need more
+# people.
 #
-# Is the interval over people right, then? That can be tested where the truth is known. Let people have a place on a line, and each photo a place near its
-# person's. Draw 40 people with 3 photos each, compare all pairs, and make both 95% intervals of the FMR. Do it 100 times. **Predict:** how many of
-# the 100 intervals hold the true FMR?
+# Is the interval over people right, then? That can be tested where the truth is known. Let people have a place on a line, and each photo a place
+# near its person's. Draw 40 people with 3 photos each, compare all pairs, and make both 95% intervals of the FMR. Do it 100 times. **Predict:** how
+# many of the 100 intervals hold the true FMR?
 
 
 # %%
@@ -475,8 +482,8 @@ for name, times in inside.items():
     print(f"95% intervals {name:11s}: {times} of 100 hold the true FMR")
 
 # %% [markdown]
-# An interval that claims 95 and delivers half of it is worse than none. The one over people keeps its promise. So every DET curve should have a band: at each
-# FMR, where the FNMR lies for other people.
+# An interval that claims 95 and holds the truth far less often is worse than none. The one over people keeps its promise. So every DET curve should
+# have a band: at each FMR, it shows where the FNMR lies for other people.
 
 # %% tags=["nbval-ignore-output"]
 grid = np.geomspace(0.002, 0.9, 40)
@@ -507,14 +514,14 @@ show(
 #
 # The cumulative match characteristic at 1 is the **rank-1** rate. That is N-way accuracy, with N as large as the gallery.
 #
-# A real door is **open**: strangers come. Somebody is named only if the best score reaches a threshold. There are again two errors, now of *searches*. A
-# stranger is taken for somebody, or an enrolled person is not named:
+# A real door is **open**: strangers come. Somebody is named only if the best score reaches a threshold. There are again two errors, now of
+# *searches*. A stranger is taken for somebody, or an enrolled person is not named:
 #
 # $$ \text{FPIR} = P(\max_n s_n \ge t \mid \text{a stranger}), \qquad
 # \text{FNIR} = 1 - P(r = 1 \;\text{and}\; \max_n s_n \ge t \mid \text{enrolled}) \tag{7.9} $$
 #
-# Both depend on N. (Papers report DIR = 1 − FNIR, the *detection and identification rate*.) Without strangers among the probes there is no FPIR, and the
-# package refuses to report an FNIR.
+# Both depend on N. (Papers report DIR = 1 − FNIR, the *detection and identification rate*.) Without strangers among the probes there is no FPIR,
+# and the package refuses to report an FNIR.
 #
 # ### Exercise 4: the false negative identification rate
 #
@@ -534,7 +541,8 @@ def my_fnir(scores, probe, gallery, threshold):
 check("recognition.open_set", my_fnir)
 
 # %% [markdown]
-# One gallery of twenty people, each enrolled with one photo, and probes of these people alone. The rank of (7.8), in one line and as the package has it:
+# One gallery of twenty people, each enrolled with one photo, and probes of these people alone. The rank of (7.8), in one line and as the package
+# has it:
 
 # %%
 points = comparer.embed(novel.images)
@@ -561,7 +569,8 @@ print(
 #
 # $$ \text{FPIR}_N = 1 - (1 - f)^N \tag{7.10} $$
 #
-# **Predict:** with the threshold of FMR 1% for *pairs*, how many strangers are taken for somebody in a gallery of 40? And is (7.10) too high or too low?
+# **Predict:** with the threshold of FMR 1% for *pairs*, how many strangers are taken for somebody in a gallery of 40? And is (7.10) too high or too
+# low?
 
 # %% tags=["nbval-ignore-output"]
 draw = torch.Generator().manual_seed(0)
@@ -623,22 +632,22 @@ show(
 )
 
 # %% [markdown]
-# The f is what one comparison in these galleries accepts. It is not exactly the 1% of the pairs from which the threshold was read, because these are other
-# comparisons. With that f, (7.10) is too high, and more so in larger galleries. That is not an accident. The N comparisons of a stranger share one photo X,
-# so they are not independent. *Given* X they are, if the enrolled are drawn at random, and each accepts with a probability $p_X$ whose mean over X is f.
-# $(1 - p)^N$ is convex in p, so by Jensen's inequality
+# The f is what one comparison in these galleries accepts. It is not exactly the 1% of the pairs from which the threshold was read, because these
+# are other comparisons. With that f, (7.10) is too high, and more so in larger galleries. That is not an accident. The N comparisons of a stranger
+# share one photo X, so they are not independent. *Given* X they are, if the enrolled are drawn at random, and each accepts with a probability $p_X$
+# whose mean over X is f. $(1 - p)^N$ is convex in p, so by Jensen's inequality
 #
 # $$ P(\text{nobody}) = \mathbb E_X\big[(1 - p_X)^N\big] \;\ge\; \big(1 - \mathbb E_X[p_X]\big)^N = (1 - f)^N \tag{7.11} $$
 #
-# Sharing a photo can only make (7.10) too high: some photos are accepted by many templates, others by no template, and $p_X$ is not the same for all. Still
-# (7.10) comes near. So a threshold belongs to a gallery's size: one that lets in 1% of the strangers must be stricter in a larger gallery, and more of the
-# enrolled are refused. `metaface enrol` chooses it again whenever somebody is enrolled.
+# Sharing a photo can only make (7.10) too high: some photos are accepted by many templates, others by no template, and $p_X$ is not the same for
+# all. Still (7.10) comes near. So a threshold belongs to a gallery's size: one that lets in 1% of the strangers must be stricter in a larger
+# gallery, and more of the enrolled are refused. `metaface enrol` chooses it again whenever somebody is enrolled.
 
 # %% [markdown]
 # ## 6 · What errors cost, and what a score says
 #
-# Why 1%, and not 0.1%? The threshold should follow from what errors cost. Let a share π of those who come be impostors, let a false match cost $c_M$, and a
-# false non-match $c_N$. Then a person who comes costs, on the average,
+# Why 1%, and not 0.1%? The threshold should follow from what errors cost. Let a share π of those who come be impostors, let a false match cost
+# $c_M$, and a false non-match $c_N$. Then a person who comes costs, on the average,
 #
 # $$ C(t) = \pi\, c_M\, \text{FMR}(t) + (1 - \pi)\, c_N\, \text{FNMR}(t) \tag{7.12} $$
 #
@@ -646,11 +655,11 @@ show(
 #
 # ### Exercise 5: a threshold for a cost (open task)
 #
-# *4 points, 15 minutes.* Here *you* decide how. From the `scores [P]` of pairs of 40 people, with `same [P]`, from the share of `impostors` π and the costs
-# of a `false_match` and of a `false_non_match`, return a threshold (a number). Your function is judged by what it achieves: at 16 doors with other costs
-# and shares, on pairs of 60 *other* people, your thresholds may cost at most 1.25 times what the minimum of (7.12) on the given pairs costs there. You may
-# search that minimum, fit a model to the two kinds of scores, or use what this section says next. Note that the given pairs are of all photos with all,
-# so most are impostor pairs; at the door the share is π.
+# *4 points, 15 minutes.* Here *you* decide how. From the `scores [P]` of pairs of 40 people, with `same [P]`, from the share of `impostors` π and
+# the costs of a `false_match` and of a `false_non_match`, return a threshold (a number). Your function is judged by what it achieves: at 16 doors
+# with other costs and shares, on pairs of 60 *other* people, your thresholds may cost at most 1.25 times what the minimum of (7.12) on the given
+# pairs costs there. You may search that minimum, fit a model to the two kinds of scores, or use what this section says next. Note that the given
+# pairs are of all photos with all, so most are impostor pairs; at the door the share is π.
 
 
 # %% exercise="recognition-operating-point"
@@ -667,24 +676,24 @@ def my_threshold(scores, same, impostors, false_match, false_non_match):
 check("recognition.operating_point", my_threshold)
 
 # %% [markdown]
-# There is a second way, by Bayes. Let $p_1(s)$ be the density of the scores of genuine pairs, $p_2(s)$ that of impostor pairs. Of all who come with a score
-# near s, to accept costs $\pi\, c_M\, p_2(s)$, and to refuse costs $(1 - \pi)\, c_N\, p_1(s)$. Accept where accepting costs less:
+# There is a second way, by Bayes. Let $p_1(s)$ be the density of the scores of genuine pairs, $p_2(s)$ that of impostor pairs. Of all who come with
+# a score near s, to accept costs $\pi\, c_M\, p_2(s)$, and to refuse costs $(1 - \pi)\, c_N\, p_1(s)$. Accept where accepting costs less:
 #
 # $$ \text{accept} \iff \text{LR}(s) := \frac{p_1(s)}{p_2(s)} \ge \frac{\pi\, c_M}{(1 - \pi)\, c_N} \tag{7.13} $$
 #
-# LR is the **likelihood ratio**: how many times more probable this score is if it is one person than if it is two. The photos decide the left side, the
-# door the right one. So a recogniser that reports LR serves every door, and needs no threshold of its own. Courts ask for it as well: by Bayes the odds
-# after the comparison are LR times the odds before, and the odds before are not the recogniser's business.
+# LR is the **likelihood ratio**: how many times more probable this score is if it is one person than if it is two. The photos decide the left side,
+# the door the right one. So a recogniser that reports LR serves every door, and needs no threshold of its own. Courts ask for it as well: by Bayes
+# the odds after the comparison are LR times the odds before, and the odds before are not the recogniser's business.
 #
-# A raw score is not a likelihood ratio. To turn it into one is called **calibration**, and logistic regression does it: it fits the logarithm of the odds
-# after by a straight line, $a s + b$. If both kinds of pairs have the same weight, the odds before are 1, and the line *is* ln LR. Like a threshold it is
-# learned, from other people. What the ratios are worth is their cost in bits, $C_\text{llr}$ (Brümmer & du Preez 2006):
+# A raw score is not a likelihood ratio. To turn it into one is called **calibration**, and logistic regression does it: it fits the logarithm of
+# the odds after by a straight line, $a s + b$. If both kinds of pairs have the same weight, the odds before are 1, and the line *is* ln LR. Like a
+# threshold it is learned, from other people. What the ratios are worth is their cost in bits, $C_\text{llr}$ (Brümmer & du Preez 2006):
 #
 # $$ C_\text{llr} = \tfrac12\, \underset{\text{genuine}}{\text{mean}}\; \log_2\!\Big(1 + \frac{1}{\text{LR}}\Big)
 # + \tfrac12\, \underset{\text{impostor}}{\text{mean}}\; \log_2\big(1 + \text{LR}\big) \tag{7.14} $$
 #
-# A recogniser that knows nothing says LR = 1 of every pair and has $C_\text{llr} = 1$; one that is sure and right has 0; one that is sure and wrong has
-# more than 1. **Predict:** ProtoNet's own logits, $s/\tau$, taken as ln LR as they are: below or above 1?
+# A recogniser that knows nothing says LR = 1 of every pair and has $C_\text{llr} = 1$; one that is sure and right has 0; one that is sure and wrong
+# has more than 1. **Predict:** ProtoNet's own logits, $s/\tau$, taken as ln LR as they are: below or above 1?
 
 # %% tags=["nbval-ignore-output"]
 from metaface_lessons.calibration import Calibration, cllr, lowest_cllr
@@ -718,9 +727,9 @@ print("(7.14) as the package has it:", agree)
 print("LR = 1 for every pair:", cllr(np.zeros(len(llr)), test.same), "bits")
 
 # %% [markdown]
-# The logits of (7.1) are all below 0: taken as they are they say "two people" of every pair, which is worse than to know nothing. An episode compares the
-# logits of one query with each other and never asks where their zero is. A slope and an offset fix that, and what is left above the last row is what
-# this calibration loses.
+# The logits of (7.1) are all below 0: taken as they are they say "two people" of every pair, which is worse than to know nothing. An episode
+# compares the logits of one query with each other and never asks where their zero is. A slope and an offset fix that, and what is left above the
+# last row is what this calibration loses.
 #
 # Now three doors, with thresholds from the first 37 strangers and costs measured on the other 38:
 
@@ -759,8 +768,8 @@ table(
 )
 
 # %% [markdown]
-# The EER's threshold is one for all doors, and each door pays for it. Yours and (7.13) come from the same 37 people by different ways and are close; where
-# they differ from the last column, which peeks, 37 people were too few to know the tail of the scores.
+# The EER's threshold is one for all doors, and each door pays for it. Yours and (7.13) come from the same 37 people by different ways and are
+# close; where they differ from the last column, which peeks, 37 people were too few to know the tail of the scores.
 
 # %% [markdown]
 # ## 7 · Real faces
@@ -768,21 +777,23 @@ table(
 # ### LFW's own protocol
 #
 # LFW lists pairs, so that all papers compare on the same ones. **View 1** is for development: choose there as often as you like. **View 2** is for
-# reporting, once: ten folds that share no person, of 300 genuine and 300 impostor pairs each. The threshold of a fold is chosen on the other nine, and so
-# is all that is trained on LFW. Report the mean over folds, ± their standard deviation over √10, and with it the **category of supervision**
+# reporting, once: ten folds that share no person, of 300 genuine and 300 impostor pairs each. The threshold of a fold is chosen on the other nine,
+# and so is all that is trained on LFW. Report the mean over folds, ± their standard deviation over √10, and with it the **category of supervision**
 # (Huang & Learned-Miller 2014). It says two things: what outside data was used for, and whether training knew names or only "same" and "different".
 #
 # * *Image-restricted*: only "same" or "different" of the given pairs is known. Pixels and LBP need no more.
 # * *Unrestricted, no outside data*: names may be used, so that one may form one's own pairs and episodes. That is ours, if trained on LFW's people.
-# * *Unrestricted, labelled outside data*: other faces with names were used as well. That is ours if trained on other faces, and nearly every modern system.
+# * *Unrestricted, labelled outside data*: other faces with names were used as well. That is ours if trained on other faces, and nearly every modern
+#   system.
 #
 # ```
 # metaface train protonet --faces lfw-without:fold0 --out runs/fold0     # and so on, to fold9
 # metaface evaluate runs/fold0 … runs/fold9 --protocol lfw-view2
 # ```
 #
-# The command refuses a run that was trained on anybody in the fold, and names them. It knows a fold's people from LFW's `people.txt` where that file is, and
-# otherwise from the fold's pairs (see [LFW's data card](../data/lfw.md)). A run on faces that are not LFW's does for all ten.
+# The command refuses a run that was trained on anybody in the fold, and names them. Where LFW's `people.txt` is, it knows all people of a fold;
+# without that file it knows those of the fold's pairs, and it says which of the two it checked. (The runs below were checked by the pairs; see
+# [LFW's data card](../data/lfw.md).) A run on faces that are not LFW's does for all ten folds.
 #
 # Where all of LFW was at hand, that gave:
 
@@ -790,7 +801,7 @@ table(
 from metaface_lessons.experiments import stored as results
 
 view2 = results.load(
-    results.RESULTS / "lfw-view2.json", "metaface evaluate RUN… --protocol lfw-view2"
+    results.RESULTS / "lfw-view2.json", "metaface evaluate runs/fold* --protocol lfw-view2 --json"
 )
 rows = {
     name: [f"{100 * row['accuracy']:.1f} ± {100 * row['standard_error']:.1f}", row["category"]]
@@ -803,24 +814,25 @@ table(
 )
 
 # %% [markdown]
-# That is a fine result for a small network trained for minutes on one core, and it is far from a product. FaceNet reported 99.6% on View 2 (Schroff et al.
-# 2015), in the third category, after training on millions of people. And an accuracy near 50% FMR + FNMR says nothing about a door at an FMR of 0.1%.
+# For a small network trained for minutes on one core that is much, and it is far from a product. FaceNet reported 99.6% on View 2 (Schroff et al.
+# 2015), in the third category, after training on millions of people. And accuracy weighs FMR and FNMR alike, so it says little about a door at an
+# FMR of 0.1%.
 #
-# The other stored measurements of this section are *not* View 2, whose images not everybody has. They hold out a quarter of the people with five images
-# or more in our copy of LFW, which is a part of it. Pairs of them are drawn in two halves, and the threshold for each half's accuracy comes from the other:
-# `metaface evaluate RUN --protocol pairs`. Do not put them beside published View 2 figures.
+# The other stored measurements of this section are *not* View 2, whose images not everybody has. They hold out a quarter of the people with five
+# images or more in our copy of LFW, which is a part of it. Pairs of them are drawn in two halves, and the threshold for each half's accuracy comes
+# from the other: `metaface evaluate RUN --protocol pairs`. Do not put them beside published View 2 figures.
 #
 # ### What industry does: a margin
 #
-# Most face recognition is trained without episodes, as one large classification of the base people, with a loss made for comparing strangers. Normalise
-# the embedding and the weights $w_j$ of each person to length 1; the logit of person j is then the cosine of an angle $\theta_j$. And demand that the true
-# person y wins *by a margin* m (ArcFace, Deng et al. 2019):
+# Most face recognition is trained without episodes, as one large classification of the base people, with a loss made for comparing strangers.
+# Normalise the embedding and the weights $w_j$ of each person to length 1; the logit of person j is then the cosine of an angle $\theta_j$. And
+# demand that the true person y wins *by a margin* m (ArcFace, Deng et al. 2019):
 #
 # $$ -\log \frac{e^{\,s \cos(\theta_y + m)}}{e^{\,s \cos(\theta_y + m)} + \sum_{j \ne y} e^{\,s \cos\theta_j}} \tag{7.15} $$
 #
-# Here s is not a score but a fixed scale, which does what 1/τ did in lesson 02. With m = 0 that is a softmax of cosines: once y is nearest, the pull
-# weakens. With m > 0 an image is pulled on until it is nearer to its person by that angle than to anybody else. That leaves a gap where strangers can be
-# told apart. CosFace subtracts m from the cosine instead.
+# Here s is not a score but a fixed scale, which does what 1/τ did in lesson 02. With m = 0 that is a softmax of cosines: once y is nearest, the
+# pull weakens. With m > 0 an image is pulled on until it is nearer to its person by that angle than to anybody else. That leaves a gap where
+# strangers can be told apart. CosFace subtracts m from the cosine instead.
 
 # %%
 from metaface_lessons.learners.margin import MARGINS
@@ -841,11 +853,12 @@ for m in (0.0, 0.2, 0.4):
     )  # (7.15), s = 10
 
 # %% [markdown]
-# One detail decides whether the comparison is fair. Our `Conv4` ends in a ReLU, so that no coordinate is negative and no two faces are more than 90° apart.
-# Squared distances do not mind. Angles do. The paper's network ends in batch norm, a *linear* layer and batch norm, and so must ours: `LinearEmbedding`.
+# One detail decides whether the comparison is fair. Our `Conv4` ends in a ReLU, so that no coordinate is negative and no two faces are more than
+# 90° apart. Squared distances do not mind. Angles do. The paper's network ends in batch norm, a *linear* layer and batch norm, and so must ours:
+# `LinearEmbedding`.
 #
-# **Predict:** a small network, trained on the same images of the same people, about 15 seconds of an idle core each: once by episodes, once by a margin
-# with the ReLU at its end, once by a margin with a linear end. Which verifies strangers best?
+# **Predict:** a small network, trained on the same images of the same people, about 15 seconds of an idle core each: once by episodes, once by a
+# margin with the ReLU at its end, once by a margin with a linear end. Which verifies strangers best?
 
 # %% tags=["nbval-ignore-output"]
 from metaface_lessons.learners.margin import Margin
@@ -894,10 +907,10 @@ for one, other in (("ArcFace, linear", "ArcFace, ReLU"), ("ProtoNet", "ArcFace, 
     print(f"{one} − {other}: {100 * low:+.1f} to {100 * high:+.1f} points over people, one seed")
 
 # %% [markdown]
-# In so short a time it is not an even match. ArcFace has to tell all base people apart at once and has hardly begun to, as its training accuracy shows; an
-# episode asks about twenty. So look at real faces and at longer trainings, stored: all with the same network up to its end, the same images and the same
-# number of steps, over several seeds. ArcFace is there twice: with the paper's s = 64 and m = 0.5, and with the s and m that did best on people who are
-# in no test. **Predict:** has ArcFace caught up?
+# In so short a time it is not an even match. ArcFace has to tell all base people apart at once and has hardly begun to, as its training accuracy
+# shows; an episode asks about twenty. So look at real faces and at longer trainings, stored: all with the same network up to its end, the same
+# images and the same number of steps, over several seeds. ArcFace is there twice: with the paper's s = 64 and m = 0.5, and with the s and m that
+# did best on people who are in no test. **Predict:** has ArcFace caught up?
 
 # %% tags=["real-faces"]
 NAMES = {
@@ -961,11 +974,11 @@ show(
 )
 
 # %% [markdown]
-# Read the forest plot first: the thin line is the wider of two intervals, over people and over seeds (corrected, because the seeds divide the same people
-# again), and the word after it is the verdict. Then the column FNMR at FMR 1%: at that point even the leader refuses a large share of friends. (That
-# threshold was read from the tested pairs, so it flatters; the accuracies have theirs from the other half.) See, too, how much the distance matters for LDA:
-# with the squared one of lesson 02 it loses what the cosine gives it. So the course compares LDA by the cosine. The distance is a choice like any other;
-# make it on validation people.
+# Read the forest plot first: the thin line is the wider of two intervals, over people and over seeds (corrected, because the seeds divide the same
+# people again), and the word after it is the verdict. Then the column FNMR at FMR 1%: at that point even the leader refuses a large share of
+# friends. (That threshold was read from the tested pairs, so it flatters; the accuracies have theirs from the other half.) Look also at how much
+# the distance matters for LDA: with the squared one of lesson 02 it loses what the cosine gives it. So the course compares LDA by the cosine. The
+# distance is a choice like any other; make it on validation people.
 
 # %%
 if "long" in stored:
@@ -991,14 +1004,15 @@ if "long" in stored:
         print(f"{steps:6d} steps: ProtoNet − ArcFace {difference}: {difference.verdict}")
 
 # %% [markdown]
-# The large systems train for days on very many people, with losses of ArcFace's kind. What is measured here is a small budget, on a few hundred people.
+# The large systems train for days on very many people, with losses of ArcFace's kind. What is measured here is a small budget, on a few hundred
+# people.
 #
 # To measure it on your own copy: `metaface experiment verification`.
 #
 # ### Is the score a likelihood ratio on real faces?
 #
-# The same question as in section 6, with calibration on one half of the strangers and reading on the other. If a method is calibrated, then of the pairs
-# of which it says "70% that this is one person" (at even odds before), 70% are.
+# The same question as in section 6, with calibration on one half of the strangers and reading on the other. Take all pairs for which a method
+# says "70% that this is one person" (at even odds before). If it is calibrated, 70% of them are.
 
 # %%
 fig, ax = plt.subplots(figsize=(5.4, 4.6))
@@ -1027,14 +1041,15 @@ for name in ("protonet", "arcface", "lda", "pixels"):
     )
 
 # %% [markdown]
-# A method that knows little can be as well calibrated as one that knows much: it says 50% more often. So the diagonal shows honesty, and $C_\text{llr}$
-# shows honesty and knowledge together.
+# A method that knows little can be as well calibrated as one that knows much: it says 50% more often. So the diagonal shows honesty, and
+# $C_\text{llr}$ shows honesty and knowledge together.
 #
 # ### Alignment: where the face is in the picture
 #
-# All methods of this lesson were trained on faces in one crop. A photo from a door is cut by a detector, a little higher, a little larger. Modern systems
-# find the eyes and the mouth and warp them to fixed places; that is **alignment**. The course's `find_face` does less: it finds the face and levels the
-# eyes. **Predict:** move the second photo of each pair by 1 to 4 of 48 pixels. Who loses more, ProtoNet or LDA? And what does `find_face` itself cost?
+# All methods of this lesson were trained on faces in one crop. A photo from a door is cut by a detector, a little higher, a little larger. Modern
+# systems find the eyes and the mouth and warp them to fixed places; that is **alignment**. The course's `find_face` does less: it finds the face
+# and levels the eyes. **Predict:** move the second photo of each pair by 1 to 4 of 48 pixels. Who loses more, ProtoNet or LDA? And what does
+# `find_face` itself cost?
 
 # %%
 from metaface_lessons.experiments import alignment
@@ -1079,17 +1094,17 @@ print(
 )
 
 # %% [markdown]
-# A detector that is a few pixels off costs as much as a much worse network, and no training on perfectly cut faces shows it. So train and test with the
-# crop of your own detector, or augment by small shifts. Lesson 10 meets the same effect in filters for light.
+# A detector that is a few pixels off costs as much as a much worse network, and no training on perfectly cut faces shows it. So train and test with
+# the crop of your own detector, or augment by small shifts. Lesson 10 meets the same effect in filters for light.
 #
-# The last line is a rate that most tables leave out. The photos that failed are in no condition above: everything is measured on the same photos. A door
-# that counts people must add them, by the formula of section 1.
+# The last line is a rate that most tables leave out. The photos that failed are in no condition above: everything is measured on the same photos. A
+# door that counts people must add them, by the formula of section 1.
 #
 # ### Templates: one photo, or ten
 #
-# Lesson 02's prototype is the mean of the shots. For a gallery that is a **template** of several photos, and there are other ways: scale each embedding to
-# length 1 before the mean; keep all photos and take the best score, or the mean score. **Predict:** how much does FNMR at FMR 1% fall from one photo to five,
-# and which way is best?
+# Lesson 02's prototype is the mean of the shots. For a gallery that is a **template** of several photos, and there are other ways: scale each
+# embedding to length 1 before the mean; keep all photos and take the best score, or the mean score. **Predict:** how much does FNMR at FMR 1% fall
+# from one photo to five, and which way is best?
 
 # %%
 from metaface_lessons.experiments import templates
@@ -1123,8 +1138,8 @@ for name, found_ in made["sets"].items():
         print(f"   5 photos, {way} − mean: {change}: {change.verdict}")
 
 # %% [markdown]
-# More photos are the cheapest improvement that a door can buy. But they change all scores: a mean of five photos is nearer to everybody than one photo is.
-# So measure the threshold with as many photos as the gallery has. `metaface enrol` does.
+# More photos are the cheapest improvement that a door can buy. But they change all scores: a mean of five photos is nearer to everybody than one
+# photo is. So measure the threshold with as many photos as the gallery has. `metaface enrol` does.
 #
 # ### Your own embedding, beside ours
 #
@@ -1134,15 +1149,15 @@ for name, found_ in made["sets"].items():
 # metaface evaluate runs/protonet-lfw --protocol pairs --embedding mine:embed
 # ```
 #
-# with `embed` in `mine.py`: uint8 images `[M, C, H, W]` in, float embeddings `[M, D]` out. The same works with episodes (without `--protocol`), and from
-# Python with `ProtoNet(FixedFeatures(embed), distance="cosine")`. Ask which people it was trained on: most public face networks have seen the people of LFW,
-# or their namesakes.
+# with `embed` in `mine.py`: uint8 images `[M, C, H, W]` in, float embeddings `[M, D]` out. The same works with episodes (without `--protocol`), and
+# from Python with `ProtoNet(FixedFeatures(embed), distance="cosine")`. Ask which people it was trained on: most public face networks have seen the
+# people of LFW, or their namesakes.
 
 # %% [markdown]
 # ## 8 · Your own door
 #
-# With a run that you have trained on real faces, such as `metaface train protonet --faces lfw --out runs/protonet-lfw`, and OpenCV to find faces in photos
-# (`metaface doctor` says how to install it):
+# With a run that you have trained on real faces, such as `metaface train protonet --faces lfw --out runs/protonet-lfw`, and OpenCV to find faces in
+# photos (`metaface doctor` says how to install it):
 #
 # ```
 # metaface enrol ada1.jpg ada2.jpg ada3.jpg --name Ada     # asks whether Ada has agreed
@@ -1150,11 +1165,12 @@ for name, found_ in made["sets"].items():
 # metaface forget Ada                                      # and all her numbers are deleted
 # ```
 #
-# Of each photo only the embedding is kept, on your computer. The threshold is set for an FPIR of 1% in a gallery of your size (`--fpir`), measured on people
-# on whom the run was not trained. Ask the people first. An embedding is not a picture, but it is no less personal: it finds its person again.
+# Of each photo only the embedding is kept, on your computer. The threshold is set for an FPIR of 1% in a gallery of your size (`--fpir`), measured
+# on people on whom the run was not trained. Ask the people first. An embedding is not a picture, but it is no less personal: it finds its person
+# again.
 #
-# `enrol` says how many photos it left out, and in how many of them no single face was found. These are failures to acquire; if no photo of a person can
-# be used, that person is a failure to enrol, and the command says so and stops. Count both when you report how well your door works.
+# `enrol` says how many photos it left out, and in how many of them no single face was found. These are failures to acquire; if no photo of a person
+# can be used, that person is a failure to enrol, and the command says so and stops. Count both when you report how well your door works.
 #
 # The same with synthetic people, whom nobody has to ask:
 
@@ -1190,22 +1206,23 @@ for fpir in (0.01, 0.1):
         )
 
 # %% [markdown]
-# Compare the share of strangers who are named with the FPIR that was asked for: ten people are few, so it can be off by a lot. And compare what the stricter
-# threshold costs the enrolled. Which of the two errors is worse, no formula says: (7.12) needs the costs, and they depend on what is behind the door.
+# Compare the share of strangers who are named with the FPIR that was asked for: ten people are few, so it can be off by a lot. And compare what the
+# stricter threshold costs the enrolled. Which of the two errors is worse, no formula says: (7.12) needs the costs, and they depend on what is
+# behind the door.
 #
 # ### What this lesson leaves out
 #
 # A real door needs more. Each line is a field of its own, with the word to look for.
 #
-# * **Quality.** Refuse a bad photo before it is compared, and ask for another. Quality scores are judged by how fast FNMR falls when the worst photos are
-#   discarded (*error versus discard*; ISO/IEC 29794-5). Every refusal for quality counts in FTA.
+# * **Quality.** Refuse a bad photo before it is compared, and ask for another. Quality scores are judged by how fast FNMR falls when the worst
+#   photos are discarded (*error versus discard*; ISO/IEC 29794-5). Every refusal for quality counts in FTA.
 # * **Ageing.** FNMR grows with the years between two photos. Measure it on pairs with known dates, and enrol again in time.
-# * **Presentation attacks.** A printed photo, a screen or a mask in front of the camera. Detecting them is a second classifier with its own error rates,
-#   APCER and BPCER (ISO/IEC 30107-3). Nothing in this course detects any.
-# * **Search at scale.** With millions of templates nobody compares all: *approximate nearest neighbours* (HNSW, product quantisation) miss a few. Their
-#   misses add to FNIR; and by (7.10) FPIR needs an FMR of about FPIR/N.
-# * **Score normalisation.** Some templates are near everybody ("lambs" and "wolves" of Doddington's zoo). *z-norm* and *t-norm* shift each score by what
-#   strangers score against the same template or probe.
+# * **Presentation attacks.** A printed photo, a screen or a mask in front of the camera. Detecting them is a second classifier with its own error
+#   rates, APCER and BPCER (ISO/IEC 30107-3). Nothing in this course detects any.
+# * **Search at scale.** With millions of templates nobody compares all: *approximate nearest neighbours* (HNSW, product quantisation) miss a few.
+#   Their misses add to FNIR; and by (7.10) FPIR needs an FMR of about FPIR/N.
+# * **Score normalisation.** Some templates are near everybody ("lambs" and "wolves" of Doddington's zoo). *z-norm* and *t-norm* shift each score by
+#   what strangers score against the same template or probe.
 # * **Groups.** FMR at one threshold can differ by large factors between groups of people (NIST's FRVT part 3). Lesson 16 measures it.
 
 # %% [markdown]
@@ -1215,23 +1232,24 @@ for fpir in (0.01, 0.1):
 #
 # **1. A vendor claims 99.9% accuracy in verification. What do you ask first?**
 #
-# <details><summary>The FMR and the FNMR at one threshold, the people behind both, and the source of the threshold</summary>Right. With one genuine pair among
-# a thousand, refusing everybody is 99.9% accurate.</details>
+# <details><summary>The FMR and the FNMR at one threshold, the people behind both, and the source of the threshold</summary>Right. With one genuine
+# pair among a thousand, refusing everybody is 99.9% accurate.</details>
 # <details><summary>How many parameters the network has</summary>That does not say what the door does.</details>
-# <details><summary>Whether it is perhaps the area under the ROC and not the accuracy</summary>A fair question, but even the area says nothing about an
-# operating point.</details>
+# <details><summary>Whether it is perhaps the area under the ROC and not the accuracy</summary>A fair question, but even the area says nothing about
+# an operating point.</details>
 #
 # **2. You have 500 impostor pairs of 500 different couples of people. Which FMR may you report?**
 #
 # <details><summary>0.1%, if none of the pairs is accepted</summary>Half a pair. No.</details>
-# <details><summary>1%, because five accepted pairs make a rate that can be computed</summary>By (7.6) five accepted pairs mean a standard error of 45%.</details>
+# <details><summary>1%, because five accepted pairs make a rate that can be computed</summary>By (7.6) five accepted pairs mean a standard error of
+# 45%.</details>
 # <details><summary>About 6% and above</summary>Right: 30/f = 500 gives f = 6%. If the pairs shared people, not even that.</details>
 #
 # **3. The threshold was chosen on the base people. On strangers, FMR will be …**
 #
 # <details><summary>the same: a threshold is a threshold</summary>Only if the network knows strangers as well as those. See section 3.</details>
-# <details><summary>lower, because strangers look less like one another than base people do</summary>Nothing would make it so: the network has learned to
-# separate the base people, not the strangers.</details>
+# <details><summary>lower, because strangers look less like one another than base people do</summary>Nothing would make it so: the network has
+# learned to separate the base people, not the strangers.</details>
 # <details><summary>often higher, and only a measurement shows it</summary>Right: on the synthetic faces of section 3 it held, on the real ones it did
 # not.</details>
 
@@ -1244,8 +1262,8 @@ for fpir in (0.01, 0.1):
 #
 # **5. A gallery grows from 10 to 1,000 people, and the threshold stays. Then …**
 #
-# <details><summary>nothing changes for those who are not in it, because FMR is the same</summary>FMR is of one comparison. Each stranger is compared with a
-# hundred times as many people.</details>
+# <details><summary>nothing changes for those who are not in it, because FMR is the same</summary>FMR is of one comparison. Each stranger is
+# compared with a hundred times as many people.</details>
 # <details><summary>FPIR grows</summary>Right, (7.10). And rank-1 falls.</details>
 # <details><summary>FNIR falls, because more people can be found</summary>There are more rivals for rank 1: it grows.</details>
 #
@@ -1258,16 +1276,16 @@ for fpir in (0.01, 0.1):
 # %% [markdown]
 # ## Recap
 #
-# * Verification accepts a pair by a threshold on a score, (7.1). FMR and FNMR, (7.2), each divide by their own kind of pairs; ROC, AUC (7.3), DET and EER sum
-#   them up. Papers call them FAR and 1 − TAR.
+# * Verification accepts a pair by a threshold on a score, (7.1). FMR and FNMR, (7.2), each divide by their own kind of pairs; ROC, AUC (7.3), DET
+#   and EER sum them up. Papers call them FAR and 1 − TAR.
 # * 2-way 1-shot episodes train the order of scores around each image, (7.4). A threshold needs the order over all images.
-# * FNMR at FMR f, (7.5), needs at least 30/f impostor pairs, (7.6), and many people; intervals go over people, (7.7). Thresholds come from other people than
-#   the tested and the trained ones.
-# * Identification: rank-1 and CMC, (7.8), where everybody is enrolled; FNIR at FPIR, (7.9), where strangers come. The gallery's size counts, (7.10), and
-#   shared photos make that formula too high, never too low, (7.11).
+# * FNMR at FMR f, (7.5), needs at least 30/f impostor pairs, (7.6), and many people; intervals go over people, (7.7). Thresholds come from other
+#   people than the tested and the trained ones.
+# * Identification: rank-1 and CMC, (7.8), where everybody is enrolled; FNIR at FPIR, (7.9), where strangers come. The gallery's size counts,
+#   (7.10), and shared photos make that formula too high, never too low, (7.11).
 # * A threshold follows from costs, (7.12), and a calibrated score, a likelihood ratio, serves all costs, (7.13) and (7.14).
-# * On LFW, state View 2 by its protocol and category, or say that it is another split. Where the face is cut and how many photos make a template matter as
-#   much as the loss, (7.15).
+# * On LFW, state View 2 by its protocol and category, or say that it is another split. Where the face is cut and how many photos make a template
+#   matter as much as the loss, (7.15).
 
 # %%
 progress("07")
@@ -1275,19 +1293,20 @@ progress("07")
 # %% [markdown]
 # ## References
 #
-# * ISO/IEC 19795-1. *Information technology: Biometric performance testing and reporting, part 1: Principles and framework.* FMR, FNMR, FPIR, FNIR, FTE and
-#   FTA. The vocabulary is ISO/IEC 2382-37.
-# * G. R. Doddington, M. A. Przybocki, A. F. Martin, D. A. Reynolds. *The NIST Speaker Recognition Evaluation: Overview, Methodology, Systems, Results,
-#   Perspective.* Speech Communication 31, 2000. The rule of 30.
+# * ISO/IEC 19795-1. *Information technology: Biometric performance testing and reporting, part 1: Principles and framework.* FMR, FNMR, FPIR, FNIR,
+#   FTE and FTA. The vocabulary is ISO/IEC 2382-37.
+# * G. R. Doddington, M. A. Przybocki, A. F. Martin, D. A. Reynolds. *The NIST Speaker Recognition Evaluation: Overview, Methodology, Systems,
+#   Results, Perspective.* Speech Communication 31, 2000. The rule of 30.
 # * A. Martin, G. Doddington, T. Kamm, M. Ordowski, M. Przybocki. *The DET Curve in Assessment of Detection Task Performance.* Eurospeech 1997.
 # * N. Brümmer, J. du Preez. *Application-Independent Evaluation of Speaker Detection.* Computer Speech and Language 20, 2006. Calibration and Cllr.
 # * G. B. Huang, M. Ramesh, T. Berg, E. Learned-Miller. *Labeled Faces in the Wild: A Database for Studying Face Recognition in Unconstrained
 #   Environments.* UMass Amherst, Technical Report 07-49, 2007. Views 1 and 2.
 # * G. B. Huang, E. Learned-Miller. *Labeled Faces in the Wild: Updates and New Reporting Procedures.* UMass Amherst, Technical Report UM-CS-2014-003,
 #   2014. The categories of supervision.
-# * T. A. B. Snijders, S. P. Borgatti. *Non-Parametric Standard Errors and Tests for Network Statistics.* Connections 22, 1999. The bootstrap over the nodes
-#   of a network, here people.
-# * P. Grother, P. J. Phillips. *Models of Large Population Recognition Performance.* CVPR 2004. Open-set identification, and what a gallery's size does.
+# * T. A. B. Snijders, S. P. Borgatti. *Non-Parametric Standard Errors and Tests for Network Statistics.* Connections 22, 1999. The bootstrap over
+#   the nodes of a network, here people.
+# * P. Grother, P. J. Phillips. *Models of Large Population Recognition Performance.* CVPR 2004. Open-set identification, and what a gallery's size
+#   does.
 # * P. Grother, M. Ngan, K. Hanaoka. *Face Recognition Vendor Test, Part 3: Demographic Effects.* NIST Interagency Report 8280, 2019.
 # * J. Deng, J. Guo, N. Xue, S. Zafeiriou. *ArcFace: Additive Angular Margin Loss for Deep Face Recognition.* CVPR 2019.
 #   [arXiv:1801.07698](https://arxiv.org/abs/1801.07698)

@@ -191,6 +191,7 @@ def test_photos_of_one_person_are_reported_one_by_one(lfw_photos: dict[str, list
     photos = faces_of(files, 32)
     assert [photo.file for photo in photos] == files
     assert [photo.face is not None for photo in photos] == [False, True, False, False, False, False]
+    assert [photo.not_acquired for photo in photos] == [False, False, False, True, False, False]
     assert photos[1].face.equal(find_face(good, 32))
     said = ("HEIC", "", "shows the same as", "No face was found", "is a folder", "There is no photo")
     assert all(words in photo.problem for words, photo in zip(said, photos, strict=True))
