@@ -793,7 +793,7 @@ table(
 #
 # The command refuses a run that was trained on anybody in the fold, and names them. Where LFW's `people.txt` is, it knows all people of a fold;
 # without that file it knows those of the fold's pairs, and it says which of the two it checked. (The runs below were checked by the pairs; see
-# [LFW's data card](../data/lfw.md).) A run on faces that are not LFW's does for all ten folds.
+# LFW's data card, `data/lfw.md`.) A run on faces that are not LFW's does for all ten folds.
 #
 # Where all of LFW was at hand, that gave:
 
