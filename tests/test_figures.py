@@ -25,6 +25,7 @@ from metaface_lessons.figures import (
     _encode,
     curve,
     curve_alt,
+    det_axes,
     face_grid,
     forest,
     forest_alt,
@@ -198,6 +199,16 @@ def test_a_curve_has_a_band_of_the_widest_interval() -> None:
         curve(lines | {"ANIL": lines["ANIL"][:1]}, [1, 4], "images")
     with pytest.raises(MetaFaceError, match="1 to 8 lines, but 0"):
         curve({}, [1, 4], "images")
+
+
+def test_the_axes_of_a_det_curve_shade_what_too_few_pairs_cannot_say() -> None:
+    axes = Figure().subplots()
+    det_axes(axes, impostors=3000)
+    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+    assert axes.get_xlim() == axes.get_ylim() == pytest.approx((0.1, 100))
+    (shade,) = axes.patches
+    assert shade.get_extents().transformed(axes.transData.inverted()).x1 == pytest.approx(1)  # % of 30 / 3000
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["0.1", "1", "10", "100"]
 
 
 def test_a_table_is_aligned_and_formats_what_it_is_given() -> None:

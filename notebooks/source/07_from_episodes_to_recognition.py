@@ -748,19 +748,17 @@ def chosen_on(pairs, door):
 
 fmr, fnmr, at = of_first.det()
 equal = float(at[np.abs(fmr - fnmr).argmin()])
+ratios = Verification(line.llr(test.scores), test.people)  # ln LR as the score
 rows = {}
 for name, (share, match, non_match) in doors.items():
-    by_bayes = (math.log(share * match / ((1 - share) * non_match)) - line.offset) / line.slope
-    costs = []
-    for t in (
-        chosen_on(of_first, doors[name]),
-        by_bayes,
-        equal,
-        chosen_on(test, doors[name]),
-    ):
-        fmr, fnmr = test.rates(t)
-        costs.append(f"{share * match * fmr + (1 - share) * non_match * fnmr:.3f}")
-    rows[name] = costs
+    each = np.array([share * match, (1 - share) * non_match])
+    errors = (
+        test.rates(chosen_on(of_first, doors[name])),
+        ratios.rates(math.log(each[0] / each[1])),  # (7.13)
+        test.rates(equal),
+        test.rates(chosen_on(test, doors[name])),
+    )
+    rows[name] = [f"{each @ rates:.3f}" for rates in errors]  # (7.12)
 table(
     rows,
     ["your threshold", "(7.13), calibrated", "the EER's threshold", "best for the tested"],
@@ -797,7 +795,7 @@ table(
 #
 # Where all of LFW was at hand, that gave:
 
-# %%
+# %% tags=["real-faces"]
 from metaface_lessons.experiments import stored as results
 
 view2 = results.load(
@@ -912,7 +910,7 @@ for one, other in (("ArcFace, linear", "ArcFace, ReLU"), ("ProtoNet", "ArcFace, 
 # images and the same number of steps, over several seeds. ArcFace is there twice: with the paper's s = 64 and m = 0.5, and with the s and m that
 # did best on people who are in no test. **Predict:** has ArcFace caught up?
 
-# %% tags=["real-faces"]
+# %%
 NAMES = {
     "protonet": "ProtoNet",
     "arcface": "ArcFace, s and m chosen",
@@ -969,8 +967,8 @@ ax.legend(loc="lower left", fontsize=9)
 show(
     fig,
     alt="DET curves on LFW, means of the seeds, FNMR against FMR on logarithmic axes: ProtoNet,"
-    " ArcFace with chosen s and m, LDA by the cosine, LBP, whitened PCA and pixels. The tables above"
-    " and the forest plot have the order and its intervals.",
+    " ArcFace with chosen s and m, LDA by the cosine, LBP, whitened PCA and pixels. The table above and"
+    " the forest plot have the order and its intervals.",
 )
 
 # %% [markdown]
