@@ -967,8 +967,8 @@ ax.legend(loc="lower left", fontsize=9)
 show(
     fig,
     alt="DET curves on LFW, means of the seeds, FNMR against FMR on logarithmic axes: ProtoNet,"
-    " ArcFace with chosen s and m, LDA by the cosine, LBP, whitened PCA and pixels. The table above and"
-    " the forest plot have the order and its intervals.",
+    " ArcFace with chosen s and m, LDA by the cosine, LBP, whitened PCA and pixels. The table above"
+    " and the forest plot have the order and its intervals.",
 )
 
 # %% [markdown]
