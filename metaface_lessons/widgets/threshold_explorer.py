@@ -83,7 +83,7 @@ def draw(state: State, data: Compared) -> Figure:
     faces = data.pairs.faces.images[images]
     figure = page_figure(faces_page(faces, corners, size, zoom, borders))
 
-    axes = axes_on_page(figure, 50, 70, plot, size[1] * 0.53)
+    axes = axes_on_page(figure, 50, 100, plot, size[1] * 0.54)
     low, high = np.quantile(found.scores, (0.002, 1))
     bins = np.linspace(low, high, 50)
     for same, colour, label in ((True, GENUINE, "same person"), (False, IMPOSTOR, "two people")):
@@ -97,7 +97,7 @@ def draw(state: State, data: Compared) -> Figure:
     axes.locator_params(axis="x", nbins=5)
     axes.legend(loc="upper left", fontsize=10)
 
-    axes = axes_on_page(figure, 50, size[1] * 0.62, plot, size[1] - 20)
+    axes = axes_on_page(figure, 50, size[1] * 0.64, plot, size[1] - 24)
     det_axes(axes, found.impostors, lowest=50 / found.impostors)
     curve, least = found.det(), 0.5 / found.impostors  # a logarithmic axis has no 0: half a pair takes its place
     shown = [100 * np.maximum(rates, least) for rates in (*curve[:2], np.array([fmr]), np.array([fnmr]))]

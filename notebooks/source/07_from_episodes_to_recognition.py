@@ -88,7 +88,7 @@ novel
 #
 # In the standard, FAR and FRR exist as well. They count *transactions* of a whole system, and so they include photos in which no face was found.
 # For a door that asks for one photo, FRR = FTA + (1 − FTA)·FNMR and FAR = (1 − FTA)·FMR. A rate that leaves the failures out looks better than the
-# door is: a detector that refuses all difficult photos makes every FNMR small. Section 8 counts those of the course's own detector.
+# door is: a detector that refuses all difficult photos makes every FNMR small. Section 7 counts those of the course's own detector.
 
 # %% tags=["nbval-ignore-output"]
 pairs = draw_pairs(novel, each=3000, seed=0)  # of people whom the network has never seen
@@ -1029,7 +1029,7 @@ ax.legend(loc="upper left", fontsize=9)
 show(
     fig,
     alt="Observed share of genuine pairs against the predicted one, for ProtoNet, ArcFace and LDA"
-    " after calibration on other people. All three follow the diagonal.",
+    " after calibration on other people. The dotted diagonal is a perfect calibration.",
 )
 for name in ("protonet", "arcface", "lda", "pixels"):
     calibration = stored["methods"][name]["calibration"]
@@ -1092,8 +1092,8 @@ print(
 )
 
 # %% [markdown]
-# A detector that is a few pixels off costs as much as a much worse network, and no training on perfectly cut faces shows it. So train and test with
-# the crop of your own detector, or augment by small shifts. Lesson 10 meets the same effect in filters for light.
+# That is what a detector costs that is some pixels off, and no test on perfectly cut faces shows it. Where the loss is certain, train and test with
+# the crop of your own detector, or train with small shifts. Lesson 10 meets the same effect in filters for light.
 #
 # The last line is a rate that most tables leave out. The photos that failed are in no condition above: everything is measured on the same photos. A
 # door that counts people must add them, by the formula of section 1.
@@ -1122,8 +1122,8 @@ axes[0][-1].legend(fontsize=9)
 show(
     fig,
     alt="FNMR at FMR 1 percent against the number of photos in a template, 1 to 10, on LFW and on"
-    " synthetic faces, for several ways to make the template. It falls steeply from one photo to"
-    " three and slowly from there.",
+    " synthetic faces, for several ways to make the template. The lines below say which"
+    " differences are certain.",
 )
 for name, found_ in made["sets"].items():
     print(name)
@@ -1136,8 +1136,8 @@ for name, found_ in made["sets"].items():
         print(f"   5 photos, {way} − mean: {change}: {change.verdict}")
 
 # %% [markdown]
-# More photos are the cheapest improvement that a door can buy. But they change all scores: a mean of five photos is nearer to everybody than one
-# photo is. So measure the threshold with as many photos as the gallery has. `metaface enrol` does.
+# More photos cost a door little. But they change all scores: a mean of five photos is nearer to everybody than one photo is. So measure the
+# threshold with as many photos as the gallery has. `metaface enrol` does.
 #
 # ### Your own embedding, beside ours
 #
@@ -1213,7 +1213,7 @@ for fpir in (0.01, 0.1):
 # A real door needs more. Each line is a field of its own, with the word to look for.
 #
 # * **Quality.** Refuse a bad photo before it is compared, and ask for another. Quality scores are judged by how fast FNMR falls when the worst
-#   photos are discarded (*error versus discard*; ISO/IEC 29794-5). Every refusal for quality counts in FTA.
+#   photos are discarded (*error versus discard*; ISO/IEC 29794). Every refusal for quality counts in FTA.
 # * **Ageing.** FNMR grows with the years between two photos. Measure it on pairs with known dates, and enrol again in time.
 # * **Presentation attacks.** A printed photo, a screen or a mask in front of the camera. Detecting them is a second classifier with its own error
 #   rates, APCER and BPCER (ISO/IEC 30107-3). Nothing in this course detects any.
