@@ -1067,9 +1067,12 @@ for ax, (kind, label) in zip(axes, panels.items(), strict=True):
         ]
         mean = 100 * np.array([change.mean for change in changes])
         half = 100 * np.array([change.widest for change in changes])
-        ax.errorbar(at, mean, half, color=colour, marker=marker, capsize=3, lw=1.4, label=name)
+        ax.errorbar(
+            at, mean, half, color=colour, marker=marker, capsize=3, lw=1.4, label=NAMES[name]
+        )
     ax.axhline(0, color="#777777", lw=1, ls=":")
     ax.set(xlabel=label)
+    ax.set_xticks(at, labels=[f"{place:g}" for place in at])
 axes[0].set(ylabel="change of accuracy, points")
 axes[0].legend(fontsize=9)
 show(
@@ -1109,31 +1112,37 @@ from metaface_lessons.experiments import templates
 
 made = templates.load()
 fig, axes = plt.subplots(1, len(made["sets"]), figsize=(10.5, 4.0), squeeze=False)
-for ax, (name, found_) in zip(axes[0], made["sets"].items(), strict=True):
-    for (way, at_numbers), colour, marker in zip(
-        found_["ways"].items(), COLOURS, "osD^vP*X", strict=False
-    ):
-        value = [100 * at["fnmr"] for at in at_numbers]
-        ax.plot(found_["photos"], value, color=colour, marker=marker, label=way)
-    ax.set(xlabel="photos of each enrolled person", title=name, ylim=(0, None))
-    ax.set_xticks(found_["photos"], labels=found_["photos"])
-axes[0][0].set(ylabel=f"FNMR at FMR {100 * next(iter(made['sets'].values()))['fmr']:.0f}%, %")
-axes[0][-1].legend(fontsize=9)
+for ax, (name, of_set) in zip(axes[0], made["sets"].items(), strict=True):
+    places = np.arange(len(of_set["photos"]))
+    for i, (way, gains) in enumerate(of_set["paired"]["photos"].items()):
+        gains = [Difference.from_scores(scores) for scores in gains]
+        mean, half = (
+            100 * np.array([getattr(gain, of) for gain in gains]) for of in ("mean", "widest")
+        )
+        ax.errorbar(
+            places + 0.08 * i, mean, half, color=COLOURS[i], marker="osD^vP*X"[i], label=way, lw=1.4
+        )
+    ax.axhline(0, color="#777777", lw=1, ls=":")
+    ax.set(xlabel="photos of each enrolled person", title=name)
+    ax.set_xticks(places, labels=of_set["photos"])
+axes[0][0].set(ylabel="fewer false non-matches at FMR 1%,\nthan with one photo, points")
+axes[0][0].legend(fontsize=9, loc="lower right")
 show(
     fig,
-    alt="FNMR at FMR 1 percent against the number of photos in a template, 1 to 10, on LFW and on"
-    " synthetic faces, for several ways to make the template. The lines below say which"
-    " differences are certain.",
+    alt="By how many points FNMR at FMR 1 percent is lower with 1 to 10 photos in a template than"
+    " with one, on LFW and on synthetic faces, for several ways to make the template, with 95%"
+    " intervals. The lines below say which differences are certain.",
 )
-for name, found_ in made["sets"].items():
-    print(name)
-    for n, scores in zip(found_["photos"], found_["paired"]["photos"]["mean"], strict=True):
+for name, of_set in made["sets"].items():
+    fnmr = [100 * at["fnmr"] for at in of_set["ways"]["mean"]]
+    print(f"{name}: FNMR {fnmr[0]:.1f} % with one photo, {fnmr[-1]:.1f} % with the mean of ten")
+    for n, scores in zip(of_set["photos"], of_set["paired"]["photos"]["mean"], strict=True):
         if n in (3, 5, 10):
-            change = Difference.from_scores(scores)
-            print(f"   mean of {n:2d} photos, fewer errors than with one: {change}")
-    for way, rows_ in found_["paired"]["ways"].items():
-        change = Difference.from_scores(rows_[found_["photos"].index(5)])
-        print(f"   5 photos, {way} − mean: {change}: {change.verdict}")
+            gain = Difference.from_scores(scores)
+            print(f"   mean of {n} photos, fewer errors than with one: {gain}: {gain.verdict}")
+    for way, gains in of_set["paired"]["ways"].items():
+        gain = Difference.from_scores(gains[of_set["photos"].index(5)])
+        print(f"   5 photos, {way} against the mean: {gain}: {gain.verdict}")
 
 # %% [markdown]
 # More photos cost a door little. But they change all scores: a mean of five photos is nearer to everybody than one photo is. So measure the
