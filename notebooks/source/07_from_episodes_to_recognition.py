@@ -1144,7 +1144,7 @@ for name, of_set in made["sets"].items():
     for what, scores in gains.items():
         gain = Difference.from_scores(scores)
         rows[f"{name}: {what}"] = [str(gain), gain.verdict]
-table(rows, ["fewer false non-matches at FMR 1%", ""], title="the first named is …")
+table(rows, ["fewer false non-matches at FMR 1%", ""], title="positive: the first named is better")
 
 # %% [markdown]
 # More photos cost a door little. But they change all scores: a mean of five photos is nearer to everybody than one photo is. So measure the
