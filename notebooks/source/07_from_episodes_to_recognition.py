@@ -632,6 +632,8 @@ show(
 )
 
 # %% [markdown]
+# (The many galleries share 75 people. An interval over galleries would claim too much, as one over pairs does, so none is drawn.)
+#
 # The f is what one comparison in these galleries accepts. It is not exactly the 1% of the pairs from which the threshold was read, because these
 # are other comparisons. With that f, (7.10) is too high, and more so in larger galleries. That is not an accident. The N comparisons of a stranger
 # share one photo X, so they are not independent. *Given* X they are, if the enrolled are drawn at random, and each accepts with a probability $p_X$
