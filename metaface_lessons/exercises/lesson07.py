@@ -654,9 +654,9 @@ def _(scores: Tensor, probe: Tensor, gallery: Tensor, threshold: float) -> Tenso
 
 # ------------------------------------------------------------------------------------ a threshold for a cost, open task
 
-DOORS = 32
+DOORS = 16
 PHOTOS = 3  # of each person
-ALLOWED = 1.3  # times the cost of the reference
+ALLOWED = 1.35  # times the cost of the reference
 
 
 @dataclass(frozen=True)
@@ -696,8 +696,10 @@ def _scored(people: int, spread: float, draw: torch.Generator) -> tuple[Tensor, 
 def _door(draw: torch.Generator) -> Door:
     spread = 0.35 + 0.3 * torch.rand((), generator=draw).item()
     odds, false_match, false_non_match = (20 ** (2 * torch.rand(3, generator=draw) - 1)).tolist()
-    known, others = _scored(40, spread, draw), _scored(60, spread, draw)
-    return Door(*known, *others, odds / (1 + odds), round(false_match, 2), round(false_non_match, 2))
+    scores, same = _scored(40, spread, draw)
+    kept = same | (torch.rand(len(same), generator=draw) < 0.1)  # a part of the impostor pairs, so that a loop is quick
+    others = _scored(60, spread, draw)
+    return Door(scores[kept], same[kept], *others, odds / (1 + odds), round(false_match, 2), round(false_non_match, 2))
 
 
 def _cheapest(scores: Tensor, same: Tensor, match: float, non_match: float) -> float:
@@ -784,7 +786,7 @@ def _likely_slip(doors: Sequence[Door], chosen: Sequence[float]) -> list[str]:
     ),
 )
 def check_operating_point(answer: Callable[..., Any]) -> None:
-    _check_thresholds(answer, generator(4))
+    _check_thresholds(answer, generator(13))
 
 
 @fresh_check("recognition.operating_point")
