@@ -165,6 +165,27 @@ class Conv4(nn.Sequential):
         return super().forward(x.contiguous(memory_format=torch.channels_last))
 
 
+class LinearEmbedding(nn.Sequential):
+    """A `Conv4` with a linear end: batch normalisation, a linear layer, batch normalisation.
+
+    A Conv4 ends in ReLU, so that no coordinate is below 0 and no two faces are more than 90° apart. That hurts where
+    embeddings are compared by their angle. So the networks of margin losses end without it: in BN-Dropout-FC-BN
+    (Deng et al. 2019, section 3.1). The dropout is left out here.
+
+    conv: turns images `[M, C, H, W]` into points `[M, conv.features]`.
+    features: D, the coordinates of the embedding. 64.
+    seed: of the initial weights of the linear layer. 0.
+    """
+
+    def __init__(self, conv: Conv4, features: int = 64, seed: int = 0) -> None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            # A normalisation subtracts the mean, and with it any bias before it.
+            linear = nn.Linear(conv.features, features, bias=False)
+        super().__init__(conv, nn.BatchNorm1d(conv.features), linear, nn.BatchNorm1d(features))
+        self.features = features
+
+
 class Classifier(nn.Sequential):
     """An embedding and a linear head with one output for each person: the network of MAML and Reptile.
 

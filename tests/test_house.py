@@ -331,7 +331,7 @@ FLOORS = (
     "machine sources faces",
     "episodes networks sinusoids checkpoints",
     "augmentation learners",
-    "evaluation verification",
+    "evaluation verification calibration",
     "training figures selection",
     "deployment runs",
     "enrolment experiments exercises",

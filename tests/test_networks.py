@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from metaface_lessons.errors import MetaFaceError
-from metaface_lessons.networks import Classifier, Conv4, TaskNorm, standardise, statistics_of_first
+from metaface_lessons.networks import Classifier, Conv4, LinearEmbedding, TaskNorm, standardise, statistics_of_first
 from tests.helpers import random_faces
 
 
@@ -90,3 +90,20 @@ def test_unfit_networks_say_why() -> None:
         Conv4(1, 8)
     with pytest.raises(MetaFaceError, match="1×16×16, but got 1×32×32"):
         Conv4(1, 16, 8)(random_faces(size=32).images)
+
+
+def test_a_linear_embedding_has_coordinates_below_0_that_follow_the_seed() -> None:
+    images = random_faces().images
+    conv = Conv4(1, 16, 8)
+    net, same, other = (LinearEmbedding(Conv4(1, 16, 8), features=5, seed=seed) for seed in (0, 0, 1))
+    points = net(images)
+    assert net.features == points.shape[1] == 5
+    assert (conv(images) >= 0).all()
+    assert (points < 0).any(dim=0).all()
+    assert torch.equal(points, same(images))
+    assert not torch.allclose(points, other(images))
+    inside = conv(images)
+    inside = (inside - inside.mean(0)) / (inside.var(0, unbiased=False) + 1e-5).sqrt()
+    inside = inside @ net[2].weight.T
+    wanted = (inside - inside.mean(0)) / (inside.var(0, unbiased=False) + 1e-5).sqrt()
+    assert torch.allclose(points, wanted, atol=1e-4)

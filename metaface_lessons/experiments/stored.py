@@ -144,13 +144,19 @@ def steps_of(folder: Path) -> int:
 def trained(settings: Settings, folder: Path, steps: int) -> Run:
     """The run in `folder` after `steps`, trained as far as it is not yet. One that has gone further starts again.
 
+    It is trained on the best device, and returned on the CPU, where it is evaluated. So one that was trained on another
+    machine is not touched.
+
     Raises `KeyboardInterrupt` if the training is interrupted. The next call goes on from there.
     """
-    if steps_of(folder) > steps:
+    made = steps_of(folder)
+    if made > steps:
         shutil.rmtree(folder)
+    elif made == steps and (run := load_run(folder, torch.device("cpu"))).settings == settings:
+        return run
     if train(settings, folder, steps=steps, progress=False).stopped == "interrupted":
         raise KeyboardInterrupt
-    return load_run(folder)
+    return load_run(folder, torch.device("cpu"))
 
 
 def joined(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

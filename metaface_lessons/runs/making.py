@@ -19,7 +19,7 @@ from ..learners.pretraining import Pretraining
 from ..learners.protomaml import ProtoMAML
 from ..learners.protonet import ProtoNet
 from ..learners.reptile import Reptile
-from ..networks import Classifier, Conv4
+from ..networks import Classifier, Conv4, LinearEmbedding
 from .recipes import Settings
 
 Shape = tuple[int, int, int]  # of an image: channels, height, width
@@ -42,7 +42,8 @@ def _pretrain(settings: Settings, shape: Shape, people: Tensor | None) -> MetaLe
 def _margin(settings: Settings, shape: Shape, people: Tensor | None) -> MetaLearner:
     if people is None:
         raise MetaFaceError("A margin loss learns to tell the base people apart. Give their numbers, `people`.")
-    embedding, augment = _embedding(settings, shape), Augment(seed=settings.seed)
+    embedding = LinearEmbedding(_embedding(settings, shape), seed=settings.seed)
+    augment = Augment(seed=settings.seed)
     loss: dict[str, Any] = {"kind": settings.learner, "scale": settings.scale, "margin": settings.margin}
     return Margin(embedding, embedding.features, people, augment=augment, seed=settings.seed, **loss)
 

@@ -2,20 +2,42 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from metaface_lessons.calibration import Calibration
 from metaface_lessons.errors import MetaFaceError
 from metaface_lessons.evaluation import from_json, mean_over_seeds
-from metaface_lessons.experiments import verification
+from metaface_lessons.experiments import stored, verification
+from metaface_lessons.faces import FaceSet, load_faces
+from metaface_lessons.faces.pairs import draw_pairs
 from metaface_lessons.runs.protocols import SCORES
+from metaface_lessons.runs.recipes import FRACTIONS
 from tests.helpers import shape
 
-FEW: dict[str, Any] = {"seeds": (0, 1), "steps": {"protonet": 20}, "each": 60, "episodes": 30}
-METHODS = ("protonet", "pixels", "lbp", "lda", "whitened pca", "lda, squared")
+FEW: dict[str, Any] = {
+    "seeds": (0, 1),
+    "steps": 20,
+    "each": 60,
+    "episodes": 30,
+    "candidates": {"gentle": {"scale": 10, "margin": 0.1}, "harsh": {"scale": 64, "margin": 1.5}},
+    "long": (4, 6),
+}
+METHODS = (
+    "protonet",
+    "arcface",
+    "arcface as published",
+    "pixels",
+    "lbp",
+    "lda",
+    "whitened pca",
+    "lda, squared",
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore:A false match rate")
 
@@ -62,7 +84,7 @@ def test_differences_are_those_of_the_same_pairs_and_episodes(found: dict[str, A
     methods = found["methods"]
     for key, accuracy in (("accuracy", lambda row: row), ("1-shot", lambda row: row["accuracy"])):
         table = found["paired"][key]
-        assert sum(len(row) for row in table.values()) == 6 * 5 // 2
+        assert sum(len(row) for row in table.values()) == 8 * 7 // 2
         for better, row in table.items():
             for other, difference in row.items():
                 wanted = accuracy(methods[better][key]) - accuracy(methods[other][key])
@@ -95,7 +117,7 @@ def test_an_interrupted_measurement_goes_on_and_gives_the_same(
 
     def draw_pairs(faces: Any, each: int, folds: int = 1, seed: int = 0) -> Any:
         measured.append(seed)
-        if len(measured) == 3:
+        if len(measured) == 2:
             raise KeyboardInterrupt
         return draw(faces, each, folds, seed)
 
@@ -103,13 +125,73 @@ def test_an_interrupted_measurement_goes_on_and_gives_the_same(
     with pytest.raises(KeyboardInterrupt):
         verification.measure(photos, **FEW, work=work)
     assert verification.measure(photos, **FEW, work=work) == found
-    assert measured == [0, 0, 1, 1, 1]  # two draws each: baselines of seed 0, then protonet of seed 1, twice begun
+    assert measured == [0, 1, 1, 1]  # baselines of seed 0; protonet of seed 1 draws twice, and was begun before
 
 
 def test_a_run_of_more_steps_is_not_taken_for_one_of_fewer(photos: str, work: Path, found: dict[str, Any]) -> None:
-    fewer = verification.measure(photos, **FEW | {"seeds": (0,), "steps": {"protonet": 5}}, work=work)
+    fewer = verification.measure(photos, **FEW | {"seeds": (0,), "steps": 5, "long": ()}, work=work)
     assert fewer["methods"]["protonet"]["steps"] == 5
     assert fewer["seeds"]["0"]["protonet"] != found["seeds"]["0"]["protonet"] | {"steps": 5}
+    assert "long" not in fewer
+
+
+def test_nobody_who_is_tested_chooses(photos: str, found: dict[str, Any]) -> None:
+    everyone = load_faces(photos)
+    base, choosers = verification.choosing(everyone, FEW["seeds"])
+    novel = torch.cat([everyone.split(FRACTIONS, seed=seed).novel.identities for seed in FEW["seeds"]])
+    assert set(base.identities.tolist()) == set(novel.tolist())
+    assert set(choosers.identities.tolist()) == set(everyone.identities.tolist()) - set(novel.tolist())
+    assert found["chosen"]["people"] == len(choosers.identities)
+    assert found["chosen"]["steps"] == 10
+    tried = {name: row["score"] for name, row in found["chosen"]["tried"].items()}
+    assert set(tried) == set(FEW["candidates"])
+    assert tried[found["chosen"]["best"]] == max(tried.values())
+
+
+def test_arcface_is_trained_with_what_was_chosen_and_with_what_was_published(found: dict[str, Any], work: Path) -> None:
+    best = FEW["candidates"][found["chosen"]["best"]]
+    for folder, scale, margin in (
+        ("arcface-0", best["scale"], best["margin"]),
+        ("arcface-as-published-0", 64.0, 0.5),
+    ):
+        record = json.loads((work / "verification" / folder / "run.json").read_text())
+        assert (record["settings"]["scale"], record["settings"]["margin"]) == (scale, margin)
+        assert record["training"]["steps"] == 20
+
+
+def test_a_calibration_is_read_on_the_half_on_which_it_was_not_fitted() -> None:
+    people = torch.arange(40).repeat_interleave(3)
+    faces = FaceSet(torch.zeros(120, 1, 2, 2, dtype=torch.uint8), people, name="none")
+    pairs = draw_pairs(faces, 50, folds=2)
+    scores = np.random.default_rng(0).normal(size=100) + 2 * (pairs.people[:, 0] == pairs.people[:, 1]).numpy()
+    llr = verification.cross_calibrated(scores, pairs)
+    for k in (0, 1):
+        other = (pairs.fold != k).numpy()
+        same = (pairs.people[:, 0] == pairs.people[:, 1]).numpy()
+        assert np.allclose(llr[~other], Calibration.fit(scores[other], same[other]).llr(scores[~other]))
+
+
+def test_calibrated_ratios_are_worth_what_is_reported(found: dict[str, Any]) -> None:
+    for name, row in found["methods"].items():
+        assert row["calibration"]["cllr"] >= row["calibration"]["cllr_min"] >= 0
+        assert sum(count for *_, count in row["calibration"]["table"]) == found["pairs"] * len(FEW["seeds"])
+        own = [seed[name]["calibration"]["cllr"] for seed in found["seeds"].values()]
+        assert row["calibration"]["cllr"] == pytest.approx(np.mean(own), abs=1e-4)
+    for better, others in found["paired"]["cllr"].items():
+        for other, difference in others.items():
+            gain = found["methods"][other]["calibration"]["cllr"] - found["methods"][better]["calibration"]["cllr"]
+            assert difference["mean"] == pytest.approx(gain, abs=3e-4)
+            assert difference["mean"] >= 0
+
+
+def test_long_trainings_are_compared_after_each_number_of_steps(found: dict[str, Any], work: Path) -> None:
+    long = found["long"]
+    assert long["steps"] == [4, 6]
+    assert set(long["methods"]) == {"protonet", "arcface"}
+    for i, difference in enumerate(long["paired"]):
+        one, other = (rows[i]["accuracy"] for rows in long["methods"].values())
+        assert difference["mean"] == pytest.approx(one - other, abs=1e-4)
+    assert stored.steps_of(work / "verification" / "long" / "arcface-0") == 6
 
 
 def test_missing_faces_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,4 +200,4 @@ def test_missing_faces_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(verification, "load_faces", load_faces)
     with pytest.raises(MetaFaceError, match="lfw is not here"):
-        verification.run(verification.argparse.Namespace(seeds=[0]))
+        verification.run(verification.argparse.Namespace(seeds=[0], long=False, jobs=1))
