@@ -11,7 +11,7 @@ also trains ProtoNet and ArcFace ten times as long, with the first seed.
 
 The stored result, data/results/verification-lfw.json, has
 
-- protocol, category, pairs, people, far: what was measured;
+- trained_on, protocol, category, pairs, people, far: on which devices the learners trained, and what was measured;
 - methods: by name, the means over the seeds: accuracy, eer, auc and tar at that far, each with its interval over people
   (accuracy95, …) and its deviation over seeds (accuracy_deviation, …); 1-shot; roc, pairs of FAR and TAR; how many
   seeds; calibration: cllr, the lowest one (cllr_min) and a table of `BINS` rows (predicted chance that both photos show
@@ -72,10 +72,8 @@ TRAINED = ("steps", "images", "cpu_seconds_per_step", "base_eer", "base_threshol
 BASELINES = "baselines"  # the part that measures them all
 
 Plan = Mapping[str, Any]  # settings of a learner, in place of its recipe's
-CANDIDATES: dict[str, Plan] = {
-    f"s {s}, m {m}": {"scale": s, "margin": m} for s in (10, 20, 30) for m in (0.1, 0.2, 0.4)
-}
 PAPER: Plan = {"scale": 64.0, "margin": 0.5}  # Deng et al. 2019, section 3.1
+CANDIDATES: dict[str, Plan] = {f"s {s}, m {m}": {"scale": s, "margin": m} for s in (10, 20, 40) for m in (0.1, 0.3)}
 CANDIDATES["s 64, m 0.5"] = PAPER
 AS_PUBLISHED = "arcface as published"
 LONG = (390, 780, 1560, 3120, 6240, 15600)  # the steps after which the long trainings are evaluated
@@ -152,6 +150,7 @@ def _part(
         part["methods"][name] |= {
             "steps": steps,
             "images": steps * images_of_step(run.settings),
+            "trained_on": run.record["machine"]["device"],
             "base_eer": round(trained_on.eer, 4),
             "base_threshold_far": round(strangers.rates(trained_on.threshold_at_fmr(FAR))[0], 4),
         }
@@ -328,7 +327,13 @@ def measure(
         for seed in seeds:
             found[f"{name}-{seed}"]["methods"][name]["cpu_seconds_per_step"] = found[f"seconds-{name}"]
     by_seed = {seed: [found[f"{name}-{seed}"] for name in (*learners, BASELINES)] for seed in seeds}
+    trained_on = {
+        part["methods"][name].pop("trained_on")
+        for parts in by_seed.values()
+        for name, part in zip(learners, parts, strict=False)
+    }
     result = {
+        "trained_on": ", ".join(sorted(trained_on)),
         "protocol": "pairs of novel people in two halves; the threshold of each half is chosen on the other",
         "category": "unrestricted, no outside data",
         "pairs": 2 * each,
