@@ -110,9 +110,12 @@ def trained(name: str, faces: str, seed: int, steps: int, folder: Path, chosen: 
     steps: of the training.
     folder: of the experiment's trainings.
     """
-    return stored.trained(
-        learner_settings(name, faces, seed, chosen), folder / f"{name.replace(' ', '-')}-{seed}", steps
-    )
+    return stored.trained(learner_settings(name, faces, seed, chosen), folder / f"{_slug(name)}-{seed}", steps)
+
+
+def _slug(name: str) -> str:
+    """A method's name in the name of a file."""
+    return name.replace(" ", "-")
 
 
 def _comparer(method: Any, split: Split) -> Comparer:
@@ -298,7 +301,7 @@ def measure(
     choice_parts = stored.Parts("verification/choice", choice_of, work)
     tried = choice_parts.all(
         {
-            name.replace(" ", "-"): partial(_candidate, faces, plan, seeds, steps // 2, episodes)
+            _slug(name): partial(_candidate, faces, plan, seeds, steps // 2, episodes)
             for name, plan in candidates.items()
         },
         jobs,
@@ -311,12 +314,13 @@ def measure(
     parts = stored.Parts("verification", of | {"chosen": chosen}, work)
     learners = ("protonet", "arcface", AS_PUBLISHED)
     wanted: dict[str, Callable[[], Any]] = {
-        f"{name}-{seed}": partial(_part, faces, name, seed, steps, each, episodes, parts.folder, chosen)
+        f"{_slug(name)}-{seed}": partial(_part, faces, name, seed, steps, each, episodes, parts.folder, chosen)
         for seed in seeds
         for name in (*learners, BASELINES)
     }
     wanted |= {
-        f"seconds-{name}": partial(_seconds, learner_settings(name, faces, seeds[0], chosen)) for name in learners
+        f"seconds-{_slug(name)}": partial(_seconds, learner_settings(name, faces, seeds[0], chosen))
+        for name in learners
     }
     wanted |= {
         f"long-{name}": partial(_curve, faces, name, seeds[0], long, each, episodes, parts.folder, chosen)
@@ -325,8 +329,8 @@ def measure(
     found = parts.all(wanted, jobs)
     for name in learners:
         for seed in seeds:
-            found[f"{name}-{seed}"]["methods"][name]["cpu_seconds_per_step"] = found[f"seconds-{name}"]
-    by_seed = {seed: [found[f"{name}-{seed}"] for name in (*learners, BASELINES)] for seed in seeds}
+            found[f"{_slug(name)}-{seed}"]["methods"][name]["cpu_seconds_per_step"] = found[f"seconds-{_slug(name)}"]
+    by_seed = {seed: [found[f"{_slug(name)}-{seed}"] for name in (*learners, BASELINES)] for seed in seeds}
     trained_on = {
         part["methods"][name].pop("trained_on")
         for parts in by_seed.values()
