@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -100,7 +101,10 @@ def cut(picture: Image.Image, change: Change, direction: float = 0.0, sign: int 
     x += change.move * side / LFW_SIZE * math.cos(direction)
     y += change.move * side / LFW_SIZE * math.sin(direction)
     half = side / 2 / change.zoom**sign
-    face = picture.resize((LFW_SIZE, LFW_SIZE), Image.Resampling.BICUBIC, (x - half, y - half, x + half, y + half))
+    left, top = math.floor(x - half), math.floor(y - half)  # whole pixels first: nothing from outside is mixed in
+    around = picture.crop((left, top, math.ceil(x + half), math.ceil(y + half)))
+    box = (x - half - left, y - half - top, x + half - left, y + half - top)
+    face = around.resize((LFW_SIZE, LFW_SIZE), Image.Resampling.BICUBIC, box)
     return torch.from_numpy(np.array(face)).permute(2, 0, 1).contiguous()
 
 
@@ -255,8 +259,8 @@ def measure(
     found = list(stored.Parts("alignment", of, work).all(wanted, jobs).values())
     failed, used = (sum(part[key] for part in found) for key in ("failed", "photos"))
     return {
-        "people": round(np.mean([part["people"] for part in found]), 1),
-        "photos": round(np.mean([part["photos"] for part in found]), 1),
+        "people": statistics.fmean(part["people"] for part in found),
+        "photos": statistics.fmean(part["photos"] for part in found),
         "seeds": len(seeds),
         "pairs": 2 * each,
         "episodes": episodes,

@@ -24,12 +24,12 @@ Finished parts are kept in runs/templates. The stored result, data/results/templ
 from __future__ import annotations
 
 import argparse
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -219,8 +219,8 @@ def _collected(parts: Sequence[Mapping[str, Any]], photos: Sequence[int], test_s
 
     first = parts[0]["paired"]
     return {
-        "people": round(np.mean([part["people"] for part in parts]), 1),
-        "probes": round(np.mean([part["probes"] for part in parts]), 1),
+        "people": statistics.fmean(part["people"] for part in parts),
+        "probes": statistics.fmean(part["probes"] for part in parts),
         "seeds": len(parts),
         "photos": list(photos),
         "ways": mean_over_seeds([part["ways"] for part in parts], {}),
@@ -234,7 +234,7 @@ def _collected(parts: Sequence[Mapping[str, Any]], photos: Sequence[int], test_s
 def show(found: Mapping[str, Any]) -> None:
     """Print a result, as `measure` returns it."""
     for name, rows in found["sets"].items():
-        print(f"{name}, {rows['people']} people: FNMR at FMR {100 * found['fmr']:g} %, by photos {rows['photos']}")
+        print(f"{name}, {rows['people']:g} people: FNMR at FMR {100 * found['fmr']:g} %, by photos {rows['photos']}")
         for way, cells in rows["ways"].items():
             rates = " ".join(f"{100 * cell['fnmr']:5.1f}" for cell in cells)
             print(f"  {way:20s} {rates}")

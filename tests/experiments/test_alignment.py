@@ -66,7 +66,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Any:
         assert size == 48
         if file.stem.endswith("3"):
             raise MetaFaceError("No face was found.")
-        return cut(Image.open(file).convert("RGB"), Change(move=2))
+        return cut(Image.open(file).convert("RGB"), Change(move=6))
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SCIKIT_LEARN_DATA", str(home))
@@ -83,8 +83,8 @@ def test_unchanged_faces_are_those_of_the_face_set(found: dict[str, Any], tmp_pa
         people = load_faces("lfw")
         people = people.of(people.identities[:5])
         versions, failed = alignment.versions_of(people, seed=0)
+        patch.setenv("SCIKIT_LEARN_DATA", str(tmp_path / "none"))
         with pytest.raises(MetaFaceError, match="The pictures of LFW are not in"):
-            patch.setenv("SCIKIT_LEARN_DATA", str(tmp_path / "none"))
             alignment.versions_of(people, seed=0)
     assert failed == 0
     assert set(versions) == {*CONDITIONS} - {BOTH}
