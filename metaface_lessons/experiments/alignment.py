@@ -28,7 +28,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -38,7 +38,7 @@ from torch import Tensor
 from ..episodes import Episodes, EpisodeSampler
 from ..errors import MetaFaceError
 from ..evaluation import Difference, Evaluation, evaluate, from_json, mean_over_seeds, over_seeds, paired, to_json
-from ..faces import FaceSet, load_faces
+from ..faces import FaceSet, Split, load_faces
 from ..faces.pairs import draw_pairs
 from ..faces.photos import find_face
 from ..faces.real import LFW_COLUMNS, LFW_ROWS, LFW_SIZE
@@ -172,20 +172,26 @@ class OtherQueries(EpisodeSampler):
         return replace(super().sample(tasks), query=self._other.sample(tasks).query)
 
 
-def _methods(learner: Any, base: FaceSet) -> dict[str, ProtoNet]:
-    """The trained ProtoNet, with its points computed once for each picture, and the baselines."""
-    net = learner.embedding.eval().requires_grad_(False)
-    return {"protonet": ProtoNet(FixedFeatures(lambda x: net(x).numpy()), learner.distance), **baselines(base)}
+def _methods(which: str, faces: str, seed: int, steps: int, runs: Path) -> tuple[Split, dict[str, ProtoNet]]:
+    """The seed's people, and the trained ProtoNet, with its points computed once for each picture, or the baselines."""
+    if which == verification.BASELINES:
+        split = load_faces(faces).split(FRACTIONS, seed=seed)
+        return split, baselines(split.base)
+    run = verification.trained(which, faces, seed, steps, runs, {})
+    net = cast(ProtoNet, run.learner).requires_grad_(False)
+    once = FixedFeatures(lambda images: net.embedding(images).numpy())
+    return run.split, {which: ProtoNet(once, net.distance)}
 
 
-def _part(faces: str, seed: int, steps: int, each: int, episodes: int, photos: int, runs: Path) -> dict[str, Any]:
-    """What every method makes of every condition with one seed, and differences over people."""
-    run = verification.trained("protonet", faces, seed, steps, runs, {})
-    versions, failed = versions_of(run.split.novel, seed, photos)
+def _part(
+    faces: str, which: str, seed: int, steps: int, each: int, episodes: int, photos: int, runs: Path
+) -> dict[str, Any]:
+    """What the ProtoNet or the baselines make of every condition with one seed, and differences over people."""
+    split, methods = _methods(which, faces, seed, steps, runs)
+    versions, failed = versions_of(split.novel, seed, photos)
     unchanged = versions[AS_TRAINED]
     pairs = draw_pairs(unchanged, each, folds=2, seed=seed)
     people, fold = pairs.people.numpy(), pairs.fold.numpy()
-    methods = _methods(run.learner, run.split.base)
     sides = {name: (AS_TRAINED, name) for name in (*CHANGES, FOUND)} | {BOTH: (FOUND, FOUND)}
 
     found: dict[str, dict[str, Any]] = {name: {} for name in methods}
@@ -255,8 +261,15 @@ def measure(
     split = load_faces(faces).split(FRACTIONS, seed=seeds[0])
     of = {"faces": faces, "steps": steps, "each": each, "episodes": episodes, "photos": photos}
     runs = work / "verification"
-    wanted = {f"seed-{seed}": partial(_part, faces, seed, steps, each, episodes, photos, runs) for seed in seeds}
-    found = list(stored.Parts("alignment", of, work).all(wanted, jobs).values())
+    parts = stored.Parts("alignment", of, work)
+    methods = ("protonet", verification.BASELINES)
+    wanted = {
+        f"{which}-{seed}": partial(_part, faces, which, seed, steps, each, episodes, photos, runs)
+        for seed in seeds
+        for which in methods
+    }
+    measured = parts.all(wanted, jobs)
+    found = [_joined([measured[f"{which}-{seed}"] for which in methods]) for seed in seeds]
     failed, used = (sum(part[key] for part in found) for key in ("failed", "photos"))
     return {
         "people": statistics.fmean(part["people"] for part in found),
@@ -269,6 +282,13 @@ def measure(
         "methods": mean_over_seeds([part["methods"] for part in found], {}),
         "paired": _paired(found, len(split.novel.identities) / len(split.base.identities)),
     }
+
+
+def _joined(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What parts of the same seed found about other methods, as one."""
+    scored = stored.joined(from_json(part["evaluations"]) for part in parts)
+    both = {key: stored.joined(part[key] for part in parts) for key in ("methods", "differences")}
+    return {**parts[0], **both, "evaluations": to_json(scored)}
 
 
 def _paired(found: Sequence[Mapping[str, Any]], test_share: float) -> dict[str, Any]:

@@ -9,6 +9,9 @@ z and w_j, and s a scale, the loss is the cross-entropy of the logits
 
 So images of one person are drawn together until they are nearer to that person than to anyone else *by m*. Strangers
 are then compared by the cosine of their embeddings. For a task, the prototypes are the class means of the embeddings.
+
+All directions must be possible, so the embedding should end linearly, as in the papers: see `networks.LinearEmbedding`.
+Deng et al. take s = 64 and m = 0.5 (section 3.1).
 """
 
 from __future__ import annotations
@@ -54,7 +57,8 @@ MARGINS: dict[str, Callable[[Tensor, float], Tensor]] = {"arcface": additive_ang
 class Margin(BaseClassifier):
     """A network trained by a margin loss on the base people; it compares strangers by the cosine.
 
-    embedding, people, augment: see `BaseClassifier`.
+    embedding: see `BaseClassifier`; one that ends in ReLU keeps all faces within 90° of each other.
+    people, augment: see `BaseClassifier`.
     features: D, the coordinates of the embedding.
     kind: "arcface" or "cosface".
     scale: s.

@@ -128,6 +128,14 @@ def test_a_learner_follows_its_settings(name: str) -> None:
     assert not any(map(torch.equal, one, other))
 
 
+@pytest.mark.parametrize("name", ["arcface", "cosface"])
+def test_the_embedding_of_a_margin_loss_can_point_anywhere(name: str) -> None:
+    made = making.make_learner(settings_of(name, width=8), SHAPE, PEOPLE)
+    images = torch.rand(20, *SHAPE, generator=torch.Generator().manual_seed(0))
+    points = torch.nn.functional.normalize(made.get_submodule("embedding")(images), dim=-1)
+    assert (points @ points.T).min() < -0.2  # more than 90° apart, which coordinates above 0 cannot be
+
+
 @pytest.mark.parametrize("name", ["maml", "reptile"])
 def test_a_head_prefers_no_label_at_the_start(name: str) -> None:
     made = making.make_learner(settings_of(name, width=8, ways=7), SHAPE)
