@@ -45,9 +45,9 @@ from . import snapshots, stored, verification
 FILE = stored.RESULTS / "templates.json"
 COMMAND = "metaface experiment templates"
 PHOTOS = (1, 2, 3, 5, 10)
-PROBES = 6  # at most, of each person
+PROBES = 4  # at most, of each person
 ROUNDS = 2  # how often photos are drawn for entries and probes
-PEOPLE = 60  # procedural ones, of each seed
+PEOPLE = 40  # procedural ones, of each seed
 FMR = 0.01
 SAMPLES = 200  # of the bootstrap
 WAYS = ("mean", "mean of unit length", "best", "mean of scores", "mean, squared")
