@@ -73,7 +73,8 @@ BASELINES = "baselines"  # the part that measures them all
 
 Plan = Mapping[str, Any]  # settings of a learner, in place of its recipe's
 PAPER: Plan = {"scale": 64.0, "margin": 0.5}  # Deng et al. 2019, section 3.1
-CANDIDATES: dict[str, Plan] = {f"s {s}, m {m}": {"scale": s, "margin": m} for s in (10, 20, 40) for m in (0.1, 0.3)}
+_TRIED = [(10, 0.1), (10, 0.3), (20, 0.1), (20, 0.3), (40, 0.1), (40, 0.3), (5, 0.3), (5, 0.5), (10, 0.5)]
+CANDIDATES: dict[str, Plan] = {f"s {s}, m {m}": {"scale": s, "margin": m} for s, m in _TRIED}
 CANDIDATES["s 64, m 0.5"] = PAPER
 AS_PUBLISHED = "arcface as published"
 LONG = (390, 780, 1560, 3120, 6240, 15600)  # the steps after which the long trainings are evaluated
