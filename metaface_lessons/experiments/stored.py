@@ -142,7 +142,9 @@ def steps_of(folder: Path) -> int:
 
 
 def trained(settings: Settings, folder: Path, steps: int) -> Run:
-    """The run in `folder` after `steps`, trained as far as it is not yet. One that has gone further starts again.
+    """The run in `folder` after `steps`, trained as far as it is not yet.
+
+    One that has gone further starts again, and so does one of as many steps with other settings.
 
     It is trained on the best device, and returned on the CPU, where it is evaluated. So one that was trained on another
     machine is not touched.
@@ -150,10 +152,10 @@ def trained(settings: Settings, folder: Path, steps: int) -> Run:
     Raises `KeyboardInterrupt` if the training is interrupted. The next call goes on from there.
     """
     made = steps_of(folder)
-    if made > steps:
-        shutil.rmtree(folder)
-    elif made == steps and (run := load_run(folder, torch.device("cpu"))).settings == settings:
+    if made == steps and (run := load_run(folder, torch.device("cpu"))).settings == settings:
         return run
+    if made >= steps:
+        shutil.rmtree(folder)
     if train(settings, folder, steps=steps, progress=False).stopped == "interrupted":
         raise KeyboardInterrupt
     return load_run(folder, torch.device("cpu"))

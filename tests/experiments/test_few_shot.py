@@ -70,6 +70,8 @@ def test_a_training_that_went_further_starts_again(training: Training, tmp_path:
     longer, weights = (stored.trained(settings, tmp_path / "run", steps) for steps in (4, 2))
     assert (longer.record["training"]["steps"], weights.record["training"]["steps"]) == (4, 2)
     assert stored.trained(settings, tmp_path / "run", 2).record == weights.record
+    other = few_shot.settings_of("protonet", training.faces, 0, temperature=7)
+    assert stored.trained(other, tmp_path / "run", 2).settings == other
 
 
 def test_the_command_measures_what_is_here_and_names_what_is_missing(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +46,11 @@ pytestmark = pytest.mark.filterwarnings("ignore:A false match rate")
 
 @pytest.fixture(scope="module", autouse=True)
 def few_samples() -> Any:
-    """Of the bootstrap, which takes most of the time."""
+    """Of the bootstrap, and of the steps whose time is taken: they take most of the time."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(verification, "SAMPLES", 30)
         patch.setattr("metaface_lessons.runs.protocols.SAMPLES", 10)
+        patch.setattr(verification, "_seconds", functools.partial(verification._seconds, steps=2))
         yield
 
 
@@ -128,8 +131,11 @@ def test_an_interrupted_measurement_goes_on_and_gives_the_same(
     assert measured == [0, 1, 1, 1]  # baselines of seed 0; protonet of seed 1 draws twice, and was begun before
 
 
-def test_a_run_of_more_steps_is_not_taken_for_one_of_fewer(photos: str, work: Path, found: dict[str, Any]) -> None:
-    fewer = verification.measure(photos, **FEW | {"seeds": (0,), "steps": 5, "long": ()}, work=work)
+def test_a_run_of_more_steps_is_not_taken_for_one_of_fewer(
+    photos: str, work: Path, found: dict[str, Any], tmp_path: Path
+) -> None:
+    shutil.copytree(work, tmp_path / "work")
+    fewer = verification.measure(photos, **FEW | {"seeds": (0,), "steps": 5, "long": ()}, work=tmp_path / "work")
     assert fewer["methods"]["protonet"]["steps"] == 5
     assert fewer["seeds"]["0"]["protonet"] != found["seeds"]["0"]["protonet"] | {"steps": 5}
     assert "long" not in fewer
@@ -192,6 +198,14 @@ def test_long_trainings_are_compared_after_each_number_of_steps(found: dict[str,
         one, other = (rows[i]["accuracy"] for rows in long["methods"].values())
         assert difference["mean"] == pytest.approx(one - other, abs=1e-4)
     assert stored.steps_of(work / "verification" / "long" / "arcface-0") == 6
+
+
+def test_a_step_has_its_seconds_and_images(found: dict[str, Any]) -> None:
+    for name in ("protonet", "arcface", "arcface as published"):
+        row = found["methods"][name]
+        assert row["images"] == 20 * 20 * (1 + 4)  # steps, ways, images of each person
+        assert 0 < row["cpu_seconds_per_step"] < 10
+    assert "images" not in found["methods"]["lda"]
 
 
 def test_missing_faces_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
