@@ -76,7 +76,7 @@ PAPER: Plan = {"scale": 64.0, "margin": 0.5}  # Deng et al. 2019, section 3.1
 _TRIED = [(10, 0.1), (10, 0.3), (20, 0.1), (20, 0.3), (40, 0.1), (40, 0.3), (5, 0.3), (5, 0.5), (10, 0.5)]
 CANDIDATES: dict[str, Plan] = {f"s {s}, m {m}": {"scale": s, "margin": m} for s, m in _TRIED}
 CANDIDATES["s 64, m 0.5"] = PAPER
-AS_PUBLISHED = "arcface as published"
+AS_PUBLISHED = "arcface, s 64, m 0.5"
 LONG = (390, 780, 1560, 3120, 6240, 15600)  # the steps after which the long trainings are evaluated
 
 
@@ -101,7 +101,7 @@ def learner_settings(name: str, faces: str, seed: int, chosen: Plan) -> Settings
     chosen: ArcFace's scale and margin; ProtoNet has none.
     """
     given: dict[str, Plan] = {"arcface": chosen, AS_PUBLISHED: PAPER}
-    return settings_of(name.split()[0], faces, seed, **given.get(name, {}))
+    return settings_of(name.partition(",")[0], faces, seed, **given.get(name, {}))
 
 
 def trained(name: str, faces: str, seed: int, steps: int, folder: Path, chosen: Plan) -> Run:

@@ -76,7 +76,7 @@ class Margin(BaseClassifier):
         *,
         kind: str = "arcface",
         scale: float = 10.0,
-        margin: float = 0.2,
+        margin: float = 0.3,
         augment: nn.Module | None = None,
         seed: int = 0,
     ) -> None:

@@ -19,7 +19,7 @@ from metaface_lessons.experiments import stored, verification
 from metaface_lessons.faces import FaceSet, load_faces
 from metaface_lessons.faces.pairs import draw_pairs
 from metaface_lessons.runs.protocols import SCORES
-from metaface_lessons.runs.recipes import FRACTIONS
+from metaface_lessons.runs.recipes import FRACTIONS, RECIPES
 from tests.helpers import shape
 
 FEW: dict[str, Any] = {
@@ -33,7 +33,7 @@ FEW: dict[str, Any] = {
 METHODS = (
     "protonet",
     "arcface",
-    "arcface as published",
+    "arcface, s 64, m 0.5",
     "pixels",
     "lbp",
     "lda",
@@ -154,15 +154,22 @@ def test_nobody_who_is_tested_chooses(photos: str, found: dict[str, Any]) -> Non
     assert tried[found["chosen"]["best"]] == max(tried.values())
 
 
-def test_arcface_is_trained_with_what_was_chosen_and_with_what_was_published(found: dict[str, Any], work: Path) -> None:
+def test_arcface_is_trained_with_what_was_chosen_and_with_what_the_paper_has(found: dict[str, Any], work: Path) -> None:
     best = FEW["candidates"][found["chosen"]["best"]]
     for folder, scale, margin in (
         ("arcface-0", best["scale"], best["margin"]),
-        ("arcface-as-published-0", 64.0, 0.5),
+        ("arcface,-s-64,-m-0.5-0", 64.0, 0.5),
     ):
         record = json.loads((work / "verification" / folder / "run.json").read_text())
         assert (record["settings"]["scale"], record["settings"]["margin"]) == (scale, margin)
         assert record["training"]["steps"] == 20
+
+
+def test_the_recipe_has_what_was_chosen() -> None:
+    chosen = verification.load()["chosen"]
+    assert set(chosen["tried"]) == set(verification.CANDIDATES)
+    plan = verification.CANDIDATES[chosen["best"]]
+    assert {key: RECIPES["arcface"][key] for key in plan} == plan
 
 
 def test_a_calibration_is_read_on_the_half_on_which_it_was_not_fitted() -> None:
@@ -201,7 +208,7 @@ def test_long_trainings_are_compared_after_each_number_of_steps(found: dict[str,
 
 
 def test_a_step_has_its_seconds_and_images(found: dict[str, Any]) -> None:
-    for name in ("protonet", "arcface", "arcface as published"):
+    for name in ("protonet", "arcface", "arcface, s 64, m 0.5"):
         row = found["methods"][name]
         assert row["images"] == 20 * 20 * (1 + 4)  # steps, ways, images of each person
         assert 0 < row["cpu_seconds_per_step"] < 10
