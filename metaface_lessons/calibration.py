@@ -48,7 +48,7 @@ class Calibration:
         Raises `MetaFaceError` if there are no genuine or no impostor pairs.
         """
         _check_both(same)
-        middle, spread = scores.mean(), max(float(scores.std()), 1e-12)  # the regression wants numbers of about 1
+        middle, spread = scores.mean(), max(float(scores.std()), 1e-12)  # the regression needs numbers of about 1
         model = LogisticRegression(C=1e4, class_weight="balanced").fit((scores[:, None] - middle) / spread, same)
         slope = float(model.coef_[0, 0]) / spread
         return cls(slope, float(model.intercept_[0]) - slope * float(middle))
@@ -77,8 +77,8 @@ def cllr(llr: Floats, same: Bools, weights: Floats | None = None) -> float:
 def lowest_cllr(scores: Floats, same: Bools) -> float:
     """The lowest C_llr that these scores can have: every score gets the best LR that keeps their order.
 
-    It is found by the pool-adjacent-violators algorithm, on the pairs themselves. What C_llr is above it, is lost by
-    the calibration; the rest is lost by the scores.
+    It is found by the pool-adjacent-violators algorithm, on the pairs themselves. A calibration loses the difference
+    between its C_llr and this one; the scores lose this one.
 
     scores: `[P]`, higher for more alike.
     same: bool `[P]`, which pairs are genuine.

@@ -123,7 +123,7 @@ def versions_of(people: FaceSet, seed: int, photos: int = PHOTOS) -> Versions:
     """The photos of people of LFW in every version: those of `CHANGES`, and `FOUND`.
 
     people: whose; their pictures are read again, because the crop is not enough to cut them otherwise.
-    seed: of which photos are taken, and of the directions.
+    seed: of the choice of photos, and of the directions.
     photos: at most so many of each person.
 
     Raises `MetaFaceError` if a person has no folder in scikit-learn's cache, or if OpenCV is missing.

@@ -108,7 +108,7 @@ def compared(points: Tensor, identity: Tensor, photos: Sequence[int], seed: int)
     points: the embeddings of M photos, `[M, D]`.
     identity: int64 `[M]`, who is on each.
     photos: the numbers of photos in an entry.
-    seed: of which photos are drawn.
+    seed: of the draw of photos.
     """
     scores: dict[str, list[list[Tensor]]] = {way: [[] for _ in photos] for way in WAYS}
     pairs = []

@@ -432,7 +432,7 @@ def _worth(ratios: Verification) -> float:
 def _differences(
     seeds: Sequence[Mapping[str, Verification]], statistic: Callable[[Verification], float], test_share: float
 ) -> dict[str, dict[str, Any]]:
-    """As `stored.differences`, for a statistic of pairs of which more is better."""
+    """As `stored.differences`, for a statistic of pairs that is better where it is higher."""
     mean = {name: np.mean([statistic(judged[name]) for judged in seeds]) for name in seeds[0]}
     ranked = sorted(mean, key=lambda name: -mean[name])
 
