@@ -73,6 +73,7 @@ BASELINES = "baselines"  # the part that measures them all
 
 Plan = Mapping[str, Any]  # settings of a learner, in place of its recipe's
 PAPER: Plan = {"scale": 64.0, "margin": 0.5}  # Deng et al. 2019, section 3.1
+# A grid, and then around its best, which lay at its edge.
 _TRIED = [(10, 0.1), (10, 0.3), (20, 0.1), (20, 0.3), (40, 0.1), (40, 0.3), (5, 0.3), (5, 0.5), (10, 0.5)]
 CANDIDATES: dict[str, Plan] = {f"s {s}, m {m}": {"scale": s, "margin": m} for s, m in _TRIED}
 CANDIDATES["s 64, m 0.5"] = PAPER
