@@ -125,7 +125,7 @@ def compared(points: Tensor, identity: Tensor, photos: Sequence[int], seed: int)
 
 
 def _fnmr(compared: Verification) -> float:
-    return 1 - compared.tar_at_far(FMR)
+    return compared.fnmr_at_fmr(FMR)
 
 
 def _gain(ours: Verification, theirs: Verification) -> dict[str, Any]:

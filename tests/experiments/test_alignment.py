@@ -21,7 +21,7 @@ from metaface_lessons.faces import load_faces
 from tests.helpers import shape
 from tests.made_up_lfw import write_lfw
 
-pytestmark = pytest.mark.filterwarnings("ignore:A false acceptance rate")
+pytestmark = pytest.mark.filterwarnings("ignore:A false match rate")
 
 FEW: dict[str, Any] = {"seeds": (0, 1), "steps": 2, "each": 40, "episodes": 10, "photos": 6}
 

@@ -19,7 +19,7 @@ from tests.helpers import random_faces, shape
 
 FEW: dict[str, Any] = {"seeds": (0, 1), "steps": 2, "photos": (1, 2, 4), "people": 8}
 
-pytestmark = pytest.mark.filterwarnings("ignore:A false acceptance rate")
+pytestmark = pytest.mark.filterwarnings("ignore:A false match rate")
 
 
 def random_points(*size: int) -> torch.Tensor:
