@@ -11,7 +11,7 @@ condition is measured on the same photos, pairs and episodes. Nobody is in it wi
 Finished parts are kept in runs/alignment. The stored result, data/results/alignment-lfw.json, has
 
 - people, photos: the means over the seeds; seeds; pairs, episodes: of each seed;
-- failed: photos that failed, of how many, the share (failures to enrol);
+- failed: photos that failed, of how many, the share: failures to acquire (FTA);
 - conditions: their names, the unchanged one first;
 - methods: method → condition → accuracy and eer of pairs and the 1-shot accuracy, means over the seeds. A pair is
   judged by the threshold that is best on *unchanged* pairs of the other half of the people;
@@ -315,7 +315,7 @@ def _paired(found: Sequence[Mapping[str, Any]], test_share: float) -> dict[str, 
 def show(found: Mapping[str, Any]) -> None:
     """Print a result, as `measure` returns it."""
     failed = found["failed"]
-    print(f"find_face failed in {failed['photos']} of {failed['of']} photos ({100 * failed['share']:.1f} %).")
+    print(f"find_face failed in {failed['photos']} of {failed['of']} photos (FTA {100 * failed['share']:.1f} %).")
     for condition in found["conditions"][1:]:
         for key in ("accuracy", "1-shot"):
             cells = (f"{name} {Difference.from_scores(rows[condition])}" for name, rows in found["paired"][key].items())
