@@ -1,55 +1,41 @@
-"""Light and occlusion, on real and on procedural faces: the stored results of lesson 10.
+"""Light, on real and on procedural faces: the stored results of lesson 10. Occlusion has an experiment of its own.
 
-    metaface experiment light --yale FOLDER --cmu FOLDER
+    metaface experiment light --yale FOLDER
 
-measures procedural faces, and real ones where their folder is named. `metaface experiment light procedural` measures
-one part alone. Each part has a file of its own in data/results. Finished pieces are in runs/light and are not measured
-again. One thread.
+measures procedural faces, and Extended Yale B where its folder is named. `metaface experiment light procedural`
+measures one part alone. Each part has a file of its own in data/results.
 
 **yale**, light-extended-yale-b.json. The people are dealt into four groups, and each group is held out once. 5-way
 1-shot, support from subset 1 (light from within 12° of the camera), queries from subset 2, 3, 4 or 5. All methods meet
-the same episodes of the same 32×32 pictures. The learner is a ProtoNet on pictures normalised as by Tan & Triggs,
-trained on episodes whose support comes from subset 1 and whose queries do not, of the base people and `BLENDS` mixtures
-of them, by three convolutions instead of four: aligned faces keep their places. It takes the mean embedding of ten
-views of a picture. Its recipe was chosen by a glance at three of the twelve trainings, a small optimism that these
-scores include; the number of convolutions was chosen on base people alone.
+the same episodes of the same pictures. The learner is a ProtoNet. How it is trained (`RECIPES`), how LDA is
+(`LDA_RECIPES`), and whether they take the mean of ten views of a picture, is chosen for each group among its base
+people alone: a third of them plays the strangers.
 
-    size, base_people, blends, steps, episodes    of the experiment; base_people: in the smallest training set
-    seconds        of a training of the learner, the median
-    methods        method → column → accuracy, ci95, ci95_people, deviation (over seeds); columns are `COLUMNS`
-    differences    method → column → ahead, ci95, ci95_people: the learner minus this method
-    variants       steps; variant → column → accuracy, seeds, loses: the variant's, and the learner's minus it
-    larger         size; method → column → accuracy, on larger pictures, one seed
+    size, blends, steps, episodes    of the experiment; episodes: of each subset, over all trainings
+    people         the groups, each a list of names
+    chosen         "learner", "LDA": for each group what was chosen
+    methods        method → column → `Estimate.scores`; columns are `COLUMNS`
+    ahead          method → column → `Difference.scores`: the learner minus this one
+    ablation       recipe → column → `Difference.scores`: the first of `RECIPES` minus this one, ten views each
+    blends_for_lda column → `Difference.scores`: LDA with blends minus LDA without, both after Tan & Triggs' chain
+    larger         size; methods; ahead: the same on larger pictures, one seed, for methods that learn nothing
+    by_person      subset → `people_to_json`
 
 **procedural**, light-procedural.json.
 
     people         how many are recognised
-    grid           azimuths, elevations, block_sizes; accuracy: method → look → `[elevations, azimuths]`
-    occlusion      steps, episodes; seeds: training → for each seed occluder → accuracy
-
-**cmu**, light-cmu.json. 20 people in four groups, each held out once. Does erasing rectangles pay?
-
-    size, steps, episodes    of the experiment
-    methods        method → condition → accuracy, ci95, ci95_people
-
-Files that were measured from December 2026 on also have
-
-    paired         differences on the same episodes with their intervals (`Difference.scores`), by what is compared:
-                   yale: methods, variants, larger → name → column, the learner minus this one
-                   procedural: grid → method → look, ProtoNet minus this one; occlusion → training → occluder, this one
-                   minus "nothing hidden"
-                   cmu: methods → name → condition, ProtoNet minus this one
-    by_person      the answers about each person (`people_to_json`), by the same names; grid: method → look → the mean
-                   accuracy of each person, in the order of their numbers
+    azimuths, elevations, block_sizes    of the lamps and the block
+    accuracy       method → look → `[elevations, azimuths]`
+    ahead          method → look → `Difference.scores`: ProtoNet minus this one
+    by_person      method → look → the mean accuracy of each person, in the order of their numbers
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, cast
 
@@ -58,19 +44,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..augmentation import Augment, Views
-from ..bars import Bar
+from ..augmentation import Views
 from ..episodes import EpisodeSampler
 from ..errors import MetaFaceError, unknown
 from ..evaluation import (
     Difference,
+    Estimate,
     Evaluation,
     evaluate,
     expected_accuracy,
     from_json,
-    interval,
     join,
+    over_seeds,
     paired,
+    people_interval,
     people_to_json,
     student_t,
     to_json,
@@ -83,6 +70,7 @@ from ..faces.procedural import OCCLUDERS, Nuisance, render, sample_identities, s
 from ..learners.base import Adapts
 from ..learners.baselines import FixedFeatures, brightness, lbp, lda, pixels
 from ..learners.protonet import ProtoNet
+from ..machine import best_device
 from ..networks import Conv4
 from ..runs.recipes import FRACTIONS
 from ..training import meta_train
@@ -92,7 +80,6 @@ COMMAND = "metaface experiment light"
 FILES = {
     "yale": stored.RESULTS / "light-extended-yale-b.json",
     "procedural": stored.RESULTS / "light-procedural.json",
-    "cmu": stored.RESULTS / "light-cmu.json",
 }
 SEEDS = (0, 1, 2)
 GROUPS = 4  # of people, each of which is held out once
@@ -104,7 +91,7 @@ Scored = dict[str, dict[str, Evaluation]]  # condition → method → its evalua
 def load(part: str) -> dict[str, Any]:
     """The stored result of a part.
 
-    part: "yale", "procedural" or "cmu".
+    part: "yale" or "procedural".
 
     Raises `MetaFaceError` if there is no such part, or its file is missing or damaged.
     """
@@ -114,47 +101,23 @@ def load(part: str) -> dict[str, Any]:
 
 
 def _command(part: str) -> str:
-    folder = "" if part == "procedural" else f" --{part} FOLDER"
-    return f"{COMMAND} {part}{folder}"
+    return f"{COMMAND} {part}{' --yale FOLDER' if part == 'yale' else ''}"
 
 
-def groups(faces: FaceSet) -> list[tuple[FaceSet, FaceSet]]:
-    """Base and held-out people, once for each of the `GROUPS`, which are as equal in size as can be."""
+def groups(faces: FaceSet, number: int = GROUPS) -> list[tuple[FaceSet, FaceSet]]:
+    """Base and held-out people, once for each of several groups, which are as equal in size as can be.
+
+    faces: of any number of people: 28 make groups of 7 each, 38 of 10, 10, 9 and 9.
+    number: of groups.
+    """
     people = faces.identities[torch.randperm(len(faces.identities), generator=torch.Generator().manual_seed(0))]
-    return [
-        (faces.of(people[~torch.isin(people, held)]), faces.of(held)) for held in people.tensor_split(GROUPS)
-    ]  # 28 people: 7 in each; 38: 10, 10, 9 and 9
+    return [(faces.of(people[~torch.isin(people, held)]), faces.of(held)) for held in people.tensor_split(number)]
 
 
-def _runs() -> list[tuple[int, int]]:
-    """The trainings: group and seed."""
-    return [(group, seed) for group in range(GROUPS) for seed in SEEDS]
-
-
-def _test_share(split: Sequence[tuple[FaceSet, FaceSet]]) -> float:
+def test_share(split: Sequence[tuple[FaceSet, FaceSet]]) -> float:
     """The people of a test for each one of training, see `over_seeds`."""
     held, base = (sum(len(pair[i].identities) for pair in split) for i in (1, 0))
     return held / base
-
-
-def _packed(scored: Scored) -> dict[str, Any]:
-    return {condition: to_json(methods) for condition, methods in scored.items()}
-
-
-def _unpacked(*parts: Mapping[str, Any]) -> Scored:
-    """The evaluations of `parts` that are of the same conditions and episodes."""
-    return {
-        condition: {name: result for part in parts for name, result in from_json(part[condition]).items()}
-        for condition in parts[0]
-    }
-
-
-def _by_person(rows: Sequence[Scored]) -> dict[str, Any]:
-    """By condition, the answers about each person over all trainings."""
-    return {
-        condition: people_to_json({name: join([row[condition][name] for row in rows]) for name in rows[0][condition]})
-        for condition in rows[0]
-    }
 
 
 # ------------------------------------------------------------------------------------------------------ Extended Yale B
@@ -162,222 +125,304 @@ def _by_person(rows: Sequence[Scored]) -> dict[str, Any]:
 YALE_SIZE, LARGER, BLENDS, STEPS = 32, 48, 300, 900
 SUBSETS = (2, 3, 4, 5)
 COLUMNS = {**{str(subset): (str(subset),) for subset in SUBSETS}, "2-4": ("2", "3", "4"), "2-5": ("2", "3", "4", "5")}
-MEANS = ("2-4", "2-5")  # the columns in which methods are compared
-SHORT = 150  # steps at which the variants of the learner are compared
+INNER = 3  # one of so many parts of the base people plays the strangers, where a recipe is chosen
 FACE = (0.5, 0.5, 0.48, 0.42)  # the ellipse that the cropped face fills: its outside is the control
-# What is trained for `SHORT` steps: the learner, and it with other episodes, without blends, with pictures as they are.
-VARIANTS = ("learner", "generic episodes", "no blends", "not normalised")
+VIEWS = ("one view", "ten views")
 
 
-def yale_learner(base: FaceSet, seed: int, steps: int, variant: str = "learner", progress: bool = False) -> ProtoNet:
-    """The learner of the module, or a variant of it.
+@dataclass(frozen=True)
+class Recipe:
+    """How the learner is trained.
+
+    blends: whether people are added by mixing (`with_blends`).
+    chain: whether pictures are normalised as by Tan & Triggs.
+    differing: whether the support of an episode comes from subset 1 and its queries do not.
+    depth: convolutions. Aligned faces keep their places, which fewer of them preserve.
+    """
+
+    blends: bool = True
+    chain: bool = True
+    differing: bool = True
+    depth: int = 3
+
+
+RECIPES = {  # the whole recipe; it without one part each; and with the usual number of convolutions
+    "whole": Recipe(),
+    "generic episodes": Recipe(differing=False),
+    "no blends": Recipe(blends=False),
+    "not normalised": Recipe(chain=False),
+    "four convolutions": Recipe(depth=4),
+}
+ABLATION = ("generic episodes", "no blends", "not normalised")
+LDA_RECIPES = [  # blends, chain, components, shrinkage
+    (blends, chain, components, shrinkage)
+    for blends in (False, True)
+    for chain in (False, True)
+    for components in (50, 100, 200)
+    for shrinkage in (None, 0.1, 0.5)
+]
+LdaRecipe = tuple[bool, bool, int, float | None]
+
+
+def yale(folder: str, size: int) -> FaceSet:
+    return load_faces(f"extended-yale-b:{folder}", size=size)
+
+
+def yale_learner(base: FaceSet, recipe: Recipe, seed: int) -> ProtoNet:
+    """A ProtoNet on the CPU, of pictures as they are, which it normalises itself. It learns on a GPU if there is one.
 
     base: who is learned from, the pictures as they are.
+    recipe: how it is trained.
     seed: of blends, weights and episodes.
-    steps: of training.
-    variant: one of `VARIANTS`.
-    progress: show a bar.
     """
-    if variant != "no blends":
+    if recipe.blends:
         base = with_blends(base, BLENDS, seed=seed)
-    if variant != "not normalised":
+    if recipe.chain:
         base = normalised(base, "Tan-Triggs")
     differing: dict[str, Any] = {"support_where": {"subset": 1}, "query_where": {"subset": list(SUBSETS)}}
-    sampler = EpisodeSampler(base, 20, 1, 4, seed=seed, **({} if variant == "generic episodes" else differing))
-    net = ProtoNet(Conv4(1, YALE_SIZE, 32, depth=3, seed=seed), temperature=50, in_turn=True)
-    trained = meta_train(net, sampler, steps=steps, rate=3e-3, halve_every=STEPS / 2, progress=progress)
-    return cast(ProtoNet, trained.whole())
+    device, ways = best_device(), min(20, len(base.identities))
+    sampler = EpisodeSampler(base.to(device), ways, 1, 4, seed=seed, **(differing if recipe.differing else {}))
+    net = ProtoNet(Conv4(1, base.shape[1], 32, depth=recipe.depth, seed=seed), temperature=50, in_turn=True)
+    trained = meta_train(net.to(device), sampler, steps=STEPS, rate=3e-3, halve_every=STEPS / 2, progress=False)
+    return cast(ProtoNet, trained.whole().cpu().eval())
 
 
-def in_views(net: ProtoNet) -> ProtoNet:
-    """The same, with the mean embedding of ten views, computed once for each picture."""
-    views = Views(net.embedding)
-    return ProtoNet(FixedFeatures(lambda images: views(images).detach().numpy()))
+def in_views(net: ProtoNet, chain: bool = False) -> dict[str, ProtoNet]:
+    """By `VIEWS`: the embedding of a picture, and the mean of those of ten views of it; each is computed once.
+
+    net: its embedding takes pictures as they are, or normalised if `chain`.
+    """
+
+    def features(embedding: torch.nn.Module) -> ProtoNet:
+        def points(images: Tensor) -> NDArray[np.float32]:
+            with torch.no_grad():
+                return embedding(tan_triggs(images) if chain else images).numpy()
+
+        return ProtoNet(FixedFeatures(points), net.distance)
+
+    return {"one view": features(net.embedding), "ten views": features(Views(net.embedding))}
 
 
-def yale_baselines(base: FaceSet) -> dict[str, ProtoNet]:
-    """By name; "LDA, …, blends" is shown the same people and mixtures as the learner."""
-    found = {"pixels": pixels(), "LBP": lbp(), "LDA": lda(base)}
-    found |= {f"pixels, {how}": pixels(change) for how, change in NORMALISATIONS.items()}
-    found |= {"LBP, Tan-Triggs": lbp(tan_triggs), "LDA, Tan-Triggs": lda(base, normalise=tan_triggs)}
-    found["LDA, Tan-Triggs, blends"] = lda(with_blends(base, BLENDS), normalise=tan_triggs)
-    found["LDA, Tan-Triggs, blends, ten views"] = ProtoNet(Views(found["LDA, Tan-Triggs, blends"].embedding), "cosine")
-    outside = ellipse(YALE_SIZE, YALE_SIZE, FACE)
-    found["control: brightness"] = brightness()
-    found["control: outside the face"] = pixels(lambda images: outside_only(images, outside))
-    return found
+def yale_lda(base: FaceSet, recipe: LdaRecipe) -> ProtoNet:
+    """LDA from one of `LDA_RECIPES`; with blends it learns from the same mixtures as the learner of seed 0."""
+    blends, chain, components, shrinkage = recipe
+    seen = with_blends(base, BLENDS) if blends else base
+    return lda(seen, components, tan_triggs, shrinkage) if chain else lda(seen, components, shrinkage=shrinkage)
 
 
-def by_subset(methods: Mapping[str, Adapts], novel: FaceSet, seed: int) -> Scored:
-    """Every method on the same episodes, by the subset of the queries."""
+def lda_name(recipe: LdaRecipe, views: str) -> str:
+    """What the recipe is called in the result."""
+    blends, chain, components, shrinkage = recipe
+    words = ["Tan-Triggs"] * chain + ["blends"] * blends
+    return ", ".join([*words, f"{components} components", f"shrinkage {shrinkage or 0:g}", views])
+
+
+def by_subset(methods: Mapping[str, Adapts], novel: FaceSet, seed: int) -> dict[str, Any]:
+    """Every method on the same episodes, by the subset of the queries, as JSON."""
     found = {}
     for subset in SUBSETS:
         where: dict[str, Any] = {"support_where": {"subset": 1}, "query_where": {"subset": subset}}
         sampler = EpisodeSampler(novel, WAYS, SHOTS, QUERIES, seed=100 * seed + subset, **where)
-        found[str(subset)] = evaluate(methods, sampler, EPISODES)
+        found[str(subset)] = to_json(evaluate(methods, sampler, EPISODES))
     return found
 
 
-def measure_yale(faces: FaceSet, larger: FaceSet) -> dict[str, Any]:
-    """Train, evaluate and sum up; see the module.
+def inner(base: FaceSet) -> tuple[FaceSet, FaceSet]:
+    """The base people of a group, divided again: who is learned from, and who plays the strangers."""
+    return groups(base, INNER)[0]
 
-    faces: Extended Yale B in the size `YALE_SIZE`.
-    larger: the same pictures in the size `LARGER`.
+
+def learner_part(folder: str, recipe: str, group: int, seed: int, choosing: bool = False) -> dict[str, Any]:
+    """A training of the learner, by subset, on the group; or, where a recipe is chosen, among its base people."""
+    base, novel = groups(yale(folder, YALE_SIZE))[group]
+    if choosing:
+        base, novel = inner(base)
+    how = RECIPES[recipe]
+    views = in_views(yale_learner(base, how, seed), how.chain)
+    return by_subset({f"{recipe}, {view}": net for view, net in views.items()}, novel, seed)
+
+
+def lda_part(folder: str, group: int, blends: bool, chain: bool) -> dict[str, Any]:
+    """The recipes for LDA with these pictures, by subset, among the base people of the group."""
+    base, novel = inner(groups(yale(folder, YALE_SIZE))[group][0])
+    methods = {}
+    for recipe in LDA_RECIPES:
+        if recipe[:2] == (blends, chain):
+            for view, net in in_views(yale_lda(base, recipe)).items():
+                methods[lda_name(recipe, view)] = net
+    return by_subset(methods, novel, SEEDS[0])
+
+
+def baselines_part(folder: str, group: int, seed: int, chosen: str) -> dict[str, Any]:
+    """Classical methods, by subset, on the group.
+
+    chosen: which recipe for LDA, by `lda_name`.
     """
-    of = {"people": len(faces.identities), "blends": BLENDS, "steps": STEPS, "short": SHORT, "episodes": EPISODES}
-    parts, split, split_larger = stored.Parts("light/yale", of), groups(faces), groups(larger)
+    base, novel = groups(yale(folder, YALE_SIZE))[group]
+    methods = {"pixels": pixels(), "LBP": lbp(), "LBP, Tan-Triggs": lbp(tan_triggs)}
+    methods |= {f"pixels, {how}": pixels(change) for how, change in NORMALISATIONS.items()}
+    methods |= {"LDA": lda(base), "LDA, Tan-Triggs": lda(base, normalise=tan_triggs)}
+    methods["LDA, Tan-Triggs, blends"] = yale_lda(base, (True, True, 100, None))
+    by_name = {lda_name(recipe, view): (recipe, view) for recipe in LDA_RECIPES for view in VIEWS}
+    recipe, view = by_name[chosen]
+    methods["LDA, chosen"] = in_views(yale_lda(base, recipe))[view]
+    outside = ellipse(YALE_SIZE, YALE_SIZE, FACE)
+    methods["control: brightness"] = brightness()
+    methods["control: outside the face"] = pixels(lambda images: outside_only(images, outside))
+    return by_subset(methods, novel, seed)
 
-    def learner(group: int, seed: int) -> Any:
-        base, novel = split[group]
-        start = time.process_time()
-        net = yale_learner(base, seed, STEPS, progress=True)
-        spent = round(time.process_time() - start, 1)
-        methods = {"learner": in_views(net), "learner, one view": net}
-        return {"seconds": spent, "scored": _packed(by_subset(methods, normalised(novel, "Tan-Triggs"), seed))}
 
-    def classical(group: int, seed: int) -> Any:
-        base, novel = split[group]
-        return _packed(by_subset(yale_baselines(base), novel, seed))
+def larger_part(folder: str, group: int) -> dict[str, Any]:
+    """What learns nothing, by subset, on larger pictures of the group."""
+    _, novel = groups(yale(folder, LARGER))[group]
+    methods = {"pixels": pixels(), "pixels, Tan-Triggs": pixels(tan_triggs), "LBP, Tan-Triggs": lbp(tan_triggs)}
+    return by_subset(methods, novel, SEEDS[0])
 
-    def short(variant: str, seed: int) -> Any:
-        base, novel = split[seed]  # another group for each seed
-        net = yale_learner(base, seed, SHORT, variant)
-        seen = novel if variant == "not normalised" else normalised(novel, "Tan-Triggs")
-        return _packed(by_subset({variant: in_views(net)}, seen, seed))
 
-    def at_larger_size(group: int) -> Any:
-        methods = {"pixels": pixels(), "pixels, Tan-Triggs": pixels(tan_triggs), "LBP, Tan-Triggs": lbp(tan_triggs)}
-        return _packed(by_subset(methods, split_larger[group][1], SEEDS[0]))
+def _best(parts: Sequence[Mapping[str, Any]]) -> str:
+    """The method with the highest accuracy over the subsets 2 to 5; of several, the first."""
+    mean: dict[str, float] = {}
+    for part in parts:
+        by = [from_json(part[subset]) for subset in COLUMNS["2-5"]]
+        mean |= {name: statistics.fmean(found[name].accuracy for found in by) for name in by[0]}
+    return max(mean, key=lambda name: mean[name])
 
-    runs: dict[tuple[int, int], Scored] = {}
-    seconds = []
-    for group, seed in Bar(_runs(), "Extended Yale B", "run"):
-        ours = parts(f"learner-{group}-{seed}", partial(learner, group, seed))
-        theirs = parts(f"baselines-{group}-{seed}", partial(classical, group, seed))
-        runs[group, seed] = _unpacked(ours["scored"], theirs)
-        seconds.append(ours["seconds"])
-    variants = [
-        _unpacked(
-            *(parts(f"short-{variant.replace(' ', '-')}-{seed}", partial(short, variant, seed)) for variant in VARIANTS)
-        )
-        for seed in Bar(SEEDS, "variants", "seed")
-    ]
-    large = [_unpacked(parts(f"larger-{group}", partial(at_larger_size, group))) for group in range(GROUPS)]
-    one_seed = [runs[group, SEEDS[0]] for group in range(GROUPS)]
 
-    rows, share = list(runs.values()), _test_share(split)
-    methods = list(rows[0]["2"])
-    rivals = [name for name in methods if not name.startswith(("learner", "control"))]
+def measure_yale(folder: str, jobs: int = 1) -> dict[str, Any]:
+    """Choose, train, evaluate and sum up; see the module.
+
+    folder: of Extended Yale B.
+    jobs: how many parts are measured side by side.
+
+    Raises `MetaFaceError` if the folder is missing, or not of these faces.
+    """
+    faces = yale(folder, YALE_SIZE)
+    split, places = groups(faces), [(group, seed) for group in range(GROUPS) for seed in SEEDS]
+    of = {"people": len(faces.identities), "blends": BLENDS, "steps": STEPS, "episodes": EPISODES}
+    parts = stored.Parts("light/yale", of)
+
+    def part_of(recipe: str, group: int, seed: int) -> str:
+        return f"learner-{recipe.replace(' ', '-')}-{group}-{seed}"
+
+    first = {
+        f"choosing-{part_of(recipe, group, SEEDS[0])}": partial(learner_part, folder, recipe, group, SEEDS[0], True)
+        for group in range(GROUPS)
+        for recipe in RECIPES
+    }
+    pictures = [(blends, chain) for blends in (False, True) for chain in (False, True)]
+    first |= {
+        f"choosing-lda-{group}-{blends:d}{chain:d}": partial(lda_part, folder, group, blends, chain)
+        for group in range(GROUPS)
+        for blends, chain in pictures
+    }
+    first |= {
+        part_of(recipe, group, seed): partial(learner_part, folder, recipe, group, seed)
+        for recipe in ("whole", *ABLATION)
+        for group, seed in places
+    }
+    first |= {f"larger-{group}": partial(larger_part, folder, group) for group in range(GROUPS)}
+    found = parts.all(first, jobs, "Extended Yale B")
+
+    chosen = {
+        "learner": [
+            _best([found[f"choosing-{part_of(recipe, group, SEEDS[0])}"] for recipe in RECIPES])
+            for group in range(GROUPS)
+        ],
+        "LDA": [
+            _best([found[f"choosing-lda-{group}-{blends:d}{chain:d}"] for blends, chain in pictures])
+            for group in range(GROUPS)
+        ],
+    }
+    recipes = [name.rpartition(", ")[0] for name in chosen["learner"]]
+    second = {
+        part_of(recipes[group], group, seed): partial(learner_part, folder, recipes[group], group, seed)
+        for group, seed in places
+    } | {
+        f"baselines-{group}-{seed}": partial(baselines_part, folder, group, seed, chosen["LDA"][group])
+        for group, seed in places
+    }
+    found |= parts.all(second, jobs, "Extended Yale B, as chosen")
+
+    def row(group: int, seed: int) -> Scored:
+        scored = {}
+        for subset in map(str, SUBSETS):
+            by = from_json(found[f"baselines-{group}-{seed}"][subset])
+            for recipe in {"whole": 0, **dict.fromkeys(ABLATION), recipes[group]: 0}:
+                by |= from_json(found[part_of(recipe, group, seed)][subset])
+            scored[subset] = by | {"learner": by[chosen["learner"][group]]}
+        return scored
+
+    rows = [row(*place) for place in places]
+    large = [{s: from_json(found[f"larger-{group}"][s]) for s in map(str, SUBSETS)} for group in range(GROUPS)]
+    of_seed_0 = [rows[places.index((group, SEEDS[0]))] for group in range(GROUPS)]
+    classical = list(from_json(found["baselines-0-0"]["2"]))
+    whole = "whole, ten views"
+    share = test_share(split)
+
+    def ahead(ours: Sequence[Scored], one: str, theirs: Sequence[Scored], other: str) -> dict[str, Any]:
+        return {column: _difference(ours, one, theirs, other, column, share) for column in COLUMNS}
+
+    kept = ["learner", whole, *(f"{recipe}, ten views" for recipe in ABLATION), *classical]
     return {
         "size": YALE_SIZE,
-        "base_people": min(len(base.identities) for base, _ in split),
         "blends": BLENDS,
         "steps": STEPS,
-        "seconds": round(statistics.median(seconds), 1),
-        "episodes": EPISODES * len(runs),
-        "methods": {name: _summary(runs, name) for name in methods},
-        "differences": {name: _difference(rows, name) for name in rivals},
-        "variants": {"steps": SHORT, **{name: _compared(variants, name) for name in VARIANTS}},
-        "larger": {"size": LARGER, **{name: _accuracies(large, name) for name in large[0]["2"]}},
-        "people": len(faces.identities),
-        "paired": {
-            "methods": {name: _ahead(rows, rows, name, share) for name in methods if name != "learner"},
-            "variants": {name: _ahead(variants, variants, name, share) for name in VARIANTS if name != "learner"},
-            "larger": {name: _ahead(one_seed, large, name, share) for name in large[0]["2"]},
+        "episodes": EPISODES * len(places),
+        "people": [[novel.name_of(int(person)) for person in novel.identities] for _, novel in split],
+        "chosen": chosen,
+        "methods": {name: {column: _estimate(rows, name, column, share) for column in COLUMNS} for name in kept},
+        "ahead": {name: ahead(rows, "learner", rows, name) for name in classical},
+        "ablation": {recipe: ahead(rows, whole, rows, f"{recipe}, ten views") for recipe in ABLATION},
+        "blends_for_lda": ahead(rows, "LDA, Tan-Triggs, blends", rows, "LDA, Tan-Triggs"),
+        "larger": {
+            "size": LARGER,
+            "methods": {
+                name: {column: _estimate(large, name, column, share) for column in COLUMNS} for name in large[0]["2"]
+            },
+            "ahead": {name: ahead(of_seed_0, "learner", large, name) for name in large[0]["2"]},
         },
-        "by_person": {"methods": _by_person(rows), "variants": _by_person(variants), "larger": _by_person(large)},
+        "by_person": {
+            subset: people_to_json({name: join([row[subset][name] for row in rows]) for name in kept})
+            for subset in map(str, SUBSETS)
+        },
     }
 
 
-def _episodes(row: Scored, name: str, column: str) -> NDArray[np.float64]:
-    """Accuracy of each episode `[E]`, a mean over the column's subsets."""
-    return np.asarray(np.mean([row[subset][name].episodes for subset in COLUMNS[column]], axis=0))
+def _joined(rows: Sequence[Scored], name: str, column: str) -> list[Evaluation]:
+    """Of each training the episodes of the column's subsets."""
+    return [join([row[subset][name] for subset in COLUMNS[column]]) for row in rows]
 
 
-def _people(rows: Sequence[Scored], name: str, conditions: Sequence[str]) -> dict[str, float]:
-    """Each person's accuracy, a mean over the conditions and over the trainings that held them out."""
-    found: dict[str, list[float]] = {}
-    for result in (row[condition][name] for row in rows for condition in conditions):
-        for person, accuracy in zip(result.names, result.people, strict=True):
-            found.setdefault(person, []).append(accuracy)
-    return {person: statistics.fmean(accuracies) for person, accuracies in found.items()}
+def _estimate(rows: Sequence[Scored], name: str, column: str, share: float) -> dict[str, Any]:
+    """Accuracy with its intervals over people and over trainings, which share people by `test_share`."""
+    found = _joined(rows, name, column)
+    whole = over_seeds([e.accuracy for e in found], shared=True, test_share=share)
+    people = people_interval([(e.episodes, e) for e in found])
+    return Estimate(whole.mean, over_people=people, over_seeds=whole.over_seeds).scores()
 
 
-def _summary(runs: Mapping[tuple[int, int], Scored], name: str) -> dict[str, Any]:
-    """For each column accuracy, its intervals over episodes and over people, and its deviation over seeds."""
-    rows, found = list(runs.values()), {}
-    for column in COLUMNS:
-        episodes = np.concatenate([_episodes(row, name, column) for row in rows])
-        of_seed = [
-            np.mean([_episodes(runs[group, seed], name, column).mean() for group in range(GROUPS)]) for seed in SEEDS
-        ]
-        found[column] = {
-            "accuracy": round(float(episodes.mean()), 4),
-            "ci95": round(interval(episodes), 4),
-            "ci95_people": round(interval(np.array(list(_people(rows, name, COLUMNS[column]).values()))), 4),
-            "deviation": round(float(np.std(of_seed, ddof=1)), 4),
-        }
-    return found
-
-
-def _difference(rows: Sequence[Scored], name: str) -> dict[str, Any]:
-    """By how much the learner is ahead, paired by episode and by person."""
-    found = {}
-    for column in MEANS:
-        episodes = [_episodes(row, "learner", column) - _episodes(row, name, column) for row in rows]
-        ours, theirs = (_people(rows, method, COLUMNS[column]) for method in ("learner", name))
-        found[column] = {
-            "ahead": round(float(np.concatenate(episodes).mean()), 4),
-            "ci95": round(interval(np.concatenate(episodes)), 4),
-            "ci95_people": round(interval(np.array([ours[person] - theirs[person] for person in ours])), 4),
-        }
-    return found
-
-
-def _compared(rows: Sequence[Scored], name: str) -> dict[str, Any]:
-    """Accuracy of a variant over the seeds, and of what it loses against the learner, paired by seed."""
-    found = {}
-    for column in MEANS:
-        own, learner = (
-            np.array([_episodes(row, method, column).mean() for row in rows]) for method in (name, "learner")
-        )
-        found[column] = {
-            "accuracy": round(float(own.mean()), 4),
-            "seeds": own.round(4).tolist(),
-            "loses": (learner - own).round(4).tolist(),
-        }
-    return found
-
-
-def _accuracies(rows: Sequence[Scored], name: str) -> dict[str, float]:
-    return {column: round(float(np.mean([_episodes(row, name, column) for row in rows])), 4) for column in MEANS}
-
-
-def _ahead(ours: Sequence[Scored], theirs: Sequence[Scored], name: str, share: float) -> dict[str, Any]:
-    """By column, the learner minus this method. Trainings share people, by the `share` of `_test_share`."""
-    found = {}
-    for column, subsets in COLUMNS.items():
-        learner = [join([row[subset]["learner"] for subset in subsets]) for row in ours]
-        other = [join([row[subset][name] for subset in subsets]) for row in theirs]
-        found[column] = paired(learner, other, shared=True, test_share=share).scores()
-    return found
+def _difference(
+    ours: Sequence[Scored], one: str, theirs: Sequence[Scored], other: str, column: str, share: float
+) -> dict[str, Any]:
+    pair = _joined(ours, one, column), _joined(theirs, other, column)
+    return paired(*pair, shared=True, test_share=share).scores()
 
 
 def show_yale(found: Mapping[str, Any]) -> None:
-    print(f"\nExtended Yale B, % (± over episodes, over people); {found['episodes']} episodes a column")
-    print(f"{'':36s}" + "".join(f"{column:>19s}" for column in COLUMNS))
+    """Print what `measure_yale` found."""
+    print(f"\nExtended Yale B, % ± over people; {found['episodes']} episodes a subset; chosen: {found['chosen']}")
+    print(f"{'':36s}" + "".join(f"{column:>13s}" for column in COLUMNS))
     for name, row in found["methods"].items():
-        cells = "".join(
-            f"{100 * r['accuracy']:8.1f} ± {100 * r['ci95']:3.1f}, {100 * r['ci95_people']:3.1f}" for r in row.values()
-        )
+        cells = "".join(f"{100 * r['mean']:7.1f} ± {100 * r['over_people']:3.1f}" for r in row.values())
         print(f"{name:36s}{cells}")
-    for what, rows in found["paired"].items():
-        for name, row in rows.items():
-            print(f"{what}: learner minus {name:28s}" + "   ".join(_said(row[column]) for column in MEANS))
+    for what in ("ahead", "ablation"):
+        for name, row in found[what].items():
+            print(f"{what}, {name}: " + "; ".join(_said(row[column]) for column in ("2-4", "2-5")))
+    print("LDA, blends: " + "; ".join(_said(found["blends_for_lda"][column]) for column in ("2-4", "2-5")))
 
 
-def _said(difference: Mapping[str, Any]) -> str:
-    return str(Difference(**{key: value for key, value in difference.items() if key != "verdict"}))
+def _said(scores: Mapping[str, Any]) -> str:
+    return f"{Difference.from_scores(scores)}, {scores['verdict']}"
 
 
 # ---------------------------------------------------------------------------------------------------- procedural faces
@@ -386,16 +431,10 @@ SIZE = 64  # of the pictures under the lamp
 AZIMUTHS = (-80, -60, -40, -20, 0, 20, 40, 60, 80)  # degrees
 AMBIENT = 0.25  # share of the light that comes from all around
 KNOWN_LIGHT = (0.0, 20.0)  # azimuth and elevation under which everybody was enrolled
-ELEVATIONS, BLOCK_SIZES = (0, 45), (0.0, 0.5, 1.0)
+ELEVATIONS, BLOCK_SIZES = (0, 45), (0.25, 0.5, 1.0)
 LOOKS = {  # occluder and size of the block
     **{occluder: (occluder, 0.5) for occluder in ("none", "sunglasses", "mask", "scarf")},
     **{f"block {size:g}": ("block", size) for size in BLOCK_SIZES},
-}
-OCCLUSION_SIZE, OCCLUSION_STEPS, OCCLUSION_EPISODES = 32, 300, 200
-OCCLUSION_TRAININGS = {  # which pictures are trained on, and the share that is greyed out in a rectangle
-    "nothing hidden": ("none", 0.0),
-    "rectangles erased": ("none", 0.3),
-    "occluders worn": ("all", 0.0),
 }
 
 
@@ -406,8 +445,10 @@ def under_light(how: Nuisance, azimuth: Tensor, elevation: float, occluder: str,
     azimuth: of the light, `[M]`, in degrees.
     elevation: of the light, in degrees.
     occluder: one of `OCCLUDERS`.
-    size: of the block, 0 to 1.
+    size: of the block, 0 to 1. A block of size 0 is none.
     """
+    if occluder == "block" and size == 0:
+        occluder = "none"
     how = with_block(how, size)
     return replace(
         how,
@@ -421,33 +462,40 @@ def under_light(how: Nuisance, azimuth: Tensor, elevation: float, occluder: str,
 def photographs(
     people: Sequence[int], azimuth: Sequence[float], elevation: float, occluder: str = "none", size: float = 0.5
 ) -> Tensor:
-    """Frontal pictures of `people`, the same or one for each azimuth: uint8 `[M, 3, 64, 64]`."""
+    """Frontal pictures of people under a lamp: uint8 `[M, 3, 64, 64]`. Nothing but light and occluder differs.
+
+    people: numbers of the default procedural faces, `[M]`.
+    azimuth: of the light on each picture, `[M]`, in degrees; positive: from the right of the picture.
+    elevation: of the light, in degrees.
+    occluder: one of `OCCLUDERS`. "none".
+    size: of the block, 0 to 1. 0.5.
+    """
     how = under_light(sample_nuisance(len(people), 0, "clean"), torch.tensor(azimuth), elevation, occluder, size)
     return render(sample_identities(300)[torch.tensor(people)], how, SIZE)
 
 
-def light_grid(people: Sequence[int], net: ProtoNet) -> dict[str, Any]:
+def look_part(people: Sequence[int], look: str) -> dict[str, Any]:
     """Accuracy of 5-way 1-shot episodes, over all of them, where only the query's light and occluder differ in kind.
 
     Everybody has one support picture in the light in which the explorer enrols, and one query picture for each
-    azimuth, elevation and occluder. Hair style, background, framing and camera are each picture's own.
+    azimuth and elevation. Hair style, background, framing and camera are each picture's own, and the same in each look.
 
     people: numbers of the default procedural faces, `[I]`.
-    net: measured beside three classical methods.
+    look: one of `LOOKS`.
 
-    Returns `grid` as it is stored, and by method and look the means over all lamps: `people`, of each person's
-    queries `[I]`, and `without`, of all queries if that person did not exist `[I]`.
+    Returns by method "accuracy" `[elevations, azimuths]`, and the means over all lamps: "people", of each person's
+    queries `[I]`, and "without", of all queries if that person did not exist `[I]`.
     """
+    net = snapshots.load_snapshots()[snapshots.STEPS[-1]]
     methods = {"protonet": net, "tan-triggs": pixels(tan_triggs), "lbp": lbp(), "pixels": pixels()}
     everyone = sample_identities(300)[torch.tensor(people)]
+    others = len(people) - 1
 
-    def pictures(seed: int, azimuth: float, elevation: float, occluder: str = "none", size: float = 0.5) -> Tensor:
+    def embedded(seed: int, azimuth: float, elevation: float, occluder: str, size: float) -> dict[str, Tensor]:
         how = sample_nuisance(len(people), seed, "full")
         still = torch.zeros(len(people))
         how = replace(how, yaw=still, pitch=still, roll=still, strength=still)
-        return render(everyone, under_light(how, still + azimuth, elevation, occluder, size), SIZE)
-
-    def embedded(images: Tensor) -> dict[str, Tensor]:
+        images = render(everyone, under_light(how, still + azimuth, elevation, occluder, size), SIZE)
         with torch.no_grad():
             found = {name: method.embed(images[None])[0] for name, method in methods.items()}
         for method in methods.values():
@@ -455,39 +503,34 @@ def light_grid(people: Sequence[int], net: ProtoNet) -> dict[str, Any]:
                 method.embedding.forget()
         return found
 
-    known = embedded(pictures(1, *KNOWN_LIGHT))
-    accuracy: dict[str, dict[str, list[list[float]]]] = {name: {} for name in methods}
-    of_people: dict[str, dict[str, dict[str, list[float]]]] = {name: {} for name in methods}
-    for number, (label, (occluder, size)) in enumerate(Bar(LOOKS.items(), "light and occluders", "look")):
-        nearer: dict[str, list[NDArray[np.bool_]]] = {name: [] for name in methods}
-        for e, elevation in enumerate(ELEVATIONS):
-            for a, azimuth in enumerate(AZIMUTHS):
-                seed = 1000 * (number + 1) + 100 * e + a
-                for name, points in embedded(pictures(seed, azimuth, elevation, occluder, size)).items():
-                    distance = torch.cdist(points, known[name])
-                    nearer[name].append((distance < distance.diagonal()[:, None]).numpy())
-        for name, lamps in nearer.items():
-            exact = [expected_accuracy(lamp.sum(1), len(people) - 1, WAYS) for lamp in lamps]
-            accuracy[name][label] = np.round(exact, 4).reshape(len(ELEVATIONS), len(AZIMUTHS)).tolist()
-            of_people[name][label] = {
-                "people": [
-                    statistics.fmean(expected_accuracy(lamp[i : i + 1].sum(1), len(people) - 1, WAYS) for lamp in lamps)
-                    for i in range(len(people))
-                ],
-                "without": [
-                    statistics.fmean(
-                        expected_accuracy(np.delete(np.delete(lamp, i, 0), i, 1).sum(1), len(people) - 2, WAYS)
-                        for lamp in lamps
-                    )
-                    for i in range(len(people))
-                ],
-            }
-    grid = {"azimuths": AZIMUTHS, "elevations": ELEVATIONS, "block_sizes": BLOCK_SIZES, "accuracy": accuracy}
-    return {"grid": grid, "of_people": of_people}
+    known = embedded(1, *KNOWN_LIGHT, "none", 0.5)
+    nearer: dict[str, list[NDArray[np.bool_]]] = {name: [] for name in methods}
+    for e, elevation in enumerate(ELEVATIONS):
+        for a, azimuth in enumerate(AZIMUTHS):
+            for name, points in embedded(1000 + 100 * e + a, azimuth, elevation, *LOOKS[look]).items():
+                distance = torch.cdist(points, known[name])
+                nearer[name].append((distance < distance.diagonal()[:, None]).numpy())
+
+    def mean(lamps: Sequence[NDArray[np.bool_]], among: int) -> float:
+        return statistics.fmean(expected_accuracy(lamp.sum(1), among, WAYS) for lamp in lamps)
+
+    return {
+        name: {
+            "accuracy": np.reshape(
+                [round(expected_accuracy(lamp.sum(1), others, WAYS), 4) for lamp in lamps],
+                (len(ELEVATIONS), len(AZIMUTHS)),
+            ).tolist(),
+            "people": [mean([lamp[i : i + 1] for lamp in lamps], others) for i in range(len(people))],
+            "without": [
+                mean([np.delete(np.delete(lamp, i, 0), i, 1) for lamp in lamps], others - 1) for i in range(len(people))
+            ],
+        }
+        for name, lamps in nearer.items()
+    }
 
 
-def _grid_difference(ours: Mapping[str, list[float]], theirs: Mapping[str, list[float]]) -> Difference:
-    """The difference of two methods in `light_grid`, with its interval over people: the jackknife.
+def _jackknifed(ours: Mapping[str, list[float]], theirs: Mapping[str, list[float]]) -> Difference:
+    """The difference of two methods in `look_part`, with its interval over people: the jackknife.
 
     Each leaves out one person, who is missing among queries and among all others' impostors; see `people_interval`.
     The pseudo-values, I times the whole minus I − 1 times what is left, then count as independent.
@@ -497,235 +540,75 @@ def _grid_difference(ours: Mapping[str, list[float]], theirs: Mapping[str, list[
     return Difference(whole, over_people=student_t(len(without) * whole - (len(without) - 1) * without))
 
 
-def occlusion_training(faces: FaceSet, kind: str, seed: int) -> Scored:
-    """By occluder, the people never seen: their support shows everything, their query wears the occluder.
+def measure_procedural(people: Sequence[int], jobs: int = 1) -> dict[str, Any]:
+    """Light and occluders before a trained network and classical methods; see the module.
 
-    faces: procedural ones.
-    kind: one of `OCCLUSION_TRAININGS`.
-    seed: of the division of the people, of weights and of episodes.
+    people: numbers of the default procedural faces, whom the network was not trained on.
+    jobs: how many parts are measured side by side.
     """
-    base, _, novel = faces.resized(OCCLUSION_SIZE).split(FRACTIONS, seed)
-    pictures, erase = OCCLUSION_TRAININGS[kind]
-    if pictures == "none":
-        base = base.select(base.where(occluder="none"))
-    net = Conv4(3, OCCLUSION_SIZE, 32, seed=seed)
-    learner = ProtoNet(net, temperature=50, augment=Augment(erase=erase, seed=seed), in_turn=True)
-    sampler = EpisodeSampler(base, 20, 1, 4, seed=seed)
-    trained = meta_train(learner, sampler, steps=OCCLUSION_STEPS, rate=3e-3, progress=False).whole()
-    found = {}
-    for occluder in OCCLUDERS:
-        differing: dict[str, Any] = {"support_where": {"occluder": "none"}, "query_where": {"occluder": occluder}}
-        sampler = EpisodeSampler(novel, WAYS, 1, 1, seed=seed, **differing)
-        found[occluder] = evaluate({kind: cast(ProtoNet, trained)}, sampler, OCCLUSION_EPISODES)
-    return found
-
-
-def measure_procedural(faces: FaceSet) -> dict[str, Any]:
-    """Light and occluders before a trained network, and three trainings against occluders; see the module.
-
-    faces: the default procedural ones.
-    """
-    split = faces.split(FRACTIONS, seed=snapshots.SETTINGS.seed)
-    people = split.novel.identities.tolist()
-    of = {"people": people, "steps": OCCLUSION_STEPS, "episodes": OCCLUSION_EPISODES, "azimuths": AZIMUTHS}
-    parts = stored.Parts("light/procedural", of)
-    looked = parts("grid", lambda: light_grid(people, snapshots.load_snapshots()[snapshots.STEPS[-1]]))
-
-    def training(kind: str, seed: int) -> Any:
-        return _packed(occlusion_training(faces, kind, seed))
-
-    rows = [
-        _unpacked(
-            *(parts(f"{kind.replace(' ', '-')}-{seed}", partial(training, kind, seed)) for kind in OCCLUSION_TRAININGS)
-        )
-        for seed in Bar(SEEDS, "occlusion training", "seed")
-    ]
-    first, of_people = next(iter(OCCLUSION_TRAININGS)), looked["of_people"]
-    share = len(split.novel.identities) / len(split.base.identities)
-
-    def gain(kind: str, occluder: str) -> dict[str, Any]:
-        ours, theirs = ([row[occluder][name] for row in rows] for name in (kind, first))
-        return paired(ours, theirs, shared=True, test_share=share).scores()
-
+    of = {"people": list(people), "azimuths": AZIMUTHS, "elevations": ELEVATIONS}
+    wanted = {look.replace(" ", "-"): partial(look_part, people, look) for look in LOOKS}
+    found = stored.Parts("light/procedural", of).all(wanted, jobs, "light and occluders")
+    looks = dict(zip(LOOKS, found.values(), strict=True))
+    methods = list(looks["none"])
     return {
         "people": len(people),
-        "grid": looked["grid"],
-        "occlusion": {
-            "steps": OCCLUSION_STEPS,
-            "episodes": OCCLUSION_EPISODES,
-            "seeds": {
-                kind: [{occluder: round(row[occluder][kind].accuracy, 4) for occluder in OCCLUDERS} for row in rows]
-                for kind in OCCLUSION_TRAININGS
-            },
-        },
-        "paired": {
-            "grid": {
-                name: {
-                    look: _grid_difference(of_people["protonet"][look], found).scores() for look, found in looks.items()
-                }
-                for name, looks in of_people.items()
-                if name != "protonet"
-            },
-            "occlusion": {
-                kind: {occluder: gain(kind, occluder) for occluder in OCCLUDERS}
-                for kind in OCCLUSION_TRAININGS
-                if kind != first
-            },
+        "azimuths": AZIMUTHS,
+        "elevations": ELEVATIONS,
+        "block_sizes": BLOCK_SIZES,
+        "accuracy": {name: {look: looks[look][name]["accuracy"] for look in LOOKS} for name in methods},
+        "ahead": {
+            name: {look: _jackknifed(looks[look]["protonet"], looks[look][name]).scores() for look in LOOKS}
+            for name in methods
+            if name != "protonet"
         },
         "by_person": {
-            "grid": {
-                name: {
-                    look: " ".join(f"{accuracy:.4f}" for accuracy in found["people"]) for look, found in looks.items()
-                }
-                for name, looks in of_people.items()
-            },
-            "occlusion": _by_person(rows),
+            name: {look: " ".join(f"{accuracy:.4f}" for accuracy in looks[look][name]["people"]) for look in LOOKS}
+            for name in methods
         },
     }
 
 
 def show_procedural(found: Mapping[str, Any]) -> None:
-    print(f"\nProcedural faces, {found['people']} people, %; azimuth {found['grid']['azimuths']}")
-    for name, looks in found["grid"]["accuracy"].items():
+    """Print what `measure_procedural` found."""
+    print(f"\nProcedural faces, {found['people']} people, %; azimuth {found['azimuths']}")
+    for name, looks in found["accuracy"].items():
         for look, table in looks.items():
             print(f"{name:12s} {look:12s}" + "   ".join(" ".join(f"{100 * a:4.0f}" for a in row) for row in table))
-    for kind, seeds in found["occlusion"]["seeds"].items():
-        print(f"{kind:20s}" + "".join(f"{o:>12s} {100 * statistics.mean(s[o] for s in seeds):5.1f}" for o in OCCLUDERS))
-    for kind, row in found["paired"]["occlusion"].items():
-        for occluder, difference in row.items():
-            print(f"{kind}, {occluder}: {_said(difference)}")
-
-
-# ----------------------------------------------------------------------------------------------------------------- CMU
-
-CMU_SIZE, CMU_STEPS = 32, 100
-CMU_CONDITIONS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-    "sunglasses": ({"eyes": "open"}, {"eyes": "sunglasses"}),
-    "pose": ({"pose": "straight", "eyes": "open"}, {"pose": ["left", "right", "up"], "eyes": "open"}),
-}
-
-
-def cmu_training(base: FaceSet, novel: FaceSet, seed: int) -> Scored:
-    """By condition, two networks that learned from the base people, and classical methods, on the novel people."""
-    methods: dict[str, Adapts] = {"pixels": pixels(), "LBP": lbp(), "pixels, Tan-Triggs": pixels(tan_triggs)}
-    methods |= {"LDA": lda(base), "control: brightness": brightness()}
-    for name, erase in (("ProtoNet", 0.0), ("ProtoNet, rectangles erased", 0.3)):
-        augment = Augment(erase=erase, seed=seed)
-        net = ProtoNet(Conv4(1, CMU_SIZE, 32, seed=seed), temperature=50, augment=augment, in_turn=True)
-        sampler = EpisodeSampler(base, 15, 1, 4, seed=seed)
-        methods[name] = meta_train(net, sampler, steps=CMU_STEPS, rate=3e-3, progress=False).whole()
-    return {
-        condition: evaluate(methods, EpisodeSampler(novel, WAYS, SHOTS, QUERIES, seed, *where), EPISODES)
-        for condition, where in CMU_CONDITIONS.items()
-    }
-
-
-def measure_cmu(faces: FaceSet) -> dict[str, Any]:
-    """Each group of people is held out once: 5-way 1-shot among them; see the module.
-
-    faces: the CMU faces in the size `CMU_SIZE`.
-    """
-    of = {"people": len(faces.identities), "steps": CMU_STEPS, "episodes": EPISODES}
-    parts, split = stored.Parts("light/cmu", of), groups(faces)
-
-    def training(group: int, seed: int) -> Any:
-        return _packed(cmu_training(*split[group], seed))
-
-    rows = [
-        _unpacked(parts(f"{group}-{seed}", partial(training, group, seed)))
-        for group, seed in Bar(_runs(), "CMU faces", "run")
-    ]
-
-    def scores(name: str, condition: str) -> dict[str, float]:
-        episodes = np.concatenate([row[condition][name].episodes for row in rows])
-        people = np.array(list(_people(rows, name, [condition]).values()))
-        return {
-            "accuracy": round(float(episodes.mean()), 4),
-            "ci95": round(interval(episodes), 4),
-            "ci95_people": round(interval(people), 4),
-        }
-
-    def ahead(name: str, condition: str) -> dict[str, Any]:
-        ours, theirs = ([row[condition][method] for row in rows] for method in ("ProtoNet", name))
-        return paired(ours, theirs, shared=True, test_share=_test_share(split)).scores()
-
-    methods = list(next(iter(rows[0].values())))
-    return {
-        "size": CMU_SIZE,
-        "steps": CMU_STEPS,
-        "episodes": EPISODES * len(rows),
-        "methods": {name: {condition: scores(name, condition) for condition in CMU_CONDITIONS} for name in methods},
-        "paired": {
-            "methods": {
-                name: {condition: ahead(name, condition) for condition in CMU_CONDITIONS}
-                for name in methods
-                if name != "ProtoNet"
-            }
-        },
-        "by_person": {"methods": _by_person(rows)},
-    }
-
-
-def show_cmu(found: Mapping[str, Any]) -> None:
-    print(f"\nCMU faces, % (± over episodes, over people); {found['episodes']} episodes a column")
-    for name, row in found["methods"].items():
-        cells = "".join(
-            f"{c:>12s} {100 * r['accuracy']:5.1f} ± {100 * r['ci95']:3.1f}, {100 * r['ci95_people']:3.1f}"
-            for c, r in row.items()
-        )
-        print(f"{name:30s}{cells}")
-    for name, row in found["paired"]["methods"].items():
-        print(f"ProtoNet minus {name:30s}" + "   ".join(f"{c} {_said(r)}" for c, r in row.items()))
 
 
 # ------------------------------------------------------------------------------------------------------------- command
 
 
-def faces_of(part: str, folder: str | None) -> tuple[FaceSet, ...]:
-    """What `measure` takes.
+def measure(part: str, folder: str | None = None, jobs: int = 1) -> dict[str, Any]:
+    """Measure one part; what is finished of it is kept in runs/light.
 
-    part: "yale", "procedural" or "cmu".
-    folder: of the real faces.
+    part: "yale" or "procedural".
+    folder: of Extended Yale B, for its part.
+    jobs: how many parts of it are measured side by side.
 
-    Raises `MetaFaceError` if the folder is not named, missing, or not of these faces.
+    Raises `MetaFaceError` if there is no such part, or its faces are missing.
     """
+    if part not in FILES:
+        raise unknown("part", part, FILES)
     if part == "procedural":
-        return (load_faces("procedural"),)
+        split = load_faces("procedural").split(FRACTIONS, seed=snapshots.SETTINGS.seed)
+        return measure_procedural(split.novel.identities.tolist(), jobs)
     if folder is None:
-        raise MetaFaceError(f"The part {part} needs real faces, but no folder is named. Name it: {_command(part)}")
-    if part == "yale":
-        return tuple(load_faces(f"extended-yale-b:{folder}", size=size) for size in (YALE_SIZE, LARGER))
-    return (load_faces(f"cmu:{folder}", size=CMU_SIZE),)
-
-
-def measure(part: str, *faces: FaceSet) -> dict[str, Any]:
-    """Measure one part; finished pieces of it are kept in runs/light.
-
-    part: "yale", "procedural" or "cmu".
-    faces: what `faces_of` loads.
-
-    Raises `MetaFaceError` if there is no such part.
-    """
-    if part == "yale":
-        return measure_yale(*faces)
-    if part == "procedural":
-        return measure_procedural(*faces)
-    if part == "cmu":
-        return measure_cmu(*faces)
-    raise unknown("part", part, FILES)
+        raise MetaFaceError(f"The part yale needs real faces, but no folder is named. Name it: {_command(part)}")
+    return measure_yale(folder, jobs)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The parts, and where the real faces are."""
-    parser.add_argument("parts", nargs="*", metavar="PART", help="yale, procedural, cmu; by default those that it can")
+    parser.add_argument("parts", nargs="*", metavar="PART", help="yale, procedural; by default those that it can")
     parser.add_argument("--yale", metavar="FOLDER", help="of Extended Yale B, cropped: CroppedYale")
-    parser.add_argument("--cmu", metavar="FOLDER", help="of the CMU faces")
+    stored.add_jobs(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Measure, store and print each part. Raises `MetaFaceError` at the end, if faces of a part were missing."""
-    folders = {"yale": arguments.yale, "procedural": None, "cmu": arguments.cmu}
-    parts = arguments.parts or [part for part, folder in folders.items() if folder or part == "procedural"]
+    parts = arguments.parts or [part for part in FILES if part != "yale" or arguments.yale]
     for part in parts:
         if part not in FILES:
             raise unknown("part", part, FILES)
@@ -733,12 +616,11 @@ def run(arguments: argparse.Namespace) -> None:
     missing = []
     for part in parts:
         try:
-            faces = faces_of(part, folders[part])
+            found = measure(part, arguments.yale, arguments.jobs)
         except MetaFaceError as error:
             missing.append(f"{part}: {error}")
             continue
-        found = measure(part, *faces)
-        stored.store(FILES[part], _command(part), found)
-        {"yale": show_yale, "procedural": show_procedural, "cmu": show_cmu}[part](found)
+        stored.store(FILES[part], _command(part), found, best_device())
+        {"yale": show_yale, "procedural": show_procedural}[part](found)
     if missing:
         raise MetaFaceError("Not measured: " + " ".join(missing))
