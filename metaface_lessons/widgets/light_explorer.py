@@ -2,8 +2,8 @@
 
     explore(load_snapshots()[1500], snapshot_split().novel.identities.tolist())
 
-The accuracies were measured by `metaface experiment light procedural`, at the azimuths that are marked, two elevations
-and three sizes of the block; between them straight lines are drawn.
+The accuracies were measured by `metaface experiment light procedural`, at the azimuths that are marked, two elevations,
+without a block and with three sizes of it; between them straight lines are drawn.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class State:
     elevation: int = control(15, "elevation of the light, °", low=0, high=45, step=5)
     occluder: str = control("none", "occluder", options=OCCLUDERS)
     size: float = control(
-        0.5, "size of the block", low=0.0, high=1.0, step=0.25, when=lambda state: state.occluder == "block"
+        0.5, "size of the block (0: none)", low=0.0, high=1.0, step=0.25, when=lambda state: state.occluder == "block"
     )
 
 
@@ -77,7 +77,7 @@ class Gallery:
         return self._paths[key]
 
     def picture(self, state: State) -> Tensor:
-        """The person's picture `[1, 3, 64, 64]`; the last one is kept, since figure and text both want it."""
+        """The person's picture `[1, 3, 64, 64]`; the last one is kept, because figure and text both need it."""
         if self._last is None or self._last[0] != state:
             taken = photographs([self.people[0]], [state.azimuth], state.elevation, state.occluder, state.size)
             self._last = state, taken
@@ -94,14 +94,14 @@ class Gallery:
 
 def curves(state: State) -> dict[str, NDArray[np.float64]]:
     """By method: accuracy at each of `AZIMUTHS` for the state's elevation, occluder and size of the block, `[A]`."""
-    grid = light.load("procedural")["grid"]
+    grid = light.load("procedural")
     found = {}
     for name in NAMES:
         by_look = {look: np.array(table) for look, table in grid["accuracy"][name].items()}  # [E, A]
         if state.occluder == "block":
             sizes = grid["block_sizes"]
-            tables = np.stack([by_look[f"block {size:g}"] for size in sizes])
-            table = _between(state.size, sizes, tables)
+            tables = np.stack([by_look["none"], *(by_look[f"block {size:g}"] for size in sizes)])
+            table = _between(state.size, [0.0, *sizes], tables)
         else:
             table = by_look[state.occluder]
         found[name] = _between(state.elevation, grid["elevations"], table)
@@ -130,7 +130,8 @@ def draw(state: State, gallery: Gallery) -> Figure:
         plane.plot(*known[1:].T, ls="", marker="o", ms=4, color="0.7", label="others, enrolled")
         plane.plot(*line.T, color=COLOURS[0], lw=1)
         plane.plot(*line[right_ones].T, ls="", marker="o", ms=4, color=COLOURS[0], label="path of the light")
-        plane.plot(*line[~right_ones].T, ls="", marker="x", ms=6, color=COLOURS[1], label="taken for another")
+        if not right_ones.all():
+            plane.plot(*line[~right_ones].T, ls="", marker="x", ms=6, color=COLOURS[1], label="taken for another")
         plane.plot(*known[0], ls="", marker="*", ms=13, color="black", label="enrolled")
         plane.plot(
             *gallery.plane(gallery.embed(picture))[0],
@@ -141,7 +142,7 @@ def draw(state: State, gallery: Gallery) -> Figure:
             mec="black",
             label="this picture",
         )
-        plane.set(xlabel="first principal component", ylabel="second")
+        plane.set(xlabel="first principal component", ylabel="second principal component")
         for name, accuracy in curves(state).items():
             curve.plot(AZIMUTHS, 100 * accuracy, ms=5, label=NAMES[name], **LOOK[name])
         curve.axvline(state.azimuth, color="black", lw=1, ls=":")
@@ -156,7 +157,7 @@ def alt(state: State, gallery: Gallery) -> str:
     """What `draw` shows, in words."""
     nearest = int(gallery.nearest(gallery.embed(gallery.picture(state))))
     right = int((gallery.nearest(gallery.path(state)) == 0).sum())
-    told = "; ".join(
+    accuracies = "; ".join(
         f"{NAMES[name]} {100 * np.interp(state.azimuth, AZIMUTHS, accuracy):.0f}%"
         for name, accuracy in curves(state).items()
     )
@@ -165,7 +166,7 @@ def alt(state: State, gallery: Gallery) -> str:
         f"A face lit from azimuth {state.azimuth}° and elevation {state.elevation}°, occluder: {what}."
         f" Of {len(gallery.people)} enrolled people the nearest is"
         f" {'the right one' if nearest == 0 else f'number {nearest}, which is wrong'}; along the path of the light"
-        f" {right} of {len(AZIMUTHS)} points are nearest to the right one. Accuracy over many people here: {told}."
+        f" {right} of {len(AZIMUTHS)} points are nearest to the right one. Accuracy over many people here: {accuracies}."
     )
 
 

@@ -1,4 +1,4 @@
-"""Occlusion: the strangers are the same in every look, pictures too; what is done is kept; means and pairs are right."""
+"""Occlusion: the same strangers and pictures in every look; what is done is kept; means and pairs are right."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ def test_every_kind_covers_a_part_of_the_face(kind: str) -> None:
 
 
 def test_what_cannot_be_worn_is_refused() -> None:
-    with pytest.raises(MetaFaceError, match="no occluder called 'masc'. Did you mean 'mask'"):
+    with pytest.raises(MetaFaceError, match=r"no occluder called 'masc'\. Did you mean 'mask'"):
         render_occluders("masc", 1, SIZE, EYES["lfw"])
     with pytest.raises(MetaFaceError, match="first the left one"):
         render_occluders("mask", 1, SIZE, ((0.6, 0.4), (0.3, 0.4)))
