@@ -157,7 +157,7 @@ def alt(state: State, gallery: Gallery) -> str:
     """What `draw` shows, in words."""
     nearest = int(gallery.nearest(gallery.embed(gallery.picture(state))))
     right = int((gallery.nearest(gallery.path(state)) == 0).sum())
-    accuracies = "; ".join(
+    found = "; ".join(
         f"{NAMES[name]} {100 * np.interp(state.azimuth, AZIMUTHS, accuracy):.0f}%"
         for name, accuracy in curves(state).items()
     )
@@ -166,7 +166,7 @@ def alt(state: State, gallery: Gallery) -> str:
         f"A face lit from azimuth {state.azimuth}° and elevation {state.elevation}°, occluder: {what}."
         f" Of {len(gallery.people)} enrolled people the nearest is"
         f" {'the right one' if nearest == 0 else f'number {nearest}, which is wrong'}; along the path of the light"
-        f" {right} of {len(AZIMUTHS)} points are nearest to the right one. Accuracy over many people here: {accuracies}."
+        f" {right} of {len(AZIMUTHS)} points are nearest to the right one. Accuracy over many people here: {found}."
     )
 
 
