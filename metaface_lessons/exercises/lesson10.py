@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import torch
+from skimage import filters
 from torch import Tensor
+from torch.nn import functional as F
 
-from .core import exercise, expect, fresh_arguments, generator, pick, right_answer, wrong_answer
+from ..faces.normalisation import difference_of_gaussians, tan_triggs
+from ..faces.procedural import render, sample_identities, sample_nuisance
+from ..networks import standardise
+from .core import (
+    Wrong,
+    describe,
+    exercise,
+    expect,
+    fresh_arguments,
+    fresh_check,
+    generator,
+    pick,
+    right_answer,
+    wrong_answer,
+)
 
 
 def _uniform(*shape: int, seed: int = 0, draw: torch.Generator | None = None) -> Tensor:
@@ -320,7 +340,7 @@ def _gap(people: Tensor, shift: Tensor, y: int) -> Tensor:
 @exercise(
     "light.gap",
     lesson="10",
-    title="How much light a decision bears",
+    title="How much light a decision tolerates",
     points=2,
     equation="(10.8)",
     hints=(
@@ -597,3 +617,180 @@ def _(nearer: Tensor, others: int, ways: int) -> float:
 def _(nearer: Tensor, others: int, ways: int) -> float:
     left = [max(others - 1 - n, 0) for n in nearer.tolist()]
     return sum(math.comb(n, ways - 1) for n in left) / math.comb(others - 1, ways - 1) / len(nearer)
+
+
+# ------------------------------------------------------------------------------------------- a chain for a new camera
+
+CHAINS = ("as they are", "blurred", "DoG", "Tan-Triggs")
+SIZE, POOL, SHOWN, OTHERS, DOORS = 48, 80, 16, 30, 6  # pixels; people; those shown, and asked about, at a door
+FRONT, ASIDE = (-24.0, -8.0, 8.0, 24.0), (-80.0, -72.0, 72.0, 80.0)  # azimuths of the lamp
+MAY_LOSE = 0.10  # of the accuracy of a chooser who knows the best chain of each door
+
+
+@functools.cache
+def _photographed(azimuth: float) -> Tensor:
+    """Grey pictures of the same people under this lamp: uint8 `[POOL, 1, SIZE, SIZE]`. Nothing else differs."""
+    how, every = sample_nuisance(POOL, 7, "clean"), torch.ones(POOL)
+    how = replace(how, azimuth=azimuth * every, elevation=20 * every, ambient=0.25 * every)
+    return render(sample_identities(POOL, 11), how, SIZE).float().mean(1, keepdim=True).round().byte()
+
+
+def _displaced(images: Tensor, right: float, down: float, zoom: float) -> Tensor:
+    """The pictures, moved by shares of their size and enlarged."""
+    rows = torch.tensor([[1 / zoom, 0, -2 * right], [0, 1 / zoom, -2 * down]]).expand(len(images), 2, 3)
+    grid = F.affine_grid(rows, list(images.shape), align_corners=False)
+    return F.grid_sample(images.float(), grid, padding_mode="border", align_corners=False).round().byte()
+
+
+def _after_chains(images: Tensor) -> Tensor:
+    """Pictures `[M, 1, S, S]` after each of `CHAINS`, standardised: `[4, M, S²]`."""
+    blurred = np.stack([filters.gaussian(image[0] / 255, SIZE / 12) for image in images.numpy()])
+    after = (images, torch.from_numpy(blurred)[:, None], difference_of_gaussians(images), tan_triggs(images))
+    return torch.stack([standardise(pictures).flatten(1).float() for pictures in after])
+
+
+def _doors(draw: torch.Generator) -> list[tuple[Tensor, Tensor]]:
+    """At half of the doors the lamp is far aside, at the others faces are displaced: office and door, `[4, M, D]`."""
+    found = []
+    for door in torch.randperm(DOORS, generator=draw).tolist():
+        people = torch.randperm(POOL, generator=draw)[: SHOWN + OTHERS]
+        lamps, moved = (ASIDE, 0.0) if door < DOORS // 2 else (FRONT, 0.052)
+        lamp = lamps[pick(draw, 0, len(lamps) - 1)]
+        place, angle = torch.rand(2, generator=draw).tolist()
+        far, turn = moved * (0.8 + 0.3 * place), 2 * math.pi * angle
+        zoom = 1 + moved * float(torch.rand((), generator=draw))
+        asked = _displaced(_photographed(lamp)[people], far * math.cos(turn), far * math.sin(turn), zoom)
+        found.append((_after_chains(_photographed(0.0)[people]), _after_chains(asked)))
+    return found
+
+
+def _recognised(known: Tensor, asked: Tensor) -> Tensor:
+    """By chain, the share of those asked about who are nearest to their own photo: `[4]`."""
+    nearest = torch.cdist(asked, known).argmin(dim=2)
+    return (nearest == torch.arange(known.shape[1])).double().mean(dim=1)
+
+
+def _chain(returned: Any) -> int:
+    """The number of a chain that an answer has returned."""
+    for number in range(len(CHAINS)):
+        try:
+            expect(returned, number)
+        except Wrong:
+            continue
+        return number
+    raise Wrong(f"Return the number of one chain, 0 to {len(CHAINS) - 1}, but you returned {describe(returned)}.")
+
+
+def _judge_choice(answer: Callable[[Tensor, Tensor], int], draw: torch.Generator) -> None:
+    doors = _doors(draw)
+    shown = [(known[:, :SHOWN], asked[:, :SHOWN]) for known, asked in doors]
+    accuracy = torch.stack([_recognised(known[:, SHOWN:], asked[:, SHOWN:]) for known, asked in doors])
+    chosen = [_chain(answer(*photos)) for photos in shown]
+    mine, best = accuracy[torch.arange(DOORS), chosen], accuracy.amax(dim=1)
+    if float((best - mine).mean()) <= MAY_LOSE:
+        return
+    said = (
+        f"At {DOORS} doors your choices recognise {100 * mine.mean():.0f}% of {OTHERS} other people. The best chain of"
+        f" each door recognises {100 * best.mean():.0f}%; you may lose {100 * MAY_LOSE:.0f} points."
+    )
+    worst = int((best - mine).argmax())
+    most_mistakes = [int(_recognised(*photos).argmin()) for photos in shown]
+    if len(set(chosen)) == 1:
+        slip = (
+            f"You choose '{CHAINS[chosen[0]]}' at every door. What is best depends on the door: on its lamp, and on how"
+            " well faces are aligned. Only the photos from the door show that."
+        )
+    elif sum(a == b for a, b in zip(chosen, most_mistakes, strict=True)) > DOORS / 2:
+        slip = "You choose the chain with the *most* mistakes. Did you exchange argmin and argmax?"
+    else:
+        slip = (
+            f"Where you lose most, you choose '{CHAINS[chosen[worst]]}', which recognises {100 * mine[worst]:.0f}%;"
+            f" '{CHAINS[int(accuracy[worst].argmax())]}' recognises {100 * best[worst]:.0f}%. Count, for each chain,"
+            " how many other people are nearer to a photo from the door than its own person."
+        )
+    raise Wrong(f"{said}\n{slip}")
+
+
+@exercise(
+    "light.choice",
+    lesson="10",
+    title="A chain for a new camera",
+    points=3,
+    equation="(10.9)",
+    hints=(
+        "You have what a test needs: photos from the door, and who is on them. Which chain would have recognised these"
+        " people?",
+        "`torch.cdist(asked, known)` has, for each chain, the distance of each photo from the door to each photo from"
+        " the office, `[4, P, P]`. The right pairs are on its diagonal.",
+        "Count how many others are nearer than the right person, for each chain. Several chains may make no mistake"
+        " with so few people. Break ties by how far the right one is, compared with the others.",
+    ),
+)
+def check_choice(answer: Callable[[Tensor, Tensor], int]) -> None:
+    _judge_choice(answer, generator(0))
+
+
+@fresh_check("light.choice")
+def check_fresh_choice(answer: Callable[[Tensor, Tensor], int], draw: torch.Generator) -> None:
+    _judge_choice(answer, draw)
+
+
+@right_answer("light.choice")
+def _(known: Tensor, asked: Tensor) -> int:
+    distance = torch.cdist(asked, known)
+    own = distance.diagonal(dim1=1, dim2=2)
+    nearer = (distance < own[:, :, None]).sum(2).double()
+    return int((nearer.mean(1) + (own / distance.sum(2)).mean(1)).argmin())
+
+
+@right_answer("light.choice")
+def _(known: Tensor, asked: Tensor) -> int:
+    """The right person's distance, relative to that of the nearest other one."""
+    distance = torch.cdist(asked, known)
+    own = distance.diagonal(dim1=1, dim2=2)
+    others = distance + 1e9 * torch.eye(known.shape[1])
+    return int((own / others.amin(dim=2)).mean(dim=1).argmin())
+
+
+@right_answer("light.choice")
+def _(known: Tensor, asked: Tensor) -> Tensor:
+    """A softmax over the people, as ProtoNet has it: the mean log-probability of the right person."""
+    distance = torch.cdist(asked, known).square()
+    scaled = distance / distance.mean(dim=(1, 2), keepdim=True)
+    right = torch.log_softmax(-10 * scaled, dim=2).diagonal(dim1=1, dim2=2)
+    return right.mean(dim=1).argmax()
+
+
+@wrong_answer("light.choice", hint="'as they are' at every door")
+def _(known: Tensor, asked: Tensor) -> int:
+    return 0
+
+
+@wrong_answer("light.choice", hint="'Tan-Triggs' at every door")
+def _(known: Tensor, asked: Tensor) -> int:
+    return 3
+
+
+@wrong_answer("light.choice", hint="at every door")
+def _(known: Tensor, asked: Tensor) -> int:
+    """The chain after which people look least alike: of the office alone."""
+    return int(torch.cdist(known, known).mean(dim=(1, 2)).argmax())
+
+
+@wrong_answer("light.choice", hint="the *most* mistakes")
+def _(known: Tensor, asked: Tensor) -> int:
+    nearest = torch.cdist(asked, known).argmin(dim=2)
+    return int((nearest == torch.arange(known.shape[1])).sum(dim=1).argmin())
+
+
+@wrong_answer("light.choice", hint="the number of one chain, 0 to 3")
+def _(known: Tensor, asked: Tensor) -> Tensor:
+    nearest = torch.cdist(asked, known).argmin(dim=2)
+    return (nearest == torch.arange(known.shape[1])).double().mean(dim=1)
+
+
+@wrong_answer("light.choice", hint="Where you lose most")
+def _(known: Tensor, asked: Tensor) -> int:
+    """By the first person alone: the wrong half of the doors, or luck."""
+    farther = (torch.cdist(asked, known)[:, 0] > torch.cdist(asked, known)[:, :1, 0]).sum(dim=1)
+    return int(farther.argmin()) if farther[0] % 2 else 1

@@ -410,11 +410,11 @@ def _difference(
 
 def show_yale(found: Mapping[str, Any]) -> None:
     """Print what `measure_yale` found."""
-    print(f"\nExtended Yale B, % ± over people; {found['episodes']} episodes a subset; chosen: {found['chosen']}")
+    print(f"\nExtended Yale B, % ± 95%; {found['episodes']} episodes a subset; chosen: {found['chosen']}")
     print(f"{'':36s}" + "".join(f"{column:>13s}" for column in COLUMNS))
     for name, row in found["methods"].items():
-        cells = "".join(f"{100 * r['mean']:7.1f} ± {100 * r['over_people']:3.1f}" for r in row.values())
-        print(f"{name:36s}{cells}")
+        estimates = [Estimate.from_scores(scores) for scores in row.values()]
+        print(f"{name:36s}" + "".join(f"{100 * e.mean:7.1f} ± {100 * e.widest:3.1f}" for e in estimates))
     for what in ("ahead", "ablation"):
         for name, row in found[what].items():
             print(f"{what}, {name}: " + "; ".join(_said(row[column]) for column in ("2-4", "2-5")))
