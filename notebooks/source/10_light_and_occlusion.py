@@ -36,8 +36,8 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from matplotlib import pyplot as plt
 from IPython.display import display
+from matplotlib import pyplot as plt
 from torch.nn import functional as F
 
 from metaface_lessons.evaluation import Difference, Estimate, expected_accuracy
@@ -743,7 +743,9 @@ for ax, (part, result) in zip(axes, hidden.items(), strict=True):
             label=name,
             capsize=3,
         )
-        told = ", ".join(f"{look} {100 * score.mean:.0f}" for look, score in zip(looks, scores))
+        told = ", ".join(
+            f"{look} {100 * score.mean:.0f}" for look, score in zip(looks, scores, strict=True)
+        )
         words.append(f"{titles[part]}, {name}: {told}")
     ax.axhline(20, color="0.5", ls=":")
     ax.set_xticks(range(len(looks)), [look.replace("none", "nothing") for look in looks])
