@@ -12,7 +12,8 @@ one ProtoNet, with the same people, pictures and updates, differ in what half of
 occluders of a test are others than those of the training. On LFW each seed divides the same people; procedural faces
 have new people for each seed.
 
-    seeds, steps, episodes, share    of the experiment; share: of the training pictures with something before them
+    size, width, steps, episodes, share, bank, seeds    of the experiment; width: filters of the network; share: of the
+                   training pictures that have something before them; bank: looks of each occluder
     people         how many learn, and how many are tested
     accuracy       method → look → mean, over_people, over_seeds: 5-way 1-shot (see `Estimate.scores`)
     gain           training → look → `Difference.scores`: this training minus "plain", on the same episodes
@@ -34,6 +35,7 @@ have new people for each seed.
 from __future__ import annotations
 
 import argparse
+import functools
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -80,6 +82,7 @@ from .light import groups, test_share
 COMMAND = "metaface experiment occlusion"
 FILES = {part: stored.RESULTS / f"occlusion-{part}.json" for part in ("lfw", "procedural", "cmu")}
 SEEDS = (0, 1, 2, 3, 4)
+SIZE, WIDTH = 32, 32  # of the pictures, and filters of the network
 WAYS, SHOTS, QUERIES, EPISODES = 5, 1, 2, 600
 LOOKS = OCCLUDERS  # "none" and what is worn
 SHARE = 0.5  # of the training pictures that have something before them
@@ -160,16 +163,16 @@ DOOR = 0.01  # the share of impostors that a door accepts who show their whole f
 
 def lfw_split(seed: int) -> Split:
     """LFW's people as `metaface train` divides them."""
-    return load_faces("lfw").split(FRACTIONS, seed)
+    return load_faces("lfw").resized(SIZE).split(FRACTIONS, seed)
 
 
+@functools.lru_cache(maxsize=1)  # the parts of a seed follow each other
 def lfw_material(seed: int) -> Material:
     """The photos of a division of LFW's people, and what is worn before them."""
     split = lfw_split(seed)
-    size = split.base.shape[1]
 
     def bank(kind: str, use: int) -> Occluders:
-        return render_occluders(kind, BANK, size, EYES["lfw"], seed=10_000 * (use + 1) + 100 * seed + WORN.index(kind))
+        return render_occluders(kind, BANK, SIZE, EYES["lfw"], seed=10_000 * (use + 1) + 100 * seed + WORN.index(kind))
 
     worn, what = _half(len(split.base), seed)
     images = split.base.images.clone()
@@ -184,10 +187,11 @@ def lfw_material(seed: int) -> Material:
 
 # ---------------------------------------------------------------------------------------------------- procedural faces
 
-SIZE, PROCEDURAL_STEPS = 32, 300
+PROCEDURAL_STEPS = 300
 PEOPLE, PICTURES = (200, 60), 16  # who learns and who is tested, in each seed; pictures of each
 
 
+@functools.lru_cache(maxsize=1)
 def procedural_material(seed: int) -> Material:
     """New people for each seed, under full nuisance; the same pictures with and without something worn."""
     learn, strangers = PEOPLE
@@ -231,10 +235,9 @@ def trained(part: str, training: str, material: Material, seed: int) -> ProtoNet
     """
     dressed, erase = TRAININGS[training]
     base, device = material.dressed if dressed else material.base, best_device()
-    channels, size, _ = base.shape
-    width, steps = {"lfw": (64, LFW_STEPS), "procedural": (32, PROCEDURAL_STEPS)}[part]
+    steps = {"lfw": LFW_STEPS, "procedural": PROCEDURAL_STEPS}[part]
     augment = Augment(erase=erase, seed=seed)
-    net = ProtoNet(Conv4(channels, size, width, seed=seed), temperature=50, augment=augment, in_turn=True)
+    net = ProtoNet(Conv4(3, SIZE, WIDTH, seed=seed), temperature=50, augment=augment, in_turn=True)
     sampler = EpisodeSampler(base.to(device), 20, 1, 4, seed=seed)
     learned = meta_train(net.to(device), sampler, steps=steps, rate=3e-3, progress=False)
     return cast(ProtoNet, learned.whole().cpu().eval())
@@ -339,12 +342,15 @@ def measure_trainings(part: str, jobs: int = 1) -> dict[str, Any]:
     jobs: how many parts are measured side by side.
     """
     steps = {"lfw": LFW_STEPS, "procedural": PROCEDURAL_STEPS}[part]
-    of = {"steps": steps, "episodes": EPISODES, "share": SHARE, "bank": BANK}
-    wanted = {
-        f"{training.replace(' ', '-')}-{seed}": partial(training_part, part, training, seed)
-        for seed in SEEDS
-        for training in TRAININGS
-    } | {f"baselines-{seed}": partial(baselines_part, part, seed) for seed in SEEDS}
+    of = {"size": SIZE, "width": WIDTH, "steps": steps, "episodes": EPISODES, "share": SHARE, "bank": BANK}
+    names = [*(training.replace(" ", "-") for training in TRAININGS), "baselines"]
+    wanted: dict[str, Any] = {}
+    for seed in SEEDS:
+        wanted |= {
+            f"{name}-{seed}": partial(training_part, part, training, seed)
+            for name, training in zip(names, TRAININGS, strict=False)
+        }
+        wanted[f"baselines-{seed}"] = partial(baselines_part, part, seed)
     found = stored.Parts(f"occlusion/{part}", of).all(wanted, jobs, f"occlusion, {part}")
     rows = [
         [found[f"{t.replace(' ', '-')}-{seed}"] for t in TRAININGS] + [found[f"baselines-{seed}"]] for seed in SEEDS

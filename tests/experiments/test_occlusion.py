@@ -44,6 +44,8 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         return faces[name]
 
     monkeypatch.setattr(occlusion, "load_faces", load_faces)
+    for material in occlusion.MATERIAL.values():
+        material.cache_clear()
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
