@@ -16,6 +16,7 @@ people alone: a third of them plays the strangers.
     chosen         "learner", "LDA": for each group what was chosen
     methods        method → column → `Estimate.scores`; columns are `COLUMNS`
     ahead          method → column → `Difference.scores`: the learner minus this one
+    ablated        trainings and steps of the next: all of them
     ablation       recipe → column → `Difference.scores`: the first of `RECIPES` minus this one, ten views each
     blends_for_lda column → `Difference.scores`: LDA with blends minus LDA without, both after Tan & Triggs' chain
     larger         size; methods; ahead: the same on larger pictures, one seed, for methods that learn nothing
@@ -372,6 +373,7 @@ def measure_yale(folder: str, jobs: int = 1) -> dict[str, Any]:
         "chosen": chosen,
         "methods": {name: {column: _estimate(rows, name, column, share) for column in COLUMNS} for name in kept},
         "ahead": {name: ahead(rows, "learner", rows, name) for name in classical},
+        "ablated": {"trainings": len(places), "steps": STEPS},
         "ablation": {recipe: ahead(rows, whole, rows, f"{recipe}, ten views") for recipe in ABLATION},
         "blends_for_lda": ahead(rows, "LDA, Tan-Triggs, blends", rows, "LDA, Tan-Triggs"),
         "larger": {
