@@ -447,7 +447,7 @@ def under_light(how: Nuisance, azimuth: Tensor, elevation: float, occluder: str,
     azimuth: of the light, `[M]`, in degrees.
     elevation: of the light, in degrees.
     occluder: one of `OCCLUDERS`.
-    size: of the block, 0 to 1. A block of size 0 is none.
+    size: of the block, 0 to 1. At 0 there is no block.
     """
     if occluder == "block" and size == 0:
         occluder = "none"

@@ -126,7 +126,7 @@ def tested(faces: FaceSet, asked: Tensor, looks: Mapping[str, Tensor]) -> FaceSe
     """The set of a test: known pictures, and those asked about in every look.
 
     faces: the strangers, everything shown, `[M]`.
-    asked: which pictures are asked about, bool `[M]`, of which A are.
+    asked: which A pictures are asked about, bool `[M]`.
     looks: by each of `LOOKS` the A pictures.
     """
     known = faces.select(~asked)

@@ -13,9 +13,9 @@
 # %% [markdown]
 # # 10 · Light and occlusion
 #
-# The same face under another lamp can be further from itself than from a stranger. This lesson says why. It takes away the part that mathematics can take
-# away, measures what is left to learn, and asks what an episode must look like to teach it. It ends with something that no formula brings back: what a scarf
-# hides.
+# The same face under another lamp can be further from itself than from a stranger. This lesson says why. It takes away the part that mathematics can
+# take away, measures what is left to learn, and asks what an episode must look like to teach it. It ends with something that no formula brings back:
+# what a scarf hides.
 #
 # **After this lesson you can**
 #
@@ -27,8 +27,8 @@
 # * read what masks, sunglasses and scarves cost on real strangers, and what it helps to have seen them in training.
 
 # %% [markdown]
-# **You need** lessons 01 and 02. **Time** 110 minutes, with five exercises, worth 11 points. **Computing** less than 60 seconds on two CPU cores; a GPU is
-# not needed. Results on real faces are stored with the course, as numbers; every picture in this lesson shows a synthetic face.
+# **You need** lessons 01 and 02. **Time** 110 minutes, with five exercises, worth 11 points. **Computing** less than 60 seconds on two CPU cores; a
+# GPU is not needed. Results on real faces are stored with the course, as numbers; every picture in this lesson shows a synthetic face.
 
 # %%
 import math
@@ -69,18 +69,19 @@ style()
 # %% [markdown]
 # ## 1 · How light makes a picture
 #
-# A dull surface sends light out evenly to all sides. How bright a point of it looks depends on how much light it catches. That depends on the angle between
-# the direction to the lamp, **l**, and the normal of the surface, **n**, both of length 1 (Lambert's law). Let ρ be the albedo, the share of the light that the
-# surface gives back, and a the share of the light that comes from all around:
+# A dull surface sends light out evenly to all sides. How bright a point of it looks depends on how much light it catches. That depends on the angle
+# between the direction to the lamp, **l**, and the normal of the surface, **n**, both of length 1 (Lambert's law). Let ρ be the albedo, the share of
+# the light that the surface gives back, and a the share of the light that comes from all around:
 #
 # $$ I = \rho\,\bigl(a + (1 - a)\,\max(0, \mathbf n\cdot\mathbf l)\bigr) \tag{10.1} $$
 #
-# The maximum is there because a lamp behind the surface takes no light away. Shadows that one part of the face casts on another are not in (10.1); the
-# course's renderer has them.
+# The maximum is there because a lamp behind the surface takes no light away. Shadows that one part of the face casts on another are not in (10.1);
+# the course's renderer has them.
 #
 # ### Exercise 1: a surface under a lamp
 #
-# *2 points, 5 minutes.* Equation (10.1) for all pixels at once: `albedo [H, W]`, `normals [H, W, 3]`, `light [3]`, `ambient` a number. Return I `[H, W]`.
+# *2 points, 5 minutes.* Equation (10.1) for all pixels at once: `albedo [H, W]`, `normals [H, W, 3]`, `light [3]`, `ambient` a number. Return I
+# `[H, W]`.
 
 
 # %% exercise="light-shade"
@@ -93,13 +94,13 @@ def my_shade(albedo, normals, light, ambient):
 check("light.shade", my_shade)
 
 # %% [markdown]
-# Take several lamps, and no light from all around (a = 0). Light adds up. So what reaches the camera under all of them is the sum of what reaches it under each
-# alone, $I_i$:
+# Take several lamps, and no light from all around (a = 0). Light adds up. So what reaches the camera under all of them is the sum of what reaches it
+# under each alone, $I_i$:
 #
 # $$ I = \rho \sum_i \max(0, \mathbf n\cdot\mathbf l_i) = \sum_i I_i \tag{10.2} $$
 #
-# So the light is linear in the *lamps*, and in the albedo. It is not linear in the vector **l** of one lamp, because of the maximum and because of shadows. We
-# look, with your function, on a ball. (`yours` is your function once it passes, and the course's until then.)
+# So the light is linear in the *lamps*, and in the albedo. It is not linear in the vector **l** of one lamp, because of the maximum and because of
+# shadows. We look, with your function, on a ball. (`yours` is your function once it passes, and the course's until then.)
 
 # %%
 side = torch.linspace(-1, 1, 64)
@@ -129,13 +130,15 @@ print(f"{(between - together / 2).abs().max():.2f}")
 # %% [markdown]
 # ### What a camera stores
 #
-# A camera does not store light. It stores nearly a power of it, $v = I^{1/2.2}$, by the sRGB standard. That gives dark parts more of the 256 levels, as the eye
-# asks for. The course's renderer does the same (`faces.srgb`). So which of this lesson's formulas hold for *pictures*?
+# A camera does not store light. It stores nearly a power of it, $v = I^{1/2.2}$, by the sRGB standard. That gives dark parts more of the 256 levels,
+# as the eye asks for. The course's renderer does the same (`faces.srgb`). So which of this lesson's formulas hold for *pictures*?
 #
 # * **The sum of lamps, (10.2), does not.** A sum of powers is not the power of a sum.
-# * **A factor on all the light stays a factor.** $(c\,I)^{1/2.2} = c^{1/2.2}\,I^{1/2.2}$. More light, or a longer exposure, multiplies all stored values by the
-#   same number, as far as the standard is a power. An amount that is added to all the light does not become an amount that is added to all values.
-# * **The logarithm turns a factor into a sum, in both.** $\log v = \tfrac{1}{2.2} \log I$, so section 3 holds for pictures too, with another constant.
+# * **A factor on all the light stays a factor.** $(c\,I)^{1/2.2} = c^{1/2.2}\,I^{1/2.2}$. More light, or a longer exposure, multiplies all stored
+#   values by the same number, as far as the standard is a power. An amount that is added to all the light does not become an amount that is added to
+#   all values.
+# * **The logarithm turns a factor into a sum, in both.** $\log v = \tfrac{1}{2.2} \log I$, so section 3 holds for pictures too, with another
+#   constant.
 #
 # **Predict:** add the stored pictures of the left and of the right lamp. By how much is the sum wrong, in shares of the full scale?
 
@@ -152,20 +155,21 @@ darker = standardise((0.4 * left) ** (1 / 2.2) * power.new_ones(1, 1, 1, 1)) - s
 print(f"the same with an exact power: {darker.abs().max():.0e}")
 
 # %% [markdown]
-# A sum of stored pictures is far off, so a program that simulates a second lamp adds light: decode, add, encode. A factor on the light survives almost unharmed, because
-# the standard is almost a power. Section 7 mixes the pictures of two people; there the same question comes back.
+# A sum of stored pictures is far off, so a program that simulates a second lamp adds light: decode, add, encode. A factor on the light survives
+# almost unharmed, because the standard is almost a power. Section 7 mixes the pictures of two people; there the same question comes back.
 #
 # ## 2 · What standardising takes away, and what not
 #
-# Networks and pixels are standardised first: subtract the mean of the picture, divide by its deviation. Let a picture x be changed to $c\,x + b$, with the same
-# $c > 0$ and b at all pixels. Mean and deviation become $c\,\bar x + b$ and $c\,s_x$, so
+# Networks and pixels are standardised first: subtract the mean of the picture, divide by its deviation. Let a picture x be changed to $c\,x + b$,
+# with the same $c > 0$ and b at all pixels. Mean and deviation become $c\,\bar x + b$ and $c\,s_x$, so
 #
 # $$ \frac{(c\,x + b) - (c\,\bar x + b)}{c\,s_x} = \frac{x - \bar x}{s_x} \tag{10.3} $$
 #
 # More of all the light, and a longer exposure, are of this kind. A lamp that *moves* is not: it multiplies every pixel by a factor of its own.
 #
-# **Predict:** a face is photographed with the lamp in front, and at 20°, 40°, 60° and 80° to the side. After standardising, what is the correlation between the
-# first picture and each of the others? And what is it after histogram equalisation, CLAHE, a difference of Gaussians (DoG), and Tan and Triggs' chain?
+# **Predict:** a face is photographed with the lamp in front, and at 20°, 40°, 60° and 80° to the side. After standardising, what is the correlation
+# between the first picture and each of the others? And what is it after histogram equalisation, CLAHE, a difference of Gaussians (DoG), and Tan and
+# Triggs' chain?
 
 # %%
 picture = photographs([7], [0.0], 20.0).float()
@@ -207,11 +211,11 @@ table(
 )
 
 # %% [markdown]
-# With the lamp far to the side, equalising makes it worse. The last two chains help most, and none restores the picture. (The background is even. Equalising
-# stretches its little noise over all greys, which is what it does to everything; it is not a fault of the picture.)
+# With the lamp far to the side, equalising makes it worse. The last two chains help most, and none restores the picture. (The background is even.
+# Equalising stretches its little noise over all greys, which is what it does to everything; it is not a fault of the picture.)
 #
-# * **Histogram equalisation** replaces each grey by its rank. So it undoes *every* rising change of the greys, not only (10.3), if the change is the same at
-#   every pixel. Light from the side is not.
+# * **Histogram equalisation** replaces each grey by its rank. So it undoes *every* rising change of the greys, not only (10.3), if the change is the
+#   same at every pixel. Light from the side is not.
 # * **CLAHE** (Zuiderveld 1994) does the same in each part of the picture separately, and limits how much contrast may grow.
 # * **The difference of Gaussians** and **Tan and Triggs' chain** (2010) rest on the next section.
 #
@@ -221,27 +225,28 @@ table(
 #
 # $$ \log I = \log\rho + \log L \tag{10.4} $$
 #
-# Suppose that L changes *slowly* over the face, while ρ (brows, eyes, lips) changes fast. A blur keeps what is slow. So blur twice, with a fine and a coarse
-# Gaussian $B_f$ and $B_c$, and subtract:
+# Suppose that L changes *slowly* over the face, while ρ (brows, eyes, lips) changes fast. A blur keeps what is slow. So blur twice, with a fine and a
+# coarse Gaussian $B_f$ and $B_c$, and subtract:
 #
 # $$ D = (B_f - B_c)\,\log I = (B_f - B_c)\,\log\rho + (B_f - B_c)\,\log L \tag{10.5} $$
 #
-# When is the last term zero? A blur is a weighted mean of neighbours, $(B\,x)_i = \sum_d w_d\,x_{i+d}$, with weights that sum to 1 and are equal on both sides,
-# $w_d = w_{-d}$. Let $\log L$ be linear along the row, $x_i = \alpha + \beta\,i$: light that falls off by the same *factor* from each pixel to the next. Then
+# When is the last term zero? A blur is a weighted mean of neighbours, $(B\,x)_i = \sum_d w_d\,x_{i+d}$, with weights that sum to 1 and are equal on
+# both sides, $w_d = w_{-d}$. Let $\log L$ be linear along the row, $x_i = \alpha + \beta\,i$: light that falls off by the same *factor* from each
+# pixel to the next. Then
 #
 # $$ (B\,x)_i = \sum_d w_d\,(\alpha + \beta\,i + \beta\,d) = (\alpha + \beta\,i)\sum_d w_d + \beta \sum_d w_d\,d = x_i \tag{10.6} $$
 #
-# because $\sum_d w_d\,d = 0$. Both blurs leave it as it is, so their difference is exactly zero. A curved $\log L$ leaves a little. The edge of a shadow, where L
-# jumps, stays: there the remedy ends.
+# because $\sum_d w_d\,d = 0$. Both blurs leave it as it is, so their difference is exactly zero. A curved $\log L$ leaves a little. The edge of a
+# shadow, where L jumps, stays: there the remedy ends.
 #
-# **Tan and Triggs' chain** does nearly the same in three moves. First it takes the power 0.2 of the picture, which bends the greys much as the logarithm does but
-# spares the darkest. Then it takes the difference of two Gaussians, of 1 and 2 pixels. Last it divides by the typical size of the result, and a tanh limits the
-# extremes. *DoG* in the figures below is (10.5).
+# **Tan and Triggs' chain** does nearly the same in three moves. First it takes the power 0.2 of the picture, which bends the greys much as the
+# logarithm does but spares the darkest. Then it takes the difference of two Gaussians, of 1 and 2 pixels. Last it divides by the typical size of the
+# result, and a tanh limits the extremes. *DoG* in the figures below is (10.5).
 #
 # ### Exercise 2: what slow light does not touch
 #
-# *2 points, 7 minutes.* Equation (10.5), along the rows. `picture [H, W]` has values from 0 to 255. `fine` and `coarse` are blurs as matrices `[W, W]`: row i
-# holds the weights of pixel i, so a row x becomes B x. Take the natural logarithm of picture + 1, so that black pixels have one.
+# *2 points, 7 minutes.* Equation (10.5), along the rows. `picture [H, W]` has values from 0 to 255. `fine` and `coarse` are blurs as matrices
+# `[W, W]`: row i holds the weights of pixel i, so a row x becomes B x. Take the natural logarithm of picture + 1, so that black pixels have one.
 
 
 # %% exercise="light-band"
@@ -277,29 +282,31 @@ for name, log_light in (("falls evenly", falls), ("jumps", jumps)):
 # %% [markdown]
 # ## 4 · What an episode asks of an embedding
 #
-# Now let a network learn. What does it have to learn? Look at an episode whose N support pictures are all in one light, and whose query is in another. Let
-# $\mathbf u_k$ be the embedding of person k in the support's light. The query shows person y, and the other light moves it by $\boldsymbol\delta$, to
-# $\mathbf u_y + \boldsymbol\delta$. ProtoNet's logit for class k (lesson 02, temperature 1) is
+# Now let a network learn. What does it have to learn? Look at an episode whose N support pictures are all in one light, and whose query is in
+# another. Let $\mathbf u_k$ be the embedding of person k in the support's light. The query shows person y, and the other light moves it by
+# $\boldsymbol\delta$, to $\mathbf u_y + \boldsymbol\delta$. ProtoNet's logit for class k (lesson 02, temperature 1) is
 #
-# $$ -\lVert \mathbf u_y + \boldsymbol\delta - \mathbf u_k \rVert^2 = -\lVert \mathbf u_y - \mathbf u_k \rVert^2 - 2\,\boldsymbol\delta\cdot(\mathbf u_y - \mathbf u_k) - \lVert\boldsymbol\delta\rVert^2 \tag{10.7} $$
+# $$ -\lVert \mathbf u_y + \boldsymbol\delta - \mathbf u_k \rVert^2 = -\lVert \mathbf u_y - \mathbf u_k \rVert^2
+# - 2\,\boldsymbol\delta\cdot(\mathbf u_y - \mathbf u_k) - \lVert\boldsymbol\delta\rVert^2 \tag{10.7} $$
 #
-# The last term is the same for all k, so the softmax cancels it. How *far* light moves an embedding does not matter by itself. The logit of the right class,
-# k = y, has no other term. So the gap between the right class and class k is
+# The last term is the same for all k, so the softmax cancels it. How *far* light moves an embedding does not matter by itself. The logit of the right
+# class, k = y, has no other term. So the gap between the right class and class k is
 #
 # $$ g_k = \lVert \mathbf u_y - \mathbf u_k \rVert^2 + 2\,\boldsymbol\delta\cdot(\mathbf u_y - \mathbf u_k) \tag{10.8} $$
 #
 # and the query is recognised if $g_k > 0$ for every other k. Divide by twice the distance:
 #
-# $$ g_k > 0 \iff -\boldsymbol\delta\cdot\frac{\mathbf u_y - \mathbf u_k}{\lVert\mathbf u_y - \mathbf u_k\rVert} < \tfrac12\,\lVert\mathbf u_y - \mathbf u_k\rVert $$
+# $$ g_k > 0 \iff -\boldsymbol\delta\cdot\frac{\mathbf u_y - \mathbf u_k}{\lVert\mathbf u_y - \mathbf u_k\rVert}
+# < \tfrac12\,\lVert\mathbf u_y - \mathbf u_k\rVert $$
 #
-# The left side is how far light moves the query *towards person k*. It must stay below half of the distance to k. This asks for less than invariance: light may
-# move the embedding as far as it likes *at right angles to the differences between people*. Were the support pictures lit differently, each by its own
-# $\boldsymbol\delta_k$, their squares would no longer cancel. Such episodes ask for more.
+# The left side is how far light moves the query *towards person k*. It must stay below half of the distance to k. This asks for less than invariance:
+# light may move the embedding as far as it likes *at right angles to the differences between people*. Were the support pictures lit differently, each
+# by its own $\boldsymbol\delta_k$, their squares would no longer cancel. Such episodes ask for more.
 #
 # ### Exercise 3: how much light a decision tolerates
 #
-# *2 points, 6 minutes.* Equation (10.8). `people [N, D]` are the $\mathbf u_k$, `shift [D]` is δ, and y is the number of the query's person. Return all gaps
-# `[N]`. The gap of y itself is 0.
+# *2 points, 6 minutes.* Equation (10.8). `people [N, D]` are the $\mathbf u_k$, `shift [D]` is δ, and y is the number of the query's person. Return
+# all gaps `[N]`. The gap of y itself is 0.
 
 
 # %% exercise="light-gap"
@@ -313,12 +320,12 @@ def my_gap(people, shift, y):
 check("light.gap", my_gap)
 
 # %% [markdown]
-# Is this what training does? We take 75 synthetic people whom the network never saw. We photograph each in front light and in light from 70° to the side, and look
-# at the network before and after its training (`protonet-procedural.pt`, lesson 02).
+# Is this what training does? We take 75 synthetic people whom the network never saw. We photograph each in front light and in light from 70° to the
+# side, and look at the network before and after its training (`protonet-procedural.pt`, lesson 02).
 #
 # **Predict:** does training make $\lVert\boldsymbol\delta\rVert$ small, compared with the distance between people? And the share of it that matters,
-# $-2\,\boldsymbol\delta\cdot(\mathbf u_y - \mathbf u_k)/\lVert\mathbf u_y - \mathbf u_k\rVert^2$, which must stay below 1? A part of δ is the same for
-# everybody. What is gained by subtracting it from all queries?
+# $-2\,\boldsymbol\delta\cdot(\mathbf u_y - \mathbf u_k)/\lVert\mathbf u_y - \mathbf u_k\rVert^2$, which must stay below 1? A part of δ is the same
+# for everybody. What is gained by subtracting it from all queries?
 
 # %%
 people = snapshot_split().novel.identities.tolist()
@@ -370,21 +377,21 @@ table(
 )
 
 # %% [markdown]
-# Before training, light moves an embedding further than people are apart. Most single comparisons survive it, as "above 1" says. But a query must win against
-# *everybody*, and the second table says how seldom it does.
+# Before training, light moves an embedding further than people are apart. Most single comparisons survive it, as "above 1" says. But a query must win
+# against *everybody*, and the second table says how seldom it does.
 #
-# **A shift that is common to all people is not harmless.** In (10.8) the query is moved and the support is not, so a common δ points at the people who lie in its
-# direction. But it can be *removed*: subtract from each query the mean shift of other people. For the untrained network this is worth more than ten points in
-# 5-way episodes, and doubles rank 1. This is what lesson 09 does when it gives a network the statistics of a new camera.
+# **A shift that is common to all people is not harmless.** In (10.8) the query is moved and the support is not, so a common δ points at the people
+# who lie in its direction. But it can be *removed*: subtract from each query the mean shift of other people. For the untrained network this is worth
+# more than ten points in 5-way episodes, and doubles rank 1. This is what lesson 09 does when it gives a network the statistics of a new camera.
 #
-# Training makes what matters smaller. It makes δ itself shorter too, compared with the distances, though (10.8) does not ask for it. Its episodes were generic, with
-# every picture in a light of its own, and those ask for more.
+# Training makes what matters smaller. It makes δ itself shorter too, compared with the distances, though (10.8) does not ask for it. Its episodes
+# were generic, with every picture in a light of its own, and those ask for more.
 #
 # ## 5 · Accuracy over all episodes, without drawing one
 #
-# So far accuracy was a mean over episodes that we drew. With one support and one query picture of each person there is a shorter way, without chance. Let a set
-# have M + 1 people, so that a query has M others. Let n of *them* have a support picture that is nearer to the query than that of the right person. An N-way
-# episode takes N − 1 of the M others, all choices equally likely. The query is recognised if none of the n is among them:
+# So far accuracy was a mean over episodes that we drew. With one support and one query picture of each person there is a shorter way, without chance.
+# Let a set have M + 1 people, so that a query has M others. Let n of *them* have a support picture that is nearer to the query than that of the right
+# person. An N-way episode takes N − 1 of the M others, all choices equally likely. The query is recognised if none of the n is among them:
 #
 # $$ P(\text{right}) = \binom{M - n}{N - 1} \Big/ \binom{M}{N - 1} \tag{10.9} $$
 #
@@ -392,8 +399,8 @@ table(
 #
 # ### Exercise 4: the expected accuracy
 #
-# *2 points, 7 minutes.* Equation (10.9). `nearer`, an int tensor `[Q]`, has n for each query; `others` is M; `ways` is N. Return the mean. `math.comb` counts
-# choices.
+# *2 points, 7 minutes.* Equation (10.9). `nearer`, an int tensor `[Q]`, has n for each query; `others` is M; `ways` is N. Return the mean.
+# `math.comb` counts choices.
 
 
 # %% exercise="light-expected"
@@ -429,8 +436,8 @@ print(
 #
 # Synthetic people first, where *nothing but the light* changes: the support picture in front light, the query with the lamp at an azimuth up to 80°.
 #
-# **Predict:** four methods compare the pictures: standardised pixels, pixels after Tan and Triggs' chain, LBP, and the trained ProtoNet. At which azimuth do
-# standardised pixels fail? And which of the four is the worst at 60°?
+# **Predict:** four methods compare the pictures: standardised pixels, pixels after Tan and Triggs' chain, LBP, and the trained ProtoNet. At which
+# azimuth do standardised pixels fail? And which of the four is the worst at 60°?
 
 # %%
 methods = {
@@ -461,13 +468,15 @@ table(
 )
 
 # %% [markdown]
-# Pixels lose something only at 80°, and the network is the worst of the four at 60°, by a hair. The test is too easy. Pose, framing, hair, clothes and background stand still, so two pictures of a person differ by the light alone, pixel by pixel. A network
-# that was trained to ignore everything has no advantage here over a filter built for light alone. This is the trap of every set that was taken in one session.
+# Pixels lose something only at 80°, and the network is the worst of the four at 60°, by a hair. The test is too easy. Pose, framing, hair, clothes
+# and background stand still, so two pictures of a person differ by the light alone, pixel by pixel. A network that was trained to ignore everything
+# has no advantage here over a filter built for light alone. This is the trap of every set that was taken in one session.
 #
-# So let the face move. A person never stands twice in quite the same place, and no face detector is exact to the pixel. The lamp stays at 40°, where all four
-# are nearly perfect.
+# So let the face move. A person never stands twice in quite the same place, and no face detector is exact to the pixel. The lamp stays at 40°, where
+# all four are nearly perfect.
 #
-# **Predict:** the query is displaced by 1, 2, 3 and 4 of 64 pixels. Which of the methods breaks first, and at how many pixels? What does enlarging it by 10% do?
+# **Predict:** the query is displaced by 1, 2, 3 and 4 of 64 pixels. Which of the methods breaks first, and at how many pixels? What does enlarging it
+# by 10% do?
 
 # %%
 lit_aside = queries[1]  # the lamp at 40°
@@ -514,14 +523,15 @@ show(
 )
 
 # %% [markdown]
-# Tan and Triggs' chain is perfect as long as the face stands still. At three pixels it is far below plain pixels, at four near chance, and a tenth of enlargement
-# is enough to break it. The reason is in section 3: the chain keeps what changes from one pixel to the next, and in a displaced picture that is the part which
-# no longer lies on itself. Pixels also keep what is broad, which a small move leaves in place. LBP counts patterns in cells of eight pixels, so it hardly asks where
-# in a cell they are. **So a normalisation of light presupposes that faces are aligned**: find the eyes,
-# and put them in the same place (lesson 07 measures how well that works). The ProtoNet has met displaced and enlarged faces in training, and shrugs at both.
+# Tan and Triggs' chain is perfect as long as the face stands still. At three pixels it is far below plain pixels, at four near chance, and a tenth of
+# enlargement is enough to break it. The reason is in section 3: the chain keeps what changes from one pixel to the next, and in a displaced picture
+# that is the part which no longer lies on itself. Pixels also keep what is broad, which a small move leaves in place. LBP counts patterns in cells of
+# eight pixels, so it hardly asks where in a cell they are. **So a normalisation of light presupposes that faces are aligned**: find the eyes, and put
+# them in the same place (lesson 07 measures how well that works). The ProtoNet has met displaced and enlarged faces in training, and shrugs at both.
 #
 # The stored experiment changes much else from picture to picture: hair style, background, framing and camera. Pose and expression stand still.
-# `metaface experiment light procedural` made it, with lamps at an elevation of 0° and 45°. The pictures in all columns are the same but for what is worn.
+# `metaface experiment light procedural` made it, with lamps at an elevation of 0° and 45°. The pictures in all columns are the same but for what is
+# worn.
 
 # %%
 grid = light_experiment.load("procedural")
@@ -564,15 +574,16 @@ show(forest(rows, "ProtoNet is better"), alt=forest_alt(rows, "ProtoNet is bette
 #
 # ### Exercise 5: choose a chain for a new camera
 #
-# *3 points, 15 minutes. You decide here.* A new door gets a camera. Nobody knows where its lamp is, and nobody knows how well its faces are aligned. You may ask
-# sixteen people for one photo at the door; each is enrolled with one photo from the office. Which of four chains should the door use?
+# *3 points, 15 minutes. You decide here.* A new door gets a camera. Nobody knows where its lamp is, and nobody knows how well its faces are aligned.
+# You may ask sixteen people for one photo at the door; each is enrolled with one photo from the office. Which of four chains should the door use?
 #
-# Write `my_choice(known, asked)`. `known [4, 16, D]` are the sixteen office photos after each of the four chains, standardised and flattened: as they are,
-# blurred, DoG, Tan and Triggs. `asked [4, 16, D]` are the photos of the same people at the door, in the same order. Return the number of the chain, 0 to 3.
+# Write `my_choice(known, asked)`. `known [4, 16, D]` are the sixteen office photos after each of the four chains, standardised and flattened: as they
+# are, blurred, DoG, Tan and Triggs. `asked [4, 16, D]` are the photos of the same people at the door, in the same order. Return the number of the
+# chain, 0 to 3.
 #
-# Your function is judged by what it achieves. The check makes six doors: at some the lamp is far aside, at others faces are displaced and enlarged. At each your
-# function chooses, and the check counts how many of *thirty other people* are then nearest to their own photo. On the mean of the doors you may lose ten points
-# against a chooser who knows the best chain for each door. Any one chain for all doors loses more.
+# Your function is judged by what it achieves. The check makes six doors: at some the lamp is far aside, at others faces are displaced and enlarged.
+# At each your function chooses, and the check counts how many of *thirty other people* are then nearest to their own photo. On the mean of the doors
+# you may lose ten points against a chooser who knows the best chain for each door. Any one chain for all doors loses more.
 
 
 # %% exercise="light-choice"
@@ -589,27 +600,29 @@ def my_choice(known, asked):
 check("light.choice", my_choice)
 
 # %% [markdown]
-# The choice is a small experiment on people whose answer is known: validation people, in the words of lesson 06. What counts is the *order*, how many others are
-# nearer than the right person. That is the n of (10.9). With sixteen people several chains often make no mistake, so a rule for ties is needed too. A blur is the
-# opposite of Tan and Triggs' chain: it tolerates displaced faces, and fails with the lamp.
+# The choice is a small experiment on people whose answer is known: validation people, in the words of lesson 06. What counts is the *order*, how many
+# others are nearer than the right person. That is the n of (10.9). With sixteen people several chains often make no mistake, so a rule for ties is
+# needed too. A blur is the opposite of Tan and Triggs' chain: it tolerates displaced faces, and fails with the lamp.
 #
 # ## 7 · Real light: Extended Yale B
 #
-# 28 of the set's 38 people, each in up to 64 directions of one lamp (Georghiades et al. 2001; Lee et al. 2005). The next cell names them; they are those that were
-# at hand, and the experiment takes any number. The usual subsets go by the lamp's angle to the camera: 1 up to 12°, 2 up to 25°, 3 up to 50°, 4 up to 77°, 5
-# beyond. The people are dealt into four groups of 7, and each group is held out once, so that every person is a stranger once. Episodes are 5-way 1-shot: the
-# support picture is from subset 1, the query from subset 2, 3, 4 or 5. There are three seeds, and all methods meet the same episodes of the same 32×32 pictures.
+# 28 of the set's 38 people, each in up to 64 directions of one lamp (Georghiades et al. 2001; Lee et al. 2005). The next cell names them; they are
+# those that were at hand, and the experiment takes any number. The usual subsets go by the lamp's angle to the camera: 1 up to 12°, 2 up to 25°, 3 up
+# to 50°, 4 up to 77°, 5 beyond. The people are dealt into four groups of 7, and each group is held out once, so that every person is a stranger once.
+# Episodes are 5-way 1-shot: the support picture is from subset 1, the query from subset 2, 3, 4 or 5. There are three seeds, and all methods meet the
+# same episodes of the same 32×32 pictures.
 #
-# That leaves 21 people to learn from. They are few for a network, and even LDA fits them too closely. But light is linear in the albedo, (10.1). Mix two people
-# under the *same* lamp, pixel by pixel:
+# That leaves 21 people to learn from. They are few for a network, and even LDA fits them too closely. But light is linear in the albedo, (10.1). Mix
+# two people under the *same* lamp, pixel by pixel:
 #
 # $$ w\,I_a + (1 - w)\,I_b = \bigl(w\,\rho_a + (1 - w)\,\rho_b\bigr)\,L \qquad\text{if both have the same shape} \tag{10.10} $$
 #
-# The mixture is what a third person would look like there. Shapes are not the same, so this holds only nearly. But the mixture is the *same nobody* under every
-# lamp, and an episode asks for nothing more. `faces.blending.with_blends` makes 300 new people so. Each is also bent a little, and half of them are mirrored.
+# The mixture is what a third person would look like there. Shapes are not the same, so this holds only nearly. But the mixture is the *same nobody*
+# under every lamp, and an episode asks for nothing more. `faces.blending.with_blends` makes 300 new people so. Each is also bent a little, and half
+# of them are mirrored.
 #
-# For the light of two balls of one shape and two albedos, (10.10) is exact. For what a camera stores it is nearly so, because people are alike enough: a power
-# bends little between two values that are near.
+# For the light of two balls of one shape and two albedos, (10.10) is exact. For what a camera stores it is nearly so, because people are alike
+# enough: a power bends little between two values that are near.
 
 # %%
 other, light = (0.5 + 0.3 * x) * ball, lamp(40)
@@ -620,10 +633,10 @@ off = (0.4 * srgb.encode(two[0]) + 0.6 * srgb.encode(two[1]) - srgb.encode(third
 print(f"stored: off by at most {off.max():.3f} of the full scale, {off.mean():.4f} on the mean")
 
 # %% [markdown]
-# Four methods learn nothing: pixels and LBP, as they are and after the chain. Two learn from the 21 people: LDA, and a **learner**, which is a ProtoNet. Both may
-# use the chain, blends, and the mean of ten views of a picture (moved by a pixel, mirrored). Which of these, how many components LDA keeps and how much
-# it shrinks, how many convolutions the learner has and which episodes it sees: all that is chosen **among the 21**, a third of whom play the strangers. The
-# seven who are reported have no say.
+# Four methods learn nothing: pixels and LBP, as they are and after the chain. Two learn from the 21 people: LDA, and a **learner**, which is a
+# ProtoNet. Both may use the chain, blends, and the mean of ten views of a picture (moved by a pixel, mirrored). Which of these, how many components
+# LDA keeps and how much it shrinks, how many convolutions the learner has and which episodes it sees: all that is chosen **among the 21**:
+# a third of them play the strangers. The seven who are reported have no say.
 #
 # **Predict:** with which method does accuracy fall least from subset 2 to 5? And who profits more from blends, the network or LDA?
 
@@ -649,8 +662,8 @@ show(
 )
 
 # %% [markdown]
-# The bands are the wider of two 95% intervals: over the 28 people, and over the 12 trainings (which share people, so it is the corrected one of lesson 06).
-# How far is the learner ahead, paired on the same episodes?
+# The bands are the wider of two 95% intervals: over the 28 people, and over the 12 trainings (which share people, so it is the corrected one of
+# lesson 06). How far is the learner ahead, paired on the same episodes?
 
 # %% tags=["real-faces"]
 rivals = ["LDA, chosen", "LBP, Tan-Triggs", "pixels, Tan-Triggs", "pixels, CLAHE", "LDA", "pixels"]
@@ -662,8 +675,8 @@ rows = {
 show(forest(rows, "the learner is better"), alt=forest_alt(rows, "the learner is better"))
 
 # %% [markdown]
-# What is it that pays in training? The whole recipe (blends, chain, and episodes whose query is lit differently) against itself without one of the three. The last
-# rows ask the same of LDA, for blends.
+# What is it that pays in training? The whole recipe (blends, chain, and episodes whose query is lit differently) against itself without one of the
+# three. The last rows ask the same of LDA, for blends.
 
 # %% tags=["real-faces"]
 print("{trainings} trainings of {steps} steps each".format(**yale["ablated"]))
@@ -700,26 +713,29 @@ table(
 )
 
 # %% [markdown]
-# * **Here, where faces are aligned, normalising pays.** A difference of Gaussians or Tan and Triggs' chain lifts nearest class mean above LDA and LBP on plain
-#   pictures, on the mean of subsets 2 to 5. That is because of subsets 4 and 5: in subsets 2 and 3 plain LDA is level or ahead. CLAHE keeps up in subset 2 and falls
-#   far behind where shadows are hard. Histogram equalisation, blind to *where* light falls, does little.
-# * **Give LDA the same pictures.** The lead over LDA with chain and blends is a small part of the lead over plain LDA. So much of what was won came from the
-#   *pictures*, not from the network and its episodes. LDA with chain and blends is the baseline to beat. Without it we would have praised the wrong thing.
-# * **What pays in training** is in the ablation: the chain, and most of it in subset 5. For the other two parts go by the verdict. Every picture of an episode is support in
-#   turn (`in_turn=True`), and lights differ widely in this set, so generic episodes ask nearly the same as those of section 4.
-# * **The controls** should be at chance, 20%. What lies around the inner face is above it everywhere, and far above it in subset 2: hairline, ears and cheeks belong to a
-#   person, and no method here is kept from using them. Brightness is at twice chance in subset 2. In subset 5 it is at 20.0 with hardly any spread: nearly every query there is
-#   darker than all support pictures, so the darkest of these always wins, and exactly one query in five is right.
-# * **More pixels**: LBP after the chain, on 48×48 pixels, comes near to what the learner reaches on 32×32, and it learns nothing. The chain needs fine detail.
-#   Before you train, try that.
+# * **Here, where faces are aligned, normalising pays.** A difference of Gaussians or Tan and Triggs' chain lifts nearest class mean above LDA and LBP
+#   on plain pictures, on the mean of subsets 2 to 5. That is because of subsets 4 and 5: in subsets 2 and 3 plain LDA is level or ahead. CLAHE keeps
+#   up in subset 2 and falls far behind where shadows are hard. Histogram equalisation, blind to *where* light falls, does little.
+# * **Give LDA the same pictures.** The lead over LDA with chain and blends is a small part of the lead over plain LDA. So much of what was won came
+#   from the *pictures*, not from the network and its episodes. LDA with chain and blends is the baseline to beat. Without it we would have praised
+#   the wrong thing.
+# * **What pays in training** is in the ablation: the chain, and most of it in subset 5. For the other two parts go by the verdict. Every picture of
+#   an episode is support in turn (`in_turn=True`), and lights differ widely in this set, so generic episodes ask nearly the same as those of section
+#   4.
+# * **The controls** should be at chance, 20%. What lies around the inner face is above it everywhere, and far above it in subset 2: hairline, ears
+#   and cheeks belong to a person, and no method here is kept from using them. Brightness is at twice chance in subset 2. In subset 5 it is at 20.0
+#   with hardly any spread: nearly every query there is darker than all support pictures, so the darkest of these always wins, and exactly one query
+#   in five is right.
+# * **More pixels**: LBP after the chain, on 48×48 pixels, comes near to what the learner reaches on 32×32, and it learns nothing. The chain needs
+#   fine detail. Before you train, try that.
 #
 # What the figures do not say: 28 people are few, each photographed in one sitting, at the same distance.
 #
 # ## 8 · What is hidden
 #
-# No formula brings back what a scarf hides. What can be learned is to rest a decision on what is left. For that a network must see hidden faces while it learns.
-# There are two ways: erase a grey rectangle of half of the training pictures, at a random place; or let people wear something on half of them. The occluders are
-# those of the course's generator.
+# No formula brings back what a scarf hides. What can be learned is to rest a decision on what is left. For that a network must see hidden faces while
+# it learns. There are two ways: erase a grey rectangle of half of the training pictures, at a random place; or let people wear something on half of
+# them. The occluders are those of the course's generator.
 
 # %%
 worn = torch.cat([photographs([7], [20.0], 20.0, occluder) for occluder in ("none", *WORN)])
@@ -729,15 +745,17 @@ show(
 )
 
 # %% [markdown]
-# We measure it twice. On **synthetic people**, the occluder is part of the rendered scene; each of the five seeds has new people. On **real strangers**, the same occluders
-# are worn by LFW's photos: the generator renders a head whose eyes are where the eyes of LFW's crop are, and keeps only what that head wears
-# (`faces.occlusion`). Then it mixes light, not stored values, for the reason of section 1. No picture of it is stored here. The occluders are drawn with no regard to who wears them.
+# We measure it twice. On **synthetic people**, the occluder is part of the rendered scene; each of the five seeds has new people. On **real
+# strangers**, the same occluders are worn by LFW's photos: the generator renders a head whose eyes are where the eyes of LFW's crop are, and keeps
+# only what that head wears (`faces.occlusion`). Then it mixes light, not stored values, for the reason of section 1. No picture of it is stored here.
+# The occluders are drawn with no regard to who wears them.
 #
-# Everything else is equal: three trainings have the same people, the same pictures but for what hides them, and the same number of updates. In an episode everybody is known by a
-# picture that shows the whole face. The query is another photo, once as it is and once with each occluder, so that the columns differ by the occluder alone.
-# The occluders of the test are others than those of the training.
+# Everything else is equal: three trainings have the same people, the same pictures but for what hides them, and the same number of updates. In an
+# episode everybody is known by a picture that shows the whole face. The query is another photo, once as it is and once with each occluder, so that
+# the columns differ by the occluder alone. The occluders of the test are others than those of the training.
 #
-# **Predict:** which of the four costs most? Do erased rectangles teach about masks? And what does a training with occluders cost where nothing is hidden?
+# **Predict:** which of the four costs most? Do erased rectangles teach about masks? And what does a training with occluders cost where nothing is
+# hidden?
 
 # %% tags=["real-faces"]
 hidden = {part: occlusion_experiment.load(part) for part in ("procedural", "lfw")}
@@ -780,10 +798,16 @@ for part, result in hidden.items():
     show(forest(rows, better), alt=forest_alt(rows, better))
 
 # %% [markdown]
-# TODO-17 occlusion
+# * **What is worn takes a part of the face away, and that costs more than a changed light.** On real strangers a pair of sunglasses, which covers a
+#   small part of the picture, costs a plain network as much as a mask does. The eyes carry much of what it rests on.
+# * **Occluders worn in training** help where the verdict says "ahead". What they cost where nothing is hidden is in the row of that name: the network
+#   must rest on less.
+# * **Erased rectangles** are grey, and lie anywhere. A mask hides too, but it also adds an edge, a colour and a shadow that could belong to somebody.
+#   Compare their rows with those of the occluders.
+# * A training is compared with another on the same people, pictures and updates. So these are not effects of having more pictures.
 #
-# And at a **door**, where two photos are compared (lesson 07)? The threshold is set on pairs in which nothing is hidden, so that 1% of the impostors get in. Then
-# people come who wear something. FNMR is the share of genuine pairs that are refused, FMR the share of impostor pairs that are accepted.
+# And at a **door**, where two photos are compared (lesson 07)? The threshold is set on pairs in which nothing is hidden, so that 1% of the impostors
+# get in. Then people come who wear something. FNMR is the share of genuine pairs that are refused, FMR the share of impostor pairs that are accepted.
 #
 # **Predict:** does a mask make the door refuse its own people, or does it let strangers in?
 
@@ -816,14 +840,16 @@ table(
 )
 
 # %% [markdown]
-# TODO-17 door
+# Read each cell of the last table as a pair. A mask makes the door refuse its own people: FNMR rises in every row. Strangers get in no more often
+# than before, or hardly: FMR stays near 1%, because what is worn makes two pictures less alike, whoever is on them. So the cost of an occluder is
+# borne by those who belong there. A door that must let them in needs a lower threshold for people who wear something, and pays with FMR.
 #
-# Occluders that are pasted are not those that people wear: they cast no shadow on the face, they do not follow its turn, and their edges are clean. So these numbers
-# say what *hiding a part of the face* does. A photo of a real mask may be harder.
+# Occluders that are pasted are not those that people wear: they cast no shadow on the face, they do not follow its turn, and their edges are clean.
+# So these numbers say what *hiding a part of the face* does. A photo of a real mask may be harder.
 #
-# The CMU faces (Mitchell 1997) show 20 people with and without real sunglasses, in four poses, in one room. They are four groups of 5, each held out once, so
-# a network learns from 15 people. "Sunglasses": open eyes in the support, sunglasses in the query, whatever the pose. "Pose": straight ahead in the support,
-# left, right or up in the query.
+# The CMU faces (Mitchell 1997) show 20 people with and without real sunglasses, in four poses, in one room. They are four groups of 5, each held out
+# once, so a network learns from 15 people. "Sunglasses": open eyes in the support, sunglasses in the query, whatever the pose. "Pose": straight ahead
+# in the support, left, right or up in the query.
 #
 # **Predict:** what does the mean brightness of the whole picture, one number, reach here? Chance is 20%.
 
@@ -840,15 +866,15 @@ table(
 )
 
 # %% [markdown]
-# Brightness alone is more than twice as good as chance. All pictures of a person were taken in one session, so clothes, distance and lamp reveal who it is. A set
-# that a single number half solves cannot show what a network learned about faces. The control is what tells us not to draw a conclusion about sunglasses from
-# this table. It is also why the occluders above are pasted by chance, and not by who wears them.
+# Brightness alone is more than twice as good as chance. All pictures of a person were taken in one session, so clothes, distance and lamp reveal who
+# it is. A set that a single number half solves cannot show what a network learned about faces. The control is what tells us not to draw a conclusion
+# about sunglasses from this table. It is also why the occluders above are pasted by chance, and not by who wears them.
 #
 # ## 9 · Move the lamp
 #
-# One of 25 enrolled synthetic people is photographed again. On the left is the picture. In the middle is its embedding (a diamond), on the path that it takes as the
-# lamp goes from −80° to 80°, among the enrolled pictures (the star is the person's own), in the plane of the first two principal components. Below is the
-# stored accuracy over 75 people for this elevation and occluder. Try:
+# One of 25 enrolled synthetic people is photographed again. On the left is the picture. In the middle is its embedding (a diamond), on the path that
+# it takes as the lamp goes from −80° to 80°, among the enrolled pictures (the star is the person's own), in the plane of the first two principal
+# components. Below is the stored accuracy over 75 people for this elevation and occluder. Try:
 #
 # 1. Lamp from 0° to 80°: which way does the diamond go, and is it towards somebody?
 # 2. Sunglasses: how far does the whole path move, compared with what the lamp did?
@@ -860,12 +886,12 @@ light_explorer.explore(nets[1500], people)
 # %% [markdown]
 # <details><summary>What you may have seen</summary>
 #
-# 1. Along the first component, to and fro: it moves to one side however the lamp moves aside. At all nine points the right person stays the nearest. At 80° the
-#    embedding has moved almost as far as the next person is away, and not in that person's direction. This is (10.8).
-# 2. The whole path moves about as far as the lamp moved it from 0° to 80°. Now every point is nearest to somebody else. A mask moves the path a little further, and
-#    all points stay right. The direction decides, not the distance.
-# 3. At size 0 there is no block. The curves of all methods fall as it grows. The path of this person is right at 0.25, and mostly wrong from 0.5 on. Which points are
-#    wrong changes without an order. One person is an anecdote; the curves are over 75.
+# 1. Along the first component, to and fro: it moves to one side however the lamp moves aside. At all nine points the right person stays the nearest.
+#    At 80° the embedding has moved almost as far as the next person is away, and not in that person's direction. This is (10.8).
+# 2. The whole path moves about as far as the lamp moved it from 0° to 80°. Now every point is nearest to somebody else. A mask moves the path a
+#    little further, and all points stay right. The direction decides, not the distance.
+# 3. At size 0 there is no block. The curves of all methods fall as it grows. The path of this person is right at 0.25, and mostly wrong from 0.5 on.
+#    Which points are wrong changes without an order. One person is an anecdote; the curves are over 75.
 #
 # The plane shows two of many dimensions: neighbours in it may be far apart. Who is nearest is always decided in all of them.
 # </details>
@@ -875,40 +901,50 @@ light_explorer.explore(nets[1500], people)
 #
 # Decide first, then open.
 #
-# **1. A stored photo is brightened by 30 grey levels, another by a factor of 1.5, a third is taken with the lamp moved by 60°. Which changes does standardising undo?**
+# **1. A stored photo is brightened by 30 grey levels, another by a factor of 1.5, a third is taken with the lamp moved by 60°. Which changes does
+# standardising undo?**
 #
 # <details><summary>The first two</summary>Right, as long as no pixel is cut off at 255.</details>
 # <details><summary>The second alone</summary>The first one too: b = 30 goes with the mean.</details>
-# <details><summary>All three, since each changes the light of the whole picture</summary>No: (10.3) needs the same c and b at all pixels. A moved lamp multiplies each
-# pixel by a factor of its own.</details>
+# <details><summary>All three, since each changes the light of the whole picture</summary>No: (10.3) needs the same c and b at all pixels. A moved
+# lamp multiplies each pixel by a factor of its own.</details>
 #
 # **2. Why the logarithm before the difference of Gaussians?**
 #
 # <details><summary>It makes dark pixels brighter</summary>It does, but that is not the reason.</details>
 # <details><summary>Light is a factor, and only a sum can be taken apart by something linear</summary>Right: (10.4), then (10.5).</details>
-# <details><summary>So that the result has mean zero</summary>The difference of two blurs has that anyway, nearly, since their weights sum to 1.</details>
+# <details><summary>So that the result has mean zero</summary>The difference of two blurs has that anyway, nearly, since their weights sum to
+# 1.</details>
 #
 # **3. You want the picture under two lamps, and have a stored picture under each. How do you make it?**
 #
-# <details><summary>Add the two, and cut off at 255, because light adds up</summary>Light does, stored values do not: section 1 found errors of 0.4 of the full scale.</details>
-# <details><summary>Take the mean of the two, so that nothing is cut off</summary>That is a picture of nothing: half of each lamp would have to be added as light too.</details>
+# <details><summary>Add the two, and cut off at 255, because light adds up</summary>Light does, stored values do not: section 1 found errors of 0.4 of
+# the full scale.</details>
+# <details><summary>Take the mean of the two, so that nothing is cut off</summary>That is a picture of nothing: half of each lamp would have to be
+# added as light too.</details>
 # <details><summary>Decode both, add, encode</summary>Right: (10.2) is about light.</details>
 
 # %% [markdown]
-# **4. All support pictures of an episode are moved by the same vector δ in the embedding, and the query is not. What does that do to ProtoNet's decision?**
+# **4. All support pictures of an episode are moved by the same vector δ in the embedding, and the query is not. What does that do to ProtoNet's
+# decision?**
 #
-# <details><summary>Nothing, since all move alike</summary>The squares ‖δ‖² cancel; the mixed terms of (10.8), with the opposite sign, do not.</details>
+# <details><summary>Nothing, since all move alike</summary>The squares ‖δ‖² cancel; the mixed terms of (10.8), with the opposite sign, do
+# not.</details>
 # <details><summary>It changes by the share of δ along the differences between people</summary>Right, (10.8).</details>
 # <details><summary>It becomes chance if ‖δ‖ exceeds the distance between people</summary>Not if δ is at right angles to their differences.</details>
 #
-# **5. A normalisation reaches 100% on a laboratory's faces under any lamp. You put it behind a face detector that is exact to three pixels of 64. What do you expect?**
+# **5. A normalisation reaches 100% on a laboratory's faces under any lamp. You put it behind a face detector that is exact to three pixels of 64.
+# What do you expect?**
 #
-# <details><summary>It depends on how fine the detail is that the normalisation keeps; measure it with your detector's errors</summary>Right. A blur tolerates the move, and fails with
-# the lamp.</details>
-# <details><summary>A little less, since three pixels are a twentieth of the picture</summary>Section 6 measured it: the chain that was perfect fell to near chance.</details>
-# <details><summary>No change, because light and place are different things</summary>They are, but a filter that removes the one makes the other matter.</details>
+# <details><summary>It depends on how fine the detail is that the normalisation keeps; measure it with your detector's errors</summary>Right. A blur
+# tolerates the move, and fails with the lamp.</details>
+# <details><summary>A little less, since three pixels are a twentieth of the picture</summary>Section 6 measured it: the chain that was perfect fell
+# to near chance.</details>
+# <details><summary>No change, because light and place are different things</summary>They are, but a filter that removes the one makes the other
+# matter.</details>
 #
-# **6. A paper reports the accuracy of 5-way 1-shot episodes over 600 drawn episodes of 75 people with one support and one query picture each. What does (10.9) add?**
+# **6. A paper reports the accuracy of 5-way 1-shot episodes over 600 drawn episodes of 75 people with one support and one query picture each. What
+# does (10.9) add?**
 #
 # <details><summary>The interval over people</summary>No: the people are the same. Other people may give another figure.</details>
 # <details><summary>Nothing</summary>It takes one source of chance away, and with it the need to draw.</details>
@@ -917,17 +953,20 @@ light_explorer.explore(nets[1500], people)
 # %% [markdown]
 # ## Recap
 #
-# * Light is linear in the lamps and in the albedo, (10.1), (10.2), and not in a lamp's direction. A camera stores nearly a power of it. So a factor survives, and a sum does not.
+# * Light is linear in the lamps and in the albedo, (10.1), (10.2), and not in a lamp's direction. A camera stores nearly a power of it. So a factor
+#   survives, and a sum does not.
 # * Standardising undoes what is the same at all pixels, (10.3).
-# * The logarithm makes light a summand, (10.4). A difference of blurs takes it away where it changes slowly, (10.6). Shadows' edges stay. The price is alignment.
-# * Episodes with one light in the support ask an embedding to keep light at right angles to the differences between people, (10.8), not to forget it. A shift that is common to all is
-#   harmful, and can be taken away.
+# * The logarithm makes light a summand, (10.4). A difference of blurs takes it away where it changes slowly, (10.6). Shadows' edges stay. The price
+#   is alignment.
+# * Episodes with one light in the support ask an embedding to keep light at right angles to the differences between people, (10.8), not to forget it.
+#   A shift that is common to all is harmful, and can be taken away.
 # * With one support picture a person, the accuracy over all episodes needs no drawing, (10.9). Its n is also a good judge of a choice.
-# * TODO-17 recap
+# * On aligned real faces normalising and new people by mixing, (10.10), are worth more than the choice between a network and LDA.
+# * What is hidden is gone. To rest on what is left, a network must have seen faces with something before them; measure it on strangers, look by look.
 #
-# **Next:** this is the last lesson that exists so far. Lesson 11, on how much a training depends on its settings, is being written. Meanwhile, ask people
-# whom you know for their photos, and for their consent, and enrol them: section 7 of lesson 07 says how. `metaface train protonet --faces folder:PATH` trains
-# on a folder of your own.
+# **Next:** this is the last lesson that exists so far. Lesson 11, on how much a training depends on its settings, is being written. Meanwhile, ask
+# people whom you know for their photos, and for their consent, and enrol them: section 7 of lesson 07 says how.
+# `metaface train protonet --faces folder:PATH` trains on a folder of your own.
 
 # %%
 progress("10")
@@ -935,16 +974,16 @@ progress("10")
 # %% [markdown]
 # ## References
 #
-# * X. Tan, B. Triggs. *Enhanced Local Texture Feature Sets for Face Recognition Under Difficult Lighting Conditions.* IEEE Transactions on Image Processing 19, 2010. The chain.
-#   [doi:10.1109/TIP.2010.2042645](https://doi.org/10.1109/TIP.2010.2042645)
+# * X. Tan, B. Triggs. *Enhanced Local Texture Feature Sets for Face Recognition Under Difficult Lighting Conditions.* IEEE Transactions on Image
+#   Processing 19, 2010. The chain. [doi:10.1109/TIP.2010.2042645](https://doi.org/10.1109/TIP.2010.2042645)
 # * IEC 61966-2-1. *Default RGB colour space, sRGB.* 1999. What a camera stores.
 # * K. Zuiderveld. *Contrast Limited Adaptive Histogram Equalization.* Graphics Gems IV, 1994.
-# * E. H. Land, J. J. McCann. *Lightness and Retinex Theory.* Journal of the Optical Society of America 61, 1971. Light and reflectance, and why the eye takes logarithms.
-#   [doi:10.1364/JOSA.61.000001](https://doi.org/10.1364/JOSA.61.000001)
-# * A. S. Georghiades, P. N. Belhumeur, D. J. Kriegman. *From Few to Many: Illumination Cone Models for Face Recognition under Variable Lighting and Pose.* IEEE TPAMI 23, 2001. Light adds up, (10.2), and the faces.
-#   [doi:10.1109/34.927464](https://doi.org/10.1109/34.927464)
-# * K.-C. Lee, J. Ho, D. J. Kriegman. *Acquiring Linear Subspaces for Face Recognition under Variable Lighting.* IEEE TPAMI 27, 2005. The cropped pictures.
-#   [doi:10.1109/TPAMI.2005.92](https://doi.org/10.1109/TPAMI.2005.92)
+# * E. H. Land, J. J. McCann. *Lightness and Retinex Theory.* Journal of the Optical Society of America 61, 1971. Light and reflectance, and why the
+#   eye takes logarithms. [doi:10.1364/JOSA.61.000001](https://doi.org/10.1364/JOSA.61.000001)
+# * A. S. Georghiades, P. N. Belhumeur, D. J. Kriegman. *From Few to Many: Illumination Cone Models for Face Recognition under Variable Lighting and
+#   Pose.* IEEE TPAMI 23, 2001. Light adds up, (10.2), and the faces. [doi:10.1109/34.927464](https://doi.org/10.1109/34.927464)
+# * K.-C. Lee, J. Ho, D. J. Kriegman. *Acquiring Linear Subspaces for Face Recognition under Variable Lighting.* IEEE TPAMI 27, 2005. The cropped
+#   pictures. [doi:10.1109/TPAMI.2005.92](https://doi.org/10.1109/TPAMI.2005.92)
 # * T. Ahonen, A. Hadid, M. Pietikäinen. *Face Description with Local Binary Patterns: Application to Face Recognition.* IEEE TPAMI 28, 2006.
 #   [doi:10.1109/TPAMI.2006.244](https://doi.org/10.1109/TPAMI.2006.244)
 # * T. M. Mitchell. *Machine Learning.* McGraw-Hill, 1997. The CMU faces.
