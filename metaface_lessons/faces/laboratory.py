@@ -33,8 +33,8 @@ def extended_yale_b(path: str | Path, size: int = 48) -> FaceSet:
     """Extended Yale B, cropped (Georghiades 2001; Lee 2005): up to 38 people × 64 directions of the light, frontal.
 
     Damaged pictures (`.bad`) and those without the lamp (`Ambient`) are left out. Conditions: the light's azimuth,
-    elevation and angle to the camera's axis, in degrees (positive azimuth: from the subject's left, as in the file
-    names); and the subset, 1 to 5, by that angle: up to 12°, 25°, 50°, 77°, and beyond.
+    elevation and angle to the camera's axis, in degrees (positive azimuth: from the left of the picture, which is the
+    subject's right); and the subset, 1 to 5, by that angle: up to 12°, 25°, 50°, 77°, and beyond.
 
     path: the folder CroppedYale, which holds yaleB01, yaleB02 and so on.
     size: to which each picture of 168×192 grey pixels is scaled: uint8 `[M, 1, size, size]`.
