@@ -840,9 +840,9 @@ table(
 )
 
 # %% [markdown]
-# Read each cell of the last table as a pair. A mask makes the door refuse its own people: FNMR rises in every row. Strangers get in no more often
-# than before, or hardly: FMR stays near 1%, because what is worn makes two pictures less alike, whoever is on them. So the cost of an occluder is
-# borne by those who belong there. A door that must let them in needs a lower threshold for people who wear something, and pays with FMR.
+# Read each cell of the last table as a pair. What is worn makes the door refuse its own people: FNMR rises in every row. Strangers do not get in more
+# often: FMR stays at its 1% or falls, because something worn makes two pictures less alike, of one person or of two. So the people who belong there
+# bear the cost. A door that must let them in needs a lower threshold for people who wear something, and pays with FMR.
 #
 # Occluders that are pasted are not those that people wear: they cast no shadow on the face, they do not follow its turn, and their edges are clean.
 # So these numbers say what *hiding a part of the face* does. A photo of a real mask may be harder.
