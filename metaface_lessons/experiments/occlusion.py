@@ -20,8 +20,8 @@ have new people for each seed.
     lost           method → look → `Difference.scores`: this look minus "none", the same pictures and people
     cost           training → look → `Difference.scores`: what this training loses by the look, minus what "plain" loses
     verification   LFW alone: eer: method → look → mean, over_seeds; gain: training → look → `Difference.scores` of the
-                   EER, below 0 where the training is better; door: method → look → fmr, fnmr at the threshold at which
-                   1% of the impostor pairs without occluders are accepted
+                   EER, above 0 where the training has fewer errors; door: method → look → fmr, fnmr at the threshold
+                   at which 1% of the impostor pairs without occluders are accepted
     by_person      look → `people_to_json`: how often each person was asked about and recognised, over all seeds
 
 **cmu**. 20 people in four groups, each held out once. Does erasing rectangles pay?
@@ -441,7 +441,7 @@ def _verified(rows: Sequence[Sequence[Mapping[str, Any]]], test_share: float) ->
         for seed in seeds:
             ours, theirs = seed[training][look], seed[plain][look]
             low, high = paired_bootstrap(ours, theirs, eer, samples=200)
-            each.append(Difference(ours.eer - theirs.eer, over_people=(high - low) / 2))
+            each.append(Difference(theirs.eer - ours.eer, over_people=(high - low) / 2))
         return over_seeds(each, **shared).scores()
 
     def door(method: str, look: str) -> dict[str, float]:
@@ -476,7 +476,7 @@ def show_trainings(part: str, found: Mapping[str, Any]) -> None:
         print(f"EER {method:20s}" + "".join(f"{look:>12s} {100 * r['mean']:5.1f}" for look, r in looks.items()))
     for method, looks in found.get("verification", {}).get("gain", {}).items():
         for look, scores in looks.items():
-            print(f"EER, {method} minus plain, {look}: {Difference.from_scores(scores)}; {scores['verdict']}")
+            print(f"EER, plain minus {method}, {look}: {Difference.from_scores(scores)}; {scores['verdict']}")
 
 
 # ----------------------------------------------------------------------------------------------------------------- CMU

@@ -818,7 +818,7 @@ rows = {
     for training, by_look in verified["gain"].items()
     for look, scores in by_look.items()
 }
-fewer = "more errors (EER) than plain training"
+fewer = "fewer errors (EER) than plain training"
 show(forest(rows, fewer), alt=forest_alt(rows, fewer))
 display(
     table(

@@ -149,7 +149,7 @@ def test_what_was_measured_is_kept_and_summed_up(small: Path, monkeypatch: pytes
         assert verified["pairs"][1] == occlusion.IMPOSTORS * verified["pairs"][0]
         assert verified["door"]["plain"]["none"]["fmr"] <= occlusion.DOOR
         eers = verified["eer"]
-        gain = eers["rectangles erased"]["mask"]["mean"] - eers["plain"]["mask"]["mean"]
+        gain = eers["plain"]["mask"]["mean"] - eers["rectangles erased"]["mask"]["mean"]
         assert verified["gain"]["rectangles erased"]["mask"]["mean"] == pytest.approx(gain, abs=2e-4)
     occlusion.show_trainings(part, found)
 
