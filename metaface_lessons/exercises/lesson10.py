@@ -225,6 +225,9 @@ def check_band(answer: Callable[[Tensor, Tensor, Tensor], Tensor]) -> None:
                 ),
                 "`X @ B` takes the columns of B as weights. The weights of pixel i are in *row* i: `X @ B.T`.": x
                 @ (fine - coarse),
+                "Take the logarithm of picture + 1, with values up to 255. You divide by 255 first.": (
+                    torch.log(picture / 255 + 1) @ (fine - coarse).T
+                ),
                 "Black has no logarithm. Take that of picture + 1.": torch.log(picture) @ (fine - coarse).T,
                 "You subtract the coarse blur from the picture itself. Subtract it from the fine blur, which has less"
                 " noise.": x - x @ coarse.T,
@@ -284,6 +287,11 @@ def _(picture: Tensor, fine: Tensor, coarse: Tensor) -> Tensor:
 @wrong_answer("light.band", hint="base 10")
 def _(picture: Tensor, fine: Tensor, coarse: Tensor) -> Tensor:
     return torch.log10(picture + 1) @ (fine - coarse).T
+
+
+@wrong_answer("light.band", hint="You divide by 255 first")
+def _(picture: Tensor, fine: Tensor, coarse: Tensor) -> Tensor:
+    return torch.log(picture / 255 + 1) @ (fine - coarse).T
 
 
 @wrong_answer("light.band", hint="The sign")
@@ -362,6 +370,9 @@ def check_gap(answer: Callable[[Tensor, Tensor, int], Tensor]) -> None:
             case=case,
             slips={
                 "The factor 2 of the mixed term is missing: ‖a + b‖² = ‖a‖² + 2 a · b + ‖b‖².": squares + apart @ shift,
+                "That is the gap of person y − 1. People are numbered from 0: take people[y].": _gap(
+                    people, shift, y - 1
+                ),
                 "Those are the logits of (10.7). The gap is that of person y minus that of person k.": -distance,
                 "The sign of the mixed term: with u_y − u_k it is +, with u_k − u_y it is −.": squares
                 - 2 * apart @ shift,
@@ -414,6 +425,12 @@ def _(people: Tensor, shift: Tensor, y: int) -> Tensor:
 def _(people: Tensor, shift: Tensor, y: int) -> Tensor:
     apart = people[y] - people
     return apart.square().sum(dim=1) + apart @ shift
+
+
+@wrong_answer("light.gap", hint="gap of person y − 1")
+def _(people: Tensor, shift: Tensor, y: int) -> Tensor:
+    apart = people[y - 1] - people
+    return apart.square().sum(dim=1) + 2 * apart @ shift
 
 
 @wrong_answer("light.gap", hint="sign of the mixed term")
@@ -519,6 +536,9 @@ def check_expected(answer: Callable[[Tensor, int, int], float]) -> None:
                     if others > ways - 1
                     else -1.0
                 ),
+                "That is the chance that *not all* of the others in the episode are nearer. None of them may be.": (
+                    1 - sum(math.comb(n, ways - 1) for n in count) / len(count) / math.comb(others, ways - 1)
+                ),
                 "That is the share of wrong answers.": 1 - _expected(nearer, others, ways),
                 "That is the sum over the queries. Take the mean.": len(count) * _expected(nearer, others, ways),
             },
@@ -576,6 +596,11 @@ def _(nearer: Tensor, others: int, ways: int) -> Tensor:
 @wrong_answer("light.expected", hint="among the n who are nearer")
 def _(nearer: Tensor, others: int, ways: int) -> float:
     return sum(math.comb(n, ways - 1) for n in nearer.tolist()) / math.comb(others, ways - 1) / len(nearer)
+
+
+@wrong_answer("light.expected", hint="*not all* of the others")
+def _(nearer: Tensor, others: int, ways: int) -> float:
+    return 1 - sum(math.comb(n, ways - 1) for n in nearer.tolist()) / math.comb(others, ways - 1) / len(nearer)
 
 
 @wrong_answer("light.expected", hint="C of the mean of n")
