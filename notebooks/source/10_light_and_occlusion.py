@@ -640,11 +640,12 @@ print(f"stored: off by at most {off.max():.3f} of the full scale, {off.mean():.4
 #
 # **Predict:** with which method does accuracy fall least from subset 2 to 5? And who profits more from blends, the network or LDA?
 
-# %% tags=["real-faces"]
+# %%
 yale = light_experiment.load("yale")
-print("People:", "; ".join(", ".join(group) for group in yale["people"]))
+for group in yale["people"]:
+    print("held out together:", " ".join(name.removeprefix("yaleB") for name in group))
 for who, recipes in yale["chosen"].items():
-    print(f"Chosen for {who}, group by group:", "; ".join(recipes))
+    print(f"chosen for {who}, group by group:", *recipes, sep="\n    ")
 
 
 def estimates(name, columns):
@@ -665,7 +666,7 @@ show(
 # The bands are the wider of two 95% intervals: over the 28 people, and over the 12 trainings (which share people, so it is the corrected one of
 # lesson 06). How far is the learner ahead, paired on the same episodes?
 
-# %% tags=["real-faces"]
+# %%
 rivals = ["LDA, chosen", "LBP, Tan-Triggs", "pixels, Tan-Triggs", "pixels, CLAHE", "LDA", "pixels"]
 rows = {
     f"− {name}, subsets {column}": Difference.from_scores(yale["ahead"][name][column])
@@ -678,7 +679,7 @@ show(forest(rows, "the learner is better"), alt=forest_alt(rows, "the learner is
 # What is it that pays in training? The whole recipe (blends, chain, and episodes whose query is lit differently) against itself without one of the
 # three. The last rows ask the same of LDA, for blends.
 
-# %% tags=["real-faces"]
+# %%
 print("{trainings} trainings of {steps} steps each".format(**yale["ablated"]))
 rows = {
     f"{name.replace('not normalised', 'no chain')}, {column}": Difference.from_scores(
@@ -757,9 +758,12 @@ show(
 # **Predict:** which of the four costs most? Do erased rectangles teach about masks? And what does a training with occluders cost where nothing is
 # hidden?
 
-# %% tags=["real-faces"]
+# %%
 hidden = {part: occlusion_experiment.load(part) for part in ("procedural", "lfw")}
 titles = {"procedural": "synthetic people", "lfw": "real strangers (LFW)"}
+for part, result in hidden.items():
+    learn, strangers = result["people"]
+    print(f"{titles[part]}: {learn} learn, {strangers} are tested; seeds: {result['seeds']}")
 trainings = list(occlusion_experiment.TRAININGS)
 looks = list(occlusion_experiment.LOOKS)
 fig, axes = plt.subplots(1, 2, figsize=(10, 4.4), sharey=True)
@@ -787,7 +791,7 @@ axes[0].set(ylabel="accuracy, 5-way 1-shot, %")
 fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
 show(fig, alt="Accuracy by what is worn, with the wider 95% intervals, in %: " + "; ".join(words))
 
-# %% tags=["real-faces"]
+# %%
 for part, result in hidden.items():
     rows = {
         f"{training}: {look.replace('none', 'nothing hidden')}": Difference.from_scores(scores)
@@ -800,6 +804,8 @@ for part, result in hidden.items():
 # %% [markdown]
 # * **What is worn takes a part of the face away, and that costs more than a changed light.** On real strangers a pair of sunglasses, which covers a
 #   small part of the picture, costs a plain network as much as a mask does. The eyes carry much of what it rests on.
+# * **Synthetic people would have misled us**: there sunglasses cost least but for the scarf. What a network rests on depends on the faces that it has
+#   learned from.
 # * **Occluders worn in training** help where the verdict says "ahead". What they cost where nothing is hidden is in the row of that name: the network
 #   must rest on less.
 # * **Erased rectangles** are grey, and lie anywhere. A mask hides too, but it also adds an edge, a colour and a shadow that could belong to somebody.
@@ -811,7 +817,7 @@ for part, result in hidden.items():
 #
 # **Predict:** does a mask make the door refuse its own people, or does it let strangers in?
 
-# %% tags=["real-faces"]
+# %%
 verified = hidden["lfw"]["verification"]
 rows = {
     f"{training}: {look.replace('none', 'nothing hidden')}": Difference.from_scores(scores)
