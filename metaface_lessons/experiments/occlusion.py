@@ -80,6 +80,7 @@ from . import stored
 from .light import groups, test_share
 
 COMMAND = "metaface experiment occlusion"
+TITLES = {"procedural": "synthetic people", "lfw": "real strangers (LFW)"}  # of the parts with trainings, in figures
 FILES = {part: stored.RESULTS / f"occlusion-{part}.json" for part in ("lfw", "procedural", "cmu")}
 SEEDS = (0, 1, 2, 3, 4)
 SIZE, WIDTH = 32, 32  # of the pictures, and filters of the network

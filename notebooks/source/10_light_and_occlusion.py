@@ -296,8 +296,8 @@ for name, log_light in (("falls evenly", falls), ("jumps", jumps)):
 #
 # and the query is recognised if $g_k > 0$ for every other k. Divide by twice the distance:
 #
-# $$ g_k > 0 \iff -\boldsymbol\delta\cdot\frac{\mathbf u_y - \mathbf u_k}{\lVert\mathbf u_y - \mathbf u_k\rVert}
-# < \tfrac12\,\lVert\mathbf u_y - \mathbf u_k\rVert $$
+# $g_k > 0 \iff -\boldsymbol\delta\cdot(\mathbf u_y - \mathbf u_k) / \lVert\mathbf u_y - \mathbf u_k\rVert <
+# \tfrac12 \lVert\mathbf u_y - \mathbf u_k\rVert$
 #
 # The left side is how far light moves the query *towards person k*. It must stay below half of the distance to k. This asks for less than invariance:
 # light may move the embedding as far as it likes *at right angles to the differences between people*. Were the support pictures lit differently, each
@@ -518,8 +518,8 @@ words = "; ".join(
 )
 show(
     fig,
-    alt="Accuracy against how far the query is displaced, and how much it is enlarged, with the lamp"
-    f" at 40 degrees, in per cent: {words}. Chance is 20.",
+    alt="Accuracy against how far the query is displaced, and how much it is enlarged, with the"
+    f" lamp at 40 degrees, in per cent: {words}. Chance is 20.",
 )
 
 # %% [markdown]
@@ -557,13 +557,11 @@ curves = 100 * np.array(grid["accuracy"]["protonet"]["none"]).mean(0)
 print(f"ProtoNet with nothing hidden: between {curves.min():.1f} and {curves.max():.1f} %")
 
 # %%
+words = {"none": "nothing hidden", "sunglasses": "sunglasses", "mask": "mask", "block 1": "block"}
 rows = {
-    f"− {light_explorer.NAMES[name]}, {look.replace('none', 'nothing hidden')}": Difference.from_scores(
-        scores
-    )
-    for look in ("none", "sunglasses", "mask", "block 1")
+    f"− {light_explorer.NAMES[name]}, {words[look]}": Difference.from_scores(looks[look])
+    for look in words
     for name, looks in grid["ahead"].items()
-    for scores in [looks[look]]
 }
 show(forest(rows, "ProtoNet is better"), alt=forest_alt(rows, "ProtoNet is better"))
 
@@ -759,8 +757,8 @@ show(
 # hidden?
 
 # %%
-hidden = {part: occlusion_experiment.load(part) for part in ("procedural", "lfw")}
-titles = {"procedural": "synthetic people", "lfw": "real strangers (LFW)"}
+titles = occlusion_experiment.TITLES
+hidden = {part: occlusion_experiment.load(part) for part in titles}
 for part, result in hidden.items():
     learn, strangers = result["people"]
     print(f"{titles[part]}: {learn} learn, {strangers} are tested; seeds: {result['seeds']}")
@@ -818,7 +816,7 @@ for part, result in hidden.items():
 # **Predict:** does a mask make the door refuse its own people, or does it let strangers in?
 
 # %%
-verified = hidden["lfw"]["verification"]
+verified = next(result["verification"] for result in hidden.values() if "verification" in result)
 rows = {
     f"{training}: {look.replace('none', 'nothing hidden')}": Difference.from_scores(scores)
     for training, by_look in verified["gain"].items()
@@ -917,7 +915,8 @@ light_explorer.explore(nets[1500], people)
 #
 # **2. Why the logarithm before the difference of Gaussians?**
 #
-# <details><summary>It makes dark pixels brighter</summary>It does, but that is not the reason.</details>
+# <details><summary>It makes dark pixels brighter, so that their noise no longer counts for less than a face</summary>It does make them brighter, but
+# that is not the reason.</details>
 # <details><summary>Light is a factor, and only a sum can be taken apart by something linear</summary>Right: (10.4), then (10.5).</details>
 # <details><summary>So that the result has mean zero</summary>The difference of two blurs has that anyway, nearly, since their weights sum to
 # 1.</details>
@@ -946,13 +945,14 @@ light_explorer.explore(nets[1500], people)
 # tolerates the move, and fails with the lamp.</details>
 # <details><summary>A little less, since three pixels are a twentieth of the picture</summary>Section 6 measured it: the chain that was perfect fell
 # to near chance.</details>
-# <details><summary>No change, because light and place are different things</summary>They are, but a filter that removes the one makes the other
-# matter.</details>
+# <details><summary>No change, because light and place are different things, and the normalisation was made for light alone</summary>They are, but a
+# filter that removes the one makes the other matter.</details>
 #
 # **6. A paper reports the accuracy of 5-way 1-shot episodes over 600 drawn episodes of 75 people with one support and one query picture each. What
 # does (10.9) add?**
 #
-# <details><summary>The interval over people</summary>No: the people are the same. Other people may give another figure.</details>
+# <details><summary>The interval over people, which is wider than the one over episodes as a rule</summary>No: the people are the same. Other people
+# may give another figure.</details>
 # <details><summary>Nothing</summary>It takes one source of chance away, and with it the need to draw.</details>
 # <details><summary>The mean over all episodes of these pictures, so that the interval over episodes is gone</summary>Right.</details>
 
