@@ -800,8 +800,8 @@ for part, result in hidden.items():
     show(forest(rows, better), alt=forest_alt(rows, better))
 
 # %% [markdown]
-# * **What is worn takes a part of the face away, and that costs more than a changed light.** On real strangers a pair of sunglasses, which covers a
-#   small part of the picture, costs a plain network at least as much as a mask does. The eyes carry much of what it rests on.
+# * **What is worn takes a part of the face away.** On real strangers a pair of sunglasses, which covers a
+#   small part of the picture, costs a plain network at least as much as a mask does. Possibly the eyes carry much of what it rests on.
 # * **Synthetic people would have misled us**: there sunglasses cost least but for the scarf. What a network rests on depends on the faces that it has
 #   learned from.
 # * **Occluders worn in training** help where the verdict says "ahead". What they cost where nothing is hidden is in the row of that name: the network
