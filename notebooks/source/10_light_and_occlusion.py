@@ -800,14 +800,14 @@ for part, result in hidden.items():
     show(forest(rows, better), alt=forest_alt(rows, better))
 
 # %% [markdown]
-# * **What is worn takes a part of the face away.** On real strangers a pair of sunglasses, which covers a
-#   small part of the picture, costs a plain network at least as much as a mask does. Possibly the eyes carry much of what it rests on.
-# * **Synthetic people would have misled us**: there sunglasses cost least but for the scarf. What a network rests on depends on the faces that it has
-#   learned from.
+# * **What is worn takes a part of the face away.** Sunglasses cover a small part of the picture. Yet on real strangers they cost a plain network
+#   about as much as a mask or a block. Possibly the eyes carry much of what it rests on.
+# * **Synthetic people would have misled us**: there sunglasses cost a plain network less than a mask or a block. What a network rests on depends on
+#   the faces that it has learned from.
 # * **Occluders worn in training** help where the verdict says "ahead". What they cost where nothing is hidden is in the row of that name: the network
 #   must rest on less.
-# * **Erased rectangles** are grey, and lie anywhere. A mask hides too, but it also adds an edge, a colour and a shadow that could belong to somebody.
-#   Compare their rows with those of the occluders.
+# * **Erased rectangles** are ahead in one row of ten, that of the block, which is a rectangle too; and one of ten may be luck. A mask hides a part
+#   of the face, but it also adds an edge, a colour and a shadow that could belong to somebody.
 # * A training is compared with another on the same people, pictures and updates. So these are not effects of having more pictures.
 #
 # And at a **door**, where two photos are compared (lesson 07)? The threshold is set on pairs in which nothing is hidden, so that 1% of the impostors
@@ -845,7 +845,7 @@ table(
 
 # %% [markdown]
 # Read each cell of the last table as a pair. What is worn makes the door refuse its own people: FNMR rises in every row. Strangers do not get in more
-# often: FMR stays at its 1% or falls, because something worn makes two pictures less alike, of one person or of two. So the people who belong there
+# often: FMR stays near its 1% or falls, because something worn makes two pictures less alike, of one person or of two. So the people who belong there
 # bear the cost. A door that must let them in needs a lower threshold for people who wear something, and pays with FMR.
 #
 # Occluders that are pasted are not those that people wear: they cast no shadow on the face, they do not follow its turn, and their edges are clean.

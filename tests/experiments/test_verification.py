@@ -205,6 +205,7 @@ def test_long_trainings_are_compared_after_each_number_of_steps(found: dict[str,
         one, other = (rows[i]["accuracy"] for rows in long["methods"].values())
         assert difference["mean"] == pytest.approx(one - other, abs=1e-4)
     assert stored.steps_of(work / "verification" / "long" / "arcface-0") == 6
+    assert (work / "verification" / "long-arcface-4.json").exists()  # so that an interrupted training can go on
 
 
 def test_a_step_has_its_seconds_and_images(found: dict[str, Any]) -> None:
