@@ -64,10 +64,24 @@ def found(photos: str, work: Path) -> dict[str, Any]:
     return verification.measure(photos, **FEW, work=work)
 
 
+def _one_of(found: dict[str, Any]) -> Any:
+    """The shape of the innermost result of the first name of each level."""
+    first = next(iter(found.values()))
+    return _one_of(first) if isinstance(first, dict) and isinstance(next(iter(first.values())), dict) else shape(first)
+
+
 def test_what_is_measured_has_the_shape_of_what_is_stored(found: dict[str, Any]) -> None:
     old = verification.load()
-    for key in set(old) - {"command", "date", "commit", "device", "methods", "seeds"}:
+    said = {"command", "date", "commit", "versions", "processor", "device"}
+    by_name = {"methods", "seeds", "evaluations", "people_of", "paired", "chosen"}  # seeds, methods or settings
+    assert set(found) == set(old) - said
+    for key in set(found) - by_name:
         assert shape(found[key]) == shape(old[key])
+    for key in ("evaluations", "people_of"):
+        assert shape(found[key]["1"]) == shape(old[key]["1"])
+    for key, better in found["paired"].items():
+        assert _one_of(better) == _one_of(old["paired"][key])
+    assert found["chosen"].keys() == old["chosen"].keys()
     for name in METHODS:
         assert shape(found["methods"][name]) == shape(old["methods"][name])
         assert shape(found["seeds"]["1"][name]) == shape(old["seeds"]["1"][name])
