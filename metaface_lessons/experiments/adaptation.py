@@ -246,7 +246,8 @@ CLOSELY = ("same", WEBCAM)  # cameras by which also 1 step is measured; by the w
 FACTORS = (0.3, 3.0, 8.0)  # of the inner rates
 IMAGES = (5, 20, 100)  # unlabelled ones, of the new camera
 PRIOR = 20.0  # images that the old statistics count for
-LABELS = {"fine-tuned on 20 labels": (5, 4), "fine-tuned on 100 labels": (20, 5)}  # people, and images of each
+# People, and images of each. Half of Extended Yale B has fewer people than the second: its "many" are 14 × 5.
+LABELS = {"fine-tuned on few labels": (5, 4), "fine-tuned on many labels": (20, 5)}
 NONE = "ProtoNet"  # without a remedy
 SUPPORT = "support statistics"
 ENTROPY, WHOLE, STATISTICS = "entropy only", "Tent", "task statistics"  # both halves of Tent, and the halves alone
