@@ -32,9 +32,12 @@ The stored result. "scores" are those of an `Estimate` or a `Difference`, over p
     paired         training → what it is compared with → "photo, sketch" → the scores of the difference; also in all
                    pairs "within" a domain together, and in all "across" two
     left_out       kind → other kind → domain that was left out, or "all" → the scores of the difference in that domain
+    alignment      kind → other kind → the difference of their cosines "seen" and "unseen", mean of all `LEFT_OUT`
     hubs           method → "photo, sketch" → "as they are", "centred", "scaled" → `hubs`, each mean and half interval;
-                   and "behind": how much more accurate the opposite direction is
-    lfw, cufs      training or baseline → scores; of CUFS by "photo, sketch" and what a control leaves, with rank1
+                   "behind": how much more accurate the opposite direction is; "gain" and "taken": how much is gained
+                   in accuracy, and taken from "behind", by the change
+    lfw, cufs      training or baseline → scores; of CUFS by "photo, sketch" and what a control leaves, with rank1, and
+                   the scores of the control's difference "minus whole"
     real_paired    training → other → "lfw", or "photo, sketch" of CUFS → the scores of the difference
 """
 
@@ -52,6 +55,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -176,7 +180,7 @@ def comparisons() -> list[tuple[str, str, list[str]]]:
     for domain in others("photo"):
         plain = Training((domain,), "plain").name
         found += [(plain, Training((domain,), "plain", "outline").name, WITHIN)]
-    found += [(Training(DOMAINS, kind).name, everything, []) for kind in ("within", "across", "leave one out")]
+    found += [(Training(DOMAINS, kind).name, everything, WITHIN) for kind in ("within", "across", "leave one out")]
     found += [(Training(("photo",), "plain", shown).name, photo, WITHIN) for shown in ("equalised", "augmented")]
     found += [(Training(("photo",), "plain", "colour").name, photo, WITHIN)]
     return [*found, *((photo, baseline, WITHIN) for baseline in BASELINES)]
@@ -570,14 +574,22 @@ def _mean(found: Sequence[Any]) -> Any:
 
 
 def _hubs(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The means of `hubs` over seeds; and "behind", by how much the opposite direction is more accurate."""
+    """The means of `hubs` over seeds, with "behind", "gain" and "taken"; see the module."""
     result: dict[str, Any] = _mean(found)
+
+    def accuracy(pair: str, change: str) -> NDArray[np.float64]:
+        return np.array([one[pair][change]["accuracy"] for one in found])
+
+    def behind(pair: str, change: str) -> NDArray[np.float64]:
+        return accuracy(", ".join(reversed(pair.split(", "))), change) - accuracy(pair, change)
+
     for pair, changes in result.items():
-        back = ", ".join(reversed(pair.split(", ")))
         for change in changes:
-            changes[change]["behind"] = _mean(
-                [one[back][change]["accuracy"] - one[pair][change]["accuracy"] for one in found]
-            )
+            changes[change] |= {
+                "behind": _mean(behind(pair, change).tolist()),
+                "gain": _mean((accuracy(pair, change) - accuracy(pair, "as they are")).tolist()),
+                "taken": _mean((behind(pair, "as they are") - behind(pair, change)).tolist()),
+            }
     return result
 
 
@@ -613,15 +625,35 @@ def _compared(ours: Matrices, theirs: Matrices, pairs: Sequence[str]) -> dict[st
 
 
 def _aligned(training: Training, found: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
-    """Mean cosine and half its interval over seeds: of pairs "seen" in training, and of those with another domain."""
+    """Each seed's mean cosine: of pairs "seen" in training, and of those with another domain."""
     seen = set(training.domains)
-    groups: dict[str, list[list[float]]] = {}
+    groups: dict[str, list[float]] = {}
     for one in found:
         for group, inside in (("seen", True), ("unseen", False)):
             values = [cosine for pair, cosine in one["alignment"].items() if (set(pair.split(", ")) <= seen) == inside]
             if values:
-                groups.setdefault(group, []).append(values)
-    return {group: _mean([statistics.mean(values) for values in several]) for group, several in groups.items()}
+                groups.setdefault(group, []).append(statistics.mean(values))
+    return groups
+
+
+def _aligned_more(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+    """By kind, by other kind: how much larger the cosine is, "seen" and "unseen"; the mean of all `LEFT_OUT`."""
+
+    def cosines(kind: str, group: str) -> list[float]:
+        trainings = [Training(others(domain), kind) for domain in LEFT_OUT]
+        several = [_aligned(training, found[training.name])[group] for training in trainings]
+        return [statistics.mean(of_seed) for of_seed in zip(*several, strict=True)]
+
+    def more(kind: str, other: str, group: str) -> list[float]:
+        pairs = zip(cosines(kind, group), cosines(other, group), strict=True)
+        return _mean([ours - theirs for ours, theirs in pairs])
+
+    return {
+        MLDG_KIND: {
+            other: {group: more(MLDG_KIND, other, group) for group in ("seen", "unseen")}
+            for other in ("pooled", "within", "across")
+        }
+    }
 
 
 def _left_out(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
@@ -634,7 +666,8 @@ def _left_out(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any
         return [one["matrix"][f"{domain}, {domain}"] for one in found[job]]
 
     pairs = [("leave one out", other) for other in ("pooled", "within", "across")]
-    pairs += [("within", "pooled"), ("across", "pooled"), ("itself", "pooled"), ("pooled", "photos alone")]
+    pairs += [("within", "pooled"), ("across", "pooled"), ("itself", "pooled")]
+    pairs += [(kind, "photos alone") for kind in KINDS]
     result: dict[str, Any] = {}
     for kind, other in pairs:
         ours, theirs = ({domain: in_unseen(name, domain) for domain in LEFT_OUT} for name in (kind, other))
@@ -647,8 +680,12 @@ def _left_out(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any
     return result
 
 
-def _on_real(found: Mapping[str, Sequence[Mapping[str, Any]]], share: float) -> dict[str, Any]:
-    """Scores and differences on real faces. Seeds divide LFW's people again, and CUFS's are the same with all seeds."""
+def _on_real(found: Mapping[str, Sequence[Mapping[str, Any]]], share: float | None) -> dict[str, Any]:
+    """Scores and differences on real faces.
+
+    share: LFW's people are divided again by every seed, and there are so many of a test for each one of training. On
+        CUFS nothing is divided: every seed is tested on all people, and learned from people of its own.
+    """
 
     def scores(several: Sequence[Evaluation]) -> dict[str, Any]:
         means = [one.accuracy for one in several]
@@ -656,28 +693,35 @@ def _on_real(found: Mapping[str, Sequence[Mapping[str, Any]]], share: float) -> 
         of_people = people_interval([(one.episodes, one) for one in several])
         return Estimate(statistics.mean(means), over_people=of_people, over_seeds=half).scores()
 
-    def difference(ours: Sequence[Evaluation], theirs: Sequence[Evaluation]) -> dict[str, Any]:
-        return paired(ours, theirs, shared=True, test_share=share).scores()
-
     result: dict[str, Any] = {}
     everything = Training(DOMAINS, "pooled").name
-    against = [(everything, other) for other in ("pixels", "lbp", "lda", "lfw")]
+    against = [(name, "pixels") for name in REAL_TRAININGS]
+    against += [(everything, other) for other in ("lbp", "lda", "lfw")]
     against += [(name, Training(("photo",), "plain").name) for name in REAL_TRAININGS[1:]]
     against += [(name, everything) for name in REAL_TRAININGS if name.startswith("all") and name != everything]
     lfw = {job: [one["lfw"] for one in several] for job, several in found.items() if "lfw" in several[0]}
     if lfw:
         result["lfw"] = {job: scores(several) for job, several in lfw.items()}
         for one, other in against:
-            result.setdefault("real_paired", {}).setdefault(one, {}).setdefault(other, {})["lfw"] = difference(
-                lfw[one], lfw[other]
-            )
+            result.setdefault("real_paired", {}).setdefault(one, {}).setdefault(other, {})["lfw"] = paired(
+                lfw[one], lfw[other], shared=True, test_share=share
+            ).scores()
     cufs = {job: [one["cufs"] for one in several] for job, several in found.items() if "cufs" in several[0]}
     if cufs:
+
+        def seen(job: str, way: str, part: str) -> list[Evaluation]:
+            return [one[way][part]["it"] for one in cufs[job]]
+
         result["cufs"] = {
             job: {
                 way: {
-                    part: scores([one[way][part]["it"] for one in several])
+                    part: estimate(seen(job, way, part)).scores()
                     | {"rank1": round(statistics.mean(one[way][part]["rank1"] for one in several), 4)}
+                    | (
+                        {}
+                        if part == "whole"
+                        else {"minus whole": _difference(seen(job, way, part), seen(job, way, "whole"))}
+                    )
                     for part in REAL
                 }
                 for way in several[0]
@@ -686,9 +730,8 @@ def _on_real(found: Mapping[str, Sequence[Mapping[str, Any]]], share: float) -> 
         }
         for one, other in ((one, other) for one, other in against if "lfw" not in (one, other)):
             for way in cufs[one][0]:
-                ours, theirs = ([seed[way]["whole"]["it"] for seed in cufs[job]] for job in (one, other))
-                result.setdefault("real_paired", {}).setdefault(one, {}).setdefault(other, {})[way] = difference(
-                    ours, theirs
+                result.setdefault("real_paired", {}).setdefault(one, {}).setdefault(other, {})[way] = _difference(
+                    seen(one, way, "whole"), seen(other, way, "whole")
                 )
     return result
 
@@ -783,7 +826,11 @@ def measure(seeds: Sequence[int], cufs: str | None = None, processes: int = 1) -
         "baselines": {job: _matrix(found[job]) for job in BASELINES},
         "trainings": {
             job: {"seconds": round(statistics.mean(one["seconds"] for one in found[job]), 1)}
-            | ({"alignment": _aligned(training, found[job])} if "alignment" in found[job][0] else {})
+            | (
+                {"alignment": {group: _mean(values) for group, values in _aligned(training, found[job]).items()}}
+                if "alignment" in found[job][0]
+                else {}
+            )
             | _matrix(found[job])
             for job, training in by_name.items()
         },
@@ -802,6 +849,7 @@ def measure(seeds: Sequence[int], cufs: str | None = None, processes: int = 1) -
         },
         "paired": differences,
         "left_out": _left_out(found),
+        "alignment": _aligned_more(found),
         "hubs": {job: _hubs([one["hubs"] for one in found[job]]) for job in jobs() if "hubs" in found[job][0]},
     }
     return result | _real(kept, seeds, cufs, processes)
@@ -823,7 +871,7 @@ def _real(kept: Mapping[str, Any], seeds: Sequence[int], cufs: str | None, proce
     found: dict[str, list[dict[str, Any]]] = {}
     for job in (*REAL_TRAININGS, *BASELINES, *(["lfw"] if "lfw" in real else [])):
         found[job] = [_read_real(done[f"real-{_part(job, seed)}"]) for seed in seeds]
-    share = 1.0
+    share = None
     if "lfw" in real:
         split = real["lfw"].split(FRACTIONS, seed=seeds[0])
         share = len(split.novel.identities) / len(split.base.identities)

@@ -13,7 +13,7 @@ import torch
 
 from metaface_lessons import cli
 from metaface_lessons.errors import MetaFaceError
-from metaface_lessons.evaluation import from_json
+from metaface_lessons.evaluation import from_json, student_t
 from metaface_lessons.experiments import domains
 from metaface_lessons.experiments.domains import Training
 from metaface_lessons.faces import FaceSet
@@ -89,7 +89,17 @@ def test_all_trainings_are_measured_averaged_and_compared(small: Path, monkeypat
         np.mean([left_out[domain]["mean"] for domain in domains.LEFT_OUT]), abs=1e-4
     )
     assert {"over_people", "over_seeds", "verdict"} <= set(left_out["all"])
+    assert {kind for kind, others in found["left_out"].items() if "photos alone" in others} == set(domains.KINDS)
     assert set(found["left_out"]["pooled"]["photos alone"]) == {"sketch", "near-infrared", "all"}
+    cosine = {
+        kind: np.mean(
+            [found["trainings"][f"not {left}: {kind}"]["alignment"]["unseen"][0] for left in domains.LEFT_OUT]
+        )
+        for kind in ("leave one out", "pooled")
+    }
+    assert found["alignment"]["leave one out"]["pooled"]["unseen"][0] == pytest.approx(
+        cosine["leave one out"] - cosine["pooled"], abs=3e-4
+    )
 
     controls = found["paired"]["all: pooled"]
     assert set(controls) == {f"all: pooled, {shown}" for shown in domains.CONTROLS}
@@ -100,11 +110,32 @@ def test_all_trainings_are_measured_averaged_and_compared(small: Path, monkeypat
     assert found["choice"]["best"] in domains.CHOICES
     assert set(found["hubs"]) == {"pixels", "photo: plain", "all: pooled"}
     assert set(found["hubs"]["pixels"][pair]) == {"as they are", "centred", "scaled"}
+    hub, back = found["hubs"]["pixels"][pair], found["hubs"]["pixels"]["sketch, photo"]
+    assert hub["centred"]["gain"][0] == pytest.approx(
+        hub["centred"]["accuracy"][0] - hub["as they are"]["accuracy"][0], abs=3e-4
+    )
+    assert hub["scaled"]["taken"][0] == pytest.approx(
+        hub["as they are"]["behind"][0] - hub["scaled"]["behind"][0], abs=3e-4
+    )
+    assert hub["scaled"]["behind"][0] == pytest.approx(
+        back["scaled"]["accuracy"][0] - hub["scaled"]["accuracy"][0], abs=3e-4
+    )
 
     assert {"photo: plain", "all: leave one out", "pixels", "lfw"} <= set(found["lfw"])
     ranks = [kept(small, f"real-photo-plain-{seed}")["cufs"][pair]["whole"]["rank1"] for seed in (0, 1)]
     assert found["cufs"]["photo: plain"][pair]["whole"]["rank1"] == pytest.approx(np.mean(ranks), abs=1e-4)
-    assert "lfw" in found["real_paired"]["all: pooled"]["pixels"]
+    assert all("lfw" in found["real_paired"][job]["pixels"] for job in domains.REAL_TRAININGS)
+    on_cufs = [
+        {part: from_json(row)["it"].accuracy for part, row in kept(small, f"real-pixels-{seed}")["cufs"][pair].items()}
+        for seed in (0, 1)
+    ]
+    whole = found["cufs"]["pixels"][pair]["whole"]
+    assert whole["over_seeds"] == pytest.approx(student_t([seed["whole"] for seed in on_cufs]), abs=1e-4), (
+        "CUFS is not divided again"
+    )
+    assert found["cufs"]["pixels"][pair]["inner face only"]["minus whole"]["mean"] == pytest.approx(
+        np.mean([seed["inner face only"] - seed["whole"] for seed in on_cufs]), abs=1e-4
+    )
     domains.show(found)
 
 
