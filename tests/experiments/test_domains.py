@@ -126,14 +126,18 @@ def test_all_trainings_are_measured_averaged_and_compared(small: Path, monkeypat
     assert found["cufs"]["photo: plain"][pair]["whole"]["rank1"] == pytest.approx(np.mean(ranks), abs=1e-4)
     assert all("lfw" in found["real_paired"][job]["pixels"] for job in domains.REAL_TRAININGS)
     on_cufs = [
-        {part: from_json(row)["it"].accuracy for part, row in kept(small, f"real-pixels-{seed}")["cufs"][pair].items()}
+        {
+            part: from_json(row)["it"].accuracy
+            for part, row in kept(small, f"real-photo-plain-{seed}")["cufs"][pair].items()
+        }
         for seed in (0, 1)
     ]
-    whole = found["cufs"]["pixels"][pair]["whole"]
+    whole = found["cufs"]["photo: plain"][pair]["whole"]
+    assert whole["over_seeds"] > 0
     assert whole["over_seeds"] == pytest.approx(student_t([seed["whole"] for seed in on_cufs]), abs=1e-4), (
         "CUFS is not divided again"
     )
-    assert found["cufs"]["pixels"][pair]["inner face only"]["minus whole"]["mean"] == pytest.approx(
+    assert found["cufs"]["photo: plain"][pair]["inner face only"]["minus whole"]["mean"] == pytest.approx(
         np.mean([seed["inner face only"] - seed["whole"] for seed in on_cufs]), abs=1e-4
     )
     domains.show(found)
