@@ -23,6 +23,7 @@ class Augment(nn.Module):
     shade: the largest slope of the light; at the edges the image is multiplied by up to exp(±shade).
     erase: the share of the images in which a rectangle is filled with the image's mean colour.
     seed: of the random stream.
+    strength: multiplies all of these but `flip`.
     """
 
     def __init__(
@@ -36,10 +37,13 @@ class Augment(nn.Module):
         shade: float = 0.2,
         erase: float = 0.3,
         seed: int = 0,
+        strength: float = 1.0,
     ) -> None:
         super().__init__()
-        self.flip, self.shift, self.rotate, self.scale = flip, shift, rotate, scale
-        self.gamma, self.tint, self.shade, self.erase = gamma, tint, shade, erase
+        self.flip = flip
+        self.shift, self.rotate, self.scale = strength * shift, strength * rotate, strength * scale
+        self.gamma, self.tint, self.shade = strength * gamma, strength * tint, strength * shade
+        self.erase = strength * erase
         self._generator = torch.Generator().manual_seed(seed)
 
     def forward(self, images: Tensor) -> Tensor:

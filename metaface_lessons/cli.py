@@ -430,11 +430,12 @@ FACE_SETS = (
 
 def _recipes(setting: str) -> str:
     """The values of a setting in the recipes: "20 for protonet; 5 for maml, anil"."""
-    learners: dict[float, list[str]] = {}
+    learners: dict[float | None, list[str]] = {}
     for learner, recipe in RECIPES.items():
         if setting in recipe:
             learners.setdefault(recipe[setting], []).append(learner)
-    return "; ".join(f"{value:g} for {', '.join(names)}" for value, names in learners.items())
+    said = ((f"{value:g}" if value is not None else "not used unless given", who) for value, who in learners.items())
+    return "; ".join(f"{value} for {', '.join(names)}" for value, names in said)
 
 
 def _say(args: argparse.Namespace, report: Any, text: str) -> None:

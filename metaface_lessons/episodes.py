@@ -105,6 +105,24 @@ class Sampler(Protocol):
     def load_state_dict(self, state: dict[str, Tensor]) -> None: ...
 
 
+def repeat_images(faces: FaceSet, each: int, fewest: int) -> FaceSet:
+    """The set in which people with too few images for an episode take part: theirs repeat, as rarely as possible.
+
+    It is for training with augmentation, which makes the copies of an image differ. In a test, a copy in support and
+    query would be an answer that is known.
+
+    faces: the people and their images.
+    each: the images that an episode needs of each person, K + Q.
+    fewest: people with at least so many images, but fewer than `each`, get as many as `each`.
+    """
+    identity = faces.identity.cpu()
+    everyone, count = identity.unique(return_counts=True)
+    few = everyone[(count >= fewest) & (count < each)].tolist()
+    again = [(identity == person).nonzero().flatten() for person in few]
+    more = [own.repeat(math.ceil(each / len(own)))[len(own) : each] for own in again]
+    return faces.select(torch.cat([torch.arange(len(faces)), *more]))
+
+
 class EpisodeSampler:
     """Draws N-way K-shot tasks from a face set.
 

@@ -23,6 +23,14 @@ def test_augmentation_without_range_changes_nothing() -> None:
     assert torch.allclose(augmented(images), images.float(), atol=1e-2)
 
 
+def test_the_strength_multiplies_every_range() -> None:
+    images = random_faces(people=20).images
+    ranges = {"shift": 0.1, "rotate": 20.0, "scale": 0.2, "gamma": 0.4, "tint": 0.2, "shade": 0.3, "erase": 0.5}
+    half = {name: limit / 2 for name, limit in ranges.items()}
+    assert torch.equal(augmented(images, **ranges, strength=0.5), augmented(images, **half))
+    assert torch.equal(augmented(images, **ranges, strength=0), augmented(images))
+
+
 def test_augmentation_flips_half_and_shifts_by_a_share_of_the_image() -> None:
     images = random_faces(people=50, each=8).images
     flipped = augmented(images, flip=True)

@@ -37,7 +37,10 @@ def options(of: argparse.ArgumentParser) -> Iterator[str]:
 def test_every_example_is_understood(text: str) -> None:
     examples = re.findall(r"^    (?:.*; do )?(metaface .*?)(?:; done)?$", text, re.MULTILINE)
     assert len(examples) > 30
+    variables = re.findall(r'^    (\w+)="(.*)"$', text, re.MULTILINE)
     for example in examples:
+        for name, value in variables:
+            example = example.replace(f"${name}", value)
         example = re.sub(r"\$\w+", "0", example)  # the variable of a loop
         try:
             parser().parse_args(shlex.split(example, comments=True)[1:])

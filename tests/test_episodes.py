@@ -4,7 +4,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from metaface_lessons.episodes import DomainSampler, Episodes, EpisodeSampler, condition, draw_without_replacement
+from metaface_lessons.episodes import (
+    DomainSampler,
+    Episodes,
+    EpisodeSampler,
+    condition,
+    draw_without_replacement,
+    repeat_images,
+)
 from metaface_lessons.errors import MetaFaceError
 from metaface_lessons.faces.faceset import FaceSet
 from metaface_lessons.faces.procedural import DOMAINS, procedural_domains
@@ -63,6 +70,17 @@ def test_only_people_with_enough_images_take_part() -> None:
     sampler = EpisodeSampler(numbered([3, 6, 2, 6, 4, 7]), ways=2, shots=1, queries=4)
     assert sampler.people == 3
     assert set(sampler.sample(200).identities.flatten().tolist()) == {1, 3, 5}
+
+
+def test_people_with_too_few_images_repeat_theirs_as_rarely_as_possible() -> None:
+    faces = numbered([3, 6, 1, 2, 4, 8])
+    more = repeat_images(faces, each=5, fewest=2)
+    times = torch.bincount(spelled(more.images[None])[0], minlength=len(faces))
+    by_person = [sorted(times[faces.identity == person].tolist()) for person in range(6)]
+    assert by_person == [[1, 2, 2], [1] * 6, [1], [2, 3], [1, 1, 1, 2], [1] * 8]
+    assert torch.equal(more.identity, faces.identity[spelled(more.images[None])[0]])
+    assert EpisodeSampler(more, ways=2, shots=1, queries=4).people == 5
+    assert EpisodeSampler(repeat_images(faces, 5, fewest=4), ways=2, shots=1, queries=4).people == 3
 
 
 def test_the_stream_follows_its_seed_and_resumes() -> None:

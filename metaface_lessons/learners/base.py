@@ -38,7 +38,12 @@ class Adapts(Protocol):
 
 
 class MetaLearner(nn.Module):
-    """Slow weights θ, trained over episodes by `training.meta_train`."""
+    """Slow weights θ, trained over episodes by `training.meta_train`.
+
+    weight_decay: of the outer loop, apart from the gradient (AdamW, Loshchilov & Hutter 2019); 0 for Adam.
+    """
+
+    weight_decay: float = 0.0
 
     @property
     def formulation(self) -> str | None:
@@ -61,4 +66,6 @@ class MetaLearner(nn.Module):
 
         rate: the learning rate of the outer loop.
         """
+        if self.weight_decay:
+            return torch.optim.AdamW(self.parameters(), lr=rate, weight_decay=self.weight_decay)
         return torch.optim.Adam(self.parameters(), lr=rate)

@@ -31,30 +31,34 @@ def _embedding(settings: Settings, shape: Shape, norm: str = "batch") -> Conv4:
     return Conv4(channels, height, settings.width, norm=norm, seed=settings.seed)
 
 
+def _augment(settings: Settings) -> Augment:
+    return Augment(seed=settings.seed, strength=1.0 if settings.augmentation is None else settings.augmentation)
+
+
 def _pretrain(settings: Settings, shape: Shape, people: Tensor | None) -> MetaLearner:
     if people is None:
         raise MetaFaceError("Pre-training learns to tell the base people apart. Give their numbers, `people`.")
     embedding = _embedding(settings, shape)
     fitting: dict[str, Any] = {"steps": settings.test_steps, "inner_rate": settings.inner_rate}
-    return Pretraining(embedding, embedding.features, people, augment=Augment(seed=settings.seed), **fitting)
+    return Pretraining(embedding, embedding.features, people, augment=_augment(settings), **fitting)
 
 
 def _margin(settings: Settings, shape: Shape, people: Tensor | None) -> MetaLearner:
     if people is None:
         raise MetaFaceError("A margin loss learns to tell the base people apart. Give their numbers, `people`.")
     embedding = LinearEmbedding(_embedding(settings, shape), seed=settings.seed)
-    augment = Augment(seed=settings.seed)
+    augment = _augment(settings)
     loss: dict[str, Any] = {"kind": settings.learner, "scale": settings.scale, "margin": settings.margin}
     return Margin(embedding, embedding.features, people, augment=augment, seed=settings.seed, **loss)
 
 
 def _protonet(settings: Settings, shape: Shape, people: Tensor | None) -> MetaLearner:
-    embedding, augment = _embedding(settings, shape), Augment(seed=settings.seed)
+    embedding, augment = _embedding(settings, shape), _augment(settings)
     return ProtoNet(embedding, temperature=cast(float, settings.temperature), augment=augment, in_turn=True)
 
 
 def _nca(settings: Settings, shape: Shape, people: Tensor | None) -> MetaLearner:
-    embedding, augment = _embedding(settings, shape), Augment(seed=settings.seed)
+    embedding, augment = _embedding(settings, shape), _augment(settings)
     return NCA(embedding, temperature=cast(float, settings.temperature), augment=augment)
 
 
@@ -123,4 +127,6 @@ def make_learner(settings: Settings, shape: Shape, people: Tensor | None = None)
     """
     if settings.learner not in LEARNERS:
         raise unknown("learner", settings.learner, LEARNERS)
-    return LEARNERS[settings.learner](settings, shape, people)
+    learner = LEARNERS[settings.learner](settings, shape, people)
+    learner.weight_decay = settings.weight_decay or 0.0
+    return learner

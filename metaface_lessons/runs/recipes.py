@@ -29,6 +29,7 @@ _reptile = {"ways": 5, "shots": 5, "queries": 5, "tasks": 2, "width": 32, "rate"
 _reptile |= {"inner_rate": 0.1, "inner_steps": 8, "test_steps": 10}
 
 _embedding = {"ways": 20, "shots": 1, "queries": 4, "tasks": 1, "width": 64, "rate": 3e-3}
+_embedding |= {"fewest": None, "augmentation": None, "weight_decay": None}  # not used unless they are given
 
 RECIPES: dict[str, dict[str, Any]] = {
     "pretrain": _embedding | {"inner_rate": 10.0, "test_steps": 100},
@@ -87,6 +88,9 @@ class Settings:
     test_steps: int | None = _setting(whole(0, 10_000), "inner steps in evaluation")
     scale: float | None = _setting(_positive, "multiplies the cosines")
     margin: float | None = _setting(real(0.0, math.pi / 2, included=True), "how much the true person must win by")
+    fewest: int | None = _setting(whole(2, 10_000), "images of a person who takes part; too few of them repeat")
+    augmentation: float | None = _setting(real(0.0, 10.0, included=True), "strength of the random changes; usually 1")
+    weight_decay: float | None = _setting(real(0.0, 1.0, included=True), "of the outer loop's AdamW")
 
     def __post_init__(self) -> None:
         """Raise `MetaFaceError` for a value that no training can have. A checkpoint may come from anywhere."""
@@ -98,7 +102,7 @@ class Settings:
             )
         for name, kind in [("seed", seed), *((name, option["kind"]) for name, option in OPTIONS.items())]:
             value = getattr(self, name)
-            if value is None and name not in RECIPES[self.learner]:
+            if value is None and RECIPES[self.learner].get(name) is None:
                 continue
             try:
                 kind(str(value) if type(value) in (int, float) else repr(value))

@@ -23,7 +23,7 @@ from torch import nn
 
 from ..augmentation import Augment, Augmented
 from ..checkpoints import load_weights
-from ..episodes import EpisodeSampler, Sampler
+from ..episodes import EpisodeSampler, Sampler, repeat_images
 from ..errors import MetaFaceError
 from ..evaluation import Evaluation, evaluate, mean_over_seeds, paired, to_json
 from ..faces import FOLDERS, FaceSet, Split, load_faces
@@ -87,7 +87,10 @@ def _train(
     if (out / "checkpoint.pt").exists():
         about["faces"] = _unchanged(out, settings, people)
     net = make_learner(settings, faces.shape, split.base.identities).to(device)
-    sampler: Sampler = EpisodeSampler(split.base, settings.ways, settings.shots, settings.queries, seed=settings.seed)
+    base = split.base
+    if settings.fewest is not None:
+        base = repeat_images(base, settings.shots + settings.queries, settings.fewest)
+    sampler: Sampler = EpisodeSampler(base, settings.ways, settings.shots, settings.queries, seed=settings.seed)
     if settings.inner_steps is not None:
         sampler = Augmented(sampler, Augment(seed=settings.seed))
     ways = settings.ways if settings.fixed_ways else min(5, len(split.validation.identities))

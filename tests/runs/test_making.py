@@ -128,6 +128,20 @@ def test_a_learner_follows_its_settings(name: str) -> None:
     assert not any(map(torch.equal, one, other))
 
 
+@pytest.mark.parametrize("name", ["pretrain", "arcface", "cosface", "protonet", "nca"])
+def test_augmentation_and_weight_decay_are_as_strong_as_their_settings(name: str) -> None:
+    usual, changed = (
+        making.make_learner(settings_of(name, width=8, **given), SHAPE, PEOPLE)
+        for given in ({}, {"augmentation": 0.5, "weight_decay": 0.5})
+    )
+    assert changed.augment.rotate == usual.augment.rotate / 2 > 0
+    assert type(usual.optimiser(0.1)) is torch.optim.Adam
+    weights = next(changed.parameters())
+    before, weights.grad = weights.detach().clone(), torch.zeros_like(weights)
+    changed.optimiser(0.1).step()
+    assert torch.allclose(weights, before * (1 - 0.1 * 0.5))  # apart from the gradient, which is 0
+
+
 @pytest.mark.parametrize("name", ["arcface", "cosface"])
 def test_the_embedding_of_a_margin_loss_can_point_anywhere(name: str) -> None:
     made = making.make_learner(settings_of(name, width=8), SHAPE, PEOPLE)

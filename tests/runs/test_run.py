@@ -253,16 +253,27 @@ def test_a_person_with_the_name_of_another_is_found_by_the_pictures(few: Path, t
         load_run(run)
 
 
+def test_people_with_few_images_can_be_trained_on(
+    few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["--shots", "1", "--queries", "3", "--steps", "1"]  # 4 images; everybody has 3
+    assert train_run(few, tmp_path / "refused", *command) == 1
+    assert "images" in capsys.readouterr().err
+    assert train_run(few, tmp_path / "run", *command, "--fewest", "2") == 0
+
+
 def test_runs_from_before_people_were_stored_are_held_to_their_names(
     few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = tmp_path / "run"
     assert train_run(few, run, "--steps", "1") == 0
     state = load_checkpoint(run / "checkpoint.pt")
-    del state["facts"]
-    torch.save(state, run / "checkpoint.pt")
     record = json.loads((run / "run.json").read_text())
-    del record["folder"], record["folder_from_run"]
+    del state["facts"], record["folder"], record["folder_from_run"]
+    for settings in (state["about"], record["settings"]):
+        for newer in ("fewest", "augmentation", "weight_decay"):
+            assert settings.pop(newer) is None
+    torch.save(state, run / "checkpoint.pt")
     (run / "run.json").write_text(json.dumps(record))
     assert cli.main(["evaluate", str(run), *FEW]) == 0
     gone = names(run, "base")[0]
