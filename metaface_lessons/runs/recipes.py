@@ -28,7 +28,7 @@ _maml |= {"inner_rate": 0.2, "inner_steps": 2, "test_steps": 10}
 _reptile = {"ways": 5, "shots": 5, "queries": 5, "tasks": 2, "width": 32, "rate": 0.25}
 _reptile |= {"inner_rate": 0.1, "inner_steps": 8, "test_steps": 10}
 
-_embedding = {"ways": 20, "shots": 1, "queries": 4, "tasks": 1, "width": 64, "rate": 3e-3}
+_embedding: dict[str, Any] = {"ways": 20, "shots": 1, "queries": 4, "tasks": 1, "width": 64, "rate": 3e-3}
 _embedding |= {"fewest": None, "augmentation": None, "weight_decay": None}  # not used unless they are given
 
 RECIPES: dict[str, dict[str, Any]] = {
