@@ -1142,7 +1142,9 @@ show(
 rows = {}
 for name, of_set in made["sets"].items():
     fnmr = [100 * at["fnmr"] for at in of_set["ways"]["mean"]]
-    print(f"{SETS[name]}: FNMR {fnmr[0]:.1f} % with one photo, {fnmr[-1]:.1f} % with the mean of ten")
+    print(
+        f"{SETS[name]}: FNMR {fnmr[0]:.1f} % with one photo, {fnmr[-1]:.1f} % with the mean of ten"
+    )
     five = of_set["photos"].index(5)
     # against one photo there is a difference for each of the other numbers of photos
     gains = {"mean of 5, against one photo": of_set["paired"]["photos"]["mean"][five - 1]}
