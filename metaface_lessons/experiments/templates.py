@@ -42,6 +42,7 @@ from ..runs.recipes import FRACTIONS
 from ..verification import Comparer, Verification, paired_bootstrap
 from . import snapshots, stored, verification
 
+TITLES = {"lfw": "real faces (LFW)", "procedural": "synthetic faces"}  # of the sets, in figures
 FILE = stored.RESULTS / "templates.json"
 COMMAND = "metaface experiment templates"
 PHOTOS = (1, 2, 3, 5, 10)

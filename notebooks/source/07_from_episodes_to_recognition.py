@@ -1115,7 +1115,6 @@ print(
 from metaface_lessons.experiments import templates
 
 made = templates.load()
-SETS = {"lfw": "real faces (LFW)", "procedural": "synthetic faces"}
 fig, axes = plt.subplots(1, len(made["sets"]), figsize=(10.5, 4.0), squeeze=False)
 for ax, (name, of_set) in zip(axes[0], made["sets"].items(), strict=True):
     more = of_set["photos"][1:]
@@ -1129,7 +1128,7 @@ for ax, (name, of_set) in zip(axes[0], made["sets"].items(), strict=True):
             places + 0.08 * i, mean, half, color=COLOURS[i], marker="osD^vP*X"[i], label=way, lw=1.4
         )
     ax.axhline(0, color="#777777", lw=1, ls=":")
-    ax.set(xlabel="photos of each enrolled person", title=SETS[name])
+    ax.set(xlabel="photos of each enrolled person", title=templates.TITLES[name])
     ax.set_xticks(places, labels=more)
 axes[0][0].set(ylabel="fewer false non-matches at FMR 1%,\nthan with one photo, points")
 axes[0][0].legend(fontsize=9, loc="lower right")
@@ -1143,7 +1142,7 @@ rows = {}
 for name, of_set in made["sets"].items():
     fnmr = [100 * at["fnmr"] for at in of_set["ways"]["mean"]]
     print(
-        f"{SETS[name]}: FNMR {fnmr[0]:.1f} % with one photo, {fnmr[-1]:.1f} % with the mean of ten"
+        f"{templates.TITLES[name]}: FNMR {fnmr[0]:.1f} % with one photo, {fnmr[-1]:.1f} % with the mean of ten"
     )
     five = of_set["photos"].index(5)
     # against one photo there is a difference for each of the other numbers of photos
@@ -1152,7 +1151,7 @@ for name, of_set in made["sets"].items():
         gains[f"{way} of 5, against their mean"] = scores[five]
     for what, scores in gains.items():
         gain = Difference.from_scores(scores)
-        rows[f"{SETS[name]}: {what}"] = [str(gain), gain.verdict]
+        rows[f"{templates.TITLES[name]}: {what}"] = [str(gain), gain.verdict]
 table(rows, ["fewer false non-matches at FMR 1%", ""], title="positive: the first named is better")
 
 # %% [markdown]
