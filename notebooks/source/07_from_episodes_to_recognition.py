@@ -1140,10 +1140,9 @@ show(
 )
 rows = {}
 for name, of_set in made["sets"].items():
+    which = templates.TITLES[name]
     fnmr = [100 * at["fnmr"] for at in of_set["ways"]["mean"]]
-    print(
-        f"{templates.TITLES[name]}: FNMR {fnmr[0]:.1f} % with one photo, {fnmr[-1]:.1f} % with the mean of ten"
-    )
+    print(f"{which}: FNMR {fnmr[0]:.1f} % with one photo, {fnmr[-1]:.1f} % with the mean of ten")
     five = of_set["photos"].index(5)
     # against one photo there is a difference for each of the other numbers of photos
     gains = {"mean of 5, against one photo": of_set["paired"]["photos"]["mean"][five - 1]}
@@ -1151,7 +1150,7 @@ for name, of_set in made["sets"].items():
         gains[f"{way} of 5, against their mean"] = scores[five]
     for what, scores in gains.items():
         gain = Difference.from_scores(scores)
-        rows[f"{templates.TITLES[name]}: {what}"] = [str(gain), gain.verdict]
+        rows[f"{which}: {what}"] = [str(gain), gain.verdict]
 table(rows, ["fewer false non-matches at FMR 1%", ""], title="positive: the first named is better")
 
 # %% [markdown]
