@@ -144,7 +144,7 @@ show(heat_maps(features, three, three), alt=heat_maps_alt(features, three, three
 # %% [markdown]
 # ## 2 · Is it the face?
 #
-# A figure across domains is easily too high, for a reason that has nothing to do with faces. If the artist drew *after the photo*, outline and
+# An accuracy across domains is easily too high, for a reason that has nothing to do with faces. If the artist drew *after the photo*, outline and
 # hair are on the very pixels where they were, and nobody needs to look at the face. So beside every such figure belong **controls**, which see
 # only what should not tell:
 #
@@ -170,7 +170,7 @@ check("domains.outside", my_outside)
 
 # %% [markdown]
 # The real case is CUFS's student part: 188 people, of each one photo and one sketch, drawn while looking at that photo and aligned by the eyes.
-# **Predict:** comparing nothing but pixels, how many of the 188 sketches find their photo as the nearest? And if the inner face is hidden?
+# **Predict:** comparing nothing but pixels, what share of the 188 sketches find their photo as the nearest? And if the inner face is hidden?
 
 # %% tags=["real-faces"]
 from metaface_lessons.experiments.domains import load as load_measured
@@ -207,8 +207,8 @@ if "cufs" in stored:
 # domains". Write the control that breaks this claim. You decide what to hide, and what to put there.
 #
 # Two numbers judge it, both on people whom you have not seen. **Lookalikes** differ in nothing but eyes, brows, nose and mouth: of them, at most
-# 20% may still be found, or the face is not hidden. Of **all kinds of people**, your pictures must let pixels find at least 40 of 100 that whole
-# pictures let them find. Otherwise the control has no power. Use torch alone: where a class is graded, the package's faces are not there.
+# 20% may still be found, or the face is not hidden. Of **all kinds of people**, your pictures must let pixels find at least 0.4 times as
+# many as whole pictures do. Otherwise the control has no power. Use torch alone: the grader cannot import `metaface_lessons.faces`.
 
 # %%
 from metaface_lessons.exercises.lesson08 import drawn_after_photos, found_by_pixels
@@ -258,16 +258,17 @@ print(f"found by pixels: {100 * found_by_pixels(*shown[:2]):.0f}% of the people,
 print(f"{100 * found_by_pixels(*shown[2:]):.0f}% of the lookalikes")
 
 # %% [markdown]
-# With the face hidden, pixels find about as many people as before. So their success says nothing about faces: the claim is broken. (A control
-# that *fails* does not prove the claim. It only shows that this one other way was not the one taken.)
+# Read the first number: with the face hidden, pixels still find many people. So their success does not need the face, and the claim is broken. (A
+# control that finds *nobody* does not prove the claim. It only shows that this one other way was not the one taken.)
 #
 # ### A control for a network
 #
-# Our own face sets are harder to fool: pose, light, hair style and framing are drawn again for each picture. Still, the outline may tell. Whether
-# pixels can read it says little about a network. **A control must be run with the method that it controls:** the same network, trained as long,
-# on what the control shows. Four controls: the **outline** (the silhouette), the **middle** of the face (a small window without outline, hair and
-# background), the **background** (the scene without anybody), and the **brightness** (a bar as high as the picture is bright, since the network
-# standardises every picture). All five networks learned from all six domains together. Stored, five seeds, each with new people.
+# It is harder to succeed on our own face sets without the face: pose, light, hair style and framing are drawn again for each picture. Still, the
+# outline may tell. Whether pixels can read it says little about a network. **A control must be run with the method that it controls:** the same
+# network, trained as long, on what the control shows. Four controls: the **outline** (the silhouette), the **middle** of the face (a small window
+# without outline, hair and background), the **background** (the scene without anybody), and the **brightness** (a bar whose height is the mean
+# brightness; the network standardises every picture, so it would not see brightness itself). All five networks learned from all six domains
+# together. Stored, five seeds, each with new people.
 #
 # **Predict:** the outline alone, within a domain and across two. And the background?
 
@@ -853,11 +854,11 @@ if "cufs" in stored:
     show(forest(rows, better), forest_alt(rows, better))
 
 # %% [markdown]
-# On LFW no network that saw only synthetic faces can be told from *pixels*, which have learned nothing. The pooled one is behind LBP, and far behind
-# the same network that was trained for as many steps on real faces. Our generator is a fair test, not a substitute for data. The rows
-# "all: … − all: pooled" are one more test of section 4, in a domain that none has seen: no way is ahead. On CUFS read the column of hair and outline
-# first: no network is behind its whole pictures there, and six of nine are ahead. Trained on six domains, networks are ahead of plain photos, but
-# they are higher on hair and outline as well: this is not evidence of faces.
+# On LFW no network that saw only synthetic faces can be told from *pixels*, which have learned nothing. The pooled one is behind LBP, and far
+# behind the same network that was trained for as many steps on real faces. Our generator does not replace data. The rows "all: … − all: pooled" are
+# one more test of section 4, in a domain that none has seen: no kind of episode is ahead. On CUFS read the column of hair and outline first: no
+# network is behind its whole pictures there, and six of nine are ahead. Trained on six domains, networks are ahead of plain photos, but they are
+# higher on hair and outline as well: this is not evidence of faces.
 #
 # To measure it on your own copy: `metaface experiment domains --cufs FOLDER`, with LFW in scikit-learn's cache. The data cards in `data/` say
 # where both come from.
@@ -869,7 +870,7 @@ if "cufs" in stored:
 #
 # Decide first, then open.
 #
-# **1. A paper reports 91% rank 1 from sketch to photo on aligned pairs. What do you ask for first?**
+# **1. A paper finds the photo of a sketch at rank 1 in 91% of aligned pairs. What do you ask for first?**
 #
 # <details><summary>The same figure with the inner face hidden</summary>Right. If it hardly falls, the method matches hair and
 # outline, which the artist copied.</details>
@@ -887,7 +888,7 @@ if "cufs" in stored:
 #
 # <details><summary>Small gradients in all domains, so that nothing moves</summary>No: opposite or orthogonal small gradients
 # gain nothing by it.</details>
-# <details><summary>Gradients of S and V that point the same way, of whatever length</summary>Right: then a step for one serves the other.</details>
+# <details><summary>Long gradients of S and V that point the same way</summary>Right: then a step for one serves the other.</details>
 # <details><summary>Equal losses in all training domains</summary>It says nothing about losses being equal.</details>
 
 # %% [markdown]
