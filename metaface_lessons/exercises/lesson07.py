@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from .core import (
@@ -814,10 +813,18 @@ def _(scores: Tensor, same: Tensor, impostors: float, false_match: float, false_
 @right_answer("recognition.operating_point")
 def _(scores: Tensor, same: Tensor, impostors: float, false_match: float, false_non_match: float) -> float:
     """By calibration: accept where the likelihood ratio outweighs the costs."""
-    share = np.where(same.numpy(), same.double().mean().item(), 1 - same.double().mean().item())
-    model = LogisticRegression(C=1e6).fit(scores[:, None].numpy(), same.numpy(), sample_weight=0.5 / share)
+    x, y = scores.double(), same.double()
+    middle, spread = x.mean(), x.std()
+    design = torch.stack([(x - middle) / spread, torch.ones_like(x)], dim=1)
+    weight = torch.where(same, 0.5 / y.mean(), 0.5 / (1 - y.mean())) / len(y)  # at even odds
+    fitted = torch.zeros(2, dtype=torch.float64)
+    for _ in range(25):  # a logistic regression by Newton's steps, with a little ridge
+        p = (design @ fitted).sigmoid()
+        slope = design.T @ (weight * (p - y)) + 1e-6 * fitted
+        bend = design.T @ ((weight * p * (1 - p))[:, None] * design) + 1e-6 * torch.eye(2, dtype=torch.float64)
+        fitted = fitted - torch.linalg.solve(bend, slope)
     least = math.log(impostors * false_match / ((1 - impostors) * false_non_match))
-    return float((least - model.intercept_[0]) / model.coef_[0, 0])
+    return float(middle + spread * (least - fitted[1]) / fitted[0])
 
 
 @wrong_answer("recognition.operating_point", hint="same threshold for every cost")

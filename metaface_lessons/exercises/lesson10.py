@@ -10,13 +10,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from skimage import filters
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..faces.normalisation import difference_of_gaussians, tan_triggs
-from ..faces.procedural import render, sample_identities, sample_nuisance
-from ..networks import standardise
 from .core import (
     Wrong,
     describe,
@@ -655,6 +651,8 @@ MAY_LOSE = 0.10  # of the accuracy of a chooser who knows the best chain of each
 @functools.cache
 def _photographed(azimuth: float) -> Tensor:
     """Grey pictures of the same people under this lamp: uint8 `[POOL, 1, SIZE, SIZE]`. Nothing else differs."""
+    from ..faces.procedural import render, sample_identities, sample_nuisance
+
     how, every = sample_nuisance(POOL, 7, "clean"), torch.ones(POOL)
     how = replace(how, azimuth=azimuth * every, elevation=20 * every, ambient=0.25 * every)
     return render(sample_identities(POOL, 11), how, SIZE).float().mean(1, keepdim=True).round().byte()
@@ -669,6 +667,11 @@ def _displaced(images: Tensor, right: float, down: float, zoom: float) -> Tensor
 
 def _after_chains(images: Tensor) -> Tensor:
     """Pictures `[M, 1, S, S]` after each of `CHAINS`, standardised: `[4, M, S²]`."""
+    from skimage import filters
+
+    from ..faces.normalisation import difference_of_gaussians, tan_triggs
+    from ..networks import standardise
+
     blurred = np.stack([filters.gaussian(image[0] / 255, SIZE / 12) for image in images.numpy()])
     after = (images, torch.from_numpy(blurred)[:, None], difference_of_gaussians(images), tan_triggs(images))
     return torch.stack([standardise(pictures).flatten(1).float() for pictures in after])
@@ -682,7 +685,10 @@ def _office() -> Tensor:
 
 @functools.lru_cache(maxsize=10)  # those of a secret: many answers are judged by them
 def _doors(seed: int) -> list[tuple[Tensor, Tensor]]:
-    """At half of the doors the lamp is far aside, at the others faces are displaced: office and door, `[4, M, D]`."""
+    """At half of the doors the lamp is far aside, at the others faces are displaced: office and door, `[4, M, D]`.
+
+    Each door has its own order of the D pixels. It changes no distance, but nobody can know a door again by its pixels.
+    """
     draw, found = torch.Generator().manual_seed(seed), []
     for door in torch.randperm(DOORS, generator=draw).tolist():
         people = torch.randperm(POOL, generator=draw)[: SHOWN + OTHERS]
@@ -692,7 +698,8 @@ def _doors(seed: int) -> list[tuple[Tensor, Tensor]]:
         far, turn = moved * (0.8 + 0.3 * place), 2 * math.pi * angle
         zoom = 1 + moved * float(torch.rand((), generator=draw))
         asked = _displaced(_photographed(lamp)[people], far * math.cos(turn), far * math.sin(turn), zoom)
-        found.append((_office()[:, people], _after_chains(asked)))
+        pixels = torch.randperm(SIZE * SIZE, generator=draw)
+        found.append((_office()[:, people][..., pixels], _after_chains(asked)[..., pixels]))
     return found
 
 

@@ -576,8 +576,8 @@ show(forest(rows, "ProtoNet is better"), alt=forest_alt(rows, "ProtoNet is bette
 # You may ask sixteen people for one photo at the door; each is enrolled with one photo from the office. Which of four chains should the door use?
 #
 # Write `my_choice(known, asked)`. `known [4, 16, D]` are the sixteen office photos after each of the four chains, standardised and flattened: as they
-# are, blurred, DoG, Tan and Triggs. `asked [4, 16, D]` are the photos of the same people at the door, in the same order. Return the number of the
-# chain, 0 to 3.
+# are, blurred, DoG, Tan and Triggs. `asked [4, 16, D]` are the photos of the same people at the door, in the same order. (The D pixels have an order
+# of each door's own. It changes no distance.) Return the number of the chain, 0 to 3.
 #
 # Your function is judged by what it achieves. The check makes six doors: at some the lamp is far aside, at others faces are displaced and enlarged.
 # At each your function chooses, and the check counts how many of *thirty other people* are then nearest to their own photo. On the mean of the doors
