@@ -114,7 +114,14 @@ def repeat_images(faces: FaceSet, each: int, fewest: int) -> FaceSet:
     faces: the people and their images.
     each: the images that an episode needs of each person, K + Q.
     fewest: people with at least so many images, but fewer than `each`, get as many as `each`.
+
+    Raises `MetaFaceError` if `fewest` is above `each`: those people take part already.
     """
+    if fewest > each:
+        raise MetaFaceError(
+            f"fewest is {fewest}, but an episode needs {each} images of each person (shots + queries), so people with"
+            f" {each} take part already. Lower it to at most {each}."
+        )
     identity = faces.identity.cpu()
     everyone, count = identity.unique(return_counts=True)
     few = everyone[(count >= fewest) & (count < each)].tolist()

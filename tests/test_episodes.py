@@ -81,6 +81,8 @@ def test_people_with_too_few_images_repeat_theirs_as_rarely_as_possible() -> Non
     assert torch.equal(more.identity, faces.identity[spelled(more.images[None])[0]])
     assert EpisodeSampler(more, ways=2, shots=1, queries=4).people == 5
     assert EpisodeSampler(repeat_images(faces, 5, fewest=4), ways=2, shots=1, queries=4).people == 3
+    with pytest.raises(MetaFaceError, match=r"so people with 5 take part already\. Lower it to at most 5"):
+        repeat_images(faces, 5, fewest=6)
 
 
 def test_the_stream_follows_its_seed_and_resumes() -> None:

@@ -58,6 +58,10 @@ def check_rates(answer: Callable[[Tensor, Tensor, float], Rates]) -> None:
         slips = {
             "The order: FMR first, then FNMR.": (fnmr, fmr),
             "Those are the shares of *right* decisions.": (1 - fmr, 1 - fnmr),
+            "An impostor score that is equal to the threshold is accepted as well: `>=`.": (
+                strictly[~same].mean().item(),
+                fnmr,
+            ),
             "The first is the share of impostor pairs that are refused, 1 − FMR.": (1 - fmr, fnmr),
             "The second is the share of genuine pairs that are accepted, 1 − FNMR; papers call it TAR.": (
                 fmr,
@@ -82,9 +86,9 @@ def check_rates(answer: Callable[[Tensor, Tensor, float], Rates]) -> None:
         }
         expect(answer(scores, same, threshold), (fmr, fnmr), case=case, slips=slips, tolerance=1e-5)
 
-    genuine, impostor = [-1, -2, -2.5, -3, -4, -5], [-2, -3.5, -5, -6, -7, -8]
+    genuine, impostor = [-1, -2, -2.5, -3, -4, -5], [-2, -3, -3.5, -5, -6, -8]
     scores = torch.tensor([*genuine, *impostor], dtype=torch.float64)
-    case = "For genuine scores −1, −2, −2.5, −3, −4, −5, impostor scores −2, −3.5, −5, −6, −7, −8, threshold −3"
+    case = "For genuine scores −1, −2, −2.5, −3, −4, −5, impostor scores −2, −3, −3.5, −5, −6, −8, threshold −3"
     judge(scores, torch.tensor([True] * 6 + [False] * 6), -3.0, case)
     draw = generator(0)
     scores, same = torch.randn(200, generator=draw, dtype=torch.float64), torch.rand(200, generator=draw) < 0.3
@@ -160,6 +164,11 @@ def _(scores: Tensor, same: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
 def _(scores: Tensor, same: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
     accepted = scores >= threshold
     return (~same)[accepted].double().mean(), same[~accepted].double().mean()
+
+
+@wrong_answer("recognition.rates", hint="accepted as well")
+def _(scores: Tensor, same: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
+    return (scores > threshold)[~same].double().mean(), (scores < threshold)[same].double().mean()
 
 
 @wrong_answer("recognition.rates", hint="equal to the threshold")
@@ -753,20 +762,20 @@ def _check_thresholds(answer: Callable[..., Any], draw: torch.Generator) -> None
     if yours > ALLOWED * reference:
         told = (
             f"At {DOORS} doors, on people from whom no threshold was chosen, your thresholds cost {yours:.3f} for each"
-            f" person who comes. The minimum of (7.12) on the given pairs costs {reference:.3f}, and yours may cost"
-            f" {ALLOWED:g} times as much."
+            f" person who comes. The thresholds that minimise (7.12) on the given pairs cost {reference:.3f} there, and"
+            f" yours may cost {ALLOWED:g} times as much."
         )
         raise Wrong("\n".join([told, *_likely_slip(doors, chosen)]))
 
 
 def _likely_slip(doors: Sequence[Door], chosen: Sequence[float]) -> list[str]:
-    """The slip that accepts the same pairs at most of the doors, if there is one."""
-    alike = dict[str, int]()
+    """The slip that accepts nearly the same pairs as these thresholds, if there is one."""
+    apart = dict[str, float]()
     for door, threshold in zip(doors, chosen, strict=True):
         for slip, other in _slips_of(door).items():
-            same = torch.equal(door.scores >= threshold, door.scores >= other)
-            alike[slip] = alike.get(slip, 0) + same
-    return [slip for slip, times in alike.items() if times > DOORS / 2][:1]
+            differ = (door.scores >= threshold) != (door.scores >= other)
+            apart[slip] = apart.get(slip, 0.0) + differ.double().mean().item() / DOORS
+    return [slip for slip, share in apart.items() if share < 0.01 and share == min(apart.values())][:1]
 
 
 @exercise(
