@@ -144,9 +144,8 @@ protomaml.transductive = False
 # itself a function $h(\theta)$, by the prototypes, and the chain rule gives
 #
 # $$ \frac{d}{d\theta}\, L_Q\big(\Phi(\theta, h(\theta))\big)
-# \;=\; \underbrace{\frac{\partial (L_Q \circ \Phi)}{\partial \theta}}_{\text{MAML's path}}
-# \;+\; \underbrace{\Big(\frac{\partial h}{\partial \theta}\Big)^{\!\top} \frac{\partial (L_Q \circ \Phi)}{\partial h}}_{\text{through the prototypes}}
-# \tag{9.3} $$
+# \;=\; \underbrace{\frac{\partial (L_Q \circ \Phi)}{\partial \theta}}_{\text{MAML's path}} \;+\; \underbrace{\Big(\frac{\partial h}{\partial
+# \theta}\Big)^{\!\top} \frac{\partial (L_Q \circ \Phi)}{\partial h}}_{\text{through the prototypes}} \tag{9.3} $$
 #
 # Inside the inner loop the head is an independent variable: when we step on θ we do not differentiate through the prototypes. Only the outer loop
 # does. So the code computes the head from θ once, and the inner steps work on copies of both.
@@ -220,7 +219,7 @@ table(rows, ["both paths", "one path", "first order"], title="largest error of t
 # Every support image contributes two factors: how *wrong* the head is about it, and how alike the two images are. So once the head is right about
 # the support set, and sure, steps no longer move anything. (The gradient by the embedding has the same factor $p_k - \mathbb 1[y = k]$.) A head of
 # prototypes ranks its support set right from the start, and more so with fewer images: with one shot each image *is* its prototype. On the support
-# set the steps can then only gain certainty, and that is not yet knowledge about queries.
+# set small steps can then only gain certainty, and that is not yet knowledge about queries.
 #
 # (9.5) agrees with what an inner step on the head does:
 
@@ -364,9 +363,9 @@ for layer, rate in zip(maml.layers, maml.rates.tolist(), strict=True):
 table(rows, ["MAML: one rate", "Meta-SGD: mean", "deviation", "below zero"], title="learned rates")
 
 # %% [markdown]
-# MAML's rates began at 0.2 as well, one for each layer. The convolutions (0, 4, 8, 12) have slowed down to a fraction of that. Every normalisation
-# (2, 6, 10, 14) moves faster than the convolution before it, and the last one and the head move fastest. So the outer loop moves **towards adapting
-# normalisations and head alone**. ANIL, with the head alone, is one step further. Scales and shifts of normalisations are also what FiLM layers
+# MAML's rates began at 0.2 as well, one for each layer. All but those of the last normalisation (14) and the head have slowed down, the convolutions
+# (0, 4, 8, 12) most. So the outer loop moves **towards adapting the last layers, and a normalisation more than the convolution before it**. ANIL,
+# with the head alone, is one step further. Hardly any rate is negative. Scales and shifts of normalisations are also what FiLM layers
 # (Perez et al. 2018) change from task to task, and what Tent will adapt in section 6. Meta-SGD could learn the same as MAML, and more, but the
 # means of its layers stay nearer to 0.2. Possibly that is because by (9.7) each of its rates gets one noisy product, where by (9.8) the rate of a
 # convolution gets a sum, for most of them over thousands; and this was a short training.
@@ -537,6 +536,8 @@ table(
 )
 
 # %% [markdown]
+# For neither ProtoMAML is a gain certain where the queries differ from the support set, which says nothing about that.
+#
 # **You may stop here** and come back for the cameras.
 
 # %% [markdown]
@@ -645,8 +646,8 @@ table(rows, ["5-way 1-shot", "gain, paired"], title="accuracy by a cheap webcam,
 
 # %% [markdown]
 # New statistics bring back a part of the loss, and the five images of the support set do about as well as others. With five images the prior
-# *costs*: the old statistics are so far off that keeping them does more harm than the noise of five images. (Section 7 has intervals over people
-# and trainings.)
+# seems to cost. Possibly the old statistics are so far off that keeping them does more harm than the noise of five images. (Section 7 has intervals
+# over people and trainings.)
 #
 # The learners with an inner loop have the last row built in: their `TaskNorm` takes its statistics from the support set of each task. So a
 # comparison of ANIL with a plain ProtoNet by a new camera confounds the inner loop with the statistics. The fair partner of an inner loop is
@@ -720,9 +721,9 @@ table(rows, columns, title="one task")
 # The same five seeds and 600 tasks, now by the cheap webcam, support and queries. All rates and numbers of steps of Tent and of fine-tuning were
 # chosen on *validation* people. First the remedies of ProtoNet. *Images* are those of the new camera that a remedy needs before it serves, in
 # addition to the task's support set (for Tent all queries of the task, together). *Labels* says how many of them must be named. Milliseconds are of
-# one core; those of the first four remedies are for every task, the others are paid once.
+# one core; those of support statistics, task statistics, Tent and entropy only are for every task, the others are paid once.
 #
-# **Predict** the order before you look: half of Tent, the whole of it, the support set's statistics, a hundred images, a hundred labels.
+# **Predict** the order before you look: the entropy only, Tent, the support set's statistics, statistics of 100 images, many labels.
 
 # %%
 REMEDIES = [name for name in settings["cheap webcam, 1-shot"]["accuracy"] if "step" not in name]
@@ -738,7 +739,7 @@ for shots in ("1-shot", "4-shot"):
 # %%
 rows = {}
 for name in REMEDIES:
-    cost = stored["costs"].get(name, {})
+    cost = stored["costs"].get(name.removesuffix(" + prior"), {})
     cells = [accuracy(f"cheap webcam, {shots}", name) for shots in ("1-shot", "4-shot")]
     spent = f"{cost['ms']:.0f}" if "ms" in cost else None
     rows[name] = [*cells, cost.get("images"), cost.get("labels"), spent]
@@ -850,8 +851,7 @@ for name in ("ANIL", "MAML", "ProtoMAML from ProtoNet"):
 # How to read this:
 #
 # * The blue circles of the forest are the places where **inner steps pay**. Of so many rows one can be blue by chance. By the webcam with four
-#   shots ten steps are ahead for both ProtoMAMLs; by the usual camera with one shot they are not. Camera and shots both differ there, so the figure
-#   does not say which of them matters.
+#   shots ten steps are ahead for both ProtoMAMLs; by the usual camera neither is ahead, with one shot or with four.
 # * The support set's statistics help by the noisy camera and the webcam. Elsewhere they help nowhere and cost by some cameras, most by near infrared;
 #   there ProtoNet as it is is the harder opponent.
 # * By the usual camera ANIL is behind ProtoNet; by the webcam the two cannot be told apart. But ProtoNet *with the support set's statistics* is
@@ -911,6 +911,10 @@ if yale[0] in settings:
         for other in ("ProtoNet", "support statistics"):
             print(f"\n{setting}, against {other}")
             told({name: gain(setting, name, other) for name in rows if name != other})
+    claim(
+        "4-shot, MAML against support statistics",
+        gain(yale[1], "MAML, 10 steps", "support statistics"),
+    )
     for name in ("ProtoMAML", "ProtoMAML from ProtoNet"):
         claim(f"4-shot, {name}: ten steps", gain(yale[1], f"{name}, 10 steps", f"{name}, 0 steps"))
 
@@ -1069,7 +1073,7 @@ table(rows, [*COLUMNS, "your n₀", "yours"], title="5-way 1-shot accuracy of qu
 # * A step moves a query's logits by how wrong the head is about the support set, (9.5). Where that is right and sure, steps do nothing; where the
 #   rate is too high, they spoil what was right.
 # * A learned rate grows where support and query gradients agree, (9.7). The rate of a layer gets a sum, the rate of a weight a single noisy
-#   product. MAML's outer loop moved towards adapting normalisations and head.
+#   product. MAML's outer loop moved towards adapting the last layers.
 # * New statistics, (9.11), cost a few unlabelled images and milliseconds, or no image at all: the support set has its own. They help by some cameras
 #   and cost by others. Give them to every learner before you credit an inner loop. With a gallery by the old camera, each side needs its own.
 # * From a head of prototypes, ten steps gain most in the lamps of Extended Yale B with four shots, and some points by single cameras. We see no rule
