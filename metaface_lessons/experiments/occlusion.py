@@ -18,6 +18,7 @@ have new people for each seed.
     accuracy       method → look → mean, over_people, over_seeds: 5-way 1-shot (see `Estimate.scores`)
     gain           training → look → `Difference.scores`: this training minus "plain", on the same episodes
     lost           method → look → `Difference.scores`: this look minus "none", the same pictures and people
+    easier         method → look → `Difference.scores`: this look minus "sunglasses", the same pictures and people
     cost           training → look → `Difference.scores`: what this training loses by the look, minus what "plain" loses
     verification   LFW alone: eer: method → look → mean, over_seeds; gain: training → look → `Difference.scores` of the
                    EER, above 0 where the training has fewer errors; door: method → look → fmr, fnmr at the threshold
@@ -412,6 +413,7 @@ def _summed_up(part: str, seeds: Sequence[Scored], test_share: float) -> dict[st
         "accuracy": {method: {look: accuracy(method, look) for look in LOOKS} for method in methods},
         "gain": {t: {look: between((t, look), (plain, look)) for look in LOOKS} for t in others},
         "lost": {m: {look: between((m, look), (m, "none")) for look in WORN} for m in methods},
+        "easier": {m: {look: between((m, look), (m, "sunglasses")) for look in WORN[1:]} for m in methods},
         "cost": {t: {look: cost(t, look) for look in WORN} for t in others},
     }
 
@@ -469,7 +471,7 @@ def show_trainings(part: str, found: Mapping[str, Any]) -> None:
     print(f"\n{part}: {found['people'][0]} people learn, {found['people'][1]} are tested; {found['seeds']} seeds; %")
     for method, looks in found["accuracy"].items():
         print(f"{method:20s}" + "".join(f"{look:>12s} {100 * r['mean']:5.1f}" for look, r in looks.items()))
-    for what in ("gain", "cost", "lost"):
+    for what in ("gain", "cost", "lost", "easier"):
         for method, looks in found[what].items():
             for look, scores in looks.items():
                 print(f"{what}, {method}, {look}: {Difference.from_scores(scores)}; {scores['verdict']}")

@@ -132,6 +132,8 @@ def test_what_was_measured_is_kept_and_summed_up(small: Path, monkeypatch: pytes
     assert found["gain"]["occluders worn"]["scarf"]["mean"] == pytest.approx(worn - plain, abs=2e-4)
     lost = worn - mean("occluders worn", "none")
     assert found["lost"]["occluders worn"]["scarf"]["mean"] == pytest.approx(lost, abs=2e-4)
+    easier = plain - mean("plain", "sunglasses")
+    assert found["easier"]["plain"]["scarf"]["mean"] == pytest.approx(easier, abs=2e-4)
     extra = lost - (plain - mean("plain", "none"))
     assert found["cost"]["occluders worn"]["scarf"]["mean"] == pytest.approx(extra, abs=2e-4)
     assert set(found["gain"]["rectangles erased"]["mask"]) == {
