@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -64,8 +66,14 @@ def test_parts_are_measured_side_by_side_in_processes_with_one_thread(jobs: int,
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_a_part_that_fails_beside_others_ends_the_experiment(jobs: int, tmp_path: Path) -> None:
     parts = Parts("some", {}, tmp_path)
-    with pytest.raises(ValueError, match="'x'"):
-        parts.all({"good": partial(int, "7"), "bad": partial(int, "x")}, jobs)
+    once_good_has_ended = (
+        "import os, sys, time\nwhile not os.path.exists(sys.argv[1]): time.sleep(0.01)\nsys.exit('no face here')"
+    )
+    bad = partial(
+        subprocess.run, [sys.executable, "-c", once_good_has_ended, parts.file("good")], check=True, timeout=100
+    )
+    with pytest.raises(subprocess.CalledProcessError):
+        parts.all({"good": partial(int, "7"), "bad": bad}, jobs)
     assert parts("good", partial(int, "8")) == 7
     assert "bad" not in parts
 
