@@ -268,15 +268,14 @@ def axes_on_page(figure: Figure, top: float, left: float, bottom: float, right: 
 # ------------------------------------------------------------------------------------------------------------- results
 
 # Ahead, behind, and cannot tell: by colour, by marker and in words.
-LINES = "thin: the widest 95% interval, thick: over episodes"
 VERDICTS = {"ahead": (COLOURS[0], "o"), "behind": (COLOURS[1], "s"), "cannot tell": ("#666666", "D")}
 
 
 def forest(rows: Mapping[str, Difference], better: str = "") -> Figure:
     """A forest plot: paired differences, one below the other, each with its 95% intervals.
 
-    The thin line is the widest interval, which the verdict follows. The thick line is the interval over episodes.
-    Blue circles are ahead, red squares behind, and the grey, hollow diamonds cannot tell.
+    The thin line is the widest interval, which the verdict follows. The thick line, where it is known, is the interval
+    over episodes. Blue circles are ahead, red squares behind, and the grey, hollow diamonds cannot tell.
 
     rows: by name, from top to bottom, such as `{"MAML": paired(protonet, maml)}`.
     better: what a positive difference means, such as "ProtoNet is better"; written under the axis.
@@ -302,8 +301,9 @@ def forest(rows: Mapping[str, Difference], better: str = "") -> Figure:
                 said, (1.02, height), xycoords=("axes fraction", "data"), va="center", fontsize=10, color=colour
             )
         axes.set_yticks(range(len(rows)), labels=list(rows))
+        lines = "thin: the widest 95% interval" + ", thick: over episodes" * any(map(_thick, rows.values()))
         axes.set(
-            ylim=(len(rows) - 0.4, -0.6), xlabel=f"difference, points{f' (right: {better})' if better else ''}\n{LINES}"
+            ylim=(len(rows) - 0.4, -0.6), xlabel=f"difference, points{f' (right: {better})' if better else ''}\n{lines}"
         )
         axes.tick_params(axis="y", length=0)
         axes.grid(axis="y", visible=False)

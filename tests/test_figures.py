@@ -172,6 +172,9 @@ def test_a_forest_plot_draws_both_intervals_and_says_the_verdict() -> None:
     low, high = axes.get_ylim()
     assert low > high  # the first row is the upper one
     assert "right: ProtoNet is better" in axes.get_xlabel()
+    assert "thick: over episodes" in axes.get_xlabel()
+    (without,) = forest({"ANIL": Difference(-0.012, over_people=0.02)}).axes
+    assert "thick" not in without.get_xlabel()
     assert "ANIL -1.2 points (± 2.0 over people, ± 0.7 over episodes, ± 3.0 over seeds), cannot tell" in forest_alt(
         ROWS
     )

@@ -413,8 +413,8 @@ table(
 # %% [markdown]
 # Colour is worth much on photos; elsewhere it was not measured. Equalising and augmentation are ahead nowhere here, and behind in near-infrared and
 # low resolution. (On CUFS, section 7, augmentation is ahead one way.) A few people of the new domain help in thermal pictures, near-infrared and
-# edges, and cannot be told from nothing elsewhere. No control went on with photos for those 50 steps. Alone, the same 20 people reach less in 100
-# steps than after 200 on photos.
+# edges, and cannot be told from nothing elsewhere. No control went on with photos for those 50 steps. Alone, 100 steps on the same 20 people have
+# lower means than 200 on photos and 50 on them. That difference was not paired.
 #
 # From here on, everything is in grey.
 #
