@@ -14,11 +14,13 @@ people alone: a third of them plays the strangers.
     size, blends, steps, episodes    of the experiment; episodes: of each subset, over all trainings
     people         the groups, each a list of names
     chosen         "learner", "LDA": for each group what was chosen
-    methods        method → column → `Estimate.scores`; columns are `COLUMNS`
+    methods        method → column → `Estimate.scores`; columns are `COLUMNS`. The learner has a training for each group
+                   and seed. The others do not depend on the seed, so each group counts once
     ahead          method → column → `Difference.scores`: the learner minus this one
     ablated        trainings and steps of the next: all of them
     ablation       recipe → column → `Difference.scores`: the first of `RECIPES` minus this one, ten views each
     blends_for_lda column → `Difference.scores`: LDA with blends minus LDA without, both after Tan & Triggs' chain
+    chains         normalisation → another method → column → `Difference.scores`: pixels after the one minus the other
     larger         size; methods; ahead: the same on larger pictures, one seed, for methods that learn nothing
     by_person      subset → `people_to_json`
 
@@ -155,6 +157,7 @@ RECIPES = {  # the whole recipe; it without one part each; and with the usual nu
     "four convolutions": Recipe(depth=4),
 }
 ABLATION = ("generic episodes", "no blends", "not normalised")
+CHAINS = ("DoG", "Tan-Triggs")  # normalisations that are compared, before pixels, with what is not normalised
 LDA_RECIPES = [  # blends, chain, components, shrinkage
     (blends, chain, components, shrinkage)
     for blends in (False, True)
@@ -357,6 +360,15 @@ def measure_yale(folder: str, jobs: int = 1) -> dict[str, Any]:
     large = [{s: from_json(found[f"larger-{group}"][s]) for s in map(str, SUBSETS)} for group in range(GROUPS)]
     of_seed_0 = [rows[places.index((group, SEEDS[0]))] for group in range(GROUPS)]
     classical = list(from_json(found["baselines-0-0"]["2"]))
+    of_groups = [
+        {
+            subset: {
+                name: join([rows[places.index((group, seed))][subset][name] for seed in SEEDS]) for name in classical
+            }
+            for subset in map(str, SUBSETS)
+        }
+        for group in range(GROUPS)
+    ]
     whole = "whole, ten views"
     share = test_share(split)
 
@@ -371,11 +383,20 @@ def measure_yale(folder: str, jobs: int = 1) -> dict[str, Any]:
         "episodes": EPISODES * len(places),
         "people": [[novel.name_of(int(person)) for person in novel.identities] for _, novel in split],
         "chosen": chosen,
-        "methods": {name: {column: _estimate(rows, name, column, share) for column in COLUMNS} for name in kept},
+        "methods": {
+            name: {
+                column: _estimate(of_groups if name in classical else rows, name, column, share) for column in COLUMNS
+            }
+            for name in kept
+        },
         "ahead": {name: ahead(rows, "learner", rows, name) for name in classical},
         "ablated": {"trainings": len(places), "steps": STEPS},
         "ablation": {recipe: ahead(rows, whole, rows, f"{recipe}, ten views") for recipe in ABLATION},
-        "blends_for_lda": ahead(rows, "LDA, Tan-Triggs, blends", rows, "LDA, Tan-Triggs"),
+        "blends_for_lda": ahead(of_groups, "LDA, Tan-Triggs, blends", of_groups, "LDA, Tan-Triggs"),
+        "chains": {
+            chain: {other: ahead(of_groups, f"pixels, {chain}", of_groups, other) for other in ("pixels", "LBP", "LDA")}
+            for chain in CHAINS
+        },
         "larger": {
             "size": LARGER,
             "methods": {

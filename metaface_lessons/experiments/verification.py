@@ -35,6 +35,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,16 @@ from sklearn.decomposition import PCA
 
 from ..calibration import Calibration, calibration_table, cllr, lowest_cllr
 from ..episodes import EpisodeSampler
-from ..evaluation import Difference, evaluate, from_json, mean_over_seeds, over_seeds, to_json
+from ..evaluation import (
+    Difference,
+    Estimate,
+    evaluate,
+    from_json,
+    mean_over_seeds,
+    over_seeds,
+    people_interval,
+    to_json,
+)
 from ..faces import FaceSet, Split, load_faces
 from ..faces.pairs import Pairs, draw_pairs
 from ..learners.baselines import FixedFeatures, baselines, pixels
@@ -84,6 +94,28 @@ LONG = (390, 780, 1560, 3120, 6240)  # the steps after which the long trainings 
 def load() -> dict[str, Any]:
     """The stored result. Raises `MetaFaceError` if it is missing or damaged."""
     return stored.load(FILE, COMMAND)
+
+
+def estimate(found: Mapping[str, Any], name: str, score: str) -> Estimate:
+    """A method's score with its intervals over people and over seeds, from a stored result.
+
+    found: the result, as `load` returns it.
+    name: of the method.
+    score: "accuracy", "eer" or "tar" of pairs, or "1-shot"; of a method that trains also "base_eer" and
+        "base_threshold_far", over seeds alone.
+    """
+    row, seeds = found["methods"][name], found["seeds"].values()
+    values, over_people = [seed[name][score] for seed in seeds], None
+    if score == "1-shot":
+        tests = [from_json(test)[name] for test in found["evaluations"].values()]
+        values = [test.accuracy for test in tests]
+        over_people = people_interval([(test.episodes, test) for test in tests])
+    elif f"{score}95" in row:
+        low, high = row[f"{score}95"]
+        over_people = (high - low) / 2
+    base, _, novel = FRACTIONS
+    over = over_seeds(values, shared=True, test_share=novel / base)
+    return replace(over, over_people=over_people)
 
 
 def whitened_pca(base: FaceSet, components: int = 100) -> ProtoNet:

@@ -31,6 +31,7 @@
 
 # %%
 import math
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -363,17 +364,19 @@ print(
     f"EER {100 * real['base_eer']:.1f} % on people whom it was trained on, {100 * real['eer']:.1f}"
     " % on others"
 )
+by_seed = [seed["protonet"]["base_threshold_far"] for seed in stored["seeds"].values()]
 print(
     "the threshold of FMR 1% from the former has on the latter an FMR of"
-    f" {100 * real['base_threshold_far']:.1f} %"
+    f" {verification.estimate(stored, 'protonet', 'base_threshold_far')};"
+    f" by seed {', '.join(f'{100 * rate:.1f}' for rate in by_seed)}"
 )
 
 # %% [markdown]
-# On the synthetic faces the base people would have done: an FMR of 1% is within the interval over people. This network separates them hardly better
-# than strangers, so their threshold is as good. Real faces differ. There the network knows the people it was trained on far better than others, and
-# their threshold lets in more strangers than it promises. So measure it: only other people can show whether the base people would have done. The
-# last row is what peeking gives: an FMR of exactly 1%, because the threshold was made to give it. That is not a measurement; the other two rows
-# are.
+# On the synthetic faces an FMR of 1% is within both intervals, and the intervals are wide. So we cannot tell the two thresholds apart. On LFW the
+# network knows the people it was trained on far better than others: their EER is far lower. Their threshold had an FMR above 1% in all five seeds.
+# But seeds that share people scatter widely, and the interval just holds 1%. So measure it: only other people can show whether the base people would
+# have done. The last row is what peeking gives: an FMR of exactly 1%, because the threshold was made to give it. That is not a measurement; the other
+# two rows are.
 
 # %% [markdown]
 # ## 4 · Pairs are not independent: an interval over people
@@ -481,7 +484,7 @@ for name, times in inside.items():
     print(f"95% intervals {name:11s}: {times} of 100 hold the true FMR")
 
 # %% [markdown]
-# An interval that claims 95 and holds the truth far less often is worse than none. The one over people keeps its promise. So every DET curve should
+# An interval that claims 95 and holds the truth far less often is worse than none. The one over people keeps its promise here. So every DET curve should
 # have a band: at each FMR, it shows where the FNMR lies for other people.
 
 # %% tags=["nbval-ignore-output"]
@@ -769,7 +772,7 @@ table(
 )
 
 # %% [markdown]
-# The EER's threshold is one for all doors, and each door pays for it. Yours and (7.13) come from the same 37 people by different ways and are
+# The EER's threshold is one for all doors, and the phone and the safe pay several times as much. Yours and (7.13) come from the same 37 people by different ways and are
 # close. The last column peeks, so it must be lower; a part of the difference is that 37 people are few.
 
 # %% [markdown]
@@ -796,7 +799,9 @@ table(
 # without that file it knows those of the fold's pairs, and it says which of the two it checked. (The runs below were checked by the pairs; see
 # LFW's data card, `data/lfw.md`.) A run on faces that are not LFW's does for all ten folds.
 #
-# Once it was run where all of LFW was at hand. That gave:
+# Once it was run where all of LFW was at hand, with the *deep-funneled* pictures. Our recipe was chosen on other splits of LFW and not on View 1, so
+# some people who are tested here helped to choose it: the accuracy may be optimistic. The threshold of a fold comes from people whom its run was
+# trained on, as the protocol allows.
 
 # %% tags=["real-faces"]
 from metaface_lessons.experiments import stored as results
@@ -855,7 +860,7 @@ for m in (0.0, 0.2, 0.4):
 
 # %% [markdown]
 # One detail decides whether the comparison is fair. Our `Conv4` ends in a ReLU, so that no coordinate is negative and no two faces are more than
-# 90° apart. Squared distances do not mind. Angles do. The paper's network ends in batch norm, a *linear* layer and batch norm, and so must ours:
+# 90° apart. Squared distances need no coordinate below 0. Angles do. The paper's network ends in batch norm, a *linear* layer and batch norm, and so must ours:
 # `LinearEmbedding`.
 #
 # **Predict:** a small network, trained on the same images of the same people, about 15 seconds of an idle core each: once by episodes, once by a
@@ -910,8 +915,9 @@ for one, other in (("ArcFace, linear", "ArcFace, ReLU"), ("ProtoNet", "ArcFace, 
 # %% [markdown]
 # In so short a time it is not an even match. ArcFace has to tell all base people apart at once and is far from done, as its training accuracy
 # shows; an episode asks about twenty. So look at real faces and at longer trainings, stored: all with the same network up to its end, the same
-# images and the same number of steps, over several seeds. ArcFace is there twice: with the paper's s = 64 and m = 0.5, and with the s and m that
-# did best on people who are in no test. **Predict:** has ArcFace caught up?
+# images and the same number of steps, over several seeds. (A step of ProtoNet takes 19% more processor time.) ArcFace is there twice: with the paper's s = 64 and m = 0.5, and with the s and m that
+# did best on people who are in no test. ProtoNet's recipe was chosen on other splits of LFW, whose people overlap with the tested. This favours
+# ProtoNet, by an amount that we did not measure. **Predict:** has ArcFace caught up?
 
 # %%
 NAMES = {
@@ -928,13 +934,6 @@ print(f"chosen on {stored['chosen']['people']} people of no test: {stored['chose
 print(f"supervision: {stored['category']}; of LBP and pixels: image-restricted")
 
 
-def with_interval(row, key, flip=False):
-    value, (low, high) = row[key], row[key + "95"]
-    if flip:  # FNMR is 1 − TAR
-        value, low, high = 1 - value, 1 - high, 1 - low
-    return f"{100 * value:.1f} ({100 * low:.1f} to {100 * high:.1f})"
-
-
 leader, others = next(iter(stored["paired"]["accuracy"].items()))
 ahead = {NAMES[other]: Difference.from_scores(scores) for other, scores in others.items()}
 show(forest(ahead, f"{NAMES[leader]} is better"), forest_alt(ahead, f"{NAMES[leader]} is better"))
@@ -942,14 +941,15 @@ show(forest(ahead, f"{NAMES[leader]} is better"), forest_alt(ahead, f"{NAMES[lea
 # %%
 rows = {}
 for name, row in sorted(stored["methods"].items(), key=lambda item: -item[1]["accuracy"]):
-    episodes = f"{100 * row['1-shot']['accuracy']:.1f} ± {100 * row['1-shot']['ci95_people']:.1f}"
-    rates = [with_interval(row, key, key == "tar") for key in ("accuracy", "eer", "tar")]
-    rows[NAMES[name]] = [*rates, episodes]
+    accuracy, eer, tar, one_shot = (
+        verification.estimate(stored, name, score) for score in ("accuracy", "eer", "tar", "1-shot")
+    )
+    rows[NAMES[name]] = [accuracy, eer, replace(tar, mean=1 - tar.mean), one_shot]
 table(
     rows,
     ["accuracy", "EER", "FNMR at FMR 1%", "5-way 1-shot"],
     title=f"LFW: {stored['pairs']} pairs of {stored['people']} people never trained on,"
-    f" {len(stored['seeds'])} seeds; all in % (95% interval over people)",
+    f" {len(stored['seeds'])} seeds; all in % ± the wider 95% interval, over people or over seeds",
 )
 
 # %%
@@ -965,7 +965,7 @@ for name, colour, ls in (
 ):
     fmr, accepted = np.array(stored["methods"][name]["roc"]).T
     ax.plot(100 * fmr, 100 * (1 - accepted), color=colour, ls=ls, label=NAMES[name])
-ax.set(title="LFW, people never trained on")
+ax.set(title="LFW, people never trained on; intervals are in the table")
 ax.legend(loc="lower left", fontsize=9)
 show(
     fig,
@@ -1005,8 +1005,8 @@ if "long" in stored:
         print(f"{steps:6d} steps: ProtoNet − ArcFace {difference}: {difference.verdict}")
 
 # %% [markdown]
-# So ArcFace has not caught up, and the last mean difference is the smallest. (One seed: these are two trainings.) The large systems train for days on
-# very many people, with losses of ArcFace's kind. What is measured here is a small budget, on a few hundred people.
+# In these two trainings ArcFace has not caught up. The intervals are over people alone, so whether the gap closes, one seed cannot tell. The large
+# systems train for days on very many people, with losses of ArcFace's kind. What is measured here is a small budget, on a few hundred people.
 #
 # To measure it on your own copy: `metaface experiment verification`.
 #
@@ -1042,8 +1042,8 @@ for name in ("protonet", "arcface", "lda", "pixels"):
     )
 
 # %% [markdown]
-# A method that knows little can be as well calibrated as one that knows much: it says numbers near 50% more often. So the diagonal shows honesty, and
-# $C_\text{llr}$ shows honesty and knowledge together.
+# A method that knows little can be well calibrated: it says numbers near 50% more often. LDA knows less than ProtoNet, and what its calibration loses
+# is about the same. So the diagonal shows honesty, and $C_\text{llr}$ shows honesty and knowledge together.
 #
 # ### Alignment: where the face is in the picture
 #
@@ -1086,11 +1086,19 @@ show(
 )
 
 # %%
-for condition in ("find_face, probe", "find_face, both"):
-    print(condition)
-    for name in METHODS:
-        change = Difference.from_scores(aligned["paired"]["accuracy"][name][condition])
-        print(f"   {name:9s} {change}: {change.verdict}")
+rows = {}
+for condition in ("moved 2", "moved 4", "zoomed 1.10", "turned 10", "find_face, probe"):
+    changes = [
+        Difference.from_scores(aligned["paired"][measure][name][condition])
+        for name in METHODS
+        for measure in ("accuracy", "1-shot")
+    ]
+    rows[condition] = [f"{100 * c.mean:+.1f} ± {100 * c.widest:.1f}" for c in changes]
+table(
+    rows,
+    [f"{NAMES[name]}, {measure}" for name in METHODS for measure in ("pairs", "1-shot")],
+    title="change of accuracy, points ± the wider 95% interval",
+)
 failed = aligned["failed"]
 print(
     f"photos in which find_face found no face, or several: {failed['photos']} of {failed['of']},"
@@ -1098,14 +1106,15 @@ print(
 )
 
 # %% [markdown]
-# A shift of four pixels costs ProtoNet nothing that we can see; a zoom from 1.15 and a turn of 20° do cost it. LDA and LBP lose more, and two pixels
-# are enough. (Pixels lose little, but have little to lose.) Possibly ProtoNet bears it because it was trained on pictures that were moved, zoomed and
-# turned at random (lesson 02). No test on perfectly cut faces shows any of this. `find_face` costs nobody a loss that is certain here; for LDA it may
-# still be some points. If your detector cuts less evenly, train with its crops, or with larger shifts. Lesson 10 meets the same effect
-# in filters for light.
+# In pairs we see no loss of ProtoNet up to four pixels. The 1-shot episodes measure finer: there it loses about a point at four pixels, and as much
+# by a zoom of 1.10 or a turn of 10°. From three pixels on, LDA and LBP lose several times as much. (Pixels lose little, but have little to lose.)
+# Possibly ProtoNet bears it because it was trained on pictures that were moved, zoomed and turned at random (lesson 02). `find_face` on the probe
+# costs ProtoNet no certain loss; in episodes it costs the others some points. No test on perfectly cut faces shows any of this. If your detector cuts
+# less evenly, train with its crops, or with larger shifts. Lesson 10 meets the same effect in filters for light.
 #
 # The last line is a rate that most tables leave out. The photos that failed are in no condition above: everything is measured on the same photos. A
-# door that counts people must add them, by the formula of section 1.
+# door that counts people must add them, by the formula of section 1. (Photos of people in several seeds count several times. And the limits of
+# `find_face` were chosen on half of LFW's people. On the other half it refused more.)
 #
 # ### Templates: one photo, or ten
 #
@@ -1162,8 +1171,9 @@ for name, of_set in made["sets"].items():
 table(rows, ["fewer false non-matches at FMR 1%", ""], title="positive: the first named is better")
 
 # %% [markdown]
-# Five photos help with the mean on both sets. No other way is certainly better than the mean of the embeddings, and two are certainly worse on
-# synthetic people. More photos cost a door little. But they change all scores: a mean of five photos is nearer to everybody than one photo is. So
+# Five photos help with the mean on both sets. No other way of five is ahead of it. On synthetic people two are behind; among eight comparisons this is
+# a hint. Read these numbers with care: the threshold comes from the tested people, so each FNMR is too low. The synthetic faces are seen by *one*
+# network, and their seeds are other people, so the luck of a training is in no interval there. On LFW few people have enough photos. More photos cost a door little. But they change all scores: a mean of five photos is nearer to everybody than one photo is. So
 # measure the threshold with as many photos as the gallery has. `metaface enrol` does.
 #
 # ### Your own embedding, beside ours
@@ -1275,8 +1285,8 @@ for fpir in (0.01, 0.1):
 # <details><summary>the same: a threshold is a threshold</summary>Only if the network knows strangers as well as those. See section 3.</details>
 # <details><summary>lower, because strangers look less like one another than base people do</summary>Nothing would make it so: the network has
 # learned to separate the base people, not the strangers.</details>
-# <details><summary>often higher, and only a measurement shows it</summary>Right: on the synthetic faces of section 3 it held, on the real ones it did
-# not.</details>
+# <details><summary>often higher, and only a measurement shows it</summary>Right: on LFW it was above 1% in all five seeds of section 3; on the synthetic
+# faces we cannot tell.</details>
 
 # %% [markdown]
 # **4. You draw ten times as many pairs of the same 75 people. The interval over people …**
@@ -1304,8 +1314,8 @@ for fpir in (0.01, 0.1):
 # * Verification accepts a pair by a threshold on a score, (7.1). FMR and FNMR, (7.2), each divide by their own kind of pairs; ROC, AUC (7.3), DET
 #   and EER sum them up. Papers call them FAR and 1 − TAR.
 # * 2-way 1-shot episodes train the order of scores around each image, (7.4). A threshold needs the order over all images.
-# * FNMR at FMR f, (7.5), needs at least 30/f impostor pairs, (7.6), and many people; intervals go over people, (7.7). Thresholds come from other
-#   people than the tested and the trained ones.
+# * FNMR at FMR f, (7.5), needs at least 30/f impostor pairs, (7.6), and many people; intervals go over people, (7.7). Choose a threshold on
+#   people who are neither tested nor trained on.
 # * Identification: rank-1 and CMC, (7.8), where everybody is enrolled; FNIR at FPIR, (7.9), where strangers come. The gallery's size counts,
 #   (7.10), and shared photos make that formula too high, never too low, (7.11).
 # * A threshold follows from costs, (7.12), and a calibrated score, a likelihood ratio, serves all costs, (7.13) and (7.14).

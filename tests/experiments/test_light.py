@@ -15,7 +15,7 @@ import torch
 
 from metaface_lessons import cli
 from metaface_lessons.errors import MetaFaceError
-from metaface_lessons.evaluation import from_json
+from metaface_lessons.evaluation import corrected_resampled_t, from_json
 from metaface_lessons.experiments import light
 from metaface_lessons.faces import load_faces
 from metaface_lessons.faces.faceset import FaceSet
@@ -149,6 +149,14 @@ def test_what_was_measured_is_kept_and_summed_up(small: Path, monkeypatch: pytes
     assert len(asked) == 28
     assert sum(asked) == len(places) * light.EPISODES * light.WAYS * light.QUERIES
     assert sum(right) / sum(asked) == pytest.approx(mean(["pixels"] * 4, ["baselines"] * 4, "4"), abs=1e-6)
+    dog = mean(["pixels, DoG"] * 4, ["baselines"] * 4, "2345") - mean(["LDA"] * 4, ["baselines"] * 4, "2345")
+    assert found["chains"]["DoG"]["LDA"]["2-5"]["mean"] == pytest.approx(dog, abs=2e-4)
+    of_groups = [
+        np.mean([kept("baselines", group, seed)["3"]["LDA"].accuracy for seed in light.SEEDS])
+        for group in range(light.GROUPS)
+    ]
+    half = corrected_resampled_t(of_groups, test_share=1 / 3)
+    assert found["methods"]["LDA"]["3"]["over_seeds"] == pytest.approx(half, abs=2e-4)
     light.show_yale(found)
 
 

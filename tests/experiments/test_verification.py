@@ -14,7 +14,7 @@ import torch
 
 from metaface_lessons.calibration import Calibration
 from metaface_lessons.errors import MetaFaceError
-from metaface_lessons.evaluation import from_json, mean_over_seeds
+from metaface_lessons.evaluation import corrected_resampled_t, from_json, mean_over_seeds, people_interval
 from metaface_lessons.experiments import stored, verification
 from metaface_lessons.faces import FaceSet, load_faces
 from metaface_lessons.faces.pairs import draw_pairs
@@ -95,6 +95,24 @@ def test_means_are_those_of_the_seeds(found: dict[str, Any], whose: str) -> None
         for key in SCORES:
             assert row[key] == pytest.approx(mean_over_seeds([one[key] for one in own]), abs=1e-4)
         assert row["accuracy_deviation"] == pytest.approx(np.std([one["accuracy"] for one in own], ddof=1), abs=1e-4)
+
+
+def test_a_score_has_its_intervals_over_people_and_over_seeds(found: dict[str, Any]) -> None:
+    base, _, novel = FRACTIONS
+    for name in METHODS:
+        for score in ("accuracy", "eer", "tar", "1-shot"):
+            own = [seed[name][score] for seed in found["seeds"].values()]
+            own = [one["accuracy"] for one in own] if score == "1-shot" else own
+            estimate = verification.estimate(found, name, score)
+            assert estimate.mean == pytest.approx(np.mean(own), abs=1e-4)
+            assert estimate.over_seeds == pytest.approx(corrected_resampled_t(np.array(own), novel / base), abs=1e-3)
+            if score != "1-shot":
+                low, high = found["methods"][name][f"{score}95"]
+                assert estimate.over_people == (high - low) / 2
+    tests = [from_json(test)["arcface"] for test in found["evaluations"].values()]
+    over_people = people_interval([(test.episodes, test) for test in tests])
+    assert verification.estimate(found, "arcface", "1-shot").over_people == pytest.approx(over_people, nan_ok=True)
+    assert set(verification.estimate(found, "arcface", "base_eer").intervals) == {"seeds"}
 
 
 def test_differences_are_those_of_the_same_pairs_and_episodes(found: dict[str, Any]) -> None:
