@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from .core import (
     NO_GRADIENT,
@@ -166,6 +167,7 @@ def _(images: Tensor, inside: Tensor) -> Tensor:
 
 PEOPLE, SIDE = 40, 32  # of the open task
 HIDDEN, POWER = 0.2, 0.4  # at most so many lookalikes are found; at least this share of what the whole pictures find
+CORE = (slice(None), slice(None), slice(12, 24), slice(11, 21))  # brows, eyes, nose and mouth are in these pixels
 
 
 def drawn_after_photos(people: Identity, seed: int) -> tuple[Tensor, Tensor]:
@@ -191,7 +193,7 @@ def found_by_pixels(photos: Tensor, sketches: Tensor) -> float:
     from ..networks import standardise
 
     known, asked = (standardise(images).flatten(1) for images in (photos, sketches))
-    return (torch.cdist(asked, known).argmin(1) == torch.arange(len(known))).float().mean().item()
+    return (torch.cdist(asked, known).argmin(1) == torch.arange(len(known))).double().mean().item()
 
 
 @exercise(
@@ -225,22 +227,36 @@ def _new_people(seed: int) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]
 def _breaks(answer: Callable[[Tensor], Tensor], seed: int) -> None:
     """Raise `Wrong` unless the control hides the faces of new people, and leaves what else tells them apart."""
     everybody, alike = _new_people(seed)
+    # The same pictures, with brows, eyes, nose and mouth of others: where the face is hidden, nothing changes.
+    exchanged = tuple(images.clone() for images in everybody)
+    for images, others in zip(exchanged, alike, strict=True):
+        images[CORE] = others.roll(1, dims=0)[CORE]
     shown: list[list[Tensor]] = []
-    for pictures in (everybody, alike):
+    for pictures in (everybody, alike, exchanged):
         shown.append([])
-        for images in pictures:
-            got: Any = answer(images)
+        for kind, images in enumerate(pictures):
+            with torch.random.fork_rng(devices=[]):  # what an answer draws is not what the exchange changes
+                torch.manual_seed(seed + kind)
+                got: Any = answer(images.clone())
             if not isinstance(got, Tensor) or got.shape != images.shape:
                 expect(got, images, case="For 40 pictures, a control returns pictures of the same shape")
             shown[-1].append(got.detach().float())
     if not all(torch.isfinite(images).all() for pictures in shown for images in pictures):
         raise Wrong("Some pixels that your control returns are not finite numbers. Fill with a mean of pixels.")
-    whole, left, lookalike = found_by_pixels(*everybody), *(found_by_pixels(*pictures) for pictures in shown)
+    whole, left, lookalike = (found_by_pixels(*pictures) for pictures in (everybody, *shown[:2]))
     if lookalike > HIDDEN:
         raise Wrong(
             f"Of {PEOPLE} lookalikes, who differ in nothing but the inner face, pixels still find"
             f" {100 * lookalike:.0f}% (chance: {100 / PEOPLE:.1f}%). So the face is not hidden, and the control proves"
             f" nothing. At most {100 * HIDDEN:.0f}% may be left: hide more of the face."
+        )
+    change = max((one - other).abs().max().item() for one, other in zip(shown[0], shown[2], strict=True))
+    if change > 1:
+        raise Wrong(
+            "Brows, eyes, nose and mouth were exchanged for those of other people, and what your control shows changed,"
+            f" by up to {change:.0f} grey levels. So the face is not hidden: noise or a blur only makes it hard to read"
+            " for pixels, and another method may read it. Hide every pixel from the brows to the mouth, and fill them"
+            " with something that does not depend on them."
         )
     if left < POWER * whole:
         raise Wrong(
@@ -289,12 +305,38 @@ def _(images: Tensor) -> Tensor:
     return _outside(images, ~_box(8, 28, 8, 24))  # the inner face alone is left
 
 
+@wrong_answer("domains.control", hint="what your control shows changed")
+def _(images: Tensor) -> Tensor:
+    return (images + 40 * torch.randn_like(images)).clamp(0, 255)
+
+
+@wrong_answer("domains.control", hint="what your control shows changed")
+def _(images: Tensor) -> Tensor:
+    return functional.interpolate(functional.avg_pool2d(images, 4), scale_factor=4)
+
+
+@wrong_answer("domains.control", hint="what your control shows changed")
+def _(images: Tensor) -> Tensor:
+    return _outside(images, _box(20, 26, 11, 21))  # the mouth alone
+
+
+@wrong_answer("domains.control", hint="what your control shows changed")
+def _(images: Tensor) -> Tensor:
+    inner = _box(8, 28, 8, 24)
+    return torch.where(inner, images[:, :, inner].mean(dim=2)[:, :, None, None], images)
+
+
+@wrong_answer("domains.control", hint="what your control shows changed")
+def _(images: Tensor) -> Tensor:
+    return torch.where(_box(8, 28, 8, 24), images.mean(dim=0, keepdim=True), images)  # everybody's mean face
+
+
 @wrong_answer("domains.control", hint="so is too much else")
 def _(images: Tensor) -> Tensor:
     return torch.full_like(images, 128.0)
 
 
-@wrong_answer("domains.control", hint="so is too much else")
+@wrong_answer("domains.control", hint="what your control shows changed")
 def _(images: Tensor) -> Tensor:
     return images.mean(dim=(2, 3), keepdim=True).expand_as(images).clone()
 

@@ -367,9 +367,9 @@ print(
 by_seed = [seed["protonet"]["base_threshold_far"] for seed in stored["seeds"].values()]
 print(
     "the threshold of FMR 1% from the former has on the latter an FMR of"
-    f" {verification.estimate(stored, 'protonet', 'base_threshold_far')};"
-    f" by seed {', '.join(f'{100 * rate:.1f}' for rate in by_seed)}"
+    f" {verification.estimate(stored, 'protonet', 'base_threshold_far')}"
 )
+print("by seed:", ", ".join(f"{100 * rate:.1f}" for rate in by_seed))
 
 # %% [markdown]
 # On the synthetic faces an FMR of 1% is within both intervals, and the intervals are wide. So we cannot tell the two thresholds apart. On LFW the
@@ -484,8 +484,8 @@ for name, times in inside.items():
     print(f"95% intervals {name:11s}: {times} of 100 hold the true FMR")
 
 # %% [markdown]
-# An interval that claims 95 and holds the truth far less often is worse than none. The one over people keeps its promise here. So every DET curve should
-# have a band: at each FMR, it shows where the FNMR lies for other people.
+# An interval that claims 95 and holds the truth far less often is worse than none. The one over people keeps its promise here. So every DET curve
+# should have a band: at each FMR, it shows where the FNMR lies for other people.
 
 # %% tags=["nbval-ignore-output"]
 grid = np.geomspace(0.002, 0.9, 40)
@@ -772,8 +772,8 @@ table(
 )
 
 # %% [markdown]
-# The EER's threshold is one for all doors, and the phone and the safe pay several times as much. Yours and (7.13) come from the same 37 people by different ways and are
-# close. The last column peeks, so it must be lower; a part of the difference is that 37 people are few.
+# The EER's threshold is one for all doors, and the phone and the safe pay several times as much. Yours and (7.13) come from the same 37 people by
+# different ways and are close. The last column peeks, so it must be lower; a part of the difference is that 37 people are few.
 
 # %% [markdown]
 # ## 7 · Real faces
@@ -860,8 +860,8 @@ for m in (0.0, 0.2, 0.4):
 
 # %% [markdown]
 # One detail decides whether the comparison is fair. Our `Conv4` ends in a ReLU, so that no coordinate is negative and no two faces are more than
-# 90° apart. Squared distances need no coordinate below 0. Angles do. The paper's network ends in batch norm, a *linear* layer and batch norm, and so must ours:
-# `LinearEmbedding`.
+# 90° apart. Squared distances need no coordinate below 0. Angles do. The paper's network ends in batch norm, a *linear* layer and batch norm, and
+# so must ours: `LinearEmbedding`.
 #
 # **Predict:** a small network, trained on the same images of the same people, about 15 seconds of an idle core each: once by episodes, once by a
 # margin with the ReLU at its end, once by a margin with a linear end. Which verifies strangers best?
@@ -915,9 +915,9 @@ for one, other in (("ArcFace, linear", "ArcFace, ReLU"), ("ProtoNet", "ArcFace, 
 # %% [markdown]
 # In so short a time it is not an even match. ArcFace has to tell all base people apart at once and is far from done, as its training accuracy
 # shows; an episode asks about twenty. So look at real faces and at longer trainings, stored: all with the same network up to its end, the same
-# images and the same number of steps, over several seeds. (A step of ProtoNet takes 19% more processor time.) ArcFace is there twice: with the paper's s = 64 and m = 0.5, and with the s and m that
-# did best on people who are in no test. ProtoNet's recipe was chosen on other splits of LFW, whose people overlap with the tested. This favours
-# ProtoNet, by an amount that we did not measure. **Predict:** has ArcFace caught up?
+# images and the same number of steps, over several seeds. (A step of ProtoNet takes 19% more processor time.) ArcFace is there twice: with the
+# paper's s = 64 and m = 0.5, and with the s and m that did best on people who are in no test. ProtoNet's recipe was chosen on other splits of LFW,
+# whose people overlap with the tested. This favours ProtoNet, by an amount that we did not measure. **Predict:** has ArcFace caught up?
 
 # %%
 NAMES = {
@@ -940,7 +940,7 @@ show(forest(ahead, f"{NAMES[leader]} is better"), forest_alt(ahead, f"{NAMES[lea
 
 # %%
 rows = {}
-for name, row in sorted(stored["methods"].items(), key=lambda item: -item[1]["accuracy"]):
+for name in sorted(stored["methods"], key=lambda name: -stored["methods"][name]["accuracy"]):
     accuracy, eer, tar, one_shot = (
         verification.estimate(stored, name, score) for score in ("accuracy", "eer", "tar", "1-shot")
     )
@@ -1171,10 +1171,11 @@ for name, of_set in made["sets"].items():
 table(rows, ["fewer false non-matches at FMR 1%", ""], title="positive: the first named is better")
 
 # %% [markdown]
-# Five photos help with the mean on both sets. No other way of five is ahead of it. On synthetic people two are behind; among eight comparisons this is
-# a hint. Read these numbers with care: the threshold comes from the tested people, so each FNMR is too low. The synthetic faces are seen by *one*
-# network, and their seeds are other people, so the luck of a training is in no interval there. On LFW few people have enough photos. More photos cost a door little. But they change all scores: a mean of five photos is nearer to everybody than one photo is. So
-# measure the threshold with as many photos as the gallery has. `metaface enrol` does.
+# Five photos help with the mean on both sets. No other way of five is ahead of it. On synthetic people two are behind; among eight comparisons this
+# is a hint. Read these numbers with care: the threshold comes from the tested people, so each FNMR is too low. The synthetic faces are seen by
+# *one* network, and their seeds are other people, so the luck of a training is in no interval there. On LFW few people have enough photos. More
+# photos cost a door little. But they change all scores: a mean of five photos is nearer to everybody than one photo is. So measure the threshold
+# with as many photos as the gallery has. `metaface enrol` does.
 #
 # ### Your own embedding, beside ours
 #
@@ -1285,8 +1286,8 @@ for fpir in (0.01, 0.1):
 # <details><summary>the same: a threshold is a threshold</summary>Only if the network knows strangers as well as those. See section 3.</details>
 # <details><summary>lower, because strangers look less like one another than base people do</summary>Nothing would make it so: the network has
 # learned to separate the base people, not the strangers.</details>
-# <details><summary>often higher, and only a measurement shows it</summary>Right: on LFW it was above 1% in all five seeds of section 3; on the synthetic
-# faces we cannot tell.</details>
+# <details><summary>often higher, and only a measurement shows it</summary>Right: on LFW it was above 1% in all five seeds of section 3; on the
+# synthetic faces we cannot tell.</details>
 
 # %% [markdown]
 # **4. You draw ten times as many pairs of the same 75 people. The interval over people …**
