@@ -116,12 +116,13 @@ def on_each(faces: Sequence[str], measure: Callable[[str], None]) -> None:
 
 
 def differences(
-    seeds: Sequence[Mapping[str, Evaluation]], test_share: float | None = None
+    seeds: Sequence[Mapping[str, Evaluation]], test_share: float | None = None, shared: bool = True
 ) -> dict[str, dict[str, Any]]:
     """By how much each method is better than every method that is less accurate, with 95% intervals.
 
-    seeds: of each seed the evaluations by method, all on the same episodes. The seeds divide the same people again.
-    test_share: of several seeds, the people of a test for each one of training.
+    seeds: of each seed the evaluations by method, all on the same episodes.
+    test_share: of several seeds that share people, the people of a test for each one of training.
+    shared: whether the seeds divide the same people again. True; False if each has new ones.
 
     Returns `Difference.scores` by method, and then by the less accurate one. See `evaluation.paired`.
     """
@@ -130,7 +131,7 @@ def differences(
 
     def between(better: str, other: str) -> dict[str, Any]:
         several = ([found[name] for found in seeds] for name in (better, other))
-        return paired(*several, shared=True, test_share=test_share).scores()
+        return paired(*several, shared=shared, test_share=test_share).scores()
 
     return {better: {other: between(better, other) for other in ranked[i:]} for i, better in enumerate(ranked[:-1], 1)}
 

@@ -1,10 +1,12 @@
-"""The comparison behind lesson 06: a training by shares, which is not repeated, and the means over seeds."""
+"""The comparison behind lesson 06: equal seconds, settings that are chosen, trainings by shares, means over seeds."""
 
 from __future__ import annotations
 
 import itertools
 import json
 import shutil
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +14,21 @@ import numpy as np
 import pytest
 
 from metaface_lessons.errors import MetaFaceError
-from metaface_lessons.evaluation import from_json, mean_over_seeds
+from metaface_lessons.evaluation import Estimate, from_json, paired
 from metaface_lessons.experiments import comparison
-from metaface_lessons.experiments.comparison import PROTOCOLS, Plan, measure, measure_part
-from tests.helpers import random_faces, shape
+from metaface_lessons.experiments.comparison import (
+    ENTRIES,
+    PROTOCOLS,
+    Plan,
+    candidates,
+    collect,
+    measure,
+    measure_training,
+    steps_in,
+)
+from tests.helpers import random_faces
 
-LEARNERS = ("protonet",)
-PLAN = Plan(budget=1, steps=dict.fromkeys(LEARNERS, 16), episodes=30, glance=2)
+PLAN = Plan(0.5, ("protonet", "nca-wide"), shares=(1 / 4, 1), episodes=30, glance=8, choice=0, rounds=1)
 
 
 @pytest.fixture(scope="module")
@@ -28,135 +38,151 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def found(photos: str, work: Path) -> dict[str, Any]:
-    return measure(photos, PLAN, seeds=(0, 1), work=work, part=measure_part)
+    return measure(photos, PLAN, seeds=(0, 1), work=work)
 
 
-def test_what_is_measured_has_the_shape_of_what_is_stored(found: dict[str, Any]) -> None:
-    old = comparison.load("lfw")
-    for key in set(old) - {"command", "date", "commit", "device", "learners", "seeds"}:
-        assert shape(found[key]) == shape(old[key])
-    for name in (*LEARNERS, "pixels", "lbp", "lda"):
-        assert shape(found["learners"][name]) == shape(old["learners"][name])
-        assert shape(found["seeds"]["1"][name]) == shape(old["seeds"]["1"][name])
-    assert len(found["learners"]["protonet"]["curve"]) == len(old["learners"]["protonet"]["curve"])
+def test_everybody_gets_the_seconds_of_the_budget_in_steps() -> None:
+    paces = {"protonet": [100.0, 120.0, 300.0], "maml": [250.0], "learn2learn": [500.0], "learn2learn-longer": [500.0]}
+    assert steps_in(60, paces) == {"protonet": 600, "maml": 240, "learn2learn": 120, "learn2learn-longer": 240}
 
 
-@pytest.mark.parametrize("faces_of", ["lfw", "procedural", ""])
-def test_means_are_those_of_the_seeds(found: dict[str, Any], faces_of: str) -> None:
-    result = comparison.load(faces_of) if faces_of else found
-    means = mean_over_seeds(list(result["seeds"].values()))
-    for name, row in means.items():
+def test_what_is_compared_has_one_width_but_for_what_says_so() -> None:
+    widths = {name: entry.width for name, entry in ENTRIES.items()}
+    assert {width for name, width in widths.items() if not name.endswith("-wide")} == {32}
+    assert {width for name, width in widths.items() if name.endswith("-wide")} == {64}
+
+
+def test_each_row_says_what_was_trained_and_how_sure_its_accuracy_is(found: dict[str, Any]) -> None:
+    rows = found["learners"]
+    assert set(rows) == {"protonet", "nca-wide", "pixels", "lbp", "lda"}
+    assert (rows["nca-wide"]["learner"], rows["nca-wide"]["width"]) == ("nca", 64)
+    for name in PLAN.entries:
+        row = rows[name]
+        low, middle, high = row["pace_ms"]
+        assert low <= middle <= high
+        assert row["steps"] == max(1, round(1000 * PLAN.budget / low))
+        assert row["seconds"] == pytest.approx(PLAN.budget, abs=low / 2000 + 0.01)  # to the nearest step
+        assert row["memory_mb"] > 0
+        assert [point["seconds"] for point in row["curve"]] == sorted(point["seconds"] for point in row["curve"])
+        assert row["curve"][-1]["seconds"] == row["seconds"]
+    for row in rows.values():
         for protocol in PROTOCOLS:
-            assert result["learners"][name][protocol] == pytest.approx(row[protocol], abs=1.01e-4)
+            assert set(Estimate.from_scores(row[protocol]).intervals) == {"people", "episodes", "seeds"}
+        assert row["adaptation_ms"] > 0
 
 
-def test_differences_are_those_of_the_stored_evaluations(found: dict[str, Any]) -> None:
+def test_means_and_differences_are_those_of_the_stored_evaluations(found: dict[str, Any]) -> None:
     for protocol in PROTOCOLS:
         seeds = [from_json(found["evaluations"][seed][protocol]) for seed in ("0", "1")]
-        table = found["paired"][protocol]
-        assert sum(len(row) for row in table.values()) == 4 * 3 // 2
-        for better, row in table.items():
+        for name, row in found["learners"].items():
+            assert row[protocol]["mean"] == pytest.approx(np.mean([one[name].accuracy for one in seeds]), abs=1e-4)
+        pairs = found["paired"][protocol]
+        assert sum(len(row) for row in pairs.values()) == 5 * 4 // 2
+        for (better, row), test_share in itertools.product(pairs.items(), [10 / 28]):
             for other, difference in row.items():
-                wanted = np.mean([one[better].accuracy - one[other].accuracy for one in seeds])
-                assert difference["mean"] == pytest.approx(wanted, abs=1e-4)
-                assert difference["mean"] >= 0
-                assert {"over_people", "over_episodes", "over_seeds"} < set(difference)
-        best = found["best_baseline"][protocol]
-        accuracy = {name: found["learners"][name][protocol]["accuracy"] for name in ("pixels", "lbp", "lda")}
-        assert accuracy[best] == max(accuracy.values())
+                a, b = ([one[name] for one in seeds] for name in (better, other))
+                assert difference == paired(a, b, shared=True, test_share=test_share).scores()
 
 
-def test_a_curve_goes_from_share_to_share_of_one_training(found: dict[str, Any], photos: str, work: Path) -> None:
-    part = measure_part(photos, "protonet", 0, PLAN, work)
-    costs = part["costs"]["protonet"]
-    assert [point["seconds"] for point in costs["curve"]] == sorted({point["seconds"] for point in costs["curve"]})
-    assert costs["seconds"] == costs["curve"][-1]["seconds"]
-    assert costs["steps"] == 16
+def test_new_people_for_each_seed_are_independent_and_the_same_people_are_not(found: dict[str, Any]) -> None:
+    """The interval over seeds is corrected only where people are shared."""
+    rows = {}
+    for seed, tests in found["evaluations"].items():
+        costs = {name: {"adaptation_ms": 1.0} for name in tests["1-shot"]["right"]}
+        rows[int(seed)] = [{"costs": costs, "evaluations": tests}]
+    halves = {
+        shared: collect(rows, shared, test_share=0.5)["learners"]["protonet"]["1-shot"]["over_seeds"]
+        for shared in (True, False)
+    }
+    assert halves[True] / halves[False] == pytest.approx(2**0.5, rel=0.01)  # √((1/2 + 0.5)/(1/2))
+    assert found["shared_people"]
+    assert comparison._name("procedural", 3) == "procedural:seed=3"
+    assert comparison._name("lfw", 3) == "lfw"
 
 
-def test_what_is_done_is_not_measured_again(found: dict[str, Any], photos: str, work: Path) -> None:
-    def refuse(*_: Any) -> None:
+def test_what_is_done_is_not_measured_again(
+    found: dict[str, Any], photos: str, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("it was done already")
 
-    again = measure(photos, PLAN, seeds=(0, 1), work=work, part=refuse)
-    assert again == found
-    other = Plan(budget=1, steps=PLAN.steps, episodes=31, glance=2)
+    monkeypatch.setattr(comparison, "meta_train", refuse)
+    monkeypatch.setattr(comparison, "evaluate", refuse)
+    assert measure(photos, PLAN, seeds=(0, 1), work=work) == found
     with pytest.raises(AssertionError, match="already"):  # what was measured with another plan does not count
-        measure(photos, other, seeds=(0, 1), work=work, part=refuse)
+        measure(photos, replace(PLAN, episodes=31), seeds=(0, 1), work=work)
 
 
-def test_an_interrupted_training_goes_on_and_gives_the_same(
-    found: dict[str, Any], photos: str, work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = measure_part(photos, "protonet", 0, PLAN, work)
-    train, trained = comparison.train, list[int]()
+@pytest.fixture
+def one_training(photos: str, tmp_path: Path) -> Iterator[Any]:
+    """Trains ProtoNet for 8 steps, 2 of them in its first share; counts the steps of every call of `meta_train`."""
+    parts, trained, plain = comparison.stored.Parts("made-up", {}, tmp_path), list[int](), comparison.meta_train
 
-    def interrupted(settings: Any, folder: Path, steps: int) -> Any:
-        trained.append(steps)
-        if trained == [1, 2, 4]:  # in the middle of the third share: a step is made, and stored
-            train(settings, folder, steps=3)
-            raise KeyboardInterrupt
-        return train(settings, folder, steps=steps)
+    def counted(*given: Any, steps: int, **options: Any) -> Any:
+        result = plain(*given, steps=steps, **options)
+        trained.append(result.steps - result.resumed_at)
+        return result
 
-    monkeypatch.setattr(comparison, "train", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        measure_part(photos, "protonet", 0, PLAN, tmp_path)
-    found = measure_part(photos, "protonet", 0, PLAN, tmp_path)
-    assert trained == [1, 2, 4, 4, 8, 16]
-    assert found["evaluations"] == whole["evaluations"]
-    curves = [[point["accuracy"] for point in one["costs"]["protonet"]["curve"]] for one in (found, whole)]
-    assert curves[0] == curves[1]
+    def again() -> dict[str, Any]:
+        trained.clear()
+        return measure_training(parts, photos, "protonet", 0, PLAN, 8, {})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(comparison, "meta_train", counted)
+        yield again, parts, trained
 
 
-@pytest.mark.parametrize("lost", ["seconds", "accuracy"])
-def test_a_damaged_part_is_measured_again_from_the_start_of_its_training(
-    lost: str, found: dict[str, Any], photos: str, work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shutil.copytree(work, tmp_path, dirs_exist_ok=True)
-    whole = measure_part(photos, "protonet", 0, PLAN, tmp_path)
-    parts = comparison._parts(photos, PLAN, tmp_path)
-    parts.file("protonet-0").write_text("{")
-    parts.file(f"protonet-0-4-{lost}").write_text("")
-    train, trained = comparison.train, list[int]()
-
-    def counted(settings: Any, folder: Path, steps: int) -> Any:
-        trained.append(steps)
-        return train(settings, folder, steps=steps)
-
-    monkeypatch.setattr(comparison, "train", counted)
-    again = measure_part(photos, "protonet", 0, PLAN, tmp_path)
-    assert trained == [1, 2, 4, 8, 16]  # a training does not go back to its fourth step
-    assert again["evaluations"] == whole["evaluations"]
-    curves = [[point["accuracy"] for point in one["costs"]["protonet"]["curve"]] for one in (again, whole)]
-    assert curves[0] == curves[1]
+def test_shares_go_on_from_one_another_and_give_the_same_after_an_interruption(one_training: Any) -> None:
+    again, parts, trained = one_training
+    whole = again()
+    assert trained == [2, 6, 0]
+    before = json.dumps(whole["evaluations"])
+    assert json.dumps(again()["evaluations"]) == before
+    assert trained == [0]  # both shares are read, and the last checkpoint gives back the learner
+    parts.file("protonet-0-8").unlink()
+    (parts.folder / "protonet-0-8.pt").unlink()
+    assert json.dumps(again()["evaluations"]) == before  # the second share, from the end of the first
+    assert trained == [6, 0]
+    shutil.rmtree(parts.folder)
+    assert json.dumps(again()["evaluations"]) == before  # all of it
+    assert trained == [2, 6, 0]
 
 
-def test_the_seconds_of_an_interrupted_share_are_those_of_the_whole(
+def test_settings_are_chosen_by_validation_on_people_of_their_own(
     photos: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = comparison.settings_of("protonet", photos, 0)
-    comparison.train(settings, tmp_path / "run", steps=6)
-    clock = itertools.count(100, 30)
-    monkeypatch.setattr(comparison.time, "process_time", lambda: next(clock))
-    assert comparison._seconds(settings, tmp_path / "run", before=4, steps=8) == 60  # 30 for the last two of four steps
+    monkeypatch.setattr(comparison, "CHOSEN_ON", photos)
+    monkeypatch.setattr(comparison, "TRAINED", ("protonet", "nca"))
+    plan = replace(PLAN, entries=("protonet", "nca-wide"), choice=0.2, choosing=20)
+    monkeypatch.setattr(comparison, "ALSO", {})
+    chosen = comparison.choice(plan, work=tmp_path)
+    assert set(chosen) == {"protonet", "nca"}
+    assert {*chosen["nca"].tried} == {"rate 0.003", "rate 0.001", "rate 0.009"}
+    assert chosen["nca"].tried[chosen["nca"].best][0] == max(score for score, _ in chosen["nca"].tried.values())
 
 
-def test_the_command_measures_a_part_in_a_process_of_its_own(photos: str, tmp_path: Path) -> None:
-    plan = Plan(budget=1, steps={}, episodes=30, glance=2)
-    found = measure(photos, plan, seeds=(0,), work=tmp_path)
-    assert set(found["learners"]) == {"pixels", "lbp", "lda"}
-    with pytest.raises(MetaFaceError, match=r"nonsense on .* with seed 0 failed.*log says why"):
-        measure(photos, Plan(1, {"nonsense": 4}), seeds=(0,), work=tmp_path)
-    assert "nonsense" in next(tmp_path.rglob("nonsense-0.log")).read_text()
+def test_no_result_reports_the_people_who_choose() -> None:
+    reported = {comparison._name("procedural", seed) for seed in comparison.SEEDS}
+    assert comparison.CHOSEN_ON.startswith("procedural:seed=")
+    assert comparison.CHOSEN_ON not in reported
+
+
+def test_the_recipe_is_tried_first_so_that_it_wins_where_nothing_is_better() -> None:
+    for learner in comparison.TRAINED:
+        first, *others = candidates(learner).values()
+        settings = comparison.settings_of(learner)
+        assert {key: getattr(settings, key) for key in first} == first
+        assert first not in others
+        assert all(comparison.settings_of(learner, **given) for given in others)
 
 
 def test_faces_that_are_missing_are_named_and_the_others_still_measured(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    measured = list[str]()
+    measured = list[tuple[str, float]]()
 
-    def measure_nothing(faces: str, *_: Any) -> dict[str, Any]:
-        measured.append(faces)
+    def measure_nothing(faces: str, plan: Plan, seeds: Any, jobs: int) -> dict[str, Any]:
+        measured.append((faces, plan.budget))
         return {"learners": {}}
 
     def load_faces(name: str) -> None:
@@ -167,17 +193,18 @@ def test_faces_that_are_missing_are_named_and_the_others_still_measured(
     monkeypatch.setattr(comparison.stored, "RESULTS", tmp_path)
     monkeypatch.setattr(comparison, "import_learn2learn", lambda: None)
     monkeypatch.setattr(comparison, "measure", measure_nothing)
-    arguments = comparison.argparse.Namespace(memory=None, one=None, faces=["lfw", "procedural"], seeds=[0], jobs=1)
-    with pytest.raises(MetaFaceError, match=r"missing: lfw \(LFW is not here\.\)"):
-        comparison.run(arguments)
-    assert measured == ["procedural"]
-    kept = json.loads((tmp_path / "comparison-procedural.json").read_text())
-    assert kept["command"] == "metaface experiment comparison --faces procedural --seeds 0"
+    for long, command in ((False, "--seeds 0 1 2 3 4"), (True, "--seeds 0 --long")):
+        arguments = comparison.argparse.Namespace(faces=["lfw", "procedural"], seeds=None, jobs=1, long=long)
+        with pytest.raises(MetaFaceError, match=r"missing: lfw \(LFW is not here\.\)"):
+            comparison.run(arguments)
+        kept = json.loads(comparison.file_of("procedural", long).read_text())
+        assert kept["command"] == f"metaface experiment comparison --faces procedural {command}"
+    assert measured == [("procedural", 60), ("procedural", 1800)]
 
 
 def test_a_result_that_is_not_stored_says_how_to_measure_it() -> None:
-    with pytest.raises(MetaFaceError, match="Measure it: metaface experiment comparison --faces olivetti"):
-        comparison.load("olivetti")
+    with pytest.raises(MetaFaceError, match="Measure it: metaface experiment comparison --faces olivetti --long"):
+        comparison.load("olivetti", long=True)
 
 
 def test_fixed_features_are_computed_again_when_their_time_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
