@@ -7,9 +7,21 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from scipy import stats
 from torch import Tensor
 
-from .core import as_tensor, exercise, expect, fresh_arguments, generator, pick, right_answer, wrong_answer
+from .core import (
+    Wrong,
+    as_tensor,
+    exercise,
+    expect,
+    fresh_arguments,
+    fresh_check,
+    generator,
+    pick,
+    right_answer,
+    wrong_answer,
+)
 
 
 def _draw(*shape: int, seed: int = 0) -> Tensor:
@@ -731,3 +743,174 @@ def _(train_a: float, adapt_a: float, train_b: float, adapt_b: float) -> float:
 @wrong_answer("comparison.break_even", hint="that comes first")
 def _(train_a: float, adapt_a: float, train_b: float, adapt_b: float) -> float:
     return max(0.0, (train_a - train_b) / (adapt_b - adapt_a)) if adapt_a != adapt_b else 0.0
+
+
+# ------------------------------------------------------------------------------------------------ which one, or neither
+
+Decide = Callable[[Tensor, Tensor, dict[int, float]], str]
+EQUAL_LIMIT, POWER_LIMIT = (
+    0.05,
+    0.7,
+)  # of equal methods a rule may separate so many; of different ones it must see so many
+
+
+def _comparison(draw: torch.Generator, gap: float) -> tuple[Tensor, Tensor, dict[int, float]]:
+    """Accuracies `[S, I]` of two methods, with 3 or 5 seeds and 30 people each, and the quantiles of t.
+
+    A seed's people are easy or hard for both methods, and so is each person. A training is luckier than another.
+
+    gap: by how much the first method is better.
+    """
+    seeds, people = (3, 5)[pick(draw, 0, 1)], 30
+
+    def chance(deviation: float, *shape: int) -> Tensor:
+        return deviation * torch.randn(shape, generator=draw, dtype=torch.float64)
+
+    common = 0.55 + chance(0.08, seeds, 1) + chance(0.1, seeds, people)
+    a, b = (common + chance(0.03, seeds, 1) + chance(0.08, seeds, people) for _ in range(2))
+    return (a + gap).clamp(0, 1), b.clamp(0, 1), dict(T_QUANTILES)
+
+
+def _winner(difference: float, half: float) -> str:
+    return "cannot tell" if abs(difference) <= half else "a" if difference > 0 else "b"
+
+
+def _decide(a: Tensor, b: Tensor, t: dict[int, float]) -> str:
+    d = (a - b).mean(dim=1)
+    return _winner(d.mean().item(), t[len(d) - 1] * d.std().item() / math.sqrt(len(d)))
+
+
+def _by_people(a: Tensor, b: Tensor, t: dict[int, float]) -> str:
+    return _winner(*_paired(a.flatten(), b.flatten()))
+
+
+def _normal_quantile(a: Tensor, b: Tensor, t: dict[int, float]) -> str:
+    return _winner(*_paired(a.mean(dim=1), b.mean(dim=1)))
+
+
+def _unpaired(a: Tensor, b: Tensor, t: dict[int, float]) -> str:
+    one, other = a.mean(dim=1), b.mean(dim=1)
+    variance = (one.var() + other.var()).item() / len(one)
+    return _winner((one - other).mean().item(), t[len(one) - 1] * math.sqrt(variance))
+
+
+def _apart(a: Tensor, b: Tensor, t: dict[int, float]) -> str:
+    one, other = a.mean(dim=1), b.mean(dim=1)
+    halves = t[len(one) - 1] * (one.std() + other.std()).item() / math.sqrt(len(one))
+    return _winner((one - other).mean().item(), halves)
+
+
+def _of_a_seed(a: Tensor, b: Tensor, t: dict[int, float]) -> str:
+    d = (a - b).mean(dim=1)
+    return _winner(d.mean().item(), t[len(d) - 1] * d.std().item())
+
+
+def _all_seeds(a: Tensor, b: Tensor, t: dict[int, float]) -> str:
+    d = (a - b).mean(dim=1)
+    return _winner(d.mean().item(), 0.0 if (d > 0).all() or (d < 0).all() else math.inf)
+
+
+SLIPS_OF_DECIDING: dict[str, Decide] = {
+    "Your interval is over the people of all seeds in one heap. All people of a seed share its two trainings, so they"
+    " are not independent: first take the mean difference of each seed.": _by_people,
+    "1.96 is for many numbers. With three or five seeds take Student's t.": _normal_quantile,
+    "The variances of a and b are added. Both methods met the same people: take the differences first.": _unpaired,
+    "You wait until the two intervals do not overlap. Take the interval of the differences, (6.3).": _apart,
+    "√S is missing: that interval is for another single seed, not for the mean.": _of_a_seed,
+    "Seeds that all point in one direction are not enough: of three, all do in one of four cases.": _all_seeds,
+    "A mean difference is never exactly 0, so you always name a winner.": lambda a, b, t: _winner(
+        (a - b).mean().item(), 0.0
+    ),
+    "You never name a winner. That is never wrong, and of no use.": lambda a, b, t: "cannot tell",
+    "The winner is the wrong one: a is better where a − b is above 0.": lambda a, b, t: _decide(b, a, t),
+}
+
+
+def _judge_rule(answer: Decide, draw: torch.Generator, equal: int, better: int) -> None:
+    """Raise `Wrong` unless the rule is seldom wrong about equal methods, and sees most differences of 14 points.
+
+    draw: of the comparisons.
+    equal: how many have no difference.
+    better: in how many the first method is better.
+    """
+    given = [_comparison(draw, gap) for gap in [0.0] * equal + [0.14] * better]
+    said = [answer(*one) for one in given]
+    for one in said:
+        if one not in ("a", "b", "cannot tell"):
+            expect(
+                one, "cannot tell", case='It may say "a", "b" or "cannot tell". For two methods that are equally good'
+            )
+    false = sum(one != "cannot tell" for one in said[:equal]) / equal
+    seen = sum(one == "a" for one in said[equal:]) / better
+    # With more, a rule that is wrong in 5% would fail by chance once in 100,000 times at the most.
+    most = float(stats.binom.ppf(1 - 1e-5, equal, EQUAL_LIMIT)) / equal
+    if false <= most and seen >= POWER_LIMIT - 1 / math.sqrt(better):
+        return
+    slip = next((words for words, rule in SLIPS_OF_DECIDING.items() if [rule(*one) for one in given] == said), "")
+    raise Wrong(
+        f"In {equal} comparisons of two methods that are equally good, it names a winner in {100 * false:.0f} %. At"
+        f" most {100 * EQUAL_LIMIT:.0f} % are allowed, with chance up to {100 * most:.0f} %.\n"
+        f"In {better} comparisons where a is 14 points better, it says so in {100 * seen:.0f} %. A good rule does in"
+        f" more than {100 * POWER_LIMIT:.0f} %.\n{slip}".rstrip()
+    )
+
+
+@exercise(
+    "comparison.decide",
+    lesson="06",
+    title="Which of two methods to ship, or neither",
+    points=3,
+    equation="(6.4)",
+    hints=(
+        "What is independent of what? Two people of one seed share the two trainings; two seeds share nothing. So make"
+        " one number of each seed.",
+        "`d = (a - b).mean(dim=1)` is one difference for each seed. Its interval is (6.4), with `t[len(d) - 1]`.",
+        'Name "a" or "b" where the interval leaves out 0: if `d.mean()` is above the half width, or below minus it.',
+    ),
+)
+def check_decide(answer: Decide) -> None:
+    _judge_rule(answer, generator(0), equal=400, better=200)
+
+
+@fresh_check("comparison.decide")
+def check_fresh_decisions(answer: Decide, draw: torch.Generator) -> None:
+    _judge_rule(answer, draw, equal=300, better=60)
+
+
+right_answer("comparison.decide")(_decide)
+
+
+@right_answer("comparison.decide")
+def _(a: Tensor, b: Tensor, t: dict[int, float]) -> str:
+    """Follow the wider of two intervals: over seeds, and over people within them."""
+    d = (a - b).double().numpy()
+    seeds = d.mean(axis=1)
+    over_seeds = t[len(seeds) - 1] * seeds.std(ddof=1) / len(seeds) ** 0.5
+    over_people = 1.96 * (d - seeds[:, None]).std(ddof=1) / d.size**0.5
+    half = max(over_seeds, over_people)
+    return "a" if seeds.mean() > half else "b" if seeds.mean() < -half else "cannot tell"
+
+
+@right_answer("comparison.decide")
+def _(a: Tensor, b: Tensor, t: dict[int, float]) -> str:
+    differences = [float((one - other).mean()) for one, other in zip(a, b, strict=True)]
+    n = len(differences)
+    mean = sum(differences) / n
+    error = math.sqrt(sum((d - mean) ** 2 for d in differences) / (n - 1) / n)
+    return "cannot tell" if abs(mean) <= t[n - 1] * error else "a" if mean > 0 else "b"
+
+
+for words, rule in SLIPS_OF_DECIDING.items():
+    wrong_answer("comparison.decide", hint=words)(rule)
+
+
+@wrong_answer("comparison.decide", hint='It may say "a", "b" or "cannot tell"')
+def _(a: Tensor, b: Tensor, t: dict[int, float]) -> float:
+    return (a - b).mean().item()
+
+
+@wrong_answer("comparison.decide", hint="it names a winner in")
+def _(a: Tensor, b: Tensor, t: dict[int, float]) -> str:
+    """Looks at the best seed alone."""
+    d = (a - b).mean(dim=1)
+    return _winner(d[d.abs().argmax()].item(), 0.05)

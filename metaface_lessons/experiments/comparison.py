@@ -40,7 +40,7 @@ import statistics
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,17 @@ import torch
 
 from ..episodes import EpisodeSampler
 from ..errors import MetaFaceError
-from ..evaluation import Estimate, Evaluation, evaluate, from_json, over_seeds, people_interval, student_t, to_json
+from ..evaluation import (
+    Difference,
+    Estimate,
+    Evaluation,
+    evaluate,
+    from_json,
+    over_seeds,
+    people_interval,
+    student_t,
+    to_json,
+)
 from ..faces import FaceSet, Split, load_faces
 from ..figures import table
 from ..learners.base import Adapts, MetaLearner
@@ -143,6 +153,38 @@ def load(faces: str, long: bool = False) -> dict[str, Any]:
     long: that of the half hour. False.
     """
     return stored.load(file_of(faces, long), f"{COMMAND} --faces {faces}{' --long' * long}")
+
+
+# What lesson 06 asks, decided before anything was measured: is the first one ahead of the second?
+QUESTIONS = (
+    ("protonet", "nca"),
+    ("protonet", "pretrain"),
+    ("protonet", "anil"),
+    ("anil", "maml"),
+    ("maml", "fomaml"),
+    ("maml", "pretrain"),
+    ("maml", "learn2learn"),
+    ("pretrain", "reptile"),
+    ("reptile", "lda"),
+)
+
+
+def difference(found: Mapping[str, Any], a: str, b: str, protocol: str) -> Difference:
+    """By how much entry a is more accurate than entry b in a stored result.
+
+    found: the result, as `load` returns it.
+    a, b: names of entries or baselines.
+    protocol: a key of `PROTOCOLS`.
+
+    Raises `MetaFaceError` if the result has no such pair.
+    """
+    pairs = found["paired"][protocol]
+    if b in pairs.get(a, {}):
+        return Difference.from_scores(pairs[a][b])
+    if a not in pairs.get(b, {}):
+        raise MetaFaceError(f"The result does not compare {a} and {b}. It has: {', '.join(found['learners'])}.")
+    other = Difference.from_scores(pairs[b][a])
+    return replace(other, mean=-other.mean)
 
 
 # --------------------------------------------------------------------------------------------------- what trains, where

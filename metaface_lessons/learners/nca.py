@@ -7,10 +7,9 @@ takes image k for its neighbour with the chance
 
     p_ik = exp(−‖z_i − z_k‖²/τ) / Σ_{m ≠ i} exp(−‖z_i − z_m‖²/τ),   p_ii = 0    (Goldberger et al. 2004, equation 1)
 
-and the loss is −log Σ_{k: y_k = y_i, k ≠ i} p_ik, averaged over the batch. That is the loss of Salakhutdinov & Hinton
-(2007). Laenen & Bertinetto show that it trains as well as episodes or better, with fewer settings. Here it gets the
-very images that ProtoNet gets, and meets a task in the same way, by the nearest prototype. So a difference between the
-two is one of the loss alone.
+and the loss is −log Σ_{k: y_k = y_i, k ≠ i} p_ik, averaged over the batch. Laenen & Bertinetto find that it trains as
+well as episodes or better, and has fewer settings. Here it gets the very images that ProtoNet gets, and meets a task in
+the same way, by the nearest prototype. So a difference between the two comes from the loss alone.
 
 A batch of M images gives M·(M − 1) pairs. In an episode with N·K support images and N·Q queries there are N·Q·N
 distances to prototypes; see `ProtoNet`'s `in_turn` for a way between the two.

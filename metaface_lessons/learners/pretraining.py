@@ -8,8 +8,8 @@ layer that has one output for each person. For a task that layer is replaced by 
 while the embedding stays as it is. This is the "Baseline" of Chen, Liu, Kira, Wang & Huang (2019, section 3.2), but
 with embeddings of length 1, so that one rate α suits all of them.
 
-Here it is a `MetaLearner` like the others. It sees the same images in the same order as ProtoNet. But a person has the
-same label in every episode, and support and query images are used alike.
+Here it is a `MetaLearner` like the others, so its batches are episodes: with the same settings it sees the same images
+as ProtoNet. But a person has the same label in every episode, and support and query images are used alike.
 """
 
 from __future__ import annotations

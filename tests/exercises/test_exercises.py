@@ -208,7 +208,7 @@ def test_what_the_check_refuses_of_a_changed_answer_fresh_questions_refuse_alone
         with core.fresh_data("one"):
             outcome = judge(without_check(exercise), answer)
         assert outcome.kind in (core.WRONG, core.RAISED), f"{what}: {outcome}"
-    assert refused or name == "domains.splits"  # it returns names
+    assert refused or name in ("domains.splits", "comparison.decide")  # they return names
 
 
 @pytest.mark.slow

@@ -84,6 +84,16 @@ def test_means_and_differences_are_those_of_the_stored_evaluations(found: dict[s
                 assert difference == paired(a, b, shared=True, test_share=test_share).scores()
 
 
+def test_a_difference_is_that_of_the_pair_in_either_order(found: dict[str, Any]) -> None:
+    seeds = [from_json(found["evaluations"][seed]["1-shot"]) for seed in ("0", "1")]
+    for a, b in itertools.permutations(("protonet", "lda"), 2):
+        ours, theirs = ([one[name] for one in seeds] for name in (a, b))
+        wanted = paired(ours, theirs, shared=True, test_share=10 / 28).scores()
+        assert comparison.difference(found, a, b, "1-shot").scores() == wanted
+    with pytest.raises(MetaFaceError, match=r"does not compare protonet and maml\. It has: pixels"):
+        comparison.difference(found, "protonet", "maml", "1-shot")
+
+
 def test_new_people_for_each_seed_are_independent_and_the_same_people_are_not(found: dict[str, Any]) -> None:
     """The interval over seeds is corrected only where people are shared."""
     rows = {}

@@ -12,15 +12,30 @@ from metaface_lessons.widgets import cost_explorer
 def test_costs_are_those_of_the_stored_comparison() -> None:
     """At the end of training and without a task, what was stored; with tasks, that many times the milliseconds more."""
     rows = comparison.load("lfw")["learners"]
-    few, many = (cost_explorer.scores(cost_explorer.State(seconds=180, tasks=n)) for n in (1, 1001))
+    few, many = (cost_explorer.scores(cost_explorer.State(seconds=60, tasks=n)) for n in (1, 1001))
     for name, row in rows.items():
         if name in cost_explorer.NAMES:
             assert many[name][1] - few[name][1] == pytest.approx(row["adaptation_ms"])  # 1000 tasks, in seconds
     last = rows["protonet"]["curve"][-2]
-    assert cost_explorer.after(rows["protonet"], last["seconds"]) == (last["accuracy"], last["seconds"])
-    assert cost_explorer.after(rows["lbp"], 30) == (rows["lbp"]["4-shot"]["accuracy"], 0)
+    assert cost_explorer.after(rows["protonet"], last["seconds"]) == (last["mean"], last["seconds"])
+    assert cost_explorer.after(rows["lbp"], 30) == (rows["lbp"]["4-shot"]["mean"], 0)
 
 
 def test_costs_of_no_tasks_are_refused() -> None:
     with pytest.raises(MetaFaceError, match="above 0"):
         cost_explorer.scores(cost_explorer.State(tasks=0))
+
+
+def test_the_axis_of_all_seconds_holds_the_marks_and_little_else() -> None:
+    for tasks in (1, 100_000):
+        state = cost_explorer.State(tasks=tasks)
+        low, high = cost_explorer.draw(state).axes[1].get_xlim()
+        totals = [total for _, total in cost_explorer.scores(state).values()]
+        assert (low, high) == pytest.approx((min(totals) / 2, 2 * max(totals)))
+
+
+def test_no_two_that_are_trained_look_alike() -> None:
+    looks = [tuple(cost_explorer.LOOK[name].values()) for name in comparison.TRAINED]
+    lines = [(colour, line) for colour, _, line in looks]
+    assert len(set(lines)) == len(looks)
+    assert set(comparison.TRAINED) < set(cost_explorer.NAMES)
