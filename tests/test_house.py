@@ -16,8 +16,10 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
+from metaface_lessons.evaluation import Estimate
 from metaface_lessons.experiments import comparison, few_shot
 from metaface_lessons.sources import lesson_budget, lesson_minutes, read_source, sources
+from metaface_lessons.widgets.cost_explorer import NAMES
 from tests import needs
 from tests.needs import need
 
@@ -256,12 +258,13 @@ def _text(file: Path) -> str:
 
 def test_the_engineers_page_says_what_is_stored(repository: Path) -> None:
     page = (repository / "docs" / "engineers.md").read_text(encoding="utf-8")
-    told = [line for line in page.splitlines() if line.startswith("|") and "(±" in line]
-    stored = sorted(comparison.load("lfw")["learners"].values(), key=lambda row: -row["4-shot"]["accuracy"])
-    for line, row in zip(told, stored, strict=True):
-        figures = (row["1-shot"], row["4-shot"])
-        cells = (f"{100 * f['accuracy']:.1f} ± {100 * f['ci95']:.1f} (± {100 * f['ci95_people']:.1f})" for f in figures)
-        assert line.endswith(f"| {' | '.join(cells)} |")
+    told = [line for line in page.splitlines() if line.startswith("|") and " ± " in line]
+    rows = comparison.load("lfw")["learners"]
+    wanted = []
+    for name in sorted(NAMES, key=lambda name: -rows[name]["4-shot"]["mean"]):
+        cells = (Estimate.from_scores(rows[name][shots]) for shots in comparison.PROTOCOLS)
+        wanted.append(f"| {NAMES[name]} | {' | '.join(f'{100 * e.mean:.1f} ± {100 * e.widest:.1f}' for e in cells)} |")
+    assert told == wanted
     longer = [few_shot.load("reptile", "lfw", shots) for shots in (1, 4)]
     figures = " and ".join(f"{100 * result['accuracy']:.1f}" for result in longer)
     assert f"it has {figures}." in page
