@@ -5,7 +5,7 @@ division give? Laenen & Bertinetto (NeurIPS 2021) leave it out: all images of a 
 each must find the images of its own person. With z = f(x) the embedding, y the person, and τ a temperature, image i
 takes image k for its neighbour with the chance
 
-    p_ik = exp(−‖z_i − z_k‖²/τ) / Σ_{m ≠ i} exp(−‖z_i − z_m‖²/τ),   p_ii = 0    (Goldberger et al. 2004, equation 1)
+    p_ik = exp(−‖z_i − z_k‖²/τ) / Σ_{m ≠ i} exp(−‖z_i − z_m‖²/τ),   p_ii = 0    (Goldberger et al. 2004)
 
 and the loss is −log Σ_{k: y_k = y_i, k ≠ i} p_ik, averaged over the batch. Laenen & Bertinetto find that it trains as
 well as episodes or better, and has fewer settings. Here it gets the very images that ProtoNet gets, and meets a task in

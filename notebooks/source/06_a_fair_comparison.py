@@ -298,7 +298,7 @@ table(
 # %% [markdown]
 # ## 4 · Five seeds, a minute each, real faces
 #
-# Now the same with faces of 64×64 pixels, synthetic and real (Labeled Faces in the Wild), with five seeds. All of it is stored;
+# Now larger faces, with five seeds: synthetic ones of 64×64 pixels, and real ones of 48×48 (Labeled Faces in the Wild). All of it is stored;
 # `metaface experiment comparison` measures it again, in some hours.
 #
 # **What is equal.** The network: a Conv-4 with 32 filters in each layer. The people and the test episodes of a seed; nobody has trained on the
@@ -576,7 +576,7 @@ long = {faces: comparison.load(faces, long=True) for faces in SETS}
 fig, axes = plt.subplots(1, 2, figsize=(10, 4.6), sharey=True)
 words = []
 for ax, (faces, results) in zip(axes, long.items(), strict=True):
-    curves(results, comparison.LEADERS, (15, 60, 240, 960), SETS[faces], ax)
+    curves(results, comparison.LEADERS, (15, 60, 240, 1800), SETS[faces], ax)
     first, last = (
         ", ".join(NAMES[name] for name in ranks(results, comparison.LEADERS, point))
         for point in (2, -1)
