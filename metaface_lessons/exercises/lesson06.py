@@ -869,12 +869,12 @@ def _judge_rule(answer: Decide, draw: torch.Generator, equal: int, better: int) 
     ),
 )
 def check_decide(answer: Decide) -> None:
-    _judge_rule(answer, generator(0), equal=400, better=200)
+    _judge_rule(answer, generator(0), equal=300, better=100)
 
 
 @fresh_check("comparison.decide")
 def check_fresh_decisions(answer: Decide, draw: torch.Generator) -> None:
-    _judge_rule(answer, draw, equal=300, better=60)
+    _judge_rule(answer, draw, equal=200, better=40)
 
 
 right_answer("comparison.decide")(_decide)
