@@ -361,6 +361,41 @@ class Difference(Estimate):
         return f"{100 * self.mean:+.1f} points{self._ends()}"
 
 
+def p_value(difference: Difference, seeds: int = 1) -> float:
+    """The chance of a difference at least so far from 0 if there were none. It follows the widest interval.
+
+    difference: with its 95% intervals, from which the standard errors follow.
+    seeds: S, the trainings that its interval over seeds comes from: Student's t of S − 1 degrees of freedom. The other
+        intervals are read as those of a normal distribution. 1, where there is no interval over seeds.
+
+    NaN where an interval could not be found.
+    """
+    found = [1.0 if difference.mean == 0 else 0.0]
+    for over, half in difference.intervals.items():
+        chance = stats.t(seeds - 1) if over == "seeds" else stats.norm
+        error = half / chance.ppf(0.975)
+        found.append(2 * float(chance.sf(abs(difference.mean) / error)) if error else found[0])
+    return float(np.max(found))
+
+
+def holm(p_values: Mapping[str, float], level: float = 0.05) -> dict[str, bool]:
+    """Which of many claims stand, if the chance that any of them is wrong may be `level` (Holm 1979).
+
+    Of m claims the one with the smallest p-value must be below level/m, the next below level/(m − 1), and so on. The
+    first that is not, and all after it, do not stand.
+
+    p_values: by claim.
+    level: 0.05.
+    """
+    stands, left = dict.fromkeys(p_values, False), len(p_values)
+    for claim in sorted(p_values, key=lambda name: math.inf if math.isnan(p_values[name]) else p_values[name]):
+        if not p_values[claim] < level / left:
+            break
+        stands[claim] = True
+        left -= 1
+    return stands
+
+
 def paired(
     a: Evaluation | Sequence[Evaluation],
     b: Evaluation | Sequence[Evaluation],

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from typing import Any
 
 import numpy as np
@@ -21,9 +22,11 @@ from metaface_lessons.evaluation import (
     expected_accuracy,
     from_json,
     frontier,
+    holm,
     interval,
     mean_over_seeds,
     over_seeds,
+    p_value,
     paired,
     student_t,
     to_json,
@@ -361,3 +364,31 @@ def test_whether_seeds_share_people_must_be_said() -> None:
     with pytest.raises(MetaFaceError, match="two trainings or more, but there is 1"):
         over_seeds([0.5], shared=False)
     assert np.isnan(student_t([0.5]))
+
+
+# ----------------------------------------------------------------------------------------------------- many differences
+
+
+def test_the_p_value_is_that_of_the_interval_that_is_the_weaker_evidence() -> None:
+    over_people = Difference(0.03, over_people=0.03)
+    assert p_value(over_people) == pytest.approx(0.05)  # 0 is just at the end of the 95% interval
+    assert p_value(Difference(-0.06, over_people=0.03)) == pytest.approx(2 * stats.norm.cdf(-2 * 1.959964), rel=1e-4)
+    both = Difference(0.03, over_people=0.01, over_seeds=0.06)
+    t = 0.03 / (0.06 / stats.t(4).ppf(0.975))
+    assert p_value(both, seeds=5) == pytest.approx(2 * stats.t(4).sf(t))
+    assert p_value(Difference(0.0, over_people=0.0)) == 1
+    assert math.isnan(p_value(Difference(0.1, over_people=math.nan)))
+
+
+def test_holm_lets_claims_stand_up_to_the_first_that_does_not() -> None:
+    p = {"a": 0.04, "b": 0.001, "c": 0.02, "d": 0.03}  # 0.001 < 0.05/4, but 0.02 > 0.05/3
+    assert holm(p) == {"a": False, "b": True, "c": False, "d": False}
+    assert holm({"a": 0.04, "b": 0.02}) == {"a": True, "b": True}  # 0.02 < 0.05/2, then 0.04 < 0.05
+    assert holm({"a": 0.04, "b": 0.03}) == {"a": False, "b": False}
+    assert holm({"a": math.nan, "b": 0.01}) == {"a": False, "b": True}
+
+
+def test_holm_is_seldom_wrong_about_claims_that_are_all_false() -> None:
+    draw = np.random.default_rng(0)
+    wrong = [any(holm({str(i): value for i, value in enumerate(p)}).values()) for p in draw.uniform(size=(2000, 20))]
+    assert np.mean(wrong) == pytest.approx(0.05, abs=0.015)
