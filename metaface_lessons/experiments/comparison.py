@@ -155,7 +155,7 @@ def load(faces: str, long: bool = False) -> dict[str, Any]:
     return stored.load(file_of(faces, long), f"{COMMAND} --faces {faces}{' --long' * long}")
 
 
-# What lesson 06 asks, decided before anything was measured: is the first one ahead of the second?
+# What lesson 06 asks, decided before the stored trainings began: is the first one ahead of the second?
 QUESTIONS = (
     ("protonet", "nca"),
     ("protonet", "pretrain"),
