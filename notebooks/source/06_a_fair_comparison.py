@@ -321,12 +321,13 @@ from metaface_lessons.widgets import cost_explorer
 from metaface_lessons.widgets.cost_explorer import LOOK, NAMES
 
 SETS = {"procedural": "synthetic faces", "lfw": "real faces (LFW)"}
+SYNTHETIC, REAL = SETS
 stored = {faces: comparison.load(faces) for faces in SETS}
 SHOTS = ("1-shot", "4-shot")
 rows = {}
 for name in comparison.TRAINED:
     learners = [results["learners"][name] for results in stored.values()]
-    chosen = stored["procedural"]["chosen"][name]["best"]
+    chosen = stored[SYNTHETIC]["chosen"][name]["best"]
     numbers = [f"{run[key]:.0f}" for run in learners for key in ("steps", "seconds")]
     rows[NAMES[name]] = [str(learners[0]["width"]), *numbers, chosen]
 table(
@@ -342,9 +343,9 @@ table(
 # %% [markdown]
 # **Predict:** who is ahead on each set? And does NCA, without episodes, stay behind ProtoNet?
 
-# %% tags=["real-faces"]
+# %%
 fig, axes = plt.subplots(2, 2, figsize=(10, 7.6), sharey=True, sharex="row")
-order = sorted(NAMES, key=lambda name: stored["lfw"]["learners"][name]["4-shot"]["mean"])
+order = sorted(NAMES, key=lambda name: stored[REAL]["learners"][name]["4-shot"]["mean"])
 words = []
 for line, (faces, results) in zip(axes, stored.items(), strict=True):
     for ax, shots in zip(line, SHOTS, strict=True):
@@ -360,7 +361,7 @@ for line, (faces, results) in zip(axes, stored.items(), strict=True):
     words.append(f"{SETS[faces]}: the highest mean with four shots is {NAMES[best]}'s, {e}")
 show(fig, alt=f"Accuracy with the widest 95% interval, a dot for each learner. {'; '.join(words)}.")
 
-# %% tags=["real-faces"]
+# %%
 table(
     {
         NAMES[name]: [
@@ -379,7 +380,7 @@ table(
 # "is A ahead of B?" is answered by paired differences. These nine questions were written down before these trainings began. Blue is ahead, red is
 # behind, grey means that you cannot tell.
 
-# %% tags=["real-faces"]
+# %%
 claims = {}
 for faces, results in stored.items():
     rows = {}
@@ -397,8 +398,8 @@ for faces, results in stored.items():
 # wrong claim at 5%. It orders the m p-values. The smallest must be below 0.05/m, the next below 0.05/(m − 1), and so on; the first that is not ends
 # the list.
 
-# %% tags=["real-faces"]
-p_values = {name: p_value(d, len(stored["lfw"]["seeds"])) for name, d in claims.items()}
+# %%
+p_values = {name: p_value(d, len(stored[REAL]["seeds"])) for name, d in claims.items()}
 stands = holm(p_values)
 alone = [name for name, difference in claims.items() if difference.verdict != "cannot tell"]
 print(
@@ -450,12 +451,12 @@ check("comparison.decide", my_decide)
 # Your rule on the stored results of the synthetic faces, whose seeds are independent. (On real faces it would claim too much, because the seeds share
 # people.)
 
-# %% tags=["real-faces"]
+# %%
 from metaface_lessons.evaluation import from_json
 
 decide = yours("comparison.decide", my_decide)
 quantiles = {freedom: float(stats.t.ppf(0.975, freedom)) for freedom in range(1, 10)}
-tests = [from_json(test["4-shot"]) for test in stored["procedural"]["evaluations"].values()]
+tests = [from_json(test["4-shot"]) for test in stored[SYNTHETIC]["evaluations"].values()]
 
 
 def per_person(name):
@@ -467,7 +468,7 @@ table(
     {
         f"a = {NAMES[one]}, b = {NAMES[other]}": [
             decide(per_person(one), per_person(other), quantiles),
-            comparison.difference(stored["procedural"], one, other, "4-shot"),
+            comparison.difference(stored[SYNTHETIC], one, other, "4-shot"),
         ]
         for one, other in comparison.QUESTIONS
     },
@@ -481,7 +482,7 @@ table(
 # 32 filters suit the inner loops, which are slow. Embeddings could use more. Four learners train again with 64 filters, *in the same minute*, so
 # they make fewer steps.
 
-# %% tags=["real-faces"]
+# %%
 rows = {}
 for name in comparison.LEADERS:
     cells = []
@@ -505,7 +506,7 @@ table(
 # It differs from ours in two ways. Its inner rate is fixed, and a step takes longer, so that it makes fewer. One run more tells them apart:
 # learn2learn with as many steps as our MAML, in more seconds.
 
-# %% tags=["real-faces"]
+# %%
 table(
     {
         text: [
@@ -530,7 +531,7 @@ table(
 #
 # **Predict:** if training is stopped at a sixteenth of the time, does the order stay?
 
-# %% tags=["real-faces"]
+# %%
 from matplotlib.ticker import NullLocator
 
 
@@ -579,10 +580,10 @@ show(
 #
 # A minute is short. Do the curves cross later? The four leaders on real faces, with one seed and 30 minutes of a core each:
 
-# %% tags=["real-faces"]
-long = comparison.load("lfw", long=True)
+# %%
+long = comparison.load(REAL, long=True)
 fig, ax = plt.subplots(figsize=(7, 4.4))
-curves(long, comparison.LEADERS, (15, 30, 60, 120, 240, 480, 960, 1800), SETS["lfw"], ax)
+curves(long, comparison.LEADERS, (15, 30, 60, 120, 240, 480, 960, 1800), SETS[REAL], ax)
 ax.set(ylabel="accuracy, 5-way 4-shot, %")
 ax.legend(loc="lower right")
 first, last = (
@@ -596,7 +597,7 @@ show(
     f" minute {first}; after 30 minutes {last}.",
 )
 
-# %% tags=["real-faces"]
+# %%
 pairs = (("protonet", "nca"), ("protonet", "pretrain"), ("protonet", "anil"), ("nca", "pretrain"))
 rows = {
     f"{NAMES[one]} − {NAMES[other]}, {shots}": comparison.difference(long, one, other, shots)
@@ -670,7 +671,7 @@ check("comparison.break_even", my_break_even)
 # **Predict:** which of our learners are on the frontier, if the cost is that of a single new task? A task costs ProtoNet one forward pass of its
 # images. MAML takes ten steps, forward and back. (The time includes the answers to five queries.)
 
-# %% tags=["real-faces"]
+# %%
 fig, axes = plt.subplots(1, 2, figsize=(10, 4.8), sharey=True)
 words = []
 for ax, (faces, results) in zip(axes, stored.items(), strict=True):
@@ -702,7 +703,7 @@ show(
 # %% [markdown]
 # The frontier is drawn through means. Where two bars overlap much, the forest plots of section 4 say whether the lower one is really behind.
 
-# %% tags=["real-faces"]
+# %%
 table(
     {
         NAMES[name]: [
@@ -721,7 +722,7 @@ table(
 # Move the sliders: how long can you train, and how many tasks will come? At which number of tasks does the inner loop cost more than all
 # training?
 
-# %% tags=["real-faces"]
+# %%
 cost_explorer.explore()
 
 # %% [markdown]
@@ -733,7 +734,7 @@ cost_explorer.explore()
 #
 # </details>
 
-# %% tags=["real-faces"]
+# %%
 rows = {}
 for name in comparison.TRAINED:
     learners = [results["learners"][name] for results in stored.values()]
