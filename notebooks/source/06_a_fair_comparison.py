@@ -499,7 +499,7 @@ table(
 
 # %% [markdown]
 # A positive difference beyond its interval says that width is worth more than steps for that learner, at a minute. On synthetic faces steps are worth
-# more to ProtoNet and ANIL. On real faces ProtoNet gains a little from width with one shot. The rest cannot be told.
+# more to ProtoNet and ANIL. On real faces ProtoNet gains a little from width with one shot. For the rest you cannot tell.
 #
 # ### Why is the library's MAML another one?
 #
@@ -525,7 +525,7 @@ table(
 )
 
 # %% [markdown]
-# More steps help on both sets. Learned rates help on synthetic faces; on real ones that cannot be told.
+# More steps help on both sets. Learned rates help on synthetic faces; on real ones you cannot tell.
 #
 # ### Accuracy against time
 #
@@ -701,7 +701,8 @@ show(
 )
 
 # %% [markdown]
-# The frontier is drawn through means. Where two bars overlap much, the forest plots of section 4 say whether the lower one is really behind.
+# The frontier is drawn through means. Where two bars overlap much, the forest plots of section 4 say whether the lower one is really behind. ProtoNet
+# and NCA do the same for a task, so chance alone decides which of the two is the cheaper one here.
 
 # %%
 table(
