@@ -362,7 +362,7 @@ class Difference(Estimate):
 
 
 def p_value(difference: Difference, seeds: int = 1) -> float:
-    """The chance of a difference at least so far from 0 if there were none. It follows the widest interval.
+    """The chance of a difference at least so far from 0 if there were none: the largest, over its intervals.
 
     difference: with its 95% intervals, from which the standard errors follow.
     seeds: S, the trainings that its interval over seeds comes from: Student's t of S − 1 degrees of freedom. The other

@@ -874,7 +874,7 @@ def check_decide(answer: Decide) -> None:
 
 @fresh_check("comparison.decide")
 def check_fresh_decisions(answer: Decide, draw: torch.Generator) -> None:
-    _judge_rule(answer, draw, equal=200, better=40)
+    _judge_rule(answer, draw, equal=600, better=100)
 
 
 right_answer("comparison.decide")(_decide)

@@ -9,7 +9,7 @@ training, accuracy is drawn as a straight line over the logarithm of the seconds
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import matplotlib
@@ -51,21 +51,37 @@ class State:
     tasks: int = control(1000, "tasks to learn after it", options=(1, 10, 100, 1000, 10_000, 100_000))
 
 
-def after(row: dict[str, Any], seconds: float) -> tuple[float, float]:
-    """Accuracy of a learner, and the seconds of training that it took, when `seconds` may be spent at most.
+@dataclass(frozen=True)
+class Spent:
+    """What a learner reaches, and what was spent for it.
+
+    accuracy: a share.
+    half: half its widest 95% interval, of the measurement that is nearest in time.
+    seconds: of one core.
+    """
+
+    accuracy: float
+    half: float
+    seconds: float
+
+
+def after(row: dict[str, Any], seconds: float) -> Spent:
+    """What a learner reaches when `seconds` of training may be spent at most.
 
     A learner that does not train is as good as ever. One whose first measurement comes later is given that.
     """
     if "curve" not in row:
-        return row[CURVE]["mean"], row.get("seconds", 0.0)
+        return Spent(row[CURVE]["mean"], Estimate.from_scores(row[CURVE]).widest, row.get("seconds", 0.0))
     spent, accuracy = (np.array([point[key] for point in row["curve"]]) for key in ("seconds", "mean"))
     seconds = float(np.clip(seconds, spent[0], spent[-1]))
-    return float(np.interp(np.log(seconds), np.log(spent), accuracy)), seconds
+    nearest = row["curve"][np.abs(np.log(spent / seconds)).argmin()]
+    reached = float(np.interp(np.log(seconds), np.log(spent), accuracy))
+    return Spent(reached, Estimate.from_scores(nearest).widest, seconds)
 
 
 @functools.lru_cache(maxsize=64)  # a picture and its alt text want the same
-def scores(state: State) -> dict[str, tuple[float, float]]:
-    """By learner: accuracy, and seconds of a core for training and all tasks together.
+def scores(state: State) -> dict[str, Spent]:
+    """What each learner reaches, and the seconds of a core for training and all tasks together.
 
     Raises `MetaFaceError` for unknown faces, or no tasks or seconds.
     """
@@ -77,15 +93,15 @@ def scores(state: State) -> dict[str, tuple[float, float]]:
         )
     rows, found = load(FACES[state.faces])["learners"], {}
     for name in NAMES:
-        accuracy, trained = after(rows[name], state.seconds)
-        found[name] = accuracy, trained + state.tasks * rows[name]["adaptation_ms"] / 1000
+        trained = after(rows[name], state.seconds)
+        found[name] = replace(trained, seconds=trained.seconds + state.tasks * rows[name]["adaptation_ms"] / 1000)
     return found
 
 
 def draw(state: State) -> Figure:
     """Left: accuracy against training time. Right: accuracy against all seconds, those of the tasks included.
 
-    Bars are the widest 95% intervals, of the end of a training.
+    Bars are the widest 95% intervals.
     """
     rows, found = load(FACES[state.faces])["learners"], scores(state)
     with matplotlib.rc_context(STYLE):
@@ -95,15 +111,14 @@ def draw(state: State) -> Figure:
             if "curve" in rows[name]:
                 points = [(point["seconds"], 100 * point["mean"]) for point in rows[name]["curve"]]
                 left.plot(*zip(*points, strict=True), ms=5, **LOOK[name])
-            accuracy, total = found[name]
-            half = 100 * Estimate.from_scores(rows[name][CURVE]).widest
             bar = {"linestyle": "", "ms": 9, "elinewidth": 1, "label": NAMES[name]}
-            right.errorbar(total, 100 * accuracy, half, **{**LOOK[name], **bar})
+            one = found[name]
+            right.errorbar(one.seconds, 100 * one.accuracy, 100 * one.half, **{**LOOK[name], **bar})
         left.axvline(state.seconds, color="black", lw=1, ls=":")
         left.set(xscale="log", xlabel="seconds of training", ylabel="accuracy, 5-way 4-shot, %", xlim=(3, 80))
         left.set_xticks([4, 8, 15, 30, 60], labels=["4", "8", "15", "30", "60"])
         left.minorticks_off()
-        totals = [total for _, total in found.values()]
+        totals = [one.seconds for one in found.values()]
         right.set(xscale="log", xlabel=f"seconds of training and of {state.tasks:,} tasks")
         right.set_xlim(min(totals) / 2, 2 * max(totals))
         figure.legend(*right.get_legend_handles_labels(), loc="outside right center")
@@ -112,8 +127,8 @@ def draw(state: State) -> Figure:
 
 def alt(state: State) -> str:
     """What `draw` shows, in words."""
-    ranked = sorted(scores(state).items(), key=lambda item: -item[1][0])
-    told = "; ".join(f"{NAMES[name]} {100 * accuracy:.0f}% for {total:.0f} s" for name, (accuracy, total) in ranked)
+    ranked = sorted(scores(state).items(), key=lambda item: -item[1].accuracy)
+    told = "; ".join(f"{NAMES[name]} {100 * one.accuracy:.0f}% for {one.seconds:.0f} s" for name, one in ranked)
     return (
         f"Accuracy of {len(ranked)} learners on {state.faces} faces, against the seconds of at most {state.seconds} s"
         f" of training, and against all seconds of one core, {state.tasks:,} tasks included: {told}."
