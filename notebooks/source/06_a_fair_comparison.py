@@ -612,41 +612,9 @@ show(
 # both sets NCA and ProtoNet have the highest means at both ends. (A point of a curve comes from fewer episodes than the table, so the two differ a
 # little. The marks of one time are drawn side by side.)
 #
-# A minute is short. Do the curves cross later? The four leaders on real faces, with one seed and 30 minutes of a core each:
-
-# %%
-long = comparison.load(REAL, long=True)
-fig, ax = plt.subplots(figsize=(7, 4.4))
-curves(long, comparison.LEADERS, (15, 30, 60, 120, 240, 480, 960, 1800), SETS[REAL], ax)
-ax.set(ylabel="accuracy, 5-way 4-shot, %")
-ax.legend(loc="lower right")
-first, last = (
-    ", ".join(NAMES[name] for name in ranks(long, comparison.LEADERS, point)) for point in (2, -1)
-)
-print(f"after a minute    {first}\nafter 30 minutes  {last}")
-show(
-    fig,
-    alt="Accuracy of four learners on real faces against seconds of training up to 1800 (on a"
-    " logarithmic axis), one seed, with intervals over people. In the order of the means: after a"
-    f" minute {first}; after 30 minutes {last}.",
-)
-
-# %%
-pairs = (("protonet", "nca"), ("protonet", "pretrain"), ("protonet", "anil"), ("nca", "pretrain"))
-rows = {
-    f"{NAMES[one]} − {NAMES[other]}, {shots}": comparison.difference(long, one, other, shots)
-    for shots in SHOTS
-    for one, other in pairs
-}
-show(forest(rows, "the first is better, after 30 minutes, one seed"), alt=forest_alt(rows))
-
-# %% [markdown]
-# One seed has no interval over seeds: these bars are over people alone. So the differences hold for *these* trainings, and other first weights may
-# give others.
-#
-# What the comparison does *not* say: that it is so with larger networks, more people to train on, or other data. The recipes' other settings were
-# found by short trials on LFW, on people who overlap with those of the test. That can favour the learners that train, by an amount that nobody
-# measured.
+# What the comparison does *not* say: that it is so after longer trainings, with larger networks, more people to train on, or other data. The
+# recipes' other settings were found by short trials on LFW, on people who overlap with those of the test. That can favour the learners that train,
+# by an amount that nobody measured.
 
 # %% [markdown]
 # ## 5 · What it costs
