@@ -506,7 +506,7 @@ table(
 def standing(differences):
     """Print which of them stand by Holm, of all of them."""
     names = [name for name, stands in by_holm(differences)[1].items() if stands]
-    print(f"of these {len(differences)}, by Holm {len(names)} stand: {'; '.join(names)}")
+    print(f"of these {len(differences)}, by Holm {len(names)} stand:", *names, sep="\n    ")
 
 
 rows, asked = {}, {}
