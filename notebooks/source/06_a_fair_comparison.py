@@ -131,7 +131,7 @@ table(
 )
 
 # %% [markdown]
-# An interval that promises the truth 95 times in 100, but is made from a few seeds with 1.96, holds it as often as the last column says.
+# The last column says how often an interval with 1.96 holds the true mean. It promises 95 times in 100.
 #
 # Equation (6.4) asks for *independent* trainings. Synthetic faces can have that: each seed draws new people. Real people are few, so each seed
 # divides the same people again, and two trainings share most of the people they learn from. Then $s/\sqrt S$ is too small. Nadeau & Bengio (2003)
@@ -173,10 +173,10 @@ check("comparison.seeds", my_seeds)
 # | ANIL (03) | an embedding and the start of a head | gradient descent on the head |
 # | Reptile (04) | an initialisation, without query sets | gradient descent on all weights |
 #
-# *Pre-training, then fine-tuning* is the row that papers liked to forget. Chen et al. (2019) put it beside the meta-learners of their day, with the
-# same network, and it kept up or won. `pretraining.Pretraining` is their baseline, but with embeddings scaled to length 1. Its labels are the
-# *people*, the same in all batches. Lesson 01 pre-trained by hand, with the same loss, in passes over all images; here batches are drawn as those
-# of the other learners, so that seconds compare.
+# *Pre-training, then fine-tuning* is conventional learning. Chen et al. (2019) put it beside the meta-learners of their day, with the same network,
+# and it kept up or won. `pretraining.Pretraining` is their baseline, but with embeddings scaled to length 1. Its classes are the *base people*,
+# numbered once for all batches. Lesson 01 pre-trained by hand, with the same loss, in passes over all images; here batches are drawn as those of
+# the other learners, so that seconds compare.
 #
 # *NCA* is the control for ProtoNet. Both get batches of the same kind. ProtoNet divides a batch into support and query, and here lets every image
 # be support in turn. NCA compares each image with *all* others, and raises the chance that its nearest neighbour is of the same person. Laenen &
@@ -203,7 +203,7 @@ def embedding():
 
 
 def classifier(dtype=torch.float32):
-    """For learners with an inner loop. Its head begins at zero: labels are drawn by chance."""
+    """For learners with an inner loop. Its head begins at zero: an episode numbers its people at random."""
     conv = Conv4(3, 32, width=16, norm="task")
     network = Classifier(conv, conv.features, ways=5)
     for parameter in network.head.parameters():
@@ -302,8 +302,9 @@ table(
 # %% [markdown]
 # ## 4 · Five seeds, a minute each, real faces
 #
-# Now larger faces, with five seeds: synthetic ones of 64×64 pixels, and real ones of 48×48 (Labeled Faces in the Wild). All of it is stored;
-# `metaface experiment comparison` measures it again, in some hours.
+# Now larger faces, with five seeds: synthetic ones of 64×64 pixels, and real ones of 48×48 (Labeled Faces in the Wild). In each seed some 210
+# people are there to train on and 75 others to test on, in 250 episodes of each kind. All of it is stored; `metaface experiment comparison`
+# measures it again, in some hours.
 #
 # **What is equal.** The network: a Conv-4 with 32 filters in each layer. The people and the test episodes of a seed; nobody has trained on the
 # people of the test. The seconds: each learner makes as many steps as a minute of one core allows. The steps of all learners are timed in turn in
@@ -313,8 +314,8 @@ table(
 # and batch norm; the inner loops get four tasks of 25 images (Reptile two of 50) and normalise each task by itself.
 #
 # **What was tuned.** Each learner chose its outer rate among three. Those without episodes could choose one thing more: pre-training its batches,
-# NCA its temperature. They chose after one training each, on synthetic people that no table here reports. Most choices were close. Real faces take
-# over what was chosen on synthetic ones.
+# NCA its temperature. They chose after one training with each candidate, on synthetic people that no table here reports. Most choices were close.
+# Real faces take over what was chosen on synthetic ones.
 #
 # MAML here *learns* its inner rates, one for each layer, together with the weights; so do FOMAML and ANIL. Lesson 03 kept the rate fixed; lesson 09
 # explains how it is learned. "learn2learn's MAML" is the library's: its inner rate stays fixed.
@@ -346,7 +347,8 @@ table(
 )
 
 # %% [markdown]
-# **Predict:** who is ahead on each set? And does NCA, without episodes, stay behind ProtoNet?
+# Marks are means, bars the widest of three 95% intervals, and the dotted line is chance. **Predict:** who is ahead on each set? And does NCA,
+# without episodes, fall behind ProtoNet?
 
 # %%
 fig, axes = plt.subplots(2, 2, figsize=(10, 7.6), sharey=True, sharex="row")
@@ -383,8 +385,8 @@ table(
 # %% [markdown]
 # These intervals are of each accuracy alone. Do not compare them with one another: what is hard for one method is hard for the next. The question
 # "is A ahead of B?" is answered by paired differences. These nine questions were written down before these trainings began, but after an earlier
-# version with three seeds, which had the same real people. So on real faces they are not quite blind. Blue is ahead, red is behind, grey means that
-# you cannot tell.
+# version with three seeds, which had the same real people. So on real faces they are not quite blind. A blue dot is ahead, an orange square is
+# behind, and a hollow grey diamond means that you cannot tell.
 
 # %%
 claims = {}
@@ -401,10 +403,12 @@ for faces, results in stored.items():
 # %% [markdown]
 # ### Many questions at once
 #
-# Of 36 differences that are all 0, one or two would still lie outside their 95% intervals, by chance alone. *Holm's* way keeps the risk of *any*
-# wrong claim at 5%. It orders the m p-values. The smallest must be below 0.05/m, the next below 0.05/(m − 1), and so on; the first that is not ends
-# the list. That holds if the p-values are right. With five seeds they rely on normal differences. On real faces the correction does not see all that
-# trainings have in common when they share people. So take a p-value near the limit there with care.
+# Nine questions, two shots and two sets are 36 differences. If all of them were 0, one or two would still lie outside their 95% intervals, by
+# chance alone. *Holm's* way keeps the risk of *any* wrong claim at 5%. It needs p-values. The **p-value** is the chance of a difference at least so
+# far from 0, if there were none; here it is the largest over the intervals, for seeds by Student's t. Holm's way orders the m p-values. The
+# smallest must be below 0.05/m, the next below 0.05/(m − 1), and so on; the first that is not ends the list. That holds if the p-values are right.
+# With five seeds they rely on normal differences. On real faces the correction does not see all that trainings have in common when they share
+# people. So take a p-value near the limit there with care.
 
 # %%
 
@@ -436,8 +440,8 @@ table(
 # Of these 36 questions, this stands on both sets: ProtoNet is ahead of pre-training and of ANIL, pre-training is ahead of Reptile, and with one
 # shot ANIL is ahead of MAML. NCA cannot be told from ProtoNet in any of the four comparisons. So nothing here shows that *episodes* make ProtoNet
 # good. If they help, the intervals say by how much at most. (ProtoNet here lets every image be support in turn; plain episodes were not measured.)
-# Nor can MAML be told from FOMAML: in a minute, nothing shows that second derivatives pay. One answer clearly depends on the faces. Reptile is far
-# ahead of LDA on synthetic faces. On real ones it is not.
+# Nor can MAML be told from FOMAML: in a minute, nothing shows that second derivatives pay. One answer turns round. Reptile is far ahead of LDA on
+# synthetic faces. On real ones LDA has the higher means, but that does not stand.
 
 # %% [markdown]
 # ### Exercise 3: which one to ship, or neither
@@ -446,9 +450,10 @@ table(
 # accuracies of the I people of seed s, the same people for both methods, and new people in each seed. `t` is as in exercise 2. Return `"a"`, `"b"`
 # or `"cannot tell"`.
 #
-# The check simulates hundreds of comparisons with three or five seeds. Where the methods are equally good, at most 5% may end with a winner. Where
-# a is 14 points better, more than 70% must say so. (The check allows for chance in both.) Think of what is independent of what: all people of a
-# seed meet the same two trainings, and trainings are lucky or not.
+# The check simulates many comparisons, with three or five seeds, of trainings that scatter little or much. Where the methods are equally good, at
+# most 5% may end with a winner. Where one is clearly better, by three standard deviations of a seed's difference, more than 70% must name it. (The
+# check allows for chance in both.) Think of what is independent of what: all people of a seed meet the same two trainings, and trainings are lucky
+# or not.
 
 
 # %% exercise="comparison-decide"
@@ -498,8 +503,8 @@ table(
 #
 # ### Is it the width?
 #
-# 32 filters suit the inner loops, which are slow. Embeddings could use more. Four learners train again with 64 filters, *in the same minute*, so
-# they make fewer steps. They keep the rates that were chosen for 32.
+# 32 filters suit the inner loops, which are slow. Perhaps embeddings could use more. Four learners train again with 64 filters, *in the same
+#   minute*, so they make fewer steps. They keep the rates that were chosen for 32.
 
 
 # %%
@@ -649,7 +654,7 @@ check("comparison.frontier", my_frontier)
 #
 # $$ \text{cost}(n) = C + n\,c \tag{6.6} $$
 #
-# Let A be more expensive to train than B, and cheaper to adapt. It pays from the number of tasks on at which both cost the same:
+# Let A be more expensive to train than B, and cheaper to adapt. A pays from that number of tasks on at which both cost the same:
 #
 # $$ C_A + n\,c_A = C_B + n\,c_B \;\Longrightarrow\; n = \frac{C_A - C_B}{c_B - c_A} \tag{6.7} $$
 #
@@ -672,7 +677,7 @@ check("comparison.break_even", my_break_even)
 
 # %% [markdown]
 # **Predict:** which of our learners are on the frontier, if the cost is that of a single new task? A task costs ProtoNet one forward pass of its
-# images. MAML takes ten steps, forward and back. (The time includes the answers to five queries.)
+# images. MAML takes ten steps, forward and back. (The time includes the answers to five queries.) Filled marks are on the frontier.
 
 # %%
 fig, axes = plt.subplots(1, 2, figsize=(10, 4.8), sharey=True)
@@ -720,8 +725,8 @@ table(
 )
 
 # %% [markdown]
-# These numbers come from five training steps in a process of its own, without what it holds before them. All fit into any laptop. Our MAML runs
-# several tasks together to be faster; the library's holds one task at a time. With `fast=False` ours takes one at a time too.
+# The memory was measured in five training steps in a process of its own, not counting what it uses before them. All fit into any laptop. Our MAML
+# runs several tasks together to be faster; the library's holds one task at a time. With `fast=False` ours takes one at a time too.
 #
 # Move the sliders: how long can you train, and how many tasks will come? At which number of tasks does the inner loop cost more than all
 # training?
@@ -875,7 +880,7 @@ if theirs:
 #
 # **2. Three seeds give 84, 86 and 88%. A paper reports 86 ± 2.3. Where does that come from?**
 #
-# <details><summary>1.96 · 2 / √3: too narrow</summary>Right. With (6.4) it is 4.303 · 2 / √3 = 5.0.</details>
+# <details><summary>1.96 · 2 / √3</summary>Right. With (6.4) it is 4.303 · 2 / √3 = 5.0.</details>
 # <details><summary>t₂ · 2 / √3</summary>No, that would be 5.0.</details>
 # <details><summary>The standard deviation</summary>That is 2.0.</details>
 #

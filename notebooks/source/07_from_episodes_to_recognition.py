@@ -35,6 +35,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from IPython.display import display
 from matplotlib import pyplot as plt
 
 from metaface_lessons.episodes import EpisodeSampler
@@ -1094,10 +1095,12 @@ for condition in ("moved 2", "moved 4", "zoomed 1.10", "turned 10", "find_face, 
         for measure in ("accuracy", "1-shot")
     ]
     rows[condition] = [f"{100 * c.mean:+.1f} ± {100 * c.widest:.1f}" for c in changes]
-table(
-    rows,
-    [f"{NAMES[name]}, {measure}" for name in METHODS for measure in ("pairs", "1-shot")],
-    title="change of accuracy, points ± the wider 95% interval",
+display(
+    table(
+        rows,
+        [f"{NAMES[name]}, {measure}" for name in METHODS for measure in ("pairs", "1-shot")],
+        title="change of accuracy, points ± the wider 95% interval",
+    )
 )
 failed = aligned["failed"]
 print(
