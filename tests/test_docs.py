@@ -64,14 +64,12 @@ def test_every_learner_is_described(text: str) -> None:
 
 
 def test_the_verification_quoted_is_stored(text: str) -> None:
-    stored = verification.load()["methods"]
     table = text[text.index("| on the novel people of LFW") : text.index("Means of five seeds")]
-    quoted = re.findall(r"^\| (\w+).* \| ([\d.]+ \([\d.]+ to [\d.]+\)) \|$", table, re.MULTILINE)
+    quoted = re.findall(r"^\| (\w+).* \| ([\d.]+ ± [\d.]+) \|$", table, re.MULTILINE)
     assert [name for name, _ in quoted] == ["ProtoNet", "ArcFace", "LDA"]
     for name, figures in quoted:
-        row = stored[name.lower()]
-        low, high = (100 * end for end in row["accuracy95"])
-        assert figures == f"{100 * row['accuracy']:.1f} ({low:.1f} to {high:.1f})"
+        found = verification.estimate(verification.load(), name.lower(), "accuracy")
+        assert figures == f"{100 * found.mean:.1f} ± {100 * found.widest:.1f}"
 
 
 def test_view_2_of_lfw_is_quoted_as_it_is_stored(text: str, repository: Path) -> None:

@@ -949,7 +949,7 @@ def _(a: Tensor, b: Tensor, t: dict[int, float]) -> str:
     return _winner((a - b).mean().item(), 0.05)
 
 
-@wrong_answer("comparison.decide", hint="it names that one in 5")
+@wrong_answer("comparison.decide", hint="A good rule does in more than 70 %")
 def _(a: Tensor, b: Tensor, t: dict[int, float]) -> str:
     """Has one threshold, and a high one."""
     return _winner((a - b).mean().item(), 0.1)

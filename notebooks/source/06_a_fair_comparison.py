@@ -203,7 +203,7 @@ def embedding():
 
 
 def classifier(dtype=torch.float32):
-    """For learners with an inner loop. Its head begins at zero: an episode numbers its people at random."""
+    """For learners with an inner loop. Its head begins at zero: people have random numbers."""
     conv = Conv4(3, 32, width=16, norm="task")
     network = Classifier(conv, conv.features, ways=5)
     for parameter in network.head.parameters():

@@ -100,11 +100,13 @@ def test_new_people_for_each_seed_are_independent_and_the_same_people_are_not(fo
     for seed, tests in found["evaluations"].items():
         costs = {name: {"adaptation_ms": 1.0} for name in tests["1-shot"]["right"]}
         rows[int(seed)] = [{"costs": costs, "evaluations": tests}]
-    halves = {
-        shared: collect(rows, shared, test_share=0.5)["learners"]["protonet"]["1-shot"]["over_seeds"]
-        for shared in (True, False)
-    }
-    assert halves[True] / halves[False] == pytest.approx(2**0.5, rel=0.01)  # √((1/2 + 0.5)/(1/2))
+    shared, apart = (collect(rows, both, test_share=0.5)["learners"] for both in (True, False))
+    # Some methods answer all questions rightly here, with both seeds.
+    differ = [name for name, row in apart.items() if row["1-shot"]["over_seeds"] > 0.01]
+    assert differ
+    for name in differ:
+        ratio = shared[name]["1-shot"]["over_seeds"] / apart[name]["1-shot"]["over_seeds"]
+        assert ratio == pytest.approx(2**0.5, rel=0.01)  # √((1/2 + 0.5)/(1/2))
     assert found["shared_people"]
     assert comparison._name("procedural", 3) == "procedural:seed=3"
     assert comparison._name("lfw", 3) == "lfw"
