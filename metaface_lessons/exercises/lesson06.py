@@ -748,13 +748,11 @@ def _(train_a: float, adapt_a: float, train_b: float, adapt_b: float) -> float:
 
 # ------------------------------------------------------------------------------------------------ which one, or neither
 
+Comparison = tuple[Tensor, Tensor, dict[int, float]]  # accuracies of two methods `[S, I]`, and quantiles of t
 Decide = Callable[[Tensor, Tensor, dict[int, float]], str]
 EQUAL_LIMIT, POWER_LIMIT = 0.05, 0.7  # a rule may separate so many equal methods; it must see so many differences
 CALM, LUCKY = 0.01, 0.06  # how far the trainings of a method scatter
 GAP = 3.0  # a clear difference, in standard deviations of a seed's difference
-
-
-Comparison = tuple[Tensor, Tensor, dict[int, float]]
 
 
 def _comparisons(draw: torch.Generator, count: int, seeds: int, luck: float, gap: float) -> list[Comparison]:
@@ -862,7 +860,7 @@ def _judge_rule(answer: Decide, draw: torch.Generator, equal: int, better: int) 
     false = {kind: sum(one != "cannot tell" for one in said[kind, 0]) for kind in kinds}
     judged: list[tuple[int, int, tuple[int, float | None]]] = [(one, equal, kind) for kind, one in false.items()]
     judged += [(sum(false[seeds, luck] for luck in (CALM, LUCKY)), 2 * equal, (seeds, None)) for seeds in (3, 5)]
-    # With more, a rule that is wrong in 5% would fail by chance once in 100,000 times at the most.
+    # With more, a rule that is wrong in 5% would fail by chance, in each of the six, once in 100,000 times at the most.
     limits = {count: float(stats.binom.ppf(1 - 1e-5, count, EQUAL_LIMIT)) for count in (equal, 2 * equal)}
     worst, count, (seeds, luck) = max(judged, key=lambda one: one[0] / limits[one[1]])
     right = [one == ("a" if gap > 0 else "b") for (_, gap), several in said.items() if gap for one in several]
