@@ -188,6 +188,14 @@ class InnerLoop(MetaLearner):
         """How many people the network can distinguish; None for any number, or if it is not a `Classifier`."""
         return self.network.head.out_features if isinstance(self.network, Classifier) else None
 
+    def rates_at(self, step: int) -> Weights:
+        """The inner rates of each weight that the inner loop changes, by its name: α here.
+
+        step: the inner steps before this one; some learners have other rates in each.
+        """
+        adapted = trainable(self.network_per_task.adapted)
+        return {name: w.new_tensor(self.inner_rate) for name, w in adapted.items()}
+
     def start(self, support: Examples) -> Weights:
         """θ for each of T tasks: views `[T, …]` of the slow weights, through which gradients flow."""
         return {
@@ -350,7 +358,7 @@ def final(path: Iterator[Weights]) -> Weights:
 
 
 def gradient_of(loss: Tensor, weights: Weights, graph: bool = False) -> tuple[Tensor, ...]:
-    """The gradient of a loss with respect to each of the weights; 0 for weights that it does not use.
+    """The gradient of a loss with respect to each of the weights; 0 for fixed ones, and for those it does not use.
 
     loss: a number.
     weights: of the network, by name.
@@ -363,7 +371,9 @@ def gradient_of(loss: Tensor, weights: Weights, graph: bool = False) -> tuple[Te
             f"The loss depends on none of the weights that should adapt: {', '.join(weights)}. Look for detach(),"
             " no_grad() or a forward that leaves them out."
         )
-    return torch.autograd.grad(loss, list(weights.values()), create_graph=graph, materialize_grads=True)
+    changing = [w for w in weights.values() if w.requires_grad]
+    found = iter(torch.autograd.grad(loss, changing, create_graph=graph, materialize_grads=True))
+    return tuple(next(found) if w.requires_grad else torch.zeros_like(w) for w in weights.values())
 
 
 def check_trainable(network: nn.Module) -> None:

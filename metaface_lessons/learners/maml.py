@@ -25,6 +25,17 @@ Meta-SGD (`rates="parameter"`; Li, Zhou, Chen & Li 2017) learns a separate rate 
 
 by the same outer loop. With one step the gradient of a is −∇L(φ_1; Q) ∘ ∇L(θ; S). So a rate grows where a step on the
 support set helps the queries, and may become negative where such a step harms them.
+
+The labels of an episode are numbers given by chance. If all rows of the head are alike, such as a head of zeros, the
+numbers do not matter. To see this, let Π permute the people, and with them the rows of the head. Cross-entropy does not
+see a permutation of outputs and labels together, L(Πφ; ΠS) = L(φ; S). So its gradient is permuted as well,
+∇L(Πφ; ΠS) = Π∇L(φ; S). If Πθ = θ, each step keeps that: from φ'_j = Πφ_j follows
+
+    φ'_{j+1} = Πφ_j − α ∇L(Πφ_j; ΠS) = Π (φ_j − α ∇L(φ_j; S)) = Πφ_{j+1}
+
+So the learner of the relabelled task gives everybody the output that they had before. A head with unlike rows has
+Πθ ≠ θ, and its outputs depend on the numbers (Ye & Chao 2022). Training moves the rows apart, because an outer step
+sees only a few of the N! numberings.
 """
 
 from __future__ import annotations
@@ -64,7 +75,7 @@ class MAML(InnerLoop):
     test_steps: the inner steps of `adapt`; as many as `steps` if None.
     inner_rate: α; where rates are learned, the value that they start from.
     rates: "fixed", or learned by the outer loop: one for each "layer", or one for each "parameter", that is, for each
-        single weight (Meta-SGD). MAML++ (Antoniou, Edwards & Storkey 2019) has one for each layer and step.
+        single weight (Meta-SGD). `maml_plus_plus` has one for each layer and step.
     first_order: whether to leave out the Hessians (FOMAML).
     adapt: what the inner loop changes: "all" weights, or only the "head" of a `Classifier` (ANIL).
     fast: whether to run the network by `fast.ChannelGroups` if that supports it; `formulation` says how it runs.
@@ -123,6 +134,10 @@ class MAML(InnerLoop):
         parts = rates.split([shape.numel() for shape in self._shapes.values()])
         of = dict(zip(self._shapes, parts, strict=True))
         return {name: of[owner].view(self._shapes[owner]) for name, owner in self._owner.items()}
+
+    def rates_at(self, step: int) -> Weights:
+        """See `InnerLoop.rates_at`; the rates of all steps are the same."""
+        return self.by_weight(self.rates)
 
     def check(self, support: Examples) -> None:
         """See `InnerLoop.check`. Weights may have been frozen since the meta-learner was made, but not unfrozen."""
