@@ -25,17 +25,6 @@ Meta-SGD (`rates="parameter"`; Li, Zhou, Chen & Li 2017) learns a separate rate 
 
 by the same outer loop. With one step the gradient of a is −∇L(φ_1; Q) ∘ ∇L(θ; S). So a rate grows where a step on the
 support set helps the queries, and may become negative where such a step harms them.
-
-The labels of an episode are numbers given by chance. If all rows of the head are alike, such as a head of zeros, the
-numbers do not matter. To see this, let Π permute the people, and with them the rows of the head. Cross-entropy does not
-see a permutation of outputs and labels together, L(Πφ; ΠS) = L(φ; S). So its gradient is permuted as well,
-∇L(Πφ; ΠS) = Π∇L(φ; S). If Πθ = θ, each step keeps that: from φ'_j = Πφ_j follows
-
-    φ'_{j+1} = Πφ_j − α ∇L(Πφ_j; ΠS) = Π (φ_j − α ∇L(φ_j; S)) = Πφ_{j+1}
-
-So the learner of the relabelled task gives everybody the output that they had before. A head with unlike rows has
-Πθ ≠ θ, and its outputs depend on the numbers (Ye & Chao 2022). Training moves the rows apart, because an outer step
-sees only a few of the N! numberings.
 """
 
 from __future__ import annotations
