@@ -130,7 +130,8 @@ class MAMLPlusPlus(MAML):
         step: j. After the last step of meta-training, the rates are those of that step.
         """
         rates = self.by_weight(self.rates[min(step, self.steps - 1)] if self.rates.ndim == 2 else self.rates)
-        return {name: rates[name] for name in rates.keys() - self.of_step(step, 1).keys()}
+        own = self.of_step(step, 1)
+        return {name: rate for name, rate in rates.items() if name not in own}
 
     def of_step(self, step: int, tasks: int) -> Weights:
         """What the network φ_j does not share with the others, for each of T tasks, by name: `[T, …]` each.
@@ -150,13 +151,15 @@ class MAMLPlusPlus(MAML):
         """Gradient descent on the support set, with what each step has of its own; see `MAML.inner_loop`."""
         tasks, losses = len(support.x), list[Tensor]()
         inputs = self.network_per_task.prepare(support.x)
-        weights = weights | self.of_step(0, tasks)
+        weights, rates = weights | self.of_step(0, tasks), self.rates_at(0)
         yield weights
         for step in range(steps):
             loss, gradients = self.network_per_task.gradient(
                 weights, inputs, lambda outputs: self.losses(outputs, support.y), graph
             )
-            rates, descent = self.rates_at(step), dict(zip(weights, gradients, strict=True))
+            if self.rates.ndim == 2:
+                rates = self.rates_at(step)
+            descent = dict(zip(weights, gradients, strict=True))
             # φ_{l,j+1} = φ_{l,j} − α_{l,j} ∇_l L(φ_j; S)
             moved = {name: weights[name] - rate * descent[name] for name, rate in rates.items() if name in weights}
             weights = weights | moved | self.of_step(step + 1, tasks)
