@@ -278,8 +278,8 @@ def _largest(product: _Product, first: Weights, tolerance: float, most: int) -> 
         small[:, m - 1, m - 1] = alpha
         values, vectors = torch.linalg.eigh(small[:, :m, :m])
         size = values.abs().amax(1)  # about ‖H‖: a curvature of 0 cannot be known better than a part of it
-        known_now = values[:, -1], beta * vectors[:, -1, -1].abs()  # λ, and ‖Hv − λv‖ = β_m|s_m|
-        value, residual = (torch.where(settled, *pair) for pair in zip((value, residual), known_now, strict=True))
+        now = values[:, -1], beta * vectors[:, -1, -1].abs()  # λ, and ‖Hv − λv‖ = β_m|s_m|
+        value, residual = (torch.where(settled, *pair) for pair in zip((value, residual), now, strict=True))
         products = torch.where(settled, products, m)
         settled = settled | (residual <= tolerance * torch.maximum(value.abs(), tolerance * size))
         if settled.all() or m == most:

@@ -1,9 +1,9 @@
-"""MAML++ (Antoniou, Edwards & Storkey 2019): five changes to MAML, each with a switch of its own.
+"""MAML++ (Antoniou, Edwards & Storkey 2019): six changes to MAML, each with a switch of its own.
 
 All switches off, it is `maml.MAML`. Let t be the outer step, k the inner steps, and φ_0 = θ, φ_1, …, φ_k the weights of
-a task. The names are those of the paper's section 4.
+a task. In brackets are the paper's abbreviations.
 
-- Multi-step loss (`multi_step` = M). The outer loop minimises the query loss after every inner step,
+- Multi-step loss (MSL; `multi_step` = M). The outer loop minimises the query loss after every inner step,
 
       min_θ  Σ_j v_j L(φ_j; Q),    j = 1, …, k
 
@@ -11,29 +11,31 @@ a task. The names are those of the paper's section 4.
 
       v_j = (1 − t/M) / k  for j < k,    v_k = 1 − (k − 1)(1 − t/M) / k
 
-- Learned rates (`rates="step"`). Each layer l has a rate for each inner step,
+- Learned rates (LSLR; `rates="step"`). Each layer l has a rate for each inner step,
 
       φ_{l,j+1} = φ_{l,j} − α_{l,j} ∇_l L(φ_j; S)
 
-- Per-step weights and biases of batch normalisation (`step_affine`): γ_j and β_j for the network φ_j. The outer loop
-  learns them, and the inner loop leaves them alone, as in the released code's settings.
-- Per-step running statistics (`step_statistics`). φ_0, …, φ_k are k + 1 networks, so each has running averages of its
-  own. φ_j normalises by
+- Per-step weights and biases of batch normalisation (BNWB; `step_affine`): γ_j and β_j for the network φ_j. The outer
+  loop learns them, and the inner loop leaves them alone, as in the released code's settings.
+- Per-step running statistics (BNRS; `step_statistics`). φ_0, …, φ_k are k + 1 networks, so each has running averages of
+  its own. φ_j normalises by
 
       μ = (1 − m) μ_j + m · mean of the support set,    and σ² likewise
 
   After each outer step, μ_j moves to the mean of these over the tasks. An adaptation never moves it.
-- Derivative-order annealing (`first_order_steps` = D): gradients of first order while t < D, then of second order.
-- Cosine schedule (`cosine_steps` = C): the outer rate falls from β to β/100 in C outer steps,
+- Derivative-order annealing (DA; `first_order_steps` = D): gradients of first order while t < D, then of second order.
+- Cosine schedule (CA; `cosine_steps` = C): the outer rate falls from β to β/100 in C outer steps,
 
       β_t = β/100 + (β − β/100) (1 + cos(π t/C)) / 2
 
-The released code (AntreasAntoniou/HowToTrainYourMAMLPytorch) differs in three ways:
+The released code (AntreasAntoniou/HowToTrainYourMAMLPytorch) differs:
 
 - It collects the running statistics, but PyTorch's `F.batch_norm(training=True)` never reads them. They are used here
   as its author describes them (its issue 3).
 - It has k sets, and uses set j for φ_j on the support set, and for φ_{j+1} on the queries.
 - It keeps v_j at 0.03/k or more until the outer step M.
+- Its settings for Omniglot and mini-ImageNet have second order from the start (`first_order_to_second_order_epoch` of
+  −1). Those for mini-ImageNet let the cosine fall from 0.001 to 0.001.
 """
 
 from __future__ import annotations
