@@ -166,7 +166,7 @@ def test_a_head_of_equal_rows_does_not_see_the_numbers_of_the_labels(kind: str) 
     assert (differ[1:] > 1e-3).all(), "a random head sees them"
     for row in (torch.zeros_like(network.head.weight[0]), network.head.weight[0].detach().clone()):
         network.head.weight.data, network.head.bias.data = row.expand(5, -1).clone(), network.head.bias[:1].repeat(5)
-        assert (renumbered(ADAPTED[kind](network)) < 1e-12).all()
+        assert (renumbered(ADAPTED[kind](network)) < 1e-8).all(), "Adam makes rounding errors larger, to 1e-10"
 
 
 def test_a_head_of_prototypes_does_not_see_the_numbers_of_the_labels() -> None:
