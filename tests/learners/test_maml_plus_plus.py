@@ -362,6 +362,9 @@ def test_only_the_outer_loop_learns_the_weights_and_biases_of_steps() -> None:
         seen.append(gradients(net, episodes))
         assert not {name for name in seen[-1] if "embedding.2" in name or "embedding.6" in name}, "the network's own"
         assert (seen[-1]["gammas"].abs().amax(1) > 1e-9).all()
+        assert net.rates_at(0).keys() == {name for name, w in net.network.named_parameters() if w.ndim > 1} | {
+            "head.bias"
+        }
         for j, phi in enumerate(net.inner_loop(net.start(episodes.support), episodes.support, 2)):
             assert torch.equal(phi["embedding.2.weight"], net.gammas[j, :4].expand(3, -1))
             assert torch.equal(phi["embedding.6.bias"], net.betas[j, 4:].expand(3, -1))
