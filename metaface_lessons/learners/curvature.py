@@ -255,6 +255,7 @@ def _largest(product: _Product, first: Weights, tolerance: float, most: int) -> 
     tolerance, most: see `curvature`.
     """
     shapes = {name: v.shape for name, v in first.items()}
+    sizes = [shape[1:].numel() for shape in shapes.values()]
     q = _flat(first)
     q = q / q.norm(dim=1, keepdim=True)
     tasks, known = len(q), q.new_zeros((0, *q.shape))  # q_1, q_2, …: [m, T, P]
@@ -263,7 +264,6 @@ def _largest(product: _Product, first: Weights, tolerance: float, most: int) -> 
     products, settled = (q.new_zeros(tasks, dtype=kind) for kind in (torch.int64, torch.bool))
     for m in range(1, most + 1):
         known = torch.cat([known, q[None]])
-        sizes = [shape[1:].numel() for shape in shapes.values()]
         v = {name: x.view(shapes[name]) for name, x in zip(shapes, q.split(sizes, dim=1), strict=True)}
         rest = _flat(product(v))
         alpha = (q * rest).sum(1)  # α_m = q_mᵀHq_m
