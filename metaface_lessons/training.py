@@ -278,7 +278,7 @@ def meta_train(
     seconds: train for so many seconds of wall time, including those before a resume; None for no limit.
     tasks: the number of episodes in a step.
     rate: the learning rate at the first step.
-    halve_every: the number of steps in which the learning rate falls to half.
+    halve_every: the number of steps in which the learning rate falls to half. A learner can have another schedule.
     average: the returned learner has averaged weights (Polyak & Juditsky 1992). After step n they are
         a · old + (1 − a) · new with a = min(average, (1 + n) / (10 + n)), so that the first weights are soon forgotten.
         A rate that falls to zero would serve the same purpose, but it needs a planned end, and this training may be
@@ -352,8 +352,9 @@ def meta_train(
                 break
 
             # One step of meta-learning: sample tasks, take the meta-gradient, descend, average.
+            net.outer_step = history.steps
             for group in optimiser.param_groups:
-                group["lr"] = rate * 0.5 ** (history.steps / halve_every)
+                group["lr"] = net.outer_rate(rate, halve_every)
             optimiser.zero_grad(set_to_none=True)
             scores = net.meta_gradient(sampler.sample(tasks))
             training.record(scores, rate)

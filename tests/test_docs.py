@@ -60,7 +60,7 @@ def test_every_experiment_is_described(text: str) -> None:
 
 def test_every_learner_is_described(text: str) -> None:
     table = text[text.index("| learner |") : text.index("| option |")]
-    assert set(re.findall(r"`(\w+)`", table)) == set(LEARNERS)
+    assert set(re.findall(r"`([\w+]+)`", table)) == set(LEARNERS)
 
 
 def test_the_verification_quoted_is_stored(text: str) -> None:

@@ -64,7 +64,7 @@ class MAML(InnerLoop):
     test_steps: the inner steps of `adapt`; as many as `steps` if None.
     inner_rate: α; where rates are learned, the value that they start from.
     rates: "fixed", or learned by the outer loop: one for each "layer", or one for each "parameter", that is, for each
-        single weight (Meta-SGD). MAML++ (Antoniou, Edwards & Storkey 2019) has one for each layer and step.
+        single weight (Meta-SGD). `maml_plus_plus` has one for each layer and step.
     first_order: whether to leave out the Hessians (FOMAML).
     adapt: what the inner loop changes: "all" weights, or only the "head" of a `Classifier` (ANIL).
     fast: whether to run the network by `fast.ChannelGroups` if that supports it; `formulation` says how it runs.
@@ -123,6 +123,10 @@ class MAML(InnerLoop):
         parts = rates.split([shape.numel() for shape in self._shapes.values()])
         of = dict(zip(self._shapes, parts, strict=True))
         return {name: of[owner].view(self._shapes[owner]) for name, owner in self._owner.items()}
+
+    def rates_at(self, step: int) -> Weights:
+        """See `InnerLoop.rates_at`; the rates of all steps are the same."""
+        return self.by_weight(self.rates)
 
     def check(self, support: Examples) -> None:
         """See `InnerLoop.check`. Weights may have been frozen since the meta-learner was made, but not unfrozen."""

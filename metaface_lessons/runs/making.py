@@ -15,6 +15,7 @@ from ..faces import FaceSet
 from ..learners.base import MetaLearner
 from ..learners.learn2learn_maml import Learn2LearnMAML
 from ..learners.maml import MAML
+from ..learners.maml_plus_plus import MAMLPlusPlus
 from ..learners.margin import Margin
 from ..learners.nca import NCA
 from ..learners.pretraining import Pretraining
@@ -86,6 +87,19 @@ def _maml(settings: Settings, shape: Shape, people: Tensor | None) -> MetaLearne
     )
 
 
+def _maml_plus_plus(settings: Settings, shape: Shape, people: Tensor | None) -> MetaLearner:
+    return MAMLPlusPlus(
+        _classifier(settings, shape),
+        rates="step" if settings.step_rates else "layer",
+        step_affine=bool(settings.step_affine),
+        step_statistics=bool(settings.step_statistics),
+        multi_step=settings.multi_step or 0,
+        first_order_steps=settings.first_order_steps or 0,
+        cosine_steps=settings.cosine_steps or 0,
+        **_inner_loop(settings),
+    )
+
+
 def _protomaml(settings: Settings, shape: Shape, people: Tensor | None) -> MetaLearner:
     embedding = _embedding(settings, shape, norm="task")
     temperature = cast(float, settings.temperature)
@@ -114,6 +128,7 @@ LEARNERS: dict[str, Maker] = {
     "fomaml": _maml,
     "anil": _maml,
     "metasgd": _maml,
+    "maml++": _maml_plus_plus,
     "protomaml": _protomaml,
     "reptile": _reptile,
 }

@@ -24,6 +24,9 @@ PAIRS = 3000  # of each kind, genuine and impostor, in the protocol "pairs": eno
 
 _maml = {"ways": 5, "shots": 2, "queries": 3, "tasks": 4, "width": 32, "rate": 3e-3}
 _maml |= {"inner_rate": 0.2, "inner_steps": 2, "test_steps": 10}
+# As many inner steps in evaluation as in training, because each has rates, weights and statistics of its own.
+_maml_plus_plus = _maml | {"inner_steps": 5, "test_steps": 5, "step_rates": 1, "step_affine": 1, "step_statistics": 1}
+_maml_plus_plus |= {"multi_step": 100, "first_order_steps": 100, "cosine_steps": 1000}
 # Reptile learns from how a step on one image of a person helps another. It needs many images of each person.
 _reptile = {"ways": 5, "shots": 5, "queries": 5, "tasks": 2, "width": 32, "rate": 0.25}
 _reptile |= {"inner_rate": 0.1, "inner_steps": 8, "test_steps": 10}
@@ -42,6 +45,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "fomaml": _maml,
     "anil": _maml,
     "metasgd": _maml,
+    "maml++": _maml_plus_plus,
     "protomaml": _maml | {"inner_rate": 0.02, "temperature": 50.0},
     "reptile": _reptile,
 }
@@ -57,6 +61,8 @@ def _setting(kind: Callable[[str], float], words: str) -> Any:
 
 
 _few = whole(1, 10_000)
+_switch = whole(0, 1)
+_outer = whole(0)
 _positive = real()
 
 
@@ -86,6 +92,12 @@ class Settings:
     inner_rate: float | None = _setting(_positive, "learning rate of the inner loop")
     inner_steps: int | None = _setting(whole(0, 10_000), "inner steps in training")
     test_steps: int | None = _setting(whole(0, 10_000), "inner steps in evaluation")
+    step_rates: int | None = _setting(_switch, "1: each inner step has its own learned rates; 0: all share them")
+    step_affine: int | None = _setting(_switch, "1: each inner step has its own weights and biases of batch norm")
+    step_statistics: int | None = _setting(_switch, "1: each inner step has its own running statistics of batch norm")
+    multi_step: int | None = _setting(_outer, "outer steps until only the loss after the last inner step counts")
+    first_order_steps: int | None = _setting(_outer, "outer steps with gradients of first order, before second order")
+    cosine_steps: int | None = _setting(_outer, "outer steps in which the rate falls to 1%%, as a cosine; 0: halving")
     scale: float | None = _setting(_positive, "multiplies the cosines")
     margin: float | None = _setting(real(0.0, math.pi / 2, included=True), "how much the true person must win by")
     fewest: int | None = _setting(whole(2, 10_000), "images of a person who takes part; too few of them repeat")

@@ -14,6 +14,7 @@ from metaface_lessons.episodes import EpisodeSampler
 from metaface_lessons.errors import MetaFaceError
 from metaface_lessons.learners.learn2learn_maml import Learn2LearnMAML
 from metaface_lessons.learners.maml import MAML
+from metaface_lessons.learners.maml_plus_plus import MAMLPlusPlus
 from metaface_lessons.learners.margin import Margin
 from metaface_lessons.learners.nca import NCA
 from metaface_lessons.learners.pretraining import Pretraining
@@ -27,7 +28,7 @@ from tests.helpers import printed, random_faces
 from tests.needs import need
 
 
-@pytest.mark.parametrize("learner", ["maml", "fomaml", "anil", "metasgd", "reptile"])
+@pytest.mark.parametrize("learner", ["maml", "fomaml", "anil", "metasgd", "maml++", "reptile"])
 def test_learners_with_an_inner_loop(
     learner: str, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -57,6 +58,25 @@ def test_learners_with_an_inner_loop(
     shown = capsys.readouterr().err
     assert "its head tells 5 people apart, not 4. Evaluate it with --ways 5" in shown
     assert f"metaface train {learner} --ways 4" in shown
+
+
+def test_each_switch_of_maml_plus_plus_is_an_option(photos: Path, tmp_path: Path) -> None:
+    run, off = tmp_path / "run", ["--step-rates=0", "--step-affine=0", "--step-statistics=0", "--cosine-steps=0"]
+    small = ["--shots=2", "--queries=3", "--width=8", "--tasks=1", "--inner-steps=2", "--test-steps=3", "--quiet"]
+    command = ["train", "maml++", "--faces", f"folder:{photos}", *small, "--steps=1"]
+    given = ["--multi-step=7", "--first-order-steps=4", *off]
+    assert cli.main([*command, *given, "--out", str(run)]) == 0
+    net = load_run(run).learner
+    assert isinstance(net, MAMLPlusPlus)
+    assert (net.multi_step, net.first_order_steps, net.cosine_steps, net.gammas, net.means) == (7, 4, 0, None, None)
+    assert net.rates.shape == (len(net.layers),)
+    assert (net.steps, net.test_steps) == (2, 3)
+    assert cli.main([*command, "--out", str(tmp_path / "all")]) == 0
+    net = load_run(tmp_path / "all").learner
+    assert (net.multi_step, net.first_order_steps, net.cosine_steps) == (100, 100, 1000)
+    assert net.rates.shape == (2, len(net.layers))
+    assert net.gammas.shape == net.means.shape
+    assert net.means.abs().max() > 0, "the averages of the training are stored"
 
 
 def test_protomaml_is_evaluated_with_any_number_of_people(
@@ -100,6 +120,7 @@ KINDS = {
     "fomaml": MAML,
     "anil": MAML,
     "metasgd": MAML,
+    "maml++": MAMLPlusPlus,
     "protomaml": ProtoMAML,
     "reptile": Reptile,
     "learn2learn": Learn2LearnMAML,
