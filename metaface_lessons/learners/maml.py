@@ -48,6 +48,7 @@ from .inner_loop import (
     Weights,
     accuracy,
     final,
+    in_parts,
     plain,
     trainable,
 )
@@ -165,10 +166,7 @@ class MAML(InnerLoop):
     def adapt(self, support: Examples) -> AdaptedLearner:
         """Learn the people of each task, some tasks at a time because their inner loops need much memory."""
         self.check(support)
-        parts = zip(*(tensor.split(self.network_per_task.at_once) for tensor in support), strict=True)
-        learners = [super(MAML, self).adapt(Examples(x, y)) for x, y in parts]
-        weights = {name: torch.cat([learner.weights[name] for learner in learners]) for name in learners[0].weights}
-        return AdaptedLearner(self, support.x, weights)
+        return in_parts(self, super().adapt, support)
 
     def meta_gradient(self, episodes: Episodes) -> dict[str, float]:
         self.check(episodes.support)
