@@ -64,8 +64,9 @@ def conjugate_gradients(product: Callable[[Tensor], Tensor], b: Tensor, steps: i
     product: u `[T, P]` → Au `[T, P]`, with A symmetric and positive definite.
     b: `[T, P]`.
     steps: the most iterations. In exact arithmetic P are enough.
-    tolerance: a system with a smaller residual ‖b − Ax‖ / ‖b‖ is finished. 0.
+    tolerance: a system with a smaller residual ‖b − Ax‖ / ‖b‖ is finished. 0, which stands for rounding error.
     """
+    tolerance = max(tolerance, torch.finfo(b.dtype).eps)
     x, r, p = torch.zeros_like(b), b, b
     square = first = _dot(r, r)
     indefinite = torch.zeros_like(first, dtype=torch.bool)
@@ -98,7 +99,7 @@ class ImplicitMAML(InnerLoop):
     tolerance: the inner loop ends before its last step when ‖∇L(φ; S) + λ(φ − θ)‖ is at most this in every task that
         runs together. 0, which takes all steps.
     cg_steps: the most iterations of conjugate gradients.
-    cg_tolerance: they end when the residual ‖v − (I + H/λ)g‖ / ‖v‖ is at most this. 0.
+    cg_tolerance: they end when the residual ‖v − (I + H/λ)g‖ / ‖v‖ is below this. 0, which stands for rounding error.
     damping: added to I in the system, which is then (1 + damping)I + H/λ. 0, as in the equation.
     fast: whether to run the network by `fast.ChannelGroups` if that supports it.
 
