@@ -217,8 +217,8 @@ def forward_over_reverse(
     descent: _Descent, phi: Sequence[Tensor], inputs: Tensor | None, u: Sequence[Tensor]
 ) -> tuple[Gradients, Gradients]:
     """∇L at φ, and H·u as its derivative along u: each number carries its derivative with it."""
-    with forward_ad.dual_level():
-        w = [forward_ad.make_dual(leaf, along) for leaf, along in zip(_leaves(phi), u, strict=True)]
+    with forward_ad.dual_level():  # a dual number owns its memory, which views of θ for every task do not
+        w = [forward_ad.make_dual(own.clone().requires_grad_(), along) for own, along in zip(phi, u, strict=True)]
         _, gradients = descent.gradient(w, _leaf(inputs), graph=False)
         both = [forward_ad.unpack_dual(gradient) for gradient in gradients]
     still = [torch.zeros_like(value) if along is None else along for value, along in both]
