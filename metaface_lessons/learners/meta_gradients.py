@@ -16,11 +16,12 @@ the weights. A graph that is thrown away is made again, which costs one more gra
     "nested"       φ_j before √k segments and, while one of
                    them is made again, before its steps     A + 2√k·|θ| two gradients
     "adjoint"      φ_j before each step                     A + k·|θ|   one gradient
-    "forward"      φ_j before each step                     less        none: it needs no graph of the gradient
-    "differences"  φ_j before each step                     less        none
+    "forward"      φ_j before each step                     A + k·|θ|   one gradient
+    "differences"  φ_j before each step                     less        none, but no second derivative either
 
 "segments", "steps" and "nested" are checkpointing (Chen, Xu, Zhang & Guestrin 2016): autograd runs through steps that
-are made again. The others are the recursion itself, and differ in how they compute H·u:
+are made again. It is not that of `torch.utils.checkpoint`, which would run each step's network three times, because a
+step takes a gradient itself. The others are the recursion itself, and differ in how they compute H·u:
 
 - "adjoint": as the gradient of ⟨∇L, u⟩, reverse over reverse. `fast.ChannelGroups` has written this product out.
 - "forward": as the derivative of ∇L along u, forward over reverse. Kemaev et al. (2025) propose it for meta-gradients.
