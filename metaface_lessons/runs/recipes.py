@@ -45,6 +45,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "fomaml": _maml,
     "anil": _second,
     "metasgd": _second,
+    # Tried on procedural faces that no result uses; with λ = 2 and 5 steps at this rate, the inner loop did not settle.
     "imaml": _maml | {"inner_steps": 10, "proximal": 0.5, "cg_steps": 5},
     "protomaml": _second | {"inner_rate": 0.02, "temperature": 50.0},
     "reptile": _reptile,
