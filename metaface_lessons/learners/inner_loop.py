@@ -349,6 +349,19 @@ class AdaptedLearner:
         return outputs
 
 
+def in_parts(net: InnerLoop, adapt: Callable[[Examples], AdaptedLearner], support: Examples) -> AdaptedLearner:
+    """What `adapt` makes of some tasks at a time, because their inner loops need much memory.
+
+    net: whose `network_per_task` says how many.
+    adapt: support sets → their learner.
+    support: of all tasks.
+    """
+    parts = zip(*(tensor.split(net.network_per_task.at_once) for tensor in support), strict=True)
+    learners = [adapt(Examples(x, y)) for x, y in parts]
+    weights = {name: torch.cat([learner.weights[name] for learner in learners]) for name in learners[0].weights}
+    return AdaptedLearner(net, support.x, weights)
+
+
 def accuracy(outputs: Tensor, target: Tensor) -> Tensor:
     """The share of right answers in each task, `[T]`; NaN in a regression."""
     if target.is_floating_point():

@@ -96,6 +96,10 @@ class MAMLPlusPlus(MAML):
                 raise MetaFaceError(f"{name} must be at least {least}, but is {number}.")
         if options.get("adapt", "all") != "all":
             raise MetaFaceError("MAML++ adapts all weights, but adapt is not 'all'. Use MAML for ANIL.")
+        if options.get("memory", "all") != "all":
+            raise MetaFaceError(
+                f"MAML++ keeps all inner steps, but memory is {options['memory']!r}. Leave memory out, or use MAML."
+            )
         kind = "layer" if rates == "step" else rates
         super().__init__(network, steps=steps, rates=kind, fast=fast and not step_statistics, **options)
         self.multi_step, self.first_order_steps, self.cosine_steps = multi_step, first_order_steps, cosine_steps

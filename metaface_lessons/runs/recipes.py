@@ -15,18 +15,21 @@ from typing import Any
 
 from ..errors import MetaFaceError, unknown
 from ..names import visible
-from ..options import real, seed, whole
+from ..options import Choice, real, seed, whole
 
 FRACTIONS = (0.7, 0.05, 0.25)  # of the people: base, validation, novel
 TESTED_ELSEWHERE = (0.95, 0.03, 0.02)  # likewise, of `lfw-without:…`, whose tested people are left out before
 PROTOCOLS = ("pairs", "lfw-view1", "lfw-view2")  # of verification, see `runs.protocols`
 PAIRS = 3000  # of each kind, genuine and impostor, in the protocol "pairs": enough to measure FAR = 1%
+# What a meta-gradient of second order may keep: the keys of `learners.meta_gradients.WAYS`, except the inexact one.
+MEMORY = ("all", "segments", "steps", "nested", "adjoint", "forward")
 
 _maml = {"ways": 5, "shots": 2, "queries": 3, "tasks": 4, "width": 32, "rate": 3e-3}
 _maml |= {"inner_rate": 0.2, "inner_steps": 2, "test_steps": 10}
 # As many inner steps in evaluation as in training, because each has rates, weights and statistics of its own.
 _maml_plus_plus = _maml | {"inner_steps": 5, "test_steps": 5, "step_rates": 1, "step_affine": 1, "step_statistics": 1}
 _maml_plus_plus |= {"multi_step": 100, "first_order_steps": 100, "cosine_steps": 1000}
+_second: dict[str, Any] = _maml | {"memory": None}  # second order; all inner steps are kept unless this is given
 # Reptile learns from how a step on one image of a person helps another. It needs many images of each person.
 _reptile = {"ways": 5, "shots": 5, "queries": 5, "tasks": 2, "width": 32, "rate": 0.25}
 _reptile |= {"inner_rate": 0.1, "inner_steps": 8, "test_steps": 10}
@@ -40,18 +43,20 @@ RECIPES: dict[str, dict[str, Any]] = {
     "cosface": _embedding | {"scale": 10.0, "margin": 0.2},
     "protonet": _embedding | {"temperature": 50.0},
     "nca": _embedding | {"temperature": 50.0},
-    "maml": _maml,
+    "maml": _second,
     "learn2learn": _maml,
     "fomaml": _maml,
-    "anil": _maml,
-    "metasgd": _maml,
+    "anil": _second,
+    "metasgd": _second,
     "maml++": _maml_plus_plus,
-    "protomaml": _maml | {"inner_rate": 0.02, "temperature": 50.0},
+    # Tried on procedural faces that no result uses; with λ = 2 and 5 steps at this rate, the inner loop did not settle.
+    "imaml": _maml | {"inner_steps": 10, "proximal": 0.5, "cg_steps": 5},
+    "protomaml": _second | {"inner_rate": 0.02, "temperature": 50.0},
     "reptile": _reptile,
 }
 
 
-def _setting(kind: Callable[[str], float], words: str) -> Any:
+def _setting(kind: Callable[[str], float | str], words: str) -> Any:
     """A setting that only some learners have; for the others it is None.
 
     kind: the type of the command's option, with its range.
@@ -98,6 +103,12 @@ class Settings:
     multi_step: int | None = _setting(_outer, "outer steps until only the loss after the last inner step counts")
     first_order_steps: int | None = _setting(_outer, "outer steps with gradients of first order, before second order")
     cosine_steps: int | None = _setting(_outer, "outer steps in which the rate falls to 1%%, as a cosine; 0: halving")
+    memory: str | None = _setting(
+        Choice(*MEMORY),
+        f"what the meta-gradient keeps of the inner steps: {', '.join(MEMORY)}; the gradient is the same",
+    )
+    proximal: float | None = _setting(_positive, "strength of the proximal term, iMAML's λ")
+    cg_steps: int | None = _setting(_few, "iterations of conjugate gradients")
     scale: float | None = _setting(_positive, "multiplies the cosines")
     margin: float | None = _setting(real(0.0, math.pi / 2, included=True), "how much the true person must win by")
     fewest: int | None = _setting(whole(2, 10_000), "images of a person who takes part; too few of them repeat")
@@ -117,7 +128,8 @@ class Settings:
             if value is None and RECIPES[self.learner].get(name) is None:
                 continue
             try:
-                kind(str(value) if type(value) in (int, float) else repr(value))
+                word = type(value) in (int, float) or (type(value) is str and isinstance(kind, Choice))
+                kind(str(value) if word else repr(value))
             except argparse.ArgumentTypeError as error:
                 raise MetaFaceError(f"{name} cannot have this value: {error}") from None
 

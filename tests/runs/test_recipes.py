@@ -33,7 +33,7 @@ def test_a_recipe_has_values_of_the_kinds_that_the_command_reads(learner: str) -
 
 def test_learners_with_a_head_need_as_many_people_as_it_has_outputs() -> None:
     fixed = {learner for learner in RECIPES if settings_of(learner).fixed_ways}
-    assert fixed == {"maml", "learn2learn", "fomaml", "anil", "metasgd", "maml++", "reptile"}
+    assert fixed == {"maml", "learn2learn", "fomaml", "anil", "metasgd", "maml++", "imaml", "reptile"}
 
 
 def test_what_is_not_in_a_recipe_is_refused() -> None:
@@ -46,6 +46,11 @@ def test_what_is_not_in_a_recipe_is_refused() -> None:
             settings_of("reptile", rate=impossible)
     with pytest.raises(MetaFaceError, match="ways cannot have this value"):
         settings_of("reptile", ways=5.5)
+    for impossible in ("step", 3):
+        with pytest.raises(MetaFaceError, match=r"memory cannot have this value: it is '.*'\. Give one of: all, seg"):
+            settings_of("maml", memory=impossible)
+    with pytest.raises(MetaFaceError, match="rate cannot have this value"):
+        settings_of("maml", rate="0.1")  # a word
 
 
 def test_the_splits_cover_everyone() -> None:
