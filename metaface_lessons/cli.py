@@ -22,9 +22,9 @@ from . import __version__, experiments
 from .doctor import add_arguments
 from .errors import MetaFaceError, refused
 from .names import visible
-from .options import real, seed, whole
+from .options import between, real, seed, whole
 from .paths import write_atomically
-from .runs.recipes import OPTIONS, PAIRS, PROTOCOLS, RECIPES
+from .runs.recipes import OPTIONS, PAIRS, PROTOCOLS, RECIPES, SPACES
 
 # Each command imports torch and what needs it inside its function: `metaface doctor` must run where torch is missing.
 
@@ -129,6 +129,75 @@ def train(args: argparse.Namespace) -> int:
         text = f"Nothing to do: {text} Ask for more steps or seconds, or name another folder with --out."
     _say(args, report, text)
     return 130 if trained.stopped == "interrupted" else int(bool(trained.unsaved))
+
+
+def search(args: argparse.Namespace) -> int:
+    from .runs.search import search
+
+    cores = os.cpu_count() or 1
+    if args.workers > cores:
+        warnings.warn(f"{args.workers} workers share {cores} cores, so none of them is faster for it.", stacklevel=2)
+    seconds = 60.0 if args.steps is None and args.seconds is None else args.seconds
+    report = search(
+        args.learner,
+        Path(args.study or f"runs/{args.learner}-{args.faces.split(':')[0]}.journal"),
+        faces=args.faces,
+        seed=args.seed,
+        given={name: getattr(args, name) for name in OPTIONS if hasattr(args, name)},
+        trials=args.trials,
+        workers=args.workers,
+        steps=args.steps,
+        seconds=seconds,
+        episodes=args.episodes,
+        sampler=args.sampler,
+        progress=not (args.json or args.quiet),
+    )
+    _say(args, report, _search_text(report))
+    return 0
+
+
+def _search_text(report: dict[str, Any]) -> str:
+    of, trials, winner = report["of"], report["trials"], report["winner"]
+    length = f"{of['steps']} steps" if of["steps"] else f"{of['seconds']:g} s"
+    diverged = sum(bool(trial["diverged"]) for trial in trials)
+    lines = [
+        f"{len(trials)} trials of {of['learner']} on {of['faces']}, {length} each, scored on"
+        f" {report['validation_people']} validation people ({report['ways']}-way, {of['episodes']} episodes).",
+        f"{diverged} diverged, which counts as guessing." if diverged else "None diverged.",
+    ]
+    ranked = sorted(trials, key=lambda trial: (-trial["score"], trial["number"]))
+    shown = [trial for place, trial in enumerate(ranked) if place < 5 or trial["recipe"]]
+    names = list(of["space"])
+    lines.append(f"  {'trial':>5s}  {'score':>6s}  " + "  ".join(f"{name:>11s}" for name in names))
+    for trial in shown:
+        chosen = "  ".join(f"{trial['settings'][name]:11.4g}" for name in names)
+        mark = "  the recipe" if trial["recipe"] else ""
+        lines.append(f"  {trial['number']:5d}  {100 * trial['score']:5.1f}%  {chosen}{mark}")
+    lines += [
+        f"Cannot be told from the best: {len(report['as_good'])} of the {len(trials) - 1} others.",
+        "The best of many is partly luck. Mean best score of n of these trials, drawn at random:",
+    ]
+    numbers = [n for n in (1, 2, 4, 8, 16, 32, 64, 128, 256) if n < len(trials)] + [len(trials)]
+    lines.append("  n  " + " ".join(f"{n:5d}" for n in numbers))
+    lines.append("  %  " + " ".join(f"{100 * report['best_of'][n - 1]:5.1f}" for n in numbers))
+    if found := report["importances"]:
+        lines.append("Which settings mattered, as shares of 1:")
+        lines.append(f"  {'':12s}  fANOVA  PED-ANOVA")
+        for name in sorted(names, key=lambda name: -found["fanova"][name]):
+            lines.append(f"  {name:12s}  {found['fanova'][name]:6.2f}  {found['ped_anova'][name]:9.2f}")
+        lines.append(
+            "The two need not agree. fANOVA asks which share of the variance of all scores a setting makes. PED-ANOVA"
+            f" asks in which settings the best {found['best']:.0%} of the trials differ from all."
+        )
+    novel, run = winner["novel"], winner["run"]
+    asked = "Asked once" if report["asked"] == 1 else f"Asked {report['asked']} times, each about another winner"
+    lines.append(
+        f"Trial {winner['trial']}, the winner of {winner['of_trials']} trials, trained again ({run}), on"
+        f" {novel['identities']} novel people: {100 * novel['accuracy']:.1f} % ± {100 * novel['ci95_people']:.1f} over"
+        f" people, ± {100 * novel['ci95']:.1f} over episodes. On the validation people it had"
+        f" {100 * winner['validation']:.1f} %. {asked}."
+    )
+    return "\n".join(lines)
 
 
 def evaluate(args: argparse.Namespace) -> int:
@@ -438,6 +507,15 @@ def _recipes(setting: str) -> str:
     return "; ".join(f"{value} for {', '.join(names)}" for value, names in said)
 
 
+def _searched(setting: str) -> str:
+    """Where a setting is searched: "1:5 for maml, anil; 2:16 for reptile"; empty if it is not."""
+    learners: dict[str, list[str]] = {}
+    for learner, space in SPACES.items():
+        if setting in space:
+            learners.setdefault(f"{space[setting].low:g}:{space[setting].high:g}", []).append(learner)
+    return "; ".join(f"{where} for {', '.join(names)}" for where, names in learners.items())
+
+
 def _say(args: argparse.Namespace, report: Any, text: str) -> None:
     print(json.dumps(report, indent=1) if args.json else text)
 
@@ -489,6 +567,30 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--seconds", type=real(), help="stop after this much time; 120 if neither is given")
     sub.add_argument("--patience", type=whole(), help="stop after this many validations without a new best")
     sub.add_argument("--out", help="the run's folder (default: runs/LEARNER-FACES)")
+    sub.add_argument("--quiet", action="store_true", help="no progress bar")
+
+    sub = add(
+        search,
+        "Search for a learner's settings, in processes side by side. After Ctrl-C or a kill the same command goes on.",
+        "metaface search maml --trials 50 --workers 2 --study runs/maml.journal --inner-rate 0.01:1 --inner-steps 2",
+    )
+    sub.add_argument("learner", help=", ".join(RECIPES))
+    sub.add_argument("--trials", type=whole(1, 100_000), default=20, help="how many the study shall have in all")
+    sub.add_argument("--workers", type=whole(1, 10_000), default=1, help="trials side by side, with one thread each")
+    sub.add_argument("--study", metavar="FILE", help="the study's journal (default: runs/LEARNER-FACES.journal)")
+    sub.add_argument("--faces", default="procedural", help=FACE_SETS)
+    sub.add_argument("--seed", type=seed, default=0, help="of the split, first weights, episodes and search")
+    length = sub.add_mutually_exclusive_group()
+    length.add_argument("--steps", type=whole(), help="steps of each trial; such a search can be repeated exactly")
+    length.add_argument("--seconds", type=real(), help="seconds of each trial; 60 if neither is given")
+    sub.add_argument("--episodes", type=whole(2, 10**6), default=600, help="of an evaluation, which scores a trial")
+    text = "tpe learns from earlier trials where to look; random does not"
+    sub.add_argument("--sampler", default="tpe", choices=("tpe", "random"), help=text)
+    for name, option in OPTIONS.items():
+        kind, text, searched = option["kind"], option["help"], _searched(name)
+        if searched:
+            kind, text = between(kind), f"{text}: a number, or LOW:HIGH to search there ({searched})"
+        sub.add_argument(f"--{name.replace('_', '-')}", type=kind, default=argparse.SUPPRESS, help=text)
     sub.add_argument("--quiet", action="store_true", help="no progress bar")
 
     sub = add(

@@ -47,6 +47,24 @@ def real(above: float = 0.0, most: float = 1e9, *, included: bool = False) -> Ca
     return number
 
 
+def between(number: Callable[[str], float]) -> Callable[[str], float | tuple[float, float]]:
+    """The type of a number, or of the two ends of a range with a colon between them, such as 0.01:1.
+
+    number: the type of each of them.
+    """
+
+    def ends(text: str) -> float | tuple[float, float]:
+        low, colon, high = text.partition(":")
+        if not colon:
+            return number(text)
+        found = number(low), number(high)
+        if not found[0] < found[1]:
+            raise argparse.ArgumentTypeError(f"it is '{text[:40]}'. Give the lower end first, and then a higher one.")
+        return found
+
+    return ends
+
+
 seed = whole(0, LARGEST_SEED)
 
 

@@ -1,4 +1,4 @@
-"""Makes a fresh learner from its settings."""
+"""Makes a fresh learner from its settings, and what draws its training episodes."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from ..augmentation import Augment
+from ..augmentation import Augment, Augmented
+from ..episodes import EpisodeSampler, Sampler, repeat_images
 from ..errors import MetaFaceError, unknown
+from ..faces import FaceSet
 from ..learners.base import MetaLearner
 from ..learners.learn2learn_maml import Learn2LearnMAML
 from ..learners.maml import MAML
@@ -130,3 +132,16 @@ def make_learner(settings: Settings, shape: Shape, people: Tensor | None = None)
     learner = LEARNERS[settings.learner](settings, shape, people)
     learner.weight_decay = settings.weight_decay or 0.0
     return learner
+
+
+def training_sampler(settings: Settings, base: FaceSet) -> Sampler:
+    """Draws the episodes of a training. Those of an inner loop are augmented here, others by their learner.
+
+    settings: of the training.
+    base: the people to train on.
+    Raises `MetaFaceError` if there are too few people, or too few images of each.
+    """
+    if settings.fewest is not None:
+        base = repeat_images(base, settings.shots + settings.queries, settings.fewest)
+    sampler = EpisodeSampler(base, settings.ways, settings.shots, settings.queries, seed=settings.seed)
+    return sampler if settings.inner_steps is None else Augmented(sampler, Augment(seed=settings.seed))

@@ -21,9 +21,8 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from ..augmentation import Augment, Augmented
 from ..checkpoints import load_weights
-from ..episodes import EpisodeSampler, Sampler, repeat_images
+from ..episodes import EpisodeSampler
 from ..errors import MetaFaceError
 from ..evaluation import Evaluation, evaluate, mean_over_seeds, paired, to_json
 from ..faces import FOLDERS, FaceSet, Split, load_faces
@@ -35,7 +34,7 @@ from ..names import visible
 from ..paths import locked, write_atomically
 from ..training import Trained, load_checkpoint, meta_train
 from ..verification import Comparer
-from .making import make_learner
+from .making import make_learner, training_sampler
 from .people import People, changes, digests, leaked, people_of
 from .recipes import Settings, fractions
 
@@ -87,12 +86,7 @@ def _train(
     if (out / "checkpoint.pt").exists():
         about["faces"] = _unchanged(out, settings, people)
     net = make_learner(settings, faces.shape, split.base.identities).to(device)
-    base = split.base
-    if settings.fewest is not None:
-        base = repeat_images(base, settings.shots + settings.queries, settings.fewest)
-    sampler: Sampler = EpisodeSampler(base, settings.ways, settings.shots, settings.queries, seed=settings.seed)
-    if settings.inner_steps is not None:
-        sampler = Augmented(sampler, Augment(seed=settings.seed))
+    sampler = training_sampler(settings, split.base)
     ways = settings.ways if settings.fixed_ways else min(5, len(split.validation.identities))
     validation = None
     try:

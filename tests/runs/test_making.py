@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from metaface_lessons import cli
+from metaface_lessons.episodes import EpisodeSampler
 from metaface_lessons.errors import MetaFaceError
 from metaface_lessons.learners.learn2learn_maml import Learn2LearnMAML
 from metaface_lessons.learners.maml import MAML
@@ -22,7 +23,7 @@ from metaface_lessons.learners.reptile import Reptile
 from metaface_lessons.runs import making
 from metaface_lessons.runs.recipes import RECIPES, Settings, settings_of
 from metaface_lessons.runs.run import load_run
-from tests.helpers import printed
+from tests.helpers import printed, random_faces
 from tests.needs import need
 
 
@@ -162,3 +163,15 @@ def test_what_cannot_be_made_says_why() -> None:
             making.make_learner(settings_of(name), SHAPE)
     with pytest.raises(MetaFaceError, match="Did you mean 'reptile'"):
         making.make_learner(Settings("reptil"), SHAPE)
+
+
+@pytest.mark.parametrize("name", ["protonet", "nca", "maml", "reptile"])
+def test_the_episodes_of_an_inner_loop_are_augmented_and_others_are_left_to_their_learner(name: str) -> None:
+    settings = settings_of(name, ways=3, shots=2, queries=2, seed=4)
+    faces = random_faces(people=6, each=5)
+    drawn, plain = (
+        sampler.sample()
+        for sampler in (making.training_sampler(settings, faces), EpisodeSampler(faces, 3, 2, 2, seed=4))
+    )
+    assert torch.equal(drawn.identities, plain.identities)
+    assert torch.equal(drawn.support.x.float(), plain.support.x.float()) == (name in ("protonet", "nca"))
