@@ -167,7 +167,7 @@ def _search_text(report: dict[str, Any]) -> str:
     ]
     ranked = sorted(trials, key=lambda trial: (-trial["score"], trial["number"]))
     shown = [trial for place, trial in enumerate(ranked) if place < 5 or trial["recipe"]]
-    names = list(of["space"])
+    names = list(trials[0]["settings"])
     lines.append(f"  {'trial':>5s}  {'score':>6s}  " + "  ".join(f"{name:>11s}" for name in names))
     for trial in shown:
         chosen = "  ".join(f"{trial['settings'][name]:11.4g}" for name in names)

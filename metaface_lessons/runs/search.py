@@ -25,6 +25,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
+from dataclasses import replace
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -51,7 +52,7 @@ from ..selection import Choice, best_of
 from ..training import meta_train
 from .making import make_learner, training_sampler
 from .people import people_of
-from .recipes import Between, Settings, fractions, settings_of, space_of
+from .recipes import RECIPES, Between, Settings, fractions, settings_of, space_of
 from .run import evaluate_runs, train
 
 STUDY = "metaface search"  # the name of the study in its journal
@@ -268,7 +269,8 @@ def _opened(file: Path, of: dict[str, Any]) -> Iterator[optuna.Study]:
 
 
 def _of_another(file: Path, known: dict[str, Any], of: dict[str, Any]) -> MetaFaceError:
-    different = [name for name in of if known.get(name) != of[name]]
+    known, of = ({**which, **which["settings"], "settings": None} for which in (known, of))
+    different = [name for name in {**known, **of} if known.get(name) != of.get(name)]
     if different == ["people"]:
         return MetaFaceError(
             f"'{visible(of['faces'])}' has changed since the study {file} began: its people or pictures are others."
@@ -330,16 +332,18 @@ def search(
         raise MetaFaceError(f"A search needs people for validation. {error}") from error
     make_learner(plain, split.base.shape, split.base.identities)
     people = hashlib.blake2b(json.dumps(people_of(split), sort_keys=True).encode(), digest_size=8).hexdigest()
-    budget: dict[str, Any] = {"steps": steps, "seconds": seconds, "episodes": episodes}
-    of: dict[str, Any] = {
+    of = {
         "learner": learner,
         "faces": faces,
+        "people": people,
         "seed": seed,
-        "settings": fixed,
-        **budget,
+        "steps": steps,
+        "seconds": seconds,
+        "episodes": episodes,
         "sampler": sampler,
+        "settings": {name: getattr(plain, name) for name in RECIPES[learner]}
+        | {name: [where.low, where.high] for name, where in space.items()},
     }
-    of |= {"space": {name: [where.low, where.high] for name, where in space.items()}, "people": people}
     with _opened(study, of) as opened:
         tried = functools.partial(score, steps=steps, seconds=seconds, episodes=episodes)
         _try(opened, space, plain, tried, trials, workers, progress)
@@ -369,7 +373,7 @@ def _try(
             while len(running) < min(workers, trials - done):
                 study.sampler = _sampler(study.user_attrs["of"], done + len(running))
                 trial = study.ask(distributions)
-                settings = settings_of(plain.learner, plain.faces, plain.seed, **_fixed(study), **trial.params)
+                settings = replace(plain, **trial.params)
                 running[pool.submit(tried, settings)] = trial
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 trial = running.pop(future)
@@ -413,10 +417,6 @@ def _sampler(of: Mapping[str, Any], number: int) -> BaseSampler:
     return SAMPLERS[of["sampler"]](seed=seed)
 
 
-def _fixed(study: optuna.Study) -> dict[str, float]:
-    return dict(study.user_attrs["of"]["settings"])
-
-
 def _finished(study: optuna.Study) -> list[FrozenTrial]:
     return study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
 
@@ -443,7 +443,7 @@ def report(study: optuna.Study) -> dict[str, Any]:
 
     Returns
 
-    - of: what the study is of: learner, faces, seed, settings, space, length of a trial, sampler;
+    - of: what the study is of; under "settings" a setting that is searched has the two ends of its range;
     - trials: in the order made, of each "number", "settings", "recipe" (whether they are the recipe's), and the
       "score", "ci95_people", "steps", "seconds" and "diverged" of `score`;
     - best: the number of the best trial, and as_good: the numbers of those that cannot be told from it, see `Choice`;
@@ -477,7 +477,7 @@ def _choice(trials: list[FrozenTrial], best: FrozenTrial) -> Choice:
     tried: dict[str, tuple[float, Difference | None]] = {}
     for trial in trials:
         other = evaluations.get(trial.number) if trial.number != best.number else None
-        tried[str(trial.number)] = _value(trial), other and paired(other, evaluations[best.number])
+        tried[str(trial.number)] = _value(trial), paired(other, evaluations[best.number]) if other else None
     return Choice(str(best.number), tried)
 
 
@@ -510,7 +510,7 @@ def _winner(study: optuna.Study, plain: Settings, file: Path, ways: int, progres
     for number, kept in enumerate(reports, start=1):
         if kept["trial"] == best.number:
             return {"winner": kept, "asked": len(reports), "report": number}
-    settings = settings_of(plain.learner, plain.faces, plain.seed, **_fixed(study), **best.params)
+    settings = replace(plain, **best.params)
     run = file.with_name(f"{file.stem}-trial{best.number}")
     if train(settings, run, steps=best.user_attrs["steps"], progress=progress).stopped == "interrupted":
         raise KeyboardInterrupt
