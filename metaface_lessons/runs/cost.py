@@ -16,7 +16,14 @@ rule that doubles each of the three, so
 Images are data, and need no gradient. So in the first layer these are 1, 2 and 4.
 
 A machine is known by three numbers (`calibrate`): its seconds for an operation, for a number moved, and for a call of a
-small operation. Five constants say how many of these a count is worth in practice. They are the same for all learners.
+small operation. Five constants, the same for all learners, say how many of these a piece of work takes in practice:
+
+    products    operations
+    moved       numbers that the layers between the products move (what a convolution moves is part of its operations)
+    calls       calls of a layer
+    pictures    numbers of the images that are drawn and augmented
+    kept        numbers that wait for the way back: the system has to supply their memory
+
 `metaface experiment cost` fits them, and finds the error on settings that they were not fitted to.
 """
 
@@ -48,7 +55,7 @@ OF_DATA = (1, 2, 4)  # in the layer that sees the images
 MOVED = (1, 3, 9)
 KEPT = (0, 1, 2)  # maps that wait for the way back: those of the forward pass, and for order 2 those of the gradient
 FLOAT = 4  # bytes
-CONSTANTS = ("products", "moved", "calls", "pictures", "weights")
+CONSTANTS = ("products", "moved", "calls", "pictures", "kept")
 
 
 # --------------------------------------------------------------------------------------------------------------- counts
@@ -165,10 +172,10 @@ class Count:
     layers: of the network.
     parts: what goes through it.
     products: operations, of all convolutions and linear layers.
-    moved: numbers that all layers read and write.
+    moved: numbers that the layers between the products read and write.
     calls: of layers.
-    pictures: numbers in the images that are drawn and augmented.
-    weights: numbers that the inner and the outer loop read and write to change weights.
+    pictures: numbers in the images that are drawn and augmented, and three more for each pixel: where it comes from,
+        and whether it is erased.
     kept: bytes that wait for the way back, at most.
     held: bytes of weights, gradients, moments and averages, and of every task's own weights.
     """
@@ -179,7 +186,6 @@ class Count:
     moved: int
     calls: int
     pictures: int
-    weights: int
     kept: int
     held: int
 
@@ -201,7 +207,6 @@ def count(settings: Settings, shape: Shape, people: int = 100) -> Count:
         pieces = [replace(part, runs=part.runs * one, waiting=math.ceil(part.waiting / one)) for part in pieces]
     asked = settings.ways * (settings.shots + settings.queries) * settings.tasks
     numbers = sum(weight.numel() for weight in net.parameters())
-    own = sum(part.runs * (part.order + 1) for part in pieces) if isinstance(net, InnerLoop) else 0
     at_once = min(settings.tasks, net.network_per_task.at_once) if isinstance(net, InnerLoop) else 0
     deep = max((part.order for part in pieces), default=1) == 2
     maps = sum(layer.kept for layer in through)
@@ -213,10 +218,11 @@ def count(settings: Settings, shape: Shape, people: int = 100) -> Count:
             for part in pieces
             for layer in through
         ),
-        moved=sum(part.images * layer.moved * MOVED[part.order] for part in pieces for layer in through),
+        moved=sum(
+            part.images * layer.moved * MOVED[part.order] for part in pieces for layer in through if not layer.products
+        ),
         calls=sum(part.runs * PRODUCTS[part.order] for part in pieces) * len(through),
-        pictures=asked * math.prod(shape),
-        weights=numbers * (12 + own * max(1, at_once)),
+        pictures=asked * (shape[0] + 3) * shape[1] * shape[2],
         kept=FLOAT * maps * sum(part.waiting * KEPT[part.order] for part in pieces)
         + FLOAT * 4 * asked * math.prod(shape),
         held=FLOAT * numbers * (5 + at_once * (2 + 3 * (settings.inner_steps or 0) * deep)),
@@ -347,7 +353,7 @@ def features(counted: Count, machine: Machine) -> dict[str, float]:
         "moved": counted.moved * machine.moved,
         "calls": counted.calls * machine.calls,
         "pictures": counted.pictures * machine.moved,
-        "weights": counted.weights * machine.moved,
+        "kept": counted.kept / FLOAT * machine.moved,
     }
 
 

@@ -41,7 +41,7 @@ def test_an_exact_law_is_found_and_its_error_is_nothing(tmp_path: Path, monkeypa
     monkeypatch.setattr(cost, "measured", made_up)
     found = cost.measure(range(30), 20, stored.Parts("cost", {}, tmp_path))
     assert found["fitted"]["seconds"] == pytest.approx(
-        {"products": 1.5, "moved": 1.0, "calls": 2.0, "pictures": 0.0, "weights": 0.0}, abs=1e-6
+        {"products": 1.5, "moved": 1.0, "calls": 2.0, "pictures": 0.0, "kept": 0.0}, abs=1e-6
     )
     assert found["fitted"]["megabytes"] == pytest.approx({"kept": 2.0, "held": 0.0, "fixed": 0.0}, abs=1e-6)
     assert found["fitted"]["within"] == {"seconds": 1.0, "megabytes": 1.0}

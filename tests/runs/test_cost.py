@@ -27,7 +27,6 @@ from tests.helpers import printed
 SHAPE = (3, 32, 32)
 WAYS, SHOTS, QUERIES, STEPS = 5, 2, 3, 2
 SUPPORT, ASKED = WAYS * SHOTS, WAYS * (SHOTS + QUERIES)
-UNITS = Machine("one", products=1.0, moved=1.0, calls=1.0)
 
 
 def classifier(size: int = 32, width: int = 16, pool: str = "before") -> Classifier:
@@ -187,7 +186,15 @@ def test_more_inner_steps_keep_more_only_if_the_gradient_is_differentiated() -> 
 def test_each_learner_sends_its_images_through(learner: str, images: int) -> None:
     found = small(learner)
     assert sum(part.images for part in found.parts) == images
-    assert min(found.products, found.moved, found.calls, found.pictures, found.weights, found.kept, found.held) > 0
+    assert min(found.products, found.moved, found.calls, found.pictures, found.kept, found.held) > 0
+
+
+def test_what_layers_without_weights_move_and_what_pictures_have() -> None:
+    found = small("protonet")
+    each = sum(layer.moved for layer in found.layers if layer.kind in ("MaxPool2d", "BatchNorm2d", "ReLU"))
+    assert found.moved == 3 * each * 2 * ASKED
+    assert found.pictures == 2 * ASKED * (3 + 3) * 32 * 32
+    assert found.calls == 3 * len(found.layers)
 
 
 def test_counts_grow_with_what_they_are_of() -> None:
@@ -206,17 +213,17 @@ def test_an_image_that_is_too_small_is_refused() -> None:
 # ----------------------------------------------------------------------------------------------------------- prediction
 
 FITTED = {
-    "seconds": {"products": 2.0, "moved": 3.0, "calls": 5.0, "pictures": 7.0, "weights": 11.0},
+    "seconds": {"products": 2.0, "moved": 3.0, "calls": 5.0, "pictures": 7.0, "kept": 11.0},
     "megabytes": {"kept": 1.5, "held": 2.0, "fixed": 10.0},
     "within": {"seconds": 1.25, "megabytes": 2.0},
 }
 
 
 def test_a_prediction_is_the_sum_of_what_each_kind_of_work_takes() -> None:
-    of = Count((), (), products=1, moved=10, calls=100, pictures=1000, weights=10_000, kept=2**20, held=2**21)
+    of = Count((), (), products=1, moved=10, calls=100, pictures=1000, kept=2**20, held=2**21)
     machine = Machine("m", products=1.0, moved=0.1, calls=0.01)
     found = predict(of, machine, FITTED)
-    assert found.seconds == pytest.approx(2 + 3 + 5 + 700 + 11_000)
+    assert found.seconds == pytest.approx(2 + 3 + 5 + 700 + 1.1 * 2**18)
     assert found.megabytes == pytest.approx(1.5 + 4 + 10)
     assert (found.seconds_within, found.megabytes_within) == (1.25, 2.0)
 
