@@ -251,7 +251,7 @@ class Machine:
 def calibrate(clock: Callable[[], float] = time.perf_counter, rounds: int = 7) -> Machine:
     """Measure this machine, in about a second: the fastest of some rounds, which other programs have disturbed least.
 
-    clock: seconds; `time.process_time` where others compute, too.
+    clock: seconds; `time.process_time` where others compute as well.
     rounds: how many. 7.
     """
     generator = torch.Generator().manual_seed(0)
@@ -293,8 +293,8 @@ def this_machine(again: bool = False) -> Machine:
     again: measure again. False.
     """
     file, about = cache_dir() / "machine.json", {"name": device_name(), "torch": str(torch.__version__)}
-    with suppress(OSError, ValueError, TypeError):  # it is not there, or not ours
-        kept = json.loads(file.read_text(encoding="utf-8"))
+    with suppress(OSError, ValueError, TypeError, KeyError):  # it is not there, or not ours
+        kept = dict(json.loads(file.read_text(encoding="utf-8")))
         if not again and kept.items() >= about.items():
             return Machine(**{each.name: kept[each.name] for each in fields(Machine)})
     machine = calibrate()
