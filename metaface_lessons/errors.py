@@ -15,6 +15,10 @@ class MetaFaceError(ValueError):
         return [f"{type(self).__name__}: {self}"]
 
 
+class Diverged(MetaFaceError):
+    """Numbers that are no longer finite, in a training or an adaptation: a rate was too high for it."""
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> MetaFaceError:
     """The error for an unknown name. It suggests the nearest known one; a long list is only shown if none is near.
 

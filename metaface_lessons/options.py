@@ -62,6 +62,24 @@ class Choice:
         return text
 
 
+def between(number: Callable[[str], float]) -> Callable[[str], float | tuple[float, float]]:
+    """The type of a number, or of the two ends of a range with a colon between them, such as 0.01:1.
+
+    number: the type of each of them.
+    """
+
+    def ends(text: str) -> float | tuple[float, float]:
+        low, colon, high = text.partition(":")
+        if not colon:
+            return number(text)
+        found = number(low), number(high)
+        if not found[0] < found[1]:
+            raise argparse.ArgumentTypeError(f"it is '{text[:40]}'. Give the lower end first, and then a higher one.")
+        return found
+
+    return ends
+
+
 seed = whole(0, LARGEST_SEED)
 
 

@@ -26,7 +26,7 @@ from torch.optim.swa_utils import AveragedModel
 from . import checkpoints
 from .bars import Bar
 from .episodes import EpisodeSampler, Sampler
-from .errors import MetaFaceError
+from .errors import Diverged, MetaFaceError
 from .evaluation import evaluate
 from .learners.base import MetaLearner
 from .paths import locked
@@ -129,10 +129,10 @@ class _Training:
         scores: "loss" and "accuracy".
         rate: the learning rate, for the error.
 
-        Raises `MetaFaceError` if the loss is not finite.
+        Raises `Diverged` if the loss is not finite.
         """
         if not math.isfinite(scores["loss"]):
-            raise MetaFaceError(
+            raise Diverged(
                 f"The loss of step {self.history.steps + 1} is {scores['loss']}: training diverged. Lower the learning"
                 f" rate, which is {rate}, or look for a division by zero in the learner."
             )

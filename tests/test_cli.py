@@ -95,6 +95,8 @@ def test_the_help_of_train_lists_every_learner_and_its_recipe(capsys: pytest.Cap
         (["train", "reptil"], "Did you mean 'reptile'"),
         (["train", "protonet", "--inner-rate", "1"], "protonet has no setting 'inner_rate'. It has: ways, shots"),
         (["train", "maml", "--temperature", "1"], "maml has no setting 'temperature'"),
+        (["search", "mamml"], "Did you mean 'maml'"),
+        (["search", "maml", "--width", "8", "--margin", "1"], "maml has no setting 'margin'"),
         (["faces", "lwf"], "folder:PATH, lfw"),
         (["reset", "77"], "Known: 00, 01, 02"),
         (["check", "77"], "Known: 0"),
@@ -142,7 +144,7 @@ def test_the_lab_passes_on_what_it_does_not_know(tmp_path: Path, monkeypatch: py
 
 
 def test_every_command_has_help_with_an_example(capsys: pytest.CaptureFixture[str]) -> None:
-    commands = ("lab", "doctor", "faces", "train", "evaluate", "check", "reset")
+    commands = ("lab", "doctor", "faces", "train", "search", "evaluate", "check", "reset")
     for command in commands:
         with pytest.raises(SystemExit) as stop:
             cli.main([command, "--help"])

@@ -26,7 +26,7 @@ from torch.func import functional_call, vmap
 from torch.nn import functional as F
 
 from ..episodes import Episodes, Examples, examples_per_class
-from ..errors import MetaFaceError
+from ..errors import Diverged, MetaFaceError
 from ..networks import Classifier, TaskNorm, statistics_of_first
 from .base import MetaLearner
 
@@ -296,7 +296,7 @@ class InnerLoop(MetaLearner):
         examples_per_class(y, ways)
 
     def check_finite(self, losses: list[Tensor], steps: int, first: int = 0) -> None:
-        """Raise `MetaFaceError` if a loss is not finite, and say after which inner step.
+        """Raise `Diverged` if a loss is not finite, and say after which inner step.
 
         This waits for a GPU to finish, so it is called once after an inner loop rather than in every step.
 
@@ -309,11 +309,11 @@ class InnerLoop(MetaLearner):
             return
         step = first + finite.index(False)
         if step == 0:
-            raise MetaFaceError(
+            raise Diverged(
                 "The loss is not finite before the first inner step, so the inputs or the weights are not finite. Look"
                 " for NaN in the data; in meta-training, lower the outer learning rate."
             )
-        raise MetaFaceError(
+        raise Diverged(
             f"After inner step {step} of {steps} the loss is no longer finite: the inner loop diverges. Lower"
             f" inner_rate, which is {self.inner_rate:.3g}."
         )
@@ -337,12 +337,12 @@ class AdaptedLearner:
 
         x: inputs `[T, Q, …]`.
 
-        Raises `MetaFaceError` if the outputs are not finite.
+        Raises `Diverged` if the outputs are not finite.
         """
         with torch.no_grad():
             outputs = self.net.query_outputs(self.weights, self.support, x)
         if not outputs.isfinite().all():
-            raise MetaFaceError(
+            raise Diverged(
                 "The adapted network's outputs are not finite. Either the inputs are not finite, or the last inner step"
                 " went too far: then lower inner_rate."
             )

@@ -1,4 +1,4 @@
-"""The settings of each learner for `metaface train`, and their default values.
+"""The settings of each learner for `metaface train`, their default values, and where `metaface search` looks.
 
 The values were chosen on LFW, on splits by other seeds than those of the stored results; ArcFace's scale and margin by
 `metaface experiment verification`, on people whom its seeds do not test. This module does not import
@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from ..errors import MetaFaceError, unknown
@@ -53,6 +53,51 @@ RECIPES: dict[str, dict[str, Any]] = {
     "imaml": _maml | {"inner_steps": 10, "proximal": 0.5, "cg_steps": 5},
     "protomaml": _second | {"inner_rate": 0.02, "temperature": 50.0},
     "reptile": _reptile,
+}
+
+
+@dataclass(frozen=True)
+class Between:
+    """What a search may choose for one setting: numbers from `low` to `high`, both included.
+
+    log: whether ratios count and not differences, as they do for rates: from 0.01 to 0.1 is as far as from 0.1 to 1.
+        False.
+    whole: whether only whole numbers are possible. False.
+    """
+
+    low: float
+    high: float
+    log: bool = False
+    whole: bool = False
+
+
+_rate = {"rate": Between(3e-4, 3e-2, log=True)}
+_temperature = {"temperature": Between(5.0, 500.0, log=True)}
+_steps = {"inner_steps": Between(1, 5, whole=True), "test_steps": Between(1, 20, whole=True)}
+_gradient = _rate | {"inner_rate": Between(0.01, 3.0, log=True)} | _steps
+_angle = _rate | {"scale": Between(3.0, 60.0, log=True), "margin": Between(0.0, 0.6)}
+
+SPACES: dict[str, dict[str, Between]] = {
+    "pretrain": _rate | {"inner_rate": Between(0.1, 100.0, log=True), "test_steps": Between(10, 300, True, True)},
+    "arcface": _angle,
+    "cosface": _angle,
+    "protonet": _rate | _temperature,
+    "nca": _rate | _temperature,
+    "maml": _gradient,
+    "learn2learn": _gradient,
+    "fomaml": _gradient,
+    "anil": _gradient,
+    "metasgd": _gradient,
+    "maml++": _gradient,
+    "imaml": _gradient | {"proximal": Between(0.03, 10.0, log=True), "cg_steps": Between(1, 20, whole=True)},
+    "protomaml": _gradient | {"inner_rate": Between(1e-3, 1.0, log=True)} | _temperature,
+    # With one step Reptile is joint training, so it begins at two.
+    "reptile": {
+        "rate": Between(0.03, 1.0, log=True),
+        "inner_rate": Between(3e-3, 1.0, log=True),
+        "inner_steps": Between(2, 16, whole=True),
+        "test_steps": Between(1, 40, whole=True),
+    },
 }
 
 
@@ -159,3 +204,32 @@ def settings_of(learner: str, faces: str = "procedural", seed: int = 0, **given:
         if name not in recipe:
             raise MetaFaceError(f"{learner} has no setting '{name}'. It has: {', '.join(recipe)}.")
     return Settings(learner, faces, seed, **(recipe | given))
+
+
+def space_of(
+    learner: str, given: Mapping[str, float | tuple[float, float]]
+) -> tuple[dict[str, Any], dict[str, Between]]:
+    """Where a search looks for a learner's settings: its entry in `SPACES`, with some settings fixed or narrowed.
+
+    learner: a key of `RECIPES`.
+    given: by setting, a number, which is then fixed; or the two ends of a range.
+
+    Returns the fixed settings and the space of the others. Raises `MetaFaceError` if the learner does not exist or does
+    not have a setting, a range is given for a setting that is not searched, or nothing is left to search.
+    """
+    numbers: dict[str, Any] = {name: value for name, value in given.items() if not isinstance(value, tuple)}
+    settings_of(learner, **numbers)
+    space = {name: where for name, where in SPACES[learner].items() if name not in numbers}
+    for name, ends in given.items():
+        if isinstance(ends, tuple):
+            if name not in space:
+                raise MetaFaceError(
+                    f"A search for {learner} does not choose '{name}', so it takes one number, not a range. It chooses:"
+                    f" {', '.join(SPACES[learner])}."
+                )
+            if space[name].log and ends[0] <= 0:
+                raise MetaFaceError(f"{name} is searched on a log axis, which has no 0. Let its range begin above 0.")
+            space[name] = replace(space[name], low=ends[0], high=ends[1])
+    if not space:
+        raise MetaFaceError(f"All of {', '.join(SPACES[learner])} are given, so nothing is left to search. Omit one.")
+    return numbers, space

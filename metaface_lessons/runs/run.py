@@ -12,7 +12,7 @@ import os
 import re
 import reprlib
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -34,7 +34,7 @@ from ..names import visible
 from ..paths import locked, write_atomically
 from ..training import Trained, load_checkpoint, meta_train
 from ..verification import Comparer
-from .making import make_learner, training_sampler
+from .making import Shape, make_learner, training_sampler
 from .people import People, changes, digests, leaked, people_of
 from .recipes import Settings, fractions
 
@@ -48,8 +48,11 @@ def train(
     patience: int | None = None,
     device: torch.device | None = None,
     progress: bool = True,
+    on_start: Callable[[Shape, int], None] | None = None,
 ) -> Trained:
     """Train, or go on training, the run in the folder `out`; see `meta_train` for when it stops.
+
+    on_start: called before the first step with the shape of an image and the number of base people.
 
     If `run.json` cannot be written at the end, `Trained.unsaved` says so; the checkpoint may still be there.
 
@@ -67,7 +70,7 @@ def train(
                 f"{out} cannot be written ({error.strerror or error}), so nothing was trained. Name a folder that you"
                 " may write to: --out."
             ) from error
-        return _train(settings, out, steps, seconds, patience, device or best_device(), progress)
+        return _train(settings, out, steps, seconds, patience, device or best_device(), progress, on_start)
 
 
 def _train(
@@ -78,6 +81,7 @@ def _train(
     patience: int | None,
     device: torch.device,
     progress: bool,
+    on_start: Callable[[Shape, int], None] | None,
 ) -> Trained:
     faces = load_faces(settings.faces).to(device)
     split = faces.split(fractions(settings.faces), seed=settings.seed)
@@ -100,6 +104,8 @@ def _train(
         "machine": {"device": device_name(device), "torch": str(torch.__version__), "threads": torch.get_num_threads()},
         **_place_of(settings.faces, out),
     }
+    if on_start is not None:
+        on_start(faces.shape, len(split.base.identities))
     trained = meta_train(
         net,
         sampler,
