@@ -20,7 +20,7 @@ from typing import Any
 
 from . import __version__, experiments
 from .doctor import add_arguments
-from .errors import MetaFaceError, refused
+from .errors import LostRank, MetaFaceError, ReportedElsewhere, refused
 from .names import visible
 from .options import real, seed, whole
 from .paths import write_atomically
@@ -93,6 +93,7 @@ def faces(args: argparse.Namespace) -> int:
 
 
 def train(args: argparse.Namespace) -> int:
+    from . import distributed
     from .runs.recipes import settings_of
     from .runs.run import train
 
@@ -104,9 +105,28 @@ def train(args: argparse.Namespace) -> int:
     steps, seconds = args.steps, args.seconds
     if steps is None and seconds is None:
         seconds = 120.0
-    trained = train(
-        settings, out, steps=steps, seconds=seconds, patience=args.patience, progress=not (args.json or args.quiet)
-    )
+    if args.processes > 1 and not distributed.is_rank():
+        return distributed.launch(args.processes, main, [args.command_line])
+    group = distributed.join(args.timeout) if distributed.is_rank() else None
+    if group is not None and args.processes not in (1, group.size):
+        raise MetaFaceError(
+            f"torchrun has started {group.size} processes, but --processes is {args.processes}. Leave --processes out."
+        )
+    try:
+        trained = train(
+            settings,
+            out,
+            steps=steps,
+            seconds=seconds,
+            patience=args.patience,
+            progress=not (args.json or args.quiet),
+            group=group,
+        )
+    finally:
+        if group is not None:
+            group.close()
+    if group is not None and not group.first:
+        return 130 if trained.stopped == "interrupted" else 0
     report = {
         "run": str(out),
         "steps": trained.steps,
@@ -406,8 +426,9 @@ def _failures(failed: dict[str, str], what: str) -> int:
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    """Print a warning as one line, without the place in our code that issued it."""
-    print(f"metaface: warning: {message}", file=sys.stderr)
+    """Print a warning as one line, without the place in our code that issued it. Of several processes one prints."""
+    if os.environ.get("RANK", "0") == "0":
+        print(f"metaface: warning: {message}", file=sys.stderr)
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
@@ -490,6 +511,10 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--patience", type=whole(), help="stop after this many validations without a new best")
     sub.add_argument("--out", help="the run's folder (default: runs/LEARNER-FACES)")
     sub.add_argument("--quiet", action="store_true", help="no progress bar")
+    text = "share the tasks of a step between so many processes; if one is killed, all start again and go on"
+    sub.add_argument("--processes", type=whole(1, 1024), default=1, help=text)
+    text = "seconds that one of several processes may keep the others waiting"
+    sub.add_argument("--timeout", type=real(), default=600.0, help=text)
 
     sub = add(
         evaluate,
@@ -624,8 +649,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         message = _message(error)
         if message is None:  # a fault of ours: its traceback is what a report needs
             raise
-        print(f"metaface: {message}", file=sys.stderr)
-        return 1
+        rank = os.environ.get("RANK", "0")
+        if not isinstance(error, ReportedElsewhere):
+            print(f"metaface: {'' if rank == '0' else f'rank {visible(rank)}: '}{message}", file=sys.stderr)
+        return error.exit_code if isinstance(error, LostRank) else 1
 
 
 def _no_option(argument: str) -> str:

@@ -41,9 +41,11 @@ class MetaLearner(nn.Module):
     """Slow weights θ, trained over episodes by `training.meta_train`.
 
     weight_decay: of the outer loop, apart from the gradient (AdamW, Loshchilov & Hutter 2019); 0 for Adam.
+    divisible: whether several processes can share the tasks of a step (see `shares`).
     """
 
     weight_decay: float = 0.0
+    divisible: bool = True
 
     @property
     def formulation(self) -> str | None:

@@ -23,6 +23,7 @@ from torch import nn
 
 from ..augmentation import Augment, Augmented
 from ..checkpoints import load_weights
+from ..distributed import Group, digest, warn_of_idle
 from ..episodes import EpisodeSampler, Sampler, repeat_images
 from ..errors import MetaFaceError
 from ..evaluation import Evaluation, evaluate, mean_over_seeds, paired, to_json
@@ -49,8 +50,11 @@ def train(
     patience: int | None = None,
     device: torch.device | None = None,
     progress: bool = True,
+    group: Group | None = None,
 ) -> Trained:
     """Train, or go on training, the run in the folder `out`; see `meta_train` for when it stops.
+
+    group: the processes that train together (see `distributed`); rank 0 writes the run. None for this one alone.
 
     If `run.json` cannot be written at the end, `Trained.unsaved` says so; the checkpoint may still be there.
 
@@ -60,15 +64,23 @@ def train(
     file = out / "run.json"
     advice = "Wait until it has ended, or train into another folder: --out."
     with ExitStack() as held:
-        try:
-            held.enter_context(locked(file, f"a training of {settings.learner}", advice, seconds=0))
-            write_atomically(file, b"a trial", trial=True)
-        except OSError as error:
-            raise MetaFaceError(
-                f"{out} cannot be written ({error.strerror or error}), so nothing was trained. Name a folder that you"
-                " may write to: --out."
-            ) from error
-        return _train(settings, out, steps, seconds, patience, device or best_device(), progress)
+
+        def hold() -> None:
+            try:
+                held.enter_context(locked(file, f"a training of {settings.learner}", advice, seconds=0))
+                write_atomically(file, b"a trial", trial=True)
+            except OSError as error:
+                raise MetaFaceError(
+                    f"{out} cannot be written ({error.strerror or error}), so nothing was trained. Name a folder that"
+                    " you may write to: --out."
+                ) from error
+
+        if group is None:
+            hold()
+        else:
+            group.from_first(hold)
+            device = group.device
+        return _train(settings, out, steps, seconds, patience, device or best_device(), progress, group)
 
 
 def _train(
@@ -79,13 +91,25 @@ def _train(
     patience: int | None,
     device: torch.device,
     progress: bool,
+    group: Group | None,
 ) -> Trained:
-    faces = load_faces(settings.faces).to(device)
+    def load() -> FaceSet:
+        return load_faces(settings.faces)
+
+    faces = (load() if group is None else group.after_first(load)).to(device)
     split = faces.split(fractions(settings.faces), seed=settings.seed)
     people = people_of(split)
     about = asdict(settings)
-    if (out / "checkpoint.pt").exists():
-        about["faces"] = _unchanged(out, settings, people)
+
+    def called() -> str:
+        return _unchanged(out, settings, people) if (out / "checkpoint.pt").exists() else settings.faces
+
+    if group is None:
+        about["faces"] = called()
+    else:
+        group.check_same({"people and pictures": digest(people)})
+        about["faces"] = group.from_first(called)
+        warn_of_idle(group, settings.tasks)
     net = make_learner(settings, faces.shape, split.base.identities).to(device)
     base = split.base
     if settings.fewest is not None:
@@ -104,6 +128,7 @@ def _train(
         "settings": asdict(settings),
         "people": {part: list(names) for part, names in people.items()},
         "machine": {"device": device_name(device), "torch": str(torch.__version__), "threads": torch.get_num_threads()},
+        **({} if group is None else {"processes": group.size}),
         **_place_of(settings.faces, out),
     }
     trained = meta_train(
@@ -120,7 +145,10 @@ def _train(
         about=about,
         facts=record | {"people": people},
         progress=progress,
+        group=group,
     )
+    if group is not None and not group.first:
+        return trained
     record["training"] = {
         "steps": trained.steps,
         "seconds": round(trained.seconds, 1),
