@@ -11,10 +11,14 @@ have unequal numbers of tasks, or none. `shares` has what belongs to the tasks o
     torchrun --nproc-per-node 2 -m metaface_lessons.cli train maml --tasks 8
     metaface train maml --tasks 8 --processes 2
 
-Why not `DistributedDataParallel`? It averages a gradient in hooks on the parameters, which its own forward prepares for
-one backward pass. Meta-learning leaves that path: it differentiates by `torch.autograd.grad`, runs the network with
-other weights by `functional_call`, and an optimisation step inside the loss needs `create_graph`. Then nothing is
-averaged, or an error is raised (PyTorch's issues 47562 and 63812; issue 63929 asks for gradients of higher order).
+Why not `DistributedDataParallel`? It averages gradients in hooks on the parameters, which only its own forward prepares.
+Three things of meta-learning are not made for that (tests/test_distributed.py shows each):
+
+- Weights of a task go into the network by `functional_call`. If the wrapped network is called so, nothing is averaged,
+  and nothing says so.
+- An inner step by `backward(create_graph=True)` raises an error (PyTorch's issue 63812). Issue 47562 has the same with
+  `autograd.grad`, whose result the hooks never see.
+- It takes the mean over ranks, not over tasks. A rank with fewer tasks counts as much as the others.
 """
 
 from __future__ import annotations
@@ -25,6 +29,7 @@ import json
 import os
 import platform
 import signal
+import tempfile
 import time
 import uuid
 import warnings
@@ -32,6 +37,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cache
 from importlib.metadata import version
 from typing import Any, TypeVar, cast
 
@@ -48,7 +54,7 @@ from .paths import PACKAGE
 from .shares import Share, SharedBatchNorm, share_of, sharing
 
 TIMEOUT = 600.0  # seconds that a rank may keep the others waiting
-ANSWER = 10.0  # seconds in which a rank must answer when another one is missed
+ANSWER = 10.0  # seconds in which a rank must answer when one is missed; not more than the timeout
 RESTARTS = 3  # of `launch`, after a rank was killed or stuck
 _T = TypeVar("_T")
 
@@ -230,7 +236,7 @@ class Group:
         except (RuntimeError, dist.DistError) as error:
             if not _is_of_sum(error):
                 raise
-            self._roll_call("lost", ANSWER, f" for {self.timeout:g} s, or has ended")
+            self._roll_call("lost", min(ANSWER, self.timeout), f" for {self.timeout:g} s, or ended")
             raise LostRank(
                 f"The connection to another rank broke ({str(error).splitlines()[0][:200]}). All ranks are still there."
                 " Look at the network, and start again: training continues from its last checkpoint."
@@ -340,6 +346,7 @@ def _device(local: int, here: int, asked: str | None) -> torch.device:
     return torch.device("cuda", local)
 
 
+@cache
 def installation() -> dict[str, str]:
     """What must be the same on all ranks: the commit, a digest of the course's code, and the versions of packages."""
     source = hashlib.sha256()
@@ -385,7 +392,7 @@ def launch(processes: int, worker: Callable[..., int], arguments: Sequence[Any],
 
     Raises `MetaFaceError` if a process has ended too often.
     """
-    from torch.distributed.elastic.multiprocessing import SignalException
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
@@ -395,7 +402,9 @@ def launch(processes: int, worker: Callable[..., int], arguments: Sequence[Any],
         local_addr="localhost", max_restarts=restarts,
     )  # fmt: skip
     try:
-        codes = elastic_launch(config, _as_rank)(worker, threads, *arguments)
+        with tempfile.TemporaryDirectory(prefix="metaface-") as logs:  # torchrun would leave it there
+            config.logs_specs = DefaultLogsSpecs(logs)
+            codes = elastic_launch(config, _as_rank)(worker, threads, *arguments)
     except SignalException as error:
         return 130 if error.sigval == signal.SIGINT else 128 + error.sigval
     except ChildFailedError as error:

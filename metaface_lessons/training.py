@@ -390,9 +390,8 @@ def meta_train(
             if group is None:
                 scores = net.meta_gradient(sampler.sample(tasks))
             else:
-                scores = group.meta_gradient(
-                    net, sampler, tasks, time.monotonic() - start >= last_second, interrupted()
-                )
+                over = time.monotonic() - start >= last_second
+                scores = group.meta_gradient(net, sampler, tasks, late=over, interrupted=interrupted())
                 late = group.late
             training.record(scores, rate)
             optimiser.step()

@@ -77,9 +77,8 @@ class NCA(ProtoNet):
         episodes: a batch of images. Which are support and which are query does not matter.
         """
         x = torch.cat([episodes.support.x, episodes.query.x], dim=1).flatten(0, 1)
-        points = gathered(
-            self.embedding(x if self.augment is None else self.augment(x))
-        )  # of all processes, if several
+        # If several processes share the tasks, the images of all of them are compared.
+        points = gathered(self.embedding(x if self.augment is None else self.augment(x)))
         log_p = neighbours(points, self.temperature)
         return nca_loss(log_p, _who(episodes)), log_p
 
