@@ -72,8 +72,21 @@ def faces(args: argparse.Namespace) -> int:
     import torch
 
     from .faces import load_faces
+    from .faces.mapped import map_faces, map_folder, mapped_faces
     from .figures import face_grid, png
 
+    kind, _, path = args.set.partition(":")
+    if args.check:
+        if kind != "mapped":
+            raise MetaFaceError(f"'{args.set}' has no checksums to check. Name a mapped set: mapped:FILE.")
+        found = mapped_faces(path, check=True)
+        _say(args, {"name": found.name, "images": len(found), "damaged": 0}, f"{found}\nNo picture is damaged.")
+        return 0
+    if args.map:
+        made = map_folder(path, args.map) if kind == "folder" else map_faces(load_faces(args.set), args.map)
+        found = mapped_faces(made)
+        _say(args, {"name": found.name, "images": len(found), "file": str(made)}, f"{found}\nUse it: mapped:{made}")
+        return 0
     out = _file(args.out or f"{args.set.replace(':', '-').replace('/', '-')}.png")
     found = load_faces(args.set)
     people = found.identities
@@ -445,7 +458,7 @@ class _RawHelp(_Help, argparse.RawDescriptionHelpFormatter):
 FACE_SETS = (
     "procedural, procedural-sketch, procedural-near-infrared, procedural-low-resolution, procedural-edges,"
     " procedural-thermal or procedural-domains (with other people: procedural:seed=N and so on), olivetti, lfw,"
-    " lfw-without:PART, folder:PATH, extended-yale-b:PATH, cmu:PATH or cufs:PATH"
+    " lfw-without:PART, folder:PATH, extended-yale-b:PATH, cmu:PATH, cufs:PATH or mapped:FILE"
 )
 
 
@@ -494,6 +507,10 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--each", type=whole(), default=10, help="images of each person")
     sub.add_argument("--seed", type=seed, default=0, help="which people")
     sub.add_argument("--out", help="the PNG file (default: the set's name)")
+    sub.add_argument(
+        "--map", metavar="FILE", help="write the set into a file in place of a sheet; use it as mapped:FILE"
+    )
+    sub.add_argument("--check", action="store_true", help="read all pictures of mapped:FILE, and check each")
 
     sub = add(
         train,

@@ -11,7 +11,7 @@ have unequal numbers of tasks, or none. `shares` has what belongs to the tasks o
     torchrun --nproc-per-node 2 -m metaface_lessons.cli train maml --tasks 8
     metaface train maml --tasks 8 --processes 2
 
-Why not `DistributedDataParallel`? It averages gradients in hooks on the parameters, which only its own forward prepares.
+Why not `DistributedDataParallel`? It averages gradients in hooks on the parameters, which only its forward prepares.
 Three things of meta-learning are not made for that (tests/test_distributed.py shows each):
 
 - Weights of a task go into the network by `functional_call`. If the wrapped network is called so, nothing is averaged,
@@ -26,6 +26,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import multiprocessing
 import os
 import platform
 import signal
@@ -397,9 +398,12 @@ def launch(processes: int, worker: Callable[..., int], arguments: Sequence[Any],
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     threads = max(1, (os.cpu_count() or 1) // processes)
+    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"  # Windows has none
+    if method == "forkserver":  # one process imports PyTorch, and the others are forked from it
+        multiprocessing.set_forkserver_preload([__name__, "torch._dynamo"])  # what the first optimiser would import
     config = LaunchConfig(
         1, 1, processes, run_id=uuid.uuid4().hex, rdzv_backend="c10d", rdzv_endpoint="localhost:0",
-        local_addr="localhost", max_restarts=restarts,
+        local_addr="localhost", max_restarts=restarts, start_method=method,
     )  # fmt: skip
     try:
         with tempfile.TemporaryDirectory(prefix="metaface-") as logs:  # torchrun would leave it there

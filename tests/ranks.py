@@ -232,20 +232,26 @@ def error_of_first(group: Group) -> str:
 # --------------------------------------------------------------------------------------- a rank that is started again
 
 
-def train_killed(folder: str, kill: bool) -> int:
-    """Train two processes into a folder; at the first start rank 1 is killed after step 4."""
-    group, file = distributed.join(60, device="cpu"), Path(folder) / "checkpoint.pt"
+def train_killed(folder: str) -> int:
+    """Train into a folder as one of the processes of `launch`; at the first start rank 1 is killed after step 4."""
+    group = distributed.join(60, device="cpu")
 
     def note(step: int, _: MetaLearner) -> None:
-        if kill and step == 4 and group.rank == 1 and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
+        if step == 4 and group.rank == 1 and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
             os.kill(os.getpid(), signal.SIGKILL)
 
-    net = make_learner(settings_of("protonet", ways=WAYS, width=4), FACES.shape)
-    options: dict[str, Any] = {"steps": 8, "tasks": 3, "checkpoint": file, "save_every": 0, "on_step": note}
-    result = meta_train(net, EpisodeSampler(FACES, WAYS, 1, 2, seed=1), group=group, progress=False, **options)
-    (Path(folder) / f"resumed-{group.rank}").write_text(str(result.resumed_at))
+    resumed_at = train_saved(group, folder, note)
+    (Path(folder) / f"resumed-{group.rank}").write_text(str(resumed_at))
     group.close()
     return 0
+
+
+def train_saved(group: Group, folder: str, on_step: Callable[[int, MetaLearner], None] | None = None) -> int:
+    """Train eight steps, with a checkpoint after each, and say after which step it resumed."""
+    net = make_learner(settings_of("protonet", ways=WAYS, width=4), FACES.shape)
+    options: dict[str, Any] = {"steps": 8, "tasks": 3, "save_every": 0, "on_step": on_step, "progress": False}
+    drawn = EpisodeSampler(FACES, WAYS, 1, 2, seed=1)
+    return meta_train(net, drawn, group=group, checkpoint=Path(folder) / "checkpoint.pt", **options).resumed_at
 
 
 # ----------------------------------------------------------------------------------- what DistributedDataParallel does

@@ -351,7 +351,7 @@ def _where(faces: str, record: dict[str, Any], path: Path) -> str:
     if kind not in FOLDERS or not record.get("folder"):
         return faces
     places = [Path(record["folder"]), path / record.get("folder_from_run", "")]
-    found = next((place for place in places if place.is_dir()), None)
+    found = next((place for place in places if place.exists()), None)
     if found is None:
         raise MetaFaceError(
             f"The faces of {path} were in {visible(str(places[0]))}, and are not there any more. Put them back, or"
