@@ -458,7 +458,7 @@ class _RawHelp(_Help, argparse.RawDescriptionHelpFormatter):
 FACE_SETS = (
     "procedural, procedural-sketch, procedural-near-infrared, procedural-low-resolution, procedural-edges,"
     " procedural-thermal or procedural-domains (with other people: procedural:seed=N and so on), olivetti, lfw,"
-    " lfw-without:PART, folder:PATH, extended-yale-b:PATH, cmu:PATH, cufs:PATH or mapped:FILE"
+    " lfw-without:PART, folder:PATH, extended-yale-b:PATH, cmu:PATH, cufs:PATH or mapped:PATH"
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from metaface_lessons import machine
+from tests.needs import need
 
 
 @pytest.mark.parametrize("there", [True, False])
@@ -63,3 +65,15 @@ def test_without_proc_the_memory_is_what_the_system_counts(
     monkeypatch.setattr(machine, "_STATUS", tmp_path / "none")
     monkeypatch.setattr(sys, "platform", system)
     assert machine.peak_memory() == machine.resident_memory() == 300
+
+
+def test_the_commit_is_that_of_the_clone(repository: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    need("a git clone")
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=repository, capture_output=True, text=True).stdout.strip()
+    found, _, changed = machine.commit().partition(" ")
+    assert head.startswith(found)
+    assert changed in ("", "with changes")
+    monkeypatch.setattr(machine, "COURSE", tmp_path)
+    assert machine.commit() == "unknown"
+    monkeypatch.setenv("PATH", "")
+    assert machine.commit() == "unknown"
