@@ -67,7 +67,7 @@ def measure(images: int, size: int, episodes: int = 300) -> dict[str, Any]:
             most = max(most, resident_memory())
         return {
             "images": images,
-            "file_mb": round(file.stat().st_size / 2**20, 1),
+            "file_mb": round(file.stat().st_size / 2**20, 3),
             "make_s": round(made - start, 2),
             "open_and_split_s": round(opened - made, 3),
             "sampler_s": round(ready - opened, 3),
