@@ -26,6 +26,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import logging
 import multiprocessing
 import os
 import platform
@@ -56,6 +57,7 @@ from .shares import Share, SharedBatchNorm, share_of, sharing
 
 TIMEOUT = 600.0  # seconds that a rank may keep the others waiting
 ANSWER = 10.0  # seconds in which a rank must answer when one is missed; not more than the timeout
+INTERRUPTED = 130  # exit code after Ctrl-C
 RESTARTS = 3  # of `launch`, after a rank was killed or stuck
 _T = TypeVar("_T")
 
@@ -319,6 +321,8 @@ def join(timeout: float = TIMEOUT, device: str | None = None) -> Group:
         ) from error
     store = dist.PrefixStore(f"metaface-{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
     _roll_call(store, "start", rank, size, timeout)
+    if rank == 0 and (again := int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0))):
+        warnings.warn(f"A process was killed or stuck, so all were started again (restart {again}).", stacklevel=2)
     dist.init_process_group(
         "nccl" if own.type == "cuda" else "gloo", store=store, rank=rank, world_size=size, timeout=limit
     )
@@ -397,6 +401,12 @@ def launch(processes: int, worker: Callable[..., int], arguments: Sequence[Any],
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+    for name in (
+        "distributed.elastic.multiprocessing.api",
+        "distributed.elastic.agent.server.api",
+        "multiprocessing.spawn",
+    ):
+        logging.getLogger(f"torch.{name}").setLevel(logging.CRITICAL)  # a traceback of the launcher helps nobody
     threads = max(1, (os.cpu_count() or 1) // processes)
     method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"  # Windows has none
     if method == "forkserver":  # one process imports PyTorch, and the others are forked from it
@@ -410,7 +420,7 @@ def launch(processes: int, worker: Callable[..., int], arguments: Sequence[Any],
             config.logs_specs = DefaultLogsSpecs(logs)
             codes = elastic_launch(config, _as_rank)(worker, threads, *arguments)
     except SignalException as error:
-        return 130 if error.sigval == signal.SIGINT else 128 + error.sigval
+        return INTERRUPTED if error.sigval == signal.SIGINT else 128 + error.sigval
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         raise MetaFaceError(
@@ -427,8 +437,8 @@ def _as_rank(worker: Callable[..., int], threads: int, *arguments: Any) -> int:
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(threads)
     code = worker(*arguments)
-    if code == LostRank.exit_code:
-        raise SystemExit(code)  # so that all ranks are started again
+    if code in (LostRank.exit_code, INTERRUPTED):  # all ranks are started again, or none is waited for
+        raise SystemExit(code)
     return code
 
 
