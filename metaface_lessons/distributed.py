@@ -401,12 +401,9 @@ def launch(processes: int, worker: Callable[..., int], arguments: Sequence[Any],
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    for name in (
-        "distributed.elastic.multiprocessing.api",
-        "distributed.elastic.agent.server.api",
-        "multiprocessing.spawn",
-    ):
-        logging.getLogger(f"torch.{name}").setLevel(logging.CRITICAL)  # a traceback of the launcher helps nobody
+    elastic = "torch.distributed.elastic"
+    for name in (f"{elastic}.multiprocessing.api", f"{elastic}.agent.server.api", "torch.multiprocessing.spawn"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # a traceback of the launcher helps nobody
     threads = max(1, (os.cpu_count() or 1) // processes)
     method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"  # Windows has none
     if method == "forkserver":  # one process imports PyTorch, and the others are forked from it

@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import socket
 import time
 import traceback
 from collections.abc import Callable
@@ -20,11 +21,12 @@ from typing import Any
 import torch
 import torch._dynamo  # what the first optimiser would import, in every rank
 import torch.distributed as dist
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from torch.func import functional_call
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
-from metaface_lessons import distributed, training
+from metaface_lessons import cli, distributed, training
 from metaface_lessons.augmentation import Augment, Augmented
 from metaface_lessons.distributed import Group
 from metaface_lessons.episodes import DomainSampler, Episodes, EpisodeSampler, Sampler, of_share
@@ -57,8 +59,7 @@ def on_ranks(
     timeout: the seconds that a rank may keep the others waiting.
     silent: a rank that is not waited for, but ended when the others have: it returns None.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
+    context = _context()
     # As torchrun does, this process keeps the store, on a port that the system has chosen.
     store = dist.TCPStore("localhost", 0, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=60))
     ends, processes = [], []
@@ -77,9 +78,15 @@ def on_ranks(
             process.join()
 
 
+def _context() -> multiprocessing.context.ForkServerContext:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context
+
+
 def _received(end: Any) -> Any:
     try:
-        return pickle.loads(end.recv_bytes()) if end.poll(60) else TimeoutError("no result within 60 s")
+        return pickle.loads(end.recv_bytes()) if end.poll(120) else TimeoutError("no result within 120 s")
     except EOFError:
         return EOFError("the rank has ended")
 
@@ -252,6 +259,30 @@ def train_saved(group: Group, folder: str, on_step: Callable[[int, MetaLearner],
     options: dict[str, Any] = {"steps": 8, "tasks": 3, "save_every": 0, "on_step": on_step, "progress": False}
     drawn = EpisodeSampler(FACES, WAYS, 1, 2, seed=1)
     return meta_train(net, drawn, group=group, checkpoint=Path(folder) / "checkpoint.pt", **options).resumed_at
+
+
+def two_machines(command: list[str]) -> list[int]:
+    """Run `metaface` on two machines, each an agent of torchrun with one process, and say how each ended."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        place = f"localhost:{free.getsockname()[1]}"
+    agents = [_context().Process(target=_machine, args=(place, number, command)) for number in range(2)]
+    for agent in agents:
+        agent.start()
+    for agent in agents:
+        agent.join(120)
+        agent.kill()
+        agent.join()
+    return [agent.exitcode if agent.exitcode is not None else -1 for agent in agents]
+
+
+def _machine(place: str, number: int, command: list[str]) -> None:
+    config = LaunchConfig(
+        2, 2, 1, run_id="test", rdzv_backend="c10d", rdzv_endpoint=place, rdzv_configs={"is_host": number == 0},
+        local_addr="localhost", max_restarts=0, start_method="fork",
+    )  # fmt: skip
+    codes = elastic_launch(config, cli.main)(command)
+    os._exit(max(codes.values()))
 
 
 # ----------------------------------------------------------------------------------- what DistributedDataParallel does
