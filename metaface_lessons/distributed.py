@@ -72,6 +72,8 @@ class Group:
     timeout: the seconds that a rank may keep the others waiting, for example while rank 0 validates.
     store: where ranks leave notes for each other.
     notes: for messages on the CPU, also where `device` is a GPU.
+    late: whether rank 0 has found, in the last step, that the time is up.
+    interrupted: whether somebody has pressed Ctrl-C at a rank.
     """
 
     rank: int
