@@ -186,7 +186,7 @@ class Group:
         return value
 
     def _told(self, value: dict[str, Any] | None) -> dict[str, Any]:
-        """What rank 0 tells the others."""
+        """What rank 0 says to the others."""
         buffer = io.BytesIO()
         torch.save(value, buffer)
         length = torch.tensor(len(buffer.getvalue()))

@@ -413,7 +413,7 @@ def meta_train(
 
 
 def _on_first(group: Group | None, work: Callable[[], _R]) -> _R:
-    """What a piece of work returns: on the first process alone, which tells the others, if there are any."""
+    """What a piece of work returns: on the first process alone; the others, if there are any, get it from there."""
     return work() if group is None else group.from_first(work)
 
 

@@ -1,4 +1,4 @@
-"""A face set on disk, of which only those pictures are in memory that are needed now.
+"""A face set on disk: only those pictures are in memory that are needed now.
 
     map_faces(faces, "many.faces")                # or map_folder("photos", "many.faces"): piece by piece
     faces = load_faces("mapped:many.faces")       # a FaceSet; an episode reads its own pictures
@@ -39,7 +39,7 @@ from .faceset import FaceSet
 MAGIC, FORMAT = b"METAFACE-MAPPED\n", 1
 START = 4096  # the first byte of the first picture: the header has this much room, and pages begin here
 PIECE = 2**24  # bytes of pictures that are in memory at once while a file is made, copied or checked
-FORGET = 2**26  # bytes of the file that seem to be in memory before the system is told that they are not needed
+FORGET = 2**26  # bytes of the file that seem to be in memory before the system hears that they are not needed
 AROUND = 2**16  # bytes that Linux maps for each one that is asked for, if it has them in its cache
 
 
