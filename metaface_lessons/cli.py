@@ -21,7 +21,7 @@ from typing import Any
 
 from . import __version__, experiments
 from .doctor import add_arguments
-from .errors import MetaFaceError, refused
+from .errors import LostRank, MetaFaceError, ReportedElsewhere, refused
 from .names import visible
 from .options import between, real, seed, whole
 from .paths import write_atomically
@@ -73,8 +73,21 @@ def faces(args: argparse.Namespace) -> int:
     import torch
 
     from .faces import load_faces
+    from .faces.mapped import map_faces, map_folder, mapped_faces
     from .figures import face_grid, png
 
+    kind, _, path = args.set.partition(":")
+    if args.check:
+        if kind != "mapped":
+            raise MetaFaceError(f"'{args.set}' has no checksums to check. Name a mapped set: mapped:FILE.")
+        found = mapped_faces(path, check=True)
+        _say(args, {"name": found.name, "images": len(found), "damaged": 0}, f"{found}\nNo picture is damaged.")
+        return 0
+    if args.map:
+        made = map_folder(path, args.map) if kind == "folder" else map_faces(load_faces(args.set), args.map)
+        found = mapped_faces(made)
+        _say(args, {"name": found.name, "images": len(found), "file": str(made)}, f"{found}\nUse it: mapped:{made}")
+        return 0
     out = _file(args.out or f"{args.set.replace(':', '-').replace('/', '-')}.png")
     found = load_faces(args.set)
     people = found.identities
@@ -94,6 +107,7 @@ def faces(args: argparse.Namespace) -> int:
 
 
 def train(args: argparse.Namespace) -> int:
+    from . import distributed
     from .machine import best_device
     from .runs.recipes import settings_of
     from .runs.run import train
@@ -105,6 +119,13 @@ def train(args: argparse.Namespace) -> int:
     steps, seconds = args.steps, args.seconds
     if steps is None and seconds is None:
         seconds = 120.0
+    if args.processes > 1 and not distributed.is_rank():
+        return distributed.launch(args.processes, main, [args.command_line])
+    group = distributed.join(args.timeout) if distributed.is_rank() else None
+    if group is not None and args.processes not in (1, group.size):
+        raise MetaFaceError(
+            f"torchrun has started {group.size} processes, but --processes is {args.processes}. Leave --processes out."
+        )
     shown = not (args.json or args.quiet)
 
     def say(shape: tuple[int, int, int], people: int) -> None:
@@ -112,15 +133,22 @@ def train(args: argparse.Namespace) -> int:
             _, prediction = _cost(settings, shape, people)
             print(f"Predicted: {prediction.text(steps, seconds)}.", file=sys.stderr)
 
-    trained = train(
-        settings,
-        out,
-        steps=steps,
-        seconds=seconds,
-        patience=args.patience,
-        progress=shown,
-        on_start=say if shown and best_device().type == "cpu" else None,
-    )
+    try:
+        trained = train(
+            settings,
+            out,
+            steps=steps,
+            seconds=seconds,
+            patience=args.patience,
+            progress=shown,
+            on_start=say if shown and group is None and best_device().type == "cpu" else None,
+            group=group,
+        )
+    finally:
+        if group is not None:
+            group.close()
+    if group is not None and not group.first:
+        return 130 if trained.stopped == "interrupted" else 0
     report = {
         "run": str(out),
         "steps": trained.steps,
@@ -531,8 +559,9 @@ def _failures(failed: dict[str, str], what: str) -> int:
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    """Print a warning as one line, without the place in our code that issued it."""
-    print(f"metaface: warning: {message}", file=sys.stderr)
+    """Print a warning as one line, without the place in our code that issued it. Of several processes one prints."""
+    if os.environ.get("RANK", "0") == "0":
+        print(f"metaface: warning: {message}", file=sys.stderr)
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
@@ -549,7 +578,7 @@ class _RawHelp(_Help, argparse.RawDescriptionHelpFormatter):
 FACE_SETS = (
     "procedural, procedural-sketch, procedural-near-infrared, procedural-low-resolution, procedural-edges,"
     " procedural-thermal or procedural-domains (with other people: procedural:seed=N and so on), olivetti, lfw,"
-    " lfw-without:PART, folder:PATH, extended-yale-b:PATH, cmu:PATH or cufs:PATH"
+    " lfw-without:PART, folder:PATH, extended-yale-b:PATH, cmu:PATH, cufs:PATH or mapped:PATH"
 )
 
 
@@ -617,6 +646,10 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--each", type=whole(), default=10, help="images of each person")
     sub.add_argument("--seed", type=seed, default=0, help="which people")
     sub.add_argument("--out", help="the PNG file (default: the set's name)")
+    sub.add_argument(
+        "--map", metavar="FILE", help="write the set into a file in place of a sheet; use it as mapped:FILE"
+    )
+    sub.add_argument("--check", action="store_true", help="read all pictures of mapped:FILE, and check each")
 
     sub = add(
         train,
@@ -629,6 +662,10 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--patience", type=whole(), help="stop after this many validations without a new best")
     sub.add_argument("--out", help="the run's folder (default: runs/LEARNER-FACES)")
     sub.add_argument("--quiet", action="store_true", help="no progress bar")
+    text = "share the tasks of a step between so many processes; if one is killed, all start again and go on"
+    sub.add_argument("--processes", type=whole(1, 1024), default=1, help=text)
+    text = "seconds that one of several processes may keep the others waiting"
+    sub.add_argument("--timeout", type=real(), default=600.0, help=text)
 
     sub = add(
         cost,
@@ -797,8 +834,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         message = _message(error)
         if message is None:  # a fault of ours: its traceback is what a report needs
             raise
-        print(f"metaface: {message}", file=sys.stderr)
-        return 1
+        rank = os.environ.get("RANK", "0")
+        if not isinstance(error, ReportedElsewhere):
+            print(f"metaface: {'' if rank == '0' else f'rank {visible(rank)}: '}{message}", file=sys.stderr)
+        return error.exit_code if isinstance(error, LostRank) else 1
 
 
 def _no_option(argument: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import re
+import subprocess
 import sys
 import weakref
 from collections.abc import Callable
@@ -14,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+from .paths import COURSE
 
 _STATUS = Path("/proc/self/status")  # only Linux has it
 
@@ -40,6 +43,20 @@ def processor() -> str:
     except OSError:
         name = None
     return name[1] if name else platform.processor() or platform.machine()
+
+
+def commit() -> str:
+    """The commit of the course, such as "7db9ef7", or "7db9ef7 with changes"; "unknown" if it is not a clone."""
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", *arguments], cwd=COURSE, capture_output=True, text=True).stdout.strip()
+
+    try:
+        found = git("rev-parse", "--short", "HEAD") or "unknown"
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", "metaface_lessons")
+    except OSError:  # there is no git
+        return "unknown"
+    return f"{found} with changes" if changed else found
 
 
 def resident_memory() -> int:

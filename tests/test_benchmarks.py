@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import nbformat
 import pytest
 import torch
 
-from benchmarks import episodes, gpu, lessons, meta_gradients
+from benchmarks import episodes, gpu, lessons, mapped, meta_gradients
 from benchmarks.maml import CASES, Case
 
 TINY = Case(channels=1, size=16, width=4, pool="stride", shots=1, queries=1, steps=1, tasks=2, rate=0.4)
@@ -97,3 +98,12 @@ def test_the_named_lessons_are_timed(
     with pytest.raises(SystemExit):
         lessons.main(["96"])
     assert "There is no lesson called '96'." in capsys.readouterr().err
+
+
+def test_mapped_sets_are_measured(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["mapped", "--images", "1000", "2000", "--size", "8", "--json"])
+    assert mapped.main() == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert [row["images"] for row in rows] == [1000, 2000]
+    assert all(row["file_mb"] > row["images"] * 64 / 2**20 for row in rows)
+    assert all(row["episode_ms"] > 0 for row in rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from metaface_lessons import machine
+from tests.needs import need
 
 
 @pytest.mark.parametrize("there", [True, False])
@@ -92,3 +94,15 @@ def test_what_a_graph_keeps_counts() -> None:
         peaks.append(memory.peak)
     # exp keeps its result, which is what sin keeps. Two results of sin live at the same time.
     assert peaks == [12 * 4000, 3 * 4000]
+
+
+def test_the_commit_is_that_of_the_clone(repository: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    need("a git clone")
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=repository, capture_output=True, text=True).stdout.strip()
+    found, _, changed = machine.commit().partition(" ")
+    assert head.startswith(found)
+    assert changed in ("", "with changes")
+    monkeypatch.setattr(machine, "COURSE", tmp_path)
+    assert machine.commit() == "unknown"
+    monkeypatch.setenv("PATH", "")
+    assert machine.commit() == "unknown"

@@ -42,10 +42,12 @@ class MetaLearner(nn.Module):
 
     weight_decay: of the outer loop, apart from the gradient (AdamW, Loshchilov & Hutter 2019); 0 for Adam.
     outer_step: the steps that the outer loop has made. `training.meta_train` sets it before each one.
+    divisible: whether several processes can share the tasks of a step (see `shares`).
     """
 
     weight_decay: float = 0.0
     outer_step: int = 0
+    divisible: bool = True
 
     @property
     def formulation(self) -> str | None:

@@ -47,6 +47,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from .. import shares
 from ..episodes import Episodes, Examples
 from ..errors import MetaFaceError, unknown
 from ..networks import TaskNorm
@@ -214,7 +215,8 @@ class MAMLPlusPlus(MAML):
             right += accuracy(outputs, part.query.y).sum().item() / tasks
             if found:
                 seen = seen + torch.stack(found, dim=1) / tasks
-        self._move_averages(seen)
+        if self.means is not None:
+            self._move_averages(shares.mean(seen))
         return {"loss": loss, "accuracy": right}
 
     @torch.no_grad()
@@ -244,8 +246,7 @@ class MAMLPlusPlus(MAML):
 
         seen: mean and variance of the support sets, `[2, k + 1, C]`, their means over the tasks.
         """
-        if self.means is None or self.variances is None:
-            return
+        assert self.means is not None and self.variances is not None
         share = torch.cat([torch.full_like(norm.weight, norm.momentum) for norm in self._norms()])
         for values, new in zip((self.means, self.variances), seen, strict=True):
             values += share * (new - values)  # μ_j ← (1 − m) μ_j + m · mean over the tasks
