@@ -246,7 +246,8 @@ class MAMLPlusPlus(MAML):
 
         seen: mean and variance of the support sets, `[2, k + 1, C]`, their means over the tasks.
         """
-        assert self.means is not None and self.variances is not None
+        assert self.means is not None
+        assert self.variances is not None
         share = torch.cat([torch.full_like(norm.weight, norm.momentum) for norm in self._norms()])
         for values, new in zip((self.means, self.variances), seen, strict=True):
             values += share * (new - values)  # μ_j ← (1 − m) μ_j + m · mean over the tasks

@@ -56,7 +56,10 @@ from .recipes import RECIPES, Between, Settings, fractions, settings_of, space_o
 from .run import evaluate_runs, train
 
 STUDY = "metaface search"  # the name of the study in its journal
-SAMPLERS = {"tpe": functools.partial(TPESampler, constant_liar=True), "random": RandomSampler}
+SAMPLERS: dict[str, Callable[..., BaseSampler]] = {
+    "tpe": functools.partial(TPESampler, constant_liar=True),
+    "random": RandomSampler,
+}
 FEWEST = 10  # trials from which importances are found
 BEST = 5  # trials, at least, that PED-ANOVA compares with all
 _FIRST = b'{"op_code"'  # of every line of a journal
