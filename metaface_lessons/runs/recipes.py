@@ -88,8 +88,10 @@ SPACES: dict[str, dict[str, Between]] = {
     "fomaml": _gradient,
     "anil": _gradient,
     "metasgd": _gradient,
-    "maml++": _gradient,
-    "imaml": _gradient | {"proximal": Between(0.03, 10.0, log=True), "cg_steps": Between(1, 20, whole=True)},
+    "maml++": _gradient | {"inner_steps": Between(1, 10, whole=True)},
+    "imaml": _gradient
+    | {"inner_steps": Between(1, 30, whole=True)}
+    | {"proximal": Between(0.03, 10.0, log=True), "cg_steps": Between(1, 20, whole=True)},
     "protomaml": _gradient | {"inner_rate": Between(1e-3, 1.0, log=True)} | _temperature,
     # With one step Reptile is joint training, so it begins at two.
     "reptile": {
