@@ -107,6 +107,7 @@ def test_linear_regression_has_the_meta_gradient_of_the_formula(way: str, steps:
         torch.randn(3, *shape, generator=draw, dtype=torch.float64) for shape in ((5, 4), (5, 1), (7, 4), (7, 1))
     )
     network = nn.Linear(4, 1, bias=False).double()
+    nn.init.constant_(network.weight, 0.5)
     net = MAML(network, steps=steps, inner_rate=0.1, rates="layer", loss=half_square, memory=way)
     of_theta, of_rate = torch.zeros(4, 1, dtype=torch.float64), 0.0
     for t in range(3):
