@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .episodes import Episodes, Examples, Sampler
+from .episodes import Episodes, Examples, Sampler, of_share
+from .shares import rand
 
 
 class Augment(nn.Module):
@@ -51,7 +52,7 @@ class Augment(nn.Module):
         m, channels, height, width = images.shape
 
         def within(limit: float, *shape: int) -> Tensor:  # uniform in ±limit
-            return ((torch.rand((m, *shape), generator=self._generator) * 2 - 1) * limit).to(images.device)
+            return ((rand((m, *shape), self._generator) * 2 - 1) * limit).to(images.device)
 
         angle, zoom = torch.deg2rad(within(self.rotate)), within(self.scale).exp()
         cos, sin = angle.cos() * zoom, angle.sin() * zoom
@@ -124,7 +125,7 @@ class Augmented:
         self.sampler, self.augment = sampler, augment
 
     def sample(self, tasks: int = 1) -> Episodes:
-        episodes = self.sampler.sample(tasks)
+        episodes = of_share(self.sampler.sample(tasks), tasks)
         (support, y), (query, target) = episodes.support, episodes.query
         x = torch.cat([support, query], dim=1)
         x = self.augment(x.flatten(0, 1)).unflatten(0, x.shape[:2])

@@ -13,6 +13,7 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
@@ -20,11 +21,11 @@ from typing import Any
 
 from . import __version__, experiments
 from .doctor import add_arguments
-from .errors import MetaFaceError, refused
+from .errors import LostRank, MetaFaceError, ReportedElsewhere, refused
 from .names import visible
-from .options import real, seed, whole
+from .options import between, real, seed, whole
 from .paths import write_atomically
-from .runs.recipes import OPTIONS, PAIRS, PROTOCOLS, RECIPES
+from .runs.recipes import OPTIONS, PAIRS, PROTOCOLS, RECIPES, SPACES, Settings
 
 # Each command imports torch and what needs it inside its function: `metaface doctor` must run where torch is missing.
 
@@ -72,8 +73,21 @@ def faces(args: argparse.Namespace) -> int:
     import torch
 
     from .faces import load_faces
+    from .faces.mapped import map_faces, map_folder, mapped_faces
     from .figures import face_grid, png
 
+    kind, _, path = args.set.partition(":")
+    if args.check:
+        if kind != "mapped":
+            raise MetaFaceError(f"'{args.set}' has no checksums to check. Name a mapped set: mapped:FILE.")
+        found = mapped_faces(path, check=True)
+        _say(args, {"name": found.name, "images": len(found), "damaged": 0}, f"{found}\nNo picture is damaged.")
+        return 0
+    if args.map:
+        made = map_folder(path, args.map) if kind == "folder" else map_faces(load_faces(args.set), args.map)
+        found = mapped_faces(made)
+        _say(args, {"name": found.name, "images": len(found), "file": str(made)}, f"{found}\nUse it: mapped:{made}")
+        return 0
     out = _file(args.out or f"{args.set.replace(':', '-').replace('/', '-')}.png")
     found = load_faces(args.set)
     people = found.identities
@@ -93,20 +107,48 @@ def faces(args: argparse.Namespace) -> int:
 
 
 def train(args: argparse.Namespace) -> int:
+    from . import distributed
+    from .machine import best_device
     from .runs.recipes import settings_of
     from .runs.run import train
 
-    given = {name: getattr(args, name) for name in OPTIONS if hasattr(args, name)}
-    settings = settings_of(args.learner, args.faces, args.seed, **given)
+    settings = settings_of(args.learner, args.faces, args.seed, **_given_settings(args))
     out = Path(args.out or f"runs/{args.learner}-{args.faces.split(':')[0]}")
     if out.exists() and not out.is_dir():
         raise MetaFaceError(f"--out {out} is a file. A run is a folder. Name another.")
     steps, seconds = args.steps, args.seconds
     if steps is None and seconds is None:
         seconds = 120.0
-    trained = train(
-        settings, out, steps=steps, seconds=seconds, patience=args.patience, progress=not (args.json or args.quiet)
-    )
+    if args.processes > 1 and not distributed.is_rank():
+        return distributed.launch(args.processes, main, [args.command_line])
+    group = distributed.join(args.timeout) if distributed.is_rank() else None
+    if group is not None and args.processes not in (1, group.size):
+        raise MetaFaceError(
+            f"torchrun has started {group.size} processes, but --processes is {args.processes}. Leave --processes out."
+        )
+    shown = not (args.json or args.quiet)
+
+    def say(shape: tuple[int, int, int], people: int) -> None:
+        with suppress(MetaFaceError):  # nothing is lost where the constants are missing
+            _, prediction = _cost(settings, shape, people)
+            print(f"Predicted: {prediction.text(steps, seconds)}.", file=sys.stderr)
+
+    try:
+        trained = train(
+            settings,
+            out,
+            steps=steps,
+            seconds=seconds,
+            patience=args.patience,
+            progress=shown,
+            on_start=say if shown and group is None and best_device().type == "cpu" else None,
+            group=group,
+        )
+    finally:
+        if group is not None:
+            group.close()
+    if group is not None and not group.first:
+        return 130 if trained.stopped == "interrupted" else 0
     report = {
         "run": str(out),
         "steps": trained.steps,
@@ -129,6 +171,117 @@ def train(args: argparse.Namespace) -> int:
         text = f"Nothing to do: {text} Ask for more steps or seconds, or name another folder with --out."
     _say(args, report, text)
     return 130 if trained.stopped == "interrupted" else int(bool(trained.unsaved))
+
+
+def _given_settings(args: argparse.Namespace) -> dict[str, Any]:
+    return {name: getattr(args, name) for name in OPTIONS if hasattr(args, name)}
+
+
+def _cost(settings: Settings, shape: tuple[int, int, int], people: int, again: bool = False) -> tuple[Any, Any]:
+    """The count of a training's step, and the prediction for this machine."""
+    from .experiments.cost import load
+    from .runs.cost import count, predict, this_machine
+
+    fitted = load()["fitted"]
+    counted = count(settings, shape, people)
+    return counted, predict(counted, this_machine(again), fitted)
+
+
+def cost(args: argparse.Namespace) -> int:
+    from .faces import load_faces
+    from .runs.recipes import fractions, settings_of
+
+    settings = settings_of(args.learner, args.faces, args.seed, **_given_settings(args))
+    faces = load_faces(args.faces)
+    people = len(faces.split(fractions(args.faces), seed=args.seed).base.identities)
+    counted, prediction = _cost(settings, faces.shape, people, args.calibrate)
+    seconds = 120.0 if args.steps is None and args.seconds is None else args.seconds
+    report = {"settings": asdict(settings), "shape": list(faces.shape), **asdict(counted), **asdict(prediction)}
+    channels, height, width = faces.shape
+    lines = [f"One step of {args.learner} on {args.faces} ({channels}×{height}×{width}), through the network:"]
+    for part in counted.parts:
+        lines.append(f"  {part.images:5d} images, {ORDERS[part.order]}: {part.what}")
+    lines += [
+        f"  {counted.products / 1e9:.2f} billion operations, {counted.moved / 1e6:.0f} million numbers moved,"
+        f" {counted.kept / 2**20:.0f} MB wait for the way back",
+        f"Predicted: {prediction.text(args.steps, seconds)}.",
+        "In brackets: nine of ten settings that the prediction was not fitted to were within. Other programs at the"
+        " same time make a training slower.",
+    ]
+    _say(args, report, "\n".join(lines))
+    return 0
+
+
+ORDERS = ("forward", "forward and gradient", "forward and gradient, differentiated")  # by `runs.cost.Part.order`
+
+
+def search(args: argparse.Namespace) -> int:
+    from .runs.search import search
+
+    cores = os.cpu_count() or 1
+    if args.workers > cores:
+        warnings.warn(f"{args.workers} workers share {cores} cores, so none of them is faster for it.", stacklevel=2)
+    seconds = 60.0 if args.steps is None and args.seconds is None else args.seconds
+    report = search(
+        args.learner,
+        Path(args.study or f"runs/{args.learner}-{args.faces.split(':')[0]}.journal"),
+        faces=args.faces,
+        seed=args.seed,
+        given=_given_settings(args),
+        trials=args.trials,
+        workers=args.workers,
+        steps=args.steps,
+        seconds=seconds,
+        episodes=args.episodes,
+        sampler=args.sampler,
+        progress=not (args.json or args.quiet),
+    )
+    _say(args, report, _search_text(report))
+    return 0
+
+
+def _search_text(report: dict[str, Any]) -> str:
+    of, trials, winner = report["of"], report["trials"], report["winner"]
+    length = f"{of['steps']} steps" if of["steps"] else f"{of['seconds']:g} s"
+    diverged = sum(bool(trial["diverged"]) for trial in trials)
+    lines = [
+        f"{len(trials)} trials of {of['learner']} on {of['faces']}, {length} each, scored on"
+        f" {report['validation_people']} validation people ({report['ways']}-way, {of['episodes']} episodes).",
+        f"{diverged} diverged, which counts as guessing." if diverged else "None diverged.",
+    ]
+    ranked = sorted(trials, key=lambda trial: (-trial["score"], trial["number"]))
+    shown = [trial for place, trial in enumerate(ranked) if place < 5 or trial["recipe"]]
+    names = list(trials[0]["settings"])
+    lines.append(f"  {'trial':>5s}  {'score':>6s}  " + "  ".join(f"{name:>11s}" for name in names))
+    for trial in shown:
+        chosen = "  ".join(f"{trial['settings'][name]:11.4g}" for name in names)
+        mark = "  the recipe" if trial["recipe"] else ""
+        lines.append(f"  {trial['number']:5d}  {100 * trial['score']:5.1f}%  {chosen}{mark}")
+    lines += [
+        f"Cannot be told from the best: {len(report['as_good'])} of the {len(trials) - 1} others.",
+        "The best of many is partly luck. Mean best score of n of these trials, drawn at random:",
+    ]
+    numbers = [n for n in (1, 2, 4, 8, 16, 32, 64, 128, 256) if n < len(trials)] + [len(trials)]
+    lines.append("  n  " + " ".join(f"{n:5d}" for n in numbers))
+    lines.append("  %  " + " ".join(f"{100 * report['best_of'][n - 1]:5.1f}" for n in numbers))
+    if found := report["importances"]:
+        lines.append("Which settings mattered, as shares of 1:")
+        lines.append(f"  {'':12s}  fANOVA  PED-ANOVA")
+        for name in sorted(names, key=lambda name: -found["fanova"][name]):
+            lines.append(f"  {name:12s}  {found['fanova'][name]:6.2f}  {found['ped_anova'][name]:9.2f}")
+        lines.append(
+            "The two need not agree. fANOVA asks which share of the variance of all scores a setting makes. PED-ANOVA"
+            f" asks in which settings the best {found['best']:.0%} of the trials differ from all."
+        )
+    novel, run = winner["novel"], winner["run"]
+    asked = "Asked once" if report["asked"] == 1 else f"Asked {report['asked']} times, each about another winner"
+    lines.append(
+        f"Trial {winner['trial']}, the winner of {winner['of_trials']} trials, trained again ({run}), on"
+        f" {novel['identities']} novel people: {100 * novel['accuracy']:.1f} % ± {100 * novel['ci95_people']:.1f} over"
+        f" people, ± {100 * novel['ci95']:.1f} over episodes. On the validation people it had"
+        f" {100 * winner['validation']:.1f} %. {asked}."
+    )
+    return "\n".join(lines)
 
 
 def evaluate(args: argparse.Namespace) -> int:
@@ -406,8 +559,9 @@ def _failures(failed: dict[str, str], what: str) -> int:
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    """Print a warning as one line, without the place in our code that issued it."""
-    print(f"metaface: warning: {message}", file=sys.stderr)
+    """Print a warning as one line, without the place in our code that issued it. Of several processes one prints."""
+    if os.environ.get("RANK", "0") == "0":
+        print(f"metaface: warning: {message}", file=sys.stderr)
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
@@ -424,7 +578,7 @@ class _RawHelp(_Help, argparse.RawDescriptionHelpFormatter):
 FACE_SETS = (
     "procedural, procedural-sketch, procedural-near-infrared, procedural-low-resolution, procedural-edges,"
     " procedural-thermal or procedural-domains (with other people: procedural:seed=N and so on), olivetti, lfw,"
-    " lfw-without:PART, folder:PATH, extended-yale-b:PATH, cmu:PATH or cufs:PATH"
+    " lfw-without:PART, folder:PATH, extended-yale-b:PATH, cmu:PATH, cufs:PATH or mapped:PATH"
 )
 
 
@@ -436,6 +590,25 @@ def _recipes(setting: str) -> str:
             learners.setdefault(recipe[setting], []).append(learner)
     said = ((f"{value:g}" if value is not None else "not used unless given", who) for value, who in learners.items())
     return "; ".join(f"{value} for {', '.join(names)}" for value, names in said)
+
+
+def _searched(setting: str) -> str:
+    """Where a setting is searched: "1:5 for maml, anil; 2:16 for reptile"; empty if it is not."""
+    learners: dict[str, list[str]] = {}
+    for learner, space in SPACES.items():
+        if setting in space:
+            learners.setdefault(f"{space[setting].low:g}:{space[setting].high:g}", []).append(learner)
+    return "; ".join(f"{where} for {', '.join(names)}" for where, names in learners.items())
+
+
+def _add_settings(sub: argparse.ArgumentParser) -> None:
+    """The settings of a training."""
+    sub.add_argument("learner", help=", ".join(RECIPES))
+    sub.add_argument("--faces", default="procedural", help=FACE_SETS)
+    sub.add_argument("--seed", type=seed, default=0, help="of the split, the first weights and the episodes")
+    for name, option in OPTIONS.items():
+        text = f"{option['help']} ({_recipes(name)})"
+        sub.add_argument(f"--{name.replace('_', '-')}", type=option["kind"], default=argparse.SUPPRESS, help=text)
 
 
 def _say(args: argparse.Namespace, report: Any, text: str) -> None:
@@ -473,22 +646,59 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--each", type=whole(), default=10, help="images of each person")
     sub.add_argument("--seed", type=seed, default=0, help="which people")
     sub.add_argument("--out", help="the PNG file (default: the set's name)")
+    sub.add_argument(
+        "--map", metavar="FILE", help="write the set into a file in place of a sheet; use it as mapped:FILE"
+    )
+    sub.add_argument("--check", action="store_true", help="read all pictures of mapped:FILE, and check each")
 
     sub = add(
         train,
         "Meta-train a learner. Ctrl-C saves, and the same command continues.",
         "metaface train protonet --faces lfw --ways 20 --shots 1 --seconds 120 --seed 0 --out runs/protonet-lfw",
     )
-    sub.add_argument("learner", help=", ".join(RECIPES))
-    sub.add_argument("--faces", default="procedural", help=FACE_SETS)
-    sub.add_argument("--seed", type=seed, default=0, help="of the split, the first weights and the episodes")
-    for name, option in OPTIONS.items():
-        text = f"{option['help']} ({_recipes(name)})"
-        sub.add_argument(f"--{name.replace('_', '-')}", type=option["kind"], default=argparse.SUPPRESS, help=text)
+    _add_settings(sub)
     sub.add_argument("--steps", type=whole(), help="stop after this many steps; repeats a run of --seconds exactly")
     sub.add_argument("--seconds", type=real(), help="stop after this much time; 120 if neither is given")
     sub.add_argument("--patience", type=whole(), help="stop after this many validations without a new best")
     sub.add_argument("--out", help="the run's folder (default: runs/LEARNER-FACES)")
+    sub.add_argument("--quiet", action="store_true", help="no progress bar")
+    text = "share the tasks of a step between so many processes; if one is killed, all start again and go on"
+    sub.add_argument("--processes", type=whole(1, 1024), default=1, help=text)
+    text = "seconds that one of several processes may keep the others waiting"
+    sub.add_argument("--timeout", type=real(), default=600.0, help=text)
+
+    sub = add(
+        cost,
+        "Predict the seconds and the memory of a training on this processor, from a count of its operations.",
+        "metaface cost maml --inner-steps 10 --steps 1000",
+    )
+    _add_settings(sub)
+    sub.add_argument("--steps", type=whole(), help="of the training")
+    sub.add_argument("--seconds", type=real(), help="of the training; 120 if neither is given")
+    sub.add_argument("--calibrate", action="store_true", help="measure this machine again, which takes seconds")
+
+    sub = add(
+        search,
+        "Search for a learner's settings, in processes side by side. After Ctrl-C or a kill the same command goes on.",
+        "metaface search maml --trials 50 --workers 2 --study runs/maml.journal --inner-rate 0.01:1 --inner-steps 2",
+    )
+    sub.add_argument("learner", help=", ".join(RECIPES))
+    sub.add_argument("--trials", type=whole(1, 100_000), default=20, help="how many the study shall have in all")
+    sub.add_argument("--workers", type=whole(1, 10_000), default=1, help="trials side by side, with one thread each")
+    sub.add_argument("--study", metavar="FILE", help="the study's journal (default: runs/LEARNER-FACES.journal)")
+    sub.add_argument("--faces", default="procedural", help=FACE_SETS)
+    sub.add_argument("--seed", type=seed, default=0, help="of the split, first weights, episodes and search")
+    length = sub.add_mutually_exclusive_group()
+    length.add_argument("--steps", type=whole(), help="steps of each trial; such a search can be repeated exactly")
+    length.add_argument("--seconds", type=real(), help="seconds of each trial; 60 if neither is given")
+    sub.add_argument("--episodes", type=whole(2, 10**6), default=600, help="of an evaluation, which scores a trial")
+    text = "tpe learns from earlier trials where to look; random does not"
+    sub.add_argument("--sampler", default="tpe", choices=("tpe", "random"), help=text)
+    for name, option in OPTIONS.items():
+        kind, text, searched = option["kind"], option["help"], _searched(name)
+        if searched:
+            kind, text = between(kind), f"{text}: a number, or LOW:HIGH to search there ({searched})"
+        sub.add_argument(f"--{name.replace('_', '-')}", type=kind, default=argparse.SUPPRESS, help=text)
     sub.add_argument("--quiet", action="store_true", help="no progress bar")
 
     sub = add(
@@ -624,8 +834,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         message = _message(error)
         if message is None:  # a fault of ours: its traceback is what a report needs
             raise
-        print(f"metaface: {message}", file=sys.stderr)
-        return 1
+        rank = os.environ.get("RANK", "0")
+        if not isinstance(error, ReportedElsewhere):
+            print(f"metaface: {'' if rank == '0' else f'rank {visible(rank)}: '}{message}", file=sys.stderr)
+        return error.exit_code if isinstance(error, LostRank) else 1
 
 
 def _no_option(argument: str) -> str:

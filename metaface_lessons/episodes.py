@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from .errors import MetaFaceError, unknown
 from .faces.faceset import Condition, FaceSet
+from .shares import current_share
 
 
 class Examples(NamedTuple):
@@ -81,6 +82,15 @@ class Episodes:
         parts = zip(*(tensor.tensor_split(number) for tensor in tensors), strict=True)
         return [Episodes(Examples(a, b), Examples(c, d), identities) for a, b, c, d, identities in parts]
 
+    def tasks(self, first: int, last: int) -> Episodes:
+        """Some of the tasks, `first` to `last` − 1.
+
+        first: the first of them.
+        last: the one after the last of them.
+        """
+        support, query = (Examples(*(tensor[first:last] for tensor in part)) for part in (self.support, self.query))
+        return Episodes(support, query, self.identities[first:last])
+
     @staticmethod
     def join(parts: Sequence[Episodes]) -> Episodes:
         """All tasks in one, part after part: the opposite of `split`.
@@ -103,6 +113,18 @@ class Sampler(Protocol):
     def state_dict(self) -> dict[str, Tensor]: ...
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None: ...
+
+
+def of_share(episodes: Episodes, tasks: int) -> Episodes:
+    """Those of a step's tasks that are this process's own (see `shares`).
+
+    episodes: what a sampler drew. It may have left the other tasks out already.
+    tasks: T, as the sampler was asked for.
+    """
+    share = current_share()
+    if share is None or len(episodes.identities) != tasks:
+        return episodes
+    return episodes.tasks(share.first, share.last)
 
 
 def repeat_images(faces: FaceSet, each: int, fewest: int) -> FaceSet:
@@ -211,6 +233,8 @@ class EpisodeSampler:
     def sample(self, tasks: int = 1) -> Episodes:
         """Draw T episodes.
 
+        Where several processes share these tasks, each draws all of them, and reads the images of its own.
+
         tasks: T, at least 1.
         """
         if tasks < 1:
@@ -230,12 +254,14 @@ class EpisodeSampler:
 
         device = self.faces.device
         labels = torch.arange(self.ways, device=device)
+        share = current_share()
+        own = slice(share.first, share.last) if share is not None and share.tasks == tasks else slice(0, tasks)
 
         def examples(index: Tensor) -> Examples:
-            x = self.faces.images[index.view(tasks, -1).to(device)]
-            return Examples(x, labels.repeat_interleave(index.shape[1]).expand(tasks, -1))
+            x = self.faces.images[index.view(tasks, -1)[own].to(device)]
+            return Examples(x, labels.repeat_interleave(index.shape[1]).expand(len(x), -1))
 
-        return Episodes(examples(support), examples(query), self._people[people].to(device))
+        return Episodes(examples(support), examples(query), self._people[people[own]].to(device))
 
     def _draw(self, population: Tensor, k: int) -> Tensor:
         return draw_without_replacement(population, k, self._generator)

@@ -15,6 +15,20 @@ class MetaFaceError(ValueError):
         return [f"{type(self).__name__}: {self}"]
 
 
+class Diverged(MetaFaceError):
+    """Numbers that are no longer finite, in a training or an adaptation: a rate was too high for it."""
+
+
+class LostRank(MetaFaceError):
+    """Another process of a training does not answer any more, or has ended: starting all of them again may help."""
+
+    exit_code = 75  # EX_TEMPFAIL of sysexits.h
+
+
+class ReportedElsewhere(MetaFaceError):
+    """An error of another process of a training, which says it itself."""
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> MetaFaceError:
     """The error for an unknown name. It suggests the nearest known one; a long list is only shown if none is near.
 

@@ -59,25 +59,42 @@ class TaskNorm(nn.Module):
     prediction for one query depends on the others. Within `statistics_of_first` only the first images of the batch
     count. Those are the support set, so the prediction for a query does not depend on the others.
 
-    width: the number of channels.
+    A caller can give it running averages for one call, as buffers `mean` and `variance` of `functional_call`. Then it
+    normalises by (1 − m) · running average + m · statistics of the batch. It never changes them;
+    `learners.maml_plus_plus` does.
+
+    width: the number of channels, C.
     eps: added to the variance.
+    momentum: m, the part of the batch where there are running averages. 0.1, as in PyTorch.
     """
 
-    def __init__(self, width: int, eps: float = 1e-5) -> None:
+    mean: Tensor | None
+    variance: Tensor | None
+
+    def __init__(self, width: int, eps: float = 1e-5, momentum: float = 0.1) -> None:
         super().__init__()
         self.weight, self.bias = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
-        self.eps = eps
+        self.register_buffer("mean", None)
+        self.register_buffer("variance", None)
+        self.eps, self.momentum = eps, momentum
+
+    def statistics(self, x: Tensor) -> Tensor:
+        """Mean and variance of each channel: `[2, C]`.
+
+        x: `[M, C, H, W]`; within `statistics_of_first` only the first images count.
+        """
+        known = x[: number_of_first()]
+        return torch.stack([known.mean(dim=(0, 2, 3)), known.var(dim=(0, 2, 3), unbiased=False)])
 
     def forward(self, x: Tensor) -> Tensor:
         """`[M, C, H, W]` → the same shape."""
-        first = number_of_first()
-        if first is None:
+        if self.mean is None and number_of_first() is None:
             return F.batch_norm(x, None, None, self.weight, self.bias, training=True, eps=self.eps)
-        known = x[:first]
-        mean = known.mean(dim=(0, 2, 3), keepdim=True)
-        variance = known.var(dim=(0, 2, 3), unbiased=False, keepdim=True)
-        scale = self.weight[:, None, None] * (variance + self.eps).rsqrt()
-        return (x - mean) * scale + self.bias[:, None, None]
+        mean, variance = self.statistics(x)
+        if self.mean is not None and self.variance is not None:
+            mean, variance = self.mean.lerp(mean, self.momentum), self.variance.lerp(variance, self.momentum)
+        scale = self.weight * (variance + self.eps).rsqrt()
+        return (x - mean[:, None, None]) * scale[:, None, None] + self.bias[:, None, None]
 
 
 def _norm(kind: str, width: int) -> nn.Module:

@@ -1,4 +1,4 @@
-"""The numbers that an option of a command takes: their kind and their range.
+"""The numbers and words that an option of a command takes: their kind and their range.
 
 `whole` and `real` make types for `argparse`. A number out of range is wrong usage, and the message says which numbers
 are possible. Without a range, PyTorch would refuse the number later, in words of its own and after the work began.
@@ -45,6 +45,39 @@ def real(above: float = 0.0, most: float = 1e9, *, included: bool = False) -> Ca
         return value
 
     return number
+
+
+class Choice:
+    """The type of a word out of a few.
+
+    words: these.
+    """
+
+    def __init__(self, *words: str) -> None:
+        self.words = words
+
+    def __call__(self, text: str) -> str:
+        if text not in self.words:
+            raise argparse.ArgumentTypeError(f"it is '{text[:40]}'. Give one of: {', '.join(self.words)}.")
+        return text
+
+
+def between(number: Callable[[str], float]) -> Callable[[str], float | tuple[float, float]]:
+    """The type of a number, or of the two ends of a range with a colon between them, such as 0.01:1.
+
+    number: the type of each of them.
+    """
+
+    def ends(text: str) -> float | tuple[float, float]:
+        low, colon, high = text.partition(":")
+        if not colon:
+            return number(text)
+        found = number(low), number(high)
+        if not found[0] < found[1]:
+            raise argparse.ArgumentTypeError(f"it is '{text[:40]}'. Give the lower end first, and then a higher one.")
+        return found
+
+    return ends
 
 
 seed = whole(0, LARGEST_SEED)

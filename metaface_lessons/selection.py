@@ -1,4 +1,4 @@
-"""Settings are chosen on validation people, and what was tried is kept.
+"""Settings are chosen on validation people, and what was tried is kept. How much of the best score is luck.
 
 found = choose({"slow": {"rate": 0.01}, "fast": {"rate": 0.1}}, trained_and_evaluated, Path("rates.json"))
 found.best      # "fast"
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,6 +106,29 @@ def choose(
     if file:
         _write(file, candidates, found, choice)
     return choice
+
+
+def best_of(scores: Sequence[float]) -> list[float]:
+    """The expected best score of n of these trials, drawn at random without putting back, for n = 1, 2, … all of them.
+
+    Sort the m scores, y_1 ≤ … ≤ y_m. The best of n trials is y_i if i is among them and the n − 1 others are below it,
+    so
+
+        E[best of n] = Σ_i y_i · C(i − 1, n − 1) / C(m, n)
+
+    If the trials are independent draws, as in a random search, it estimates without bias what n such trials give. The
+    estimator with putting back (Dodge et al. 2019) is biased (Tang et al. 2020, Showing Your Work Doesn't Always Work).
+    The best score grows with n even where all settings are equally good, by noise alone. So methods are compared at the
+    same n.
+
+    scores: of the trials, any order, more is better.
+
+    Raises `MetaFaceError` if there are none.
+    """
+    if not scores:
+        raise MetaFaceError("There are no scores, so no best of them. Give at least one.")
+    ordered, m = sorted(scores), len(scores)
+    return [sum(y * (math.comb(i, n - 1) / math.comb(m, n)) for i, y in enumerate(ordered)) for n in range(1, m + 1)]
 
 
 def _write(

@@ -18,21 +18,24 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from functools import wraps
 from pathlib import Path
-from typing import Any, ParamSpec, cast
+from typing import Any, ParamSpec, TypeVar, cast
 
 import torch
 from torch.optim.swa_utils import AveragedModel
 
 from . import checkpoints
 from .bars import Bar
+from .distributed import Group, digest, installation
 from .episodes import EpisodeSampler, Sampler
-from .errors import MetaFaceError
+from .errors import Diverged, MetaFaceError
 from .evaluation import evaluate
 from .learners.base import MetaLearner
 from .paths import locked
+from .shares import share_statistics
 
 FORMAT = 1  # of the checkpoint
 _P = ParamSpec("_P")
+_R = TypeVar("_R")
 _ENDS = {"seconds": "the time is up", "patience": "validation stopped improving", "interrupted": "interrupted"}
 _SHORT = reprlib.Repr()  # what a checkpoint from elsewhere says may be endless
 _SHORT.maxdict, _SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother = 20, 3, 300, 300
@@ -129,10 +132,10 @@ class _Training:
         scores: "loss" and "accuracy".
         rate: the learning rate, for the error.
 
-        Raises `MetaFaceError` if the loss is not finite.
+        Raises `Diverged` if the loss is not finite.
         """
         if not math.isfinite(scores["loss"]):
-            raise MetaFaceError(
+            raise Diverged(
                 f"The loss of step {self.history.steps + 1} is {scores['loss']}: training diverged. Lower the learning"
                 f" rate, which is {rate}, or look for a division by zero in the learner."
             )
@@ -150,17 +153,17 @@ class _Training:
         self.history.validated.append(self.history.steps)
         self.history.validation.append(score)
 
-    def why_stop(self, last_step: float, last_second: float, interrupted: bool) -> str:
+    def why_stop(self, last_step: float, late: bool, interrupted: bool) -> str:
         """The reason to stop now (see `Trained.stopped`), or "" to go on.
 
         last_step: the number of steps to take, or infinity.
-        last_second: the seconds to take, or infinity.
+        late: whether the time is up.
         interrupted: whether the user pressed Ctrl-C.
         """
         scores = self.history.validation
         if self.history.steps >= last_step:
             return "steps"
-        if self.seconds >= last_second:
+        if late:
             return "seconds"
         if self.patience is not None and scores and len(scores) - 1 - scores.index(max(scores)) >= self.patience:
             return "patience"
@@ -184,6 +187,13 @@ class _Training:
             state["room"] = [weights.detach().clone() for weights in self.net.parameters() for _ in range(2)]
         checkpoints.store(path, state, trial)
 
+    def try_to_save(self, path: Path) -> None:
+        """Raise `MetaFaceError` if the checkpoint cannot be written."""
+        try:
+            self.save(path, trial=True)
+        except OSError as error:
+            raise _not_writable(path, error) from error
+
     def save_or_warn(self, path: Path, said_before: bool) -> str:
         """Write the checkpoint. If that is not possible, warn, because no work may be lost, and return why.
 
@@ -199,9 +209,8 @@ class _Training:
             return why
         return ""
 
-    def restore(self, path: Path) -> None:
-        """Continue from a checkpoint. Raises `MetaFaceError` if it is damaged, or is of another training."""
-        state = load_checkpoint(path)
+    def restore(self, state: dict[str, Any], path: Path) -> None:
+        """Continue from what `load_checkpoint` has read. Raises `MetaFaceError` if it is of another training."""
         different = sorted(k for k in {*self.about, *state["about"]} if self.about.get(k) != state["about"].get(k))
         if different:
             was, now = ({k: a.get(k) for k in different} for a in (state["about"], self.about))
@@ -228,8 +237,8 @@ def _alone(train: Callable[_P, Trained]) -> Callable[_P, Trained]:
     @wraps(train)
     def alone(*args: _P.args, **options: _P.kwargs) -> Trained:
         with ExitStack() as held:
-            checkpoint = options.get("checkpoint")
-            if isinstance(checkpoint, Path):
+            checkpoint, group = options.get("checkpoint"), options.get("group")
+            if isinstance(checkpoint, Path) and (not isinstance(group, Group) or group.first):
                 try:
                     advice = "Wait until it has ended, or train into another folder."
                     held.enter_context(locked(checkpoint, "a training", advice, seconds=0))
@@ -269,6 +278,7 @@ def meta_train(
     facts: dict[str, Any] | None = None,
     on_step: Callable[[int, MetaLearner], None] | None = None,
     progress: bool = True,
+    group: Group | None = None,
 ) -> Trained:
     """Train the slow weights of a meta-learner, in place, by its own optimiser.
 
@@ -278,7 +288,7 @@ def meta_train(
     seconds: train for so many seconds of wall time, including those before a resume; None for no limit.
     tasks: the number of episodes in a step.
     rate: the learning rate at the first step.
-    halve_every: the number of steps in which the learning rate falls to half.
+    halve_every: the number of steps in which the learning rate falls to half. A learner can have another schedule.
     average: the returned learner has averaged weights (Polyak & Juditsky 1992). After step n they are
         a · old + (1 − a) · new with a = min(average, (1 + n) / (10 + n)), so that the first weights are soon forgotten.
         A rate that falls to zero would serve the same purpose, but it needs a planned end, and this training may be
@@ -296,9 +306,14 @@ def meta_train(
     facts: more about the training, which the checkpoint holds too, but which may change on resume.
     on_step: called after every step with its number, 1, 2, …, and the averaged learner.
     progress: whether to show a progress bar.
+    group: the processes that share the tasks of a step (see `distributed`); None for this one alone. Rank 0 reads and
+        writes the checkpoint, validates, and decides when the time is up. A checkpoint can be continued by another
+        number of processes.
 
     Raises `MetaFaceError` if neither steps nor seconds are given, if they are not above 0, if the loss is no longer
-    finite, or if the checkpoint is damaged, is of another training, is in use by one, or cannot be written.
+    finite, or if the checkpoint is damaged, is of another training, is in use by one, or cannot be written. With a
+    group also if ranks differ in code or settings, if one of them fails or does not answer, or if processes cannot
+    share the learner's tasks.
     """
     if steps is None and seconds is None:
         raise MetaFaceError("Say when to stop: steps=…, seconds=…, or both.")
@@ -311,6 +326,13 @@ def meta_train(
             " trained on."
         )
     last_step, last_second = (math.inf if limit is None else limit for limit in (steps, seconds))
+    if group is not None:
+        if not net.divisible and group.size > 1:
+            raise MetaFaceError(
+                f"{type(net).__name__} trains on the tasks of a step together, so {group.size} processes cannot share"
+                " them. Train it in one process."
+            )
+        share_statistics(net)
 
     optimiser = net.optimiser(rate)
     averaged = AveragedModel(
@@ -320,14 +342,21 @@ def meta_train(
         net, averaged, optimiser, sampler, about or {}, facts or {}, patience, averaged.module.state_dict()
     )
     if checkpoint is not None:
-        if checkpoint.exists():
-            training.restore(checkpoint)
-        try:
-            training.save(checkpoint, trial=True)
-        except OSError as error:
-            raise _not_writable(checkpoint, error) from error
+        state = _on_first(group, lambda: load_checkpoint(checkpoint) if checkpoint.exists() else None)
+        if state is not None:
+            training.restore(state, checkpoint)
+        _on_first(group, lambda: training.try_to_save(checkpoint))
+    if group is not None:
+        group.check_same(
+            installation()
+            | (about or {})
+            | {"steps": steps, "tasks": tasks, "rate": rate, "halve_every": halve_every, "average": average}
+            | {"validate_every": validate_every, "patience": patience, "device": group.device.type}
+            | {"weights": digest(net.state_dict()), "episodes": digest(sampler.state_dict())}
+        )
     history, learner = training.history, training.learner
     resumed_at, unsaved = history.steps, ""
+    alone = group is None or group.first  # the only process that writes and shows
     same_episodes = validation.state_dict() if validation is not None else {}
 
     net.train()
@@ -337,13 +366,16 @@ def meta_train(
         total=steps,
         done=history.steps,
         seconds=last_second - training.seconds,
-        shown=progress,
+        shown=progress and alone,
     )
     with _until_interrupted() as interrupted, bar:
+        late = _on_first(group, lambda: training.seconds >= last_second)
         while True:
             training.seconds = time.monotonic() - start
-            stopped = training.why_stop(last_step, last_second, interrupted())
-            if checkpoint is not None and (stopped or time.monotonic() - saved > save_every):
+            if group is None:
+                late = training.seconds >= last_second
+            stopped = training.why_stop(last_step, late, interrupted() if group is None else group.interrupted)
+            if alone and checkpoint is not None and (stopped or time.monotonic() - saved > save_every):
                 unsaved = training.save_or_warn(checkpoint, said_before=bool(unsaved) and not stopped)
                 saved = time.monotonic()
             if stopped in _ENDS:
@@ -352,24 +384,38 @@ def meta_train(
                 break
 
             # One step of meta-learning: sample tasks, take the meta-gradient, descend, average.
-            for group in optimiser.param_groups:
-                group["lr"] = rate * 0.5 ** (history.steps / halve_every)
+            net.outer_step = history.steps
+            for options in optimiser.param_groups:
+                options["lr"] = net.outer_rate(rate, halve_every)
             optimiser.zero_grad(set_to_none=True)
-            scores = net.meta_gradient(sampler.sample(tasks))
+            if group is None:
+                scores = net.meta_gradient(sampler.sample(tasks))
+            else:
+                over = time.monotonic() - start >= last_second
+                scores = group.meta_gradient(net, sampler, tasks, late=over, interrupted=interrupted())
+                late = group.late
             training.record(scores, rate)
             optimiser.step()
             averaged.update_parameters(net)
 
             if validation is not None and history.steps % validate_every == 0:
                 validation.load_state_dict(same_episodes)
-                training.validate(evaluate({"": learner}, validation, validation_episodes)[""].accuracy)
+                score = _on_first(group, lambda: evaluate({"": learner}, validation, validation_episodes)[""].accuracy)
+                training.validate(score)
             if on_step is not None:
                 on_step(history.steps, learner)
             bar.update()
             bar.set_postfix(_live(history), refresh=False)
 
-    learner.load_state_dict(training.chosen())
+    if group is not None:
+        group.check_same({"weights": digest(dict(net.named_parameters()))})
+    learner.load_state_dict(_on_first(group, training.chosen))  # running averages are those of the ranks with tasks
     return Trained(learner.eval(), history, training.seconds, stopped, resumed_at, unsaved)
+
+
+def _on_first(group: Group | None, work: Callable[[], _R]) -> _R:
+    """What a piece of work returns: on the first process alone; the others, if there are any, get it from there."""
+    return work() if group is None else group.from_first(work)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

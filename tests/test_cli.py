@@ -13,12 +13,14 @@ import re
 import signal
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from PIL import Image
 
-from metaface_lessons import cli, enrolment
+from metaface_lessons import cli, distributed, enrolment
+from metaface_lessons.errors import LostRank, ReportedElsewhere
 from metaface_lessons.evaluation import from_json, paired
 from metaface_lessons.faces.photos import Photo
 from metaface_lessons.lab import workspace
@@ -95,6 +97,8 @@ def test_the_help_of_train_lists_every_learner_and_its_recipe(capsys: pytest.Cap
         (["train", "reptil"], "Did you mean 'reptile'"),
         (["train", "protonet", "--inner-rate", "1"], "protonet has no setting 'inner_rate'. It has: ways, shots"),
         (["train", "maml", "--temperature", "1"], "maml has no setting 'temperature'"),
+        (["search", "mamml"], "Did you mean 'maml'"),
+        (["search", "maml", "--width", "8", "--margin", "1"], "maml has no setting 'margin'"),
         (["faces", "lwf"], "folder:PATH, lfw"),
         (["reset", "77"], "Known: 00, 01, 02"),
         (["check", "77"], "Known: 0"),
@@ -107,6 +111,23 @@ def test_wrong_names_are_answered_with_the_nearest(
     shown = capsys.readouterr()
     assert message in shown.err
     assert "Traceback" not in shown.err
+
+
+def test_processes_must_be_those_that_torchrun_has_started(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    group = SimpleNamespace(size=2, first=True, close=lambda: None)
+    monkeypatch.setattr(distributed, "join", lambda timeout: group)
+    monkeypatch.setenv("RANK", "1")
+    assert cli.main(["train", "maml", "--processes", "3"]) == 1
+    assert "rank 1: torchrun has started 2 processes, but --processes is 3." in capsys.readouterr().err
+    for error, code in ((LostRank("Rank 0 has not answered."), 75), (ReportedElsewhere("said there"), 1)):
+        monkeypatch.setattr(distributed, "join", lambda timeout, error=error: (_ for _ in ()).throw(error))
+        assert cli.main(["train", "maml"]) == code
+        assert ("has not answered" in capsys.readouterr().err) == (code == 75)
+    with pytest.raises(SystemExit):
+        cli.main(["train", "maml", "--processes", "0"])
+    assert "a whole number from 1 to 1024" in capsys.readouterr().err
 
 
 def test_a_contact_sheet_is_drawn(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -142,7 +163,7 @@ def test_the_lab_passes_on_what_it_does_not_know(tmp_path: Path, monkeypatch: py
 
 
 def test_every_command_has_help_with_an_example(capsys: pytest.CaptureFixture[str]) -> None:
-    commands = ("lab", "doctor", "faces", "train", "evaluate", "check", "reset")
+    commands = ("lab", "doctor", "faces", "train", "search", "evaluate", "check", "reset")
     for command in commands:
         with pytest.raises(SystemExit) as stop:
             cli.main([command, "--help"])

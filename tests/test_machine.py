@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from metaface_lessons import machine
+from tests.needs import need
 
 
 @pytest.mark.parametrize("there", [True, False])
@@ -63,3 +65,44 @@ def test_without_proc_the_memory_is_what_the_system_counts(
     monkeypatch.setattr(machine, "_STATUS", tmp_path / "none")
     monkeypatch.setattr(sys, "platform", system)
     assert machine.peak_memory() == machine.resident_memory() == 300
+
+
+def test_tensors_count_as_long_as_they_live() -> None:
+    before = torch.zeros(1000)
+    with machine.TensorMemory() as memory:
+        view = before.view(10, 100)
+        assert memory.now == memory.peak == 0, "a view of what was there"
+        kept = torch.zeros(50) + 1  # the zeros are freed after the sum
+        assert (memory.now, memory.peak) == (200, 400)
+        half = kept[:25]
+        del kept
+        assert memory.now == 200, "a view keeps the whole"
+        del half, view
+        assert (memory.now, memory.peak) == (0, 400)
+
+
+def test_what_a_graph_keeps_counts() -> None:
+    peaks = []
+    for needed in (True, False):
+        x = torch.ones(1000, requires_grad=needed)
+        with machine.TensorMemory() as memory:
+            y = x
+            for _ in range(10):
+                y = y.exp().sin()
+            del y
+            assert memory.now == 0
+        peaks.append(memory.peak)
+    # exp keeps its result, which is what sin keeps. Two results of sin live at the same time.
+    assert peaks == [12 * 4000, 3 * 4000]
+
+
+def test_the_commit_is_that_of_the_clone(repository: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    need("a git clone")
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=repository, capture_output=True, text=True).stdout.strip()
+    found, _, changed = machine.commit().partition(" ")
+    assert head.startswith(found)
+    assert changed in ("", "with changes")
+    monkeypatch.setattr(machine, "COURSE", tmp_path)
+    assert machine.commit() == "unknown"
+    monkeypatch.setenv("PATH", "")
+    assert machine.commit() == "unknown"

@@ -6,7 +6,7 @@ import argparse
 
 import pytest
 
-from metaface_lessons.options import real, seed, whole
+from metaface_lessons.options import Choice, between, real, seed, whole
 
 
 def test_a_number_in_range_is_taken() -> None:
@@ -35,3 +35,20 @@ def test_the_words_fit_the_range() -> None:
         whole()("0")
     with pytest.raises(argparse.ArgumentTypeError, match=r"Give a number from 0 to 3\."):
         real(0.0, 3.0, included=True)("-0.1")
+
+
+def test_a_word_is_one_of_a_few() -> None:
+    assert Choice("all", "steps")("steps") == "steps"
+    with pytest.raises(argparse.ArgumentTypeError, match=r"it is 'step'\. Give one of: all, steps\."):
+        Choice("all", "steps")("step")
+
+
+def test_a_range_has_two_ends_of_one_kind() -> None:
+    assert between(real())("0.5") == 0.5
+    assert between(real())("1e-3:0.5") == (0.001, 0.5)
+    assert between(whole(2, 5))("2:5") == (2, 5)
+    with pytest.raises(argparse.ArgumentTypeError, match="Give a whole number from 2 to 5"):
+        between(whole(2, 5))("2:6")
+    for turned in ("0.5:0.5", "0.5:0.1"):
+        with pytest.raises(argparse.ArgumentTypeError, match=r"it is '0\.5:0\..'\. Give the lower end first"):
+            between(real())(turned)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from metaface_lessons.errors import MetaFaceError
 from metaface_lessons.evaluation import Evaluation
-from metaface_lessons.selection import choose
+from metaface_lessons.selection import best_of, choose
 
 
 def evaluation(accuracy: float, noise: int = 0, people: int = 20) -> Evaluation:
@@ -87,3 +88,26 @@ def test_what_cannot_be_compared_is_refused() -> None:
         choose({"a": 0.5, "b": float("nan")}, lambda number: number)
     with pytest.raises(MetaFaceError, match="200 episodes of 20 people and 200 episodes of 30 people"):
         choose({"a": 20, "b": 30}, lambda people: evaluation(people / 100, people=people))
+
+
+def test_the_best_of_n_is_the_mean_over_all_choices_of_n() -> None:
+    scores = [0.3, 0.9, 0.5, 0.5, 0.1, 0.7]
+    expected = [np.mean([max(some) for some in itertools.combinations(scores, n)]) for n in range(1, 7)]
+    assert best_of(scores) == pytest.approx(expected)
+    assert best_of(sorted(scores)) == best_of(scores)
+    assert best_of([0.5]) == [0.5]
+    with pytest.raises(MetaFaceError, match="no scores"):
+        best_of([])
+
+
+def test_the_best_of_n_estimates_without_bias_what_n_new_trials_give() -> None:
+    """The mean of n/(n + 1), the expected best of n uniform numbers; the one with putting back would be too low."""
+    draws = np.random.default_rng(0).random((4000, 5))
+    means = np.mean([best_of(list(row)) for row in draws], axis=0)
+    assert means == pytest.approx([n / (n + 1) for n in range(1, 6)], abs=0.01)
+
+
+def test_the_best_of_very_many_is_a_number() -> None:
+    found = best_of([i / 3000 for i in range(3000)])
+    assert found[0] == pytest.approx(2999 / 6000)
+    assert found[-1] == 2999 / 3000

@@ -9,7 +9,6 @@ import os
 import platform
 import shutil
 import statistics
-import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -25,9 +24,9 @@ from ..bars import Bar
 from ..errors import MetaFaceError, refused
 from ..evaluation import Evaluation, paired
 from ..faces import load_faces
-from ..machine import device_name, processor
+from ..machine import commit, device_name, processor
 from ..options import whole
-from ..paths import COURSE, DATA, write_atomically
+from ..paths import DATA, write_atomically
 from ..runs.recipes import Settings
 from ..runs.run import Run, load_run, train
 
@@ -42,16 +41,10 @@ def about(command: str, device: torch.device | None = None) -> dict[str, Any]:
 
     device: what computed; the CPU if None.
     """
-
-    def git(*arguments: str) -> str:
-        found = subprocess.run(["git", *arguments], cwd=COURSE, capture_output=True, text=True)
-        return found.stdout.strip()
-
-    changed = " with changes" if git("status", "--porcelain", "--untracked-files=no", "--", "metaface_lessons") else ""
     return {
         "command": command,
         "date": date.today().isoformat(),
-        "commit": f"{git('rev-parse', '--short', 'HEAD') or 'unknown'}{changed}",
+        "commit": commit(),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}},
         "processor": f"{processor()}, {os.cpu_count()} cores",
         "device": device_name(device),

@@ -10,6 +10,7 @@ from typing import Any
 from ..errors import MetaFaceError, unknown
 from .faceset import FaceSet, Split
 from .laboratory import cmu_faces, cufs, extended_yale_b
+from .mapped import mapped_faces
 from .pairs import lfw_without
 from .procedural import DOMAINS, procedural_domains, procedural_faces
 from .real import folder, lfw, olivetti
@@ -23,11 +24,12 @@ FACES: dict[str, Callable[..., FaceSet]] = {
     "olivetti": olivetti,
     "lfw": lfw,
 }
-FOLDERS: dict[str, Callable[..., FaceSet]] = {  # sets in a folder of the learner, which is named after a colon
+FOLDERS: dict[str, Callable[..., FaceSet]] = {  # sets at a place of the learner, which is named after a colon
     "folder": folder,
     "extended-yale-b": extended_yale_b,
     "cmu": cmu_faces,
     "cufs": cufs,
+    "mapped": mapped_faces,  # a file, not a folder
 }
 CHOICES = [*FACES, "procedural:seed=N", "lfw-without:PART", *(f"{kind}:PATH" for kind in FOLDERS)]
 
@@ -52,7 +54,8 @@ def load_faces(name: str, **options: Any) -> FaceSet:
     kind, colon, path = name.partition(":")
     if colon and kind in FOLDERS:
         if not path:
-            raise MetaFaceError(f"'{name}' needs the path of a folder after it, such as {name}~/photos.")
+            what, example = ("file", "many.faces") if kind == "mapped" else ("folder", "photos")
+            raise MetaFaceError(f"'{name}' needs the path of a {what} after it, such as {name}~/{example}.")
         return FOLDERS[kind](path, **options)
     if colon and kind.startswith("procedural") and kind in FACES:
         seed = path.removeprefix("seed=")

@@ -31,7 +31,8 @@ class Split(NamedTuple):
 class FaceSet:
     """M face images of known identity.
 
-    images: uint8 `[M, C, H, W]`, with C = 1 (grey) or 3 (RGB).
+    images: uint8 `[M, C, H, W]`, with C = 1 (grey) or 3 (RGB). In a set on disk they are a `mapped.MappedImages`, which
+        reads those that are indexed; `in_memory` reads all.
     identity: int64 `[M]`. A person keeps their number through `select` and `split`, so that a leak of people from
         one set into another can be seen by comparing numbers.
     conditions: one tensor `[M]` for each condition: float32 for numbers (angles in degrees), int64 for words.
@@ -116,6 +117,15 @@ class FaceSet:
         return self.images.device
 
     @property
+    def on_disk(self) -> bool:
+        """Whether the images are in a file, and are read when they are indexed (see `mapped`)."""
+        return not isinstance(self.images, Tensor)
+
+    def in_memory(self) -> FaceSet:
+        """The same faces with all images in memory."""
+        return replace(self, images=self.images[:]) if self.on_disk else self
+
+    @property
     def identities(self) -> Tensor:
         """The numbers of the people, sorted: int64 `[I]`."""
         return self.identity.unique()
@@ -172,7 +182,7 @@ class FaceSet:
         which = which.to(self.device)
         return replace(
             self,
-            images=self.images[which],
+            images=self.images[which] if isinstance(self.images, Tensor) else self.images.of_rows(which),
             identity=self.identity[which],
             conditions={key: values[which] for key, values in self.conditions.items()},
         )

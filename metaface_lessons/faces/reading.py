@@ -11,7 +11,7 @@ import stat
 import unicodedata
 import warnings
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -124,7 +124,7 @@ class Item:
     """A picture that was read.
 
     file: its path.
-    image: uint8 `[C, size, size]`.
+    image: uint8 `[C, size, size]`; or what `read_items` was told to keep of it.
     digest: of all its pixels, before it was cut and scaled.
     """
 
@@ -224,7 +224,12 @@ def files_below(folder: Path, report: Reading) -> tuple[list[Path], list[Path]]:
 
 
 def read_items(
-    files: Iterable[Path], size: int, report: Reading, whole: bool = False, grey: bool = False
+    files: Iterable[Path],
+    size: int,
+    report: Reading,
+    whole: bool = False,
+    grey: bool = False,
+    keep: Callable[[Tensor], Tensor] = lambda image: image,
 ) -> list[Item]:
     """The pictures among some files, scaled.
 
@@ -233,6 +238,7 @@ def read_items(
     report: names the others.
     whole: scale all of a picture, not only its central square.
     grey: keep one channel.
+    keep: what to keep of a picture in its `Item`, such as the place where it was written; the picture by default.
     """
     items = []
     for file in files:
@@ -242,7 +248,7 @@ def read_items(
             report.skip(file, error)
             continue
         image = square(rgb, size, whole)
-        items.append(Item(file, image[:1] if grey else image, digest_of(rgb)))
+        items.append(Item(file, keep(image[:1] if grey else image), digest_of(rgb)))
     return items
 
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 import errno
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -120,6 +122,36 @@ def folder(path: str | Path, size: int = 64) -> FaceSet:
 
     Raises `MetaFaceError` if the folder is missing or fewer than two people remain.
     """
+    found = read_folder(path, size, lambda image: image)
+    return FaceSet(found.images, found.identity, names=found.names, name=found.name, reading=found.report)
+
+
+class FolderFaces(NamedTuple):
+    """What a folder of pictures holds.
+
+    images: the pictures, `[M, …]`, or what was kept of each.
+    identity: who is on each, int64 `[M]`.
+    names: of the people.
+    name: of the face set.
+    report: what was read, and what was not.
+    """
+
+    images: Tensor
+    identity: Tensor
+    names: tuple[str, ...]
+    name: str
+    report: Reading
+
+
+def read_folder(path: str | Path, size: int, keep: Callable[[Tensor], Tensor]) -> FolderFaces:
+    """Read a folder with one sub-folder per person, and warn of what is unexpected in it; see `folder`.
+
+    path: the folder.
+    size: of the pictures, in pixels.
+    keep: what to keep of each picture, uint8 `[3, size, size]`: the picture, or where it was written.
+
+    Raises `MetaFaceError` if the folder is missing or fewer than two people remain.
+    """
     root = open_folder(path, "a folder with one sub-folder per person")
     report = Reading(root)
     loose, folders, links = entries(root, report)
@@ -127,7 +159,7 @@ def folder(path: str | Path, size: int = 64) -> FaceSet:
         known = looks_like_picture(file)
         report.note("in no person's folder" if known else "not pictures", report.shown(file), quiet=not known)
     tops = sorted((*folders, *(link for link in links if _leads_outside(link, root, report))))
-    items = _items_of(tops, size, report)
+    items = _items_of(tops, size, report, keep)
     people = {
         name: [item for folder in group for item in items[folder]]
         for name, group in joined(list(items), report).items()
@@ -145,11 +177,11 @@ def folder(path: str | Path, size: int = 64) -> FaceSet:
     report.people, report.pictures = len(kept), sum(map(len, kept.values()))
     if len(kept) < 2:
         raise MetaFaceError(_too_few(report, items))
-    report.warn()
+    report.warn(stacklevel=4)
     images = [item.image for own in kept.values() for item in own]
     identity = [number for number, own in enumerate(kept.values()) for _ in own]
     name = f"folder:{visible(os.path.basename(os.path.abspath(root)))}"
-    return FaceSet(torch.stack(images), torch.tensor(identity), names=tuple(kept), name=name, reading=report)
+    return FolderFaces(torch.stack(images), torch.tensor(identity), tuple(kept), name, report)
 
 
 _PART = re.compile(
@@ -159,13 +191,13 @@ _PART = re.compile(
 )
 
 
-def _items_of(tops: list[Path], size: int, report: Reading) -> dict[Path, list[Item]]:
+def _items_of(tops: list[Path], size: int, report: Reading, keep: Callable[[Tensor], Tensor]) -> dict[Path, list[Item]]:
     """The pictures in each person's folder: one of `tops`, or, in a part of a data set, one of the folders in it."""
     read: dict[Path, list[Item]] = {}
     inside: dict[Path, list[Path]] = {}
     for top in tops:
         files, below = files_below(top, report)
-        read[top] = read_items(files, size, report)
+        read[top] = read_items(files, size, report, keep=keep)
         inside[top] = [entry for entry in below if entry.parent == top]
     parts = _parts(read)
     _note_nested([top for top in tops if top not in parts], read, report)

@@ -41,9 +41,13 @@ class MetaLearner(nn.Module):
     """Slow weights θ, trained over episodes by `training.meta_train`.
 
     weight_decay: of the outer loop, apart from the gradient (AdamW, Loshchilov & Hutter 2019); 0 for Adam.
+    outer_step: the steps that the outer loop has made. `training.meta_train` sets it before each one.
+    divisible: whether several processes can share the tasks of a step (see `shares`).
     """
 
     weight_decay: float = 0.0
+    outer_step: int = 0
+    divisible: bool = True
 
     @property
     def formulation(self) -> str | None:
@@ -69,3 +73,11 @@ class MetaLearner(nn.Module):
         if self.weight_decay:
             return torch.optim.AdamW(self.parameters(), lr=rate, weight_decay=self.weight_decay)
         return torch.optim.Adam(self.parameters(), lr=rate)
+
+    def outer_rate(self, rate: float, halve_every: float) -> float:
+        """The learning rate of the outer loop at `outer_step`: it halves again and again, unless this is overridden.
+
+        rate: that of the first step.
+        halve_every: the number of steps in which it falls to half.
+        """
+        return float(rate * 0.5 ** (self.outer_step / halve_every))

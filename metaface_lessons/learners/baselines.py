@@ -158,7 +158,7 @@ def lda(
 
     Raises `MetaFaceError` if nobody has more than one image.
     """
-    x = _pixels(normalise(base.images.cpu()))
+    x = _pixels(normalise(base.in_memory().images.cpu()))
     components = min(components, len(x) - 1, x.shape[1])
     if len(base.identities) >= len(x):
         raise MetaFaceError(

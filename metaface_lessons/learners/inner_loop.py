@@ -1,6 +1,17 @@
 """The frame of MAML and Reptile: gradient descent on a support set, from a common start θ, makes a learner.
 
 `InnerLoop` adapts T tasks at a time. Its subclasses define the inner step and the outer loop.
+
+The labels of an episode are numbers given by chance. If all rows of the head are alike, such as a head of zeros, the
+numbers do not matter. To see this, let Π permute the people, and with them the rows of the head. Cross-entropy does not
+see a permutation of outputs and labels together, L(Πφ; ΠS) = L(φ; S). So its gradient is permuted as well,
+∇L(Πφ; ΠS) = Π∇L(φ; S). If Πθ = θ, each step keeps that: from φ'_j = Πφ_j follows
+
+    φ'_{j+1} = Πφ_j − α ∇L(Πφ_j; ΠS) = Π (φ_j − α ∇L(φ_j; S)) = Πφ_{j+1}
+
+So the learner of the relabelled task gives everybody the output that they had before. A head with unlike rows has
+Πθ ≠ θ, and its outputs depend on the numbers (Ye & Chao 2022). Training moves the rows apart, because an outer step
+sees only a few of the N! numberings.
 """
 
 from __future__ import annotations
@@ -15,7 +26,7 @@ from torch.func import functional_call, vmap
 from torch.nn import functional as F
 
 from ..episodes import Episodes, Examples, examples_per_class
-from ..errors import MetaFaceError
+from ..errors import Diverged, MetaFaceError
 from ..networks import Classifier, TaskNorm, statistics_of_first
 from .base import MetaLearner
 
@@ -188,6 +199,14 @@ class InnerLoop(MetaLearner):
         """How many people the network can distinguish; None for any number, or if it is not a `Classifier`."""
         return self.network.head.out_features if isinstance(self.network, Classifier) else None
 
+    def rates_at(self, step: int) -> Weights:
+        """The inner rates of each weight that the inner loop changes, by its name: α here.
+
+        step: the inner steps before this one; some learners have other rates in each.
+        """
+        adapted = trainable(self.network_per_task.adapted)
+        return {name: w.new_tensor(self.inner_rate) for name, w in adapted.items()}
+
     def start(self, support: Examples) -> Weights:
         """θ for each of T tasks: views `[T, …]` of the slow weights, through which gradients flow."""
         return {
@@ -277,7 +296,7 @@ class InnerLoop(MetaLearner):
         examples_per_class(y, ways)
 
     def check_finite(self, losses: list[Tensor], steps: int, first: int = 0) -> None:
-        """Raise `MetaFaceError` if a loss is not finite, and say after which inner step.
+        """Raise `Diverged` if a loss is not finite, and say after which inner step.
 
         This waits for a GPU to finish, so it is called once after an inner loop rather than in every step.
 
@@ -290,11 +309,11 @@ class InnerLoop(MetaLearner):
             return
         step = first + finite.index(False)
         if step == 0:
-            raise MetaFaceError(
+            raise Diverged(
                 "The loss is not finite before the first inner step, so the inputs or the weights are not finite. Look"
                 " for NaN in the data; in meta-training, lower the outer learning rate."
             )
-        raise MetaFaceError(
+        raise Diverged(
             f"After inner step {step} of {steps} the loss is no longer finite: the inner loop diverges. Lower"
             f" inner_rate, which is {self.inner_rate:.3g}."
         )
@@ -318,16 +337,29 @@ class AdaptedLearner:
 
         x: inputs `[T, Q, …]`.
 
-        Raises `MetaFaceError` if the outputs are not finite.
+        Raises `Diverged` if the outputs are not finite.
         """
         with torch.no_grad():
             outputs = self.net.query_outputs(self.weights, self.support, x)
         if not outputs.isfinite().all():
-            raise MetaFaceError(
+            raise Diverged(
                 "The adapted network's outputs are not finite. Either the inputs are not finite, or the last inner step"
                 " went too far: then lower inner_rate."
             )
         return outputs
+
+
+def in_parts(net: InnerLoop, adapt: Callable[[Examples], AdaptedLearner], support: Examples) -> AdaptedLearner:
+    """What `adapt` makes of some tasks at a time, because their inner loops need much memory.
+
+    net: whose `network_per_task` says how many.
+    adapt: support sets → their learner.
+    support: of all tasks.
+    """
+    parts = zip(*(tensor.split(net.network_per_task.at_once) for tensor in support), strict=True)
+    learners = [adapt(Examples(x, y)) for x, y in parts]
+    weights = {name: torch.cat([learner.weights[name] for learner in learners]) for name in learners[0].weights}
+    return AdaptedLearner(net, support.x, weights)
 
 
 def accuracy(outputs: Tensor, target: Tensor) -> Tensor:
@@ -350,7 +382,7 @@ def final(path: Iterator[Weights]) -> Weights:
 
 
 def gradient_of(loss: Tensor, weights: Weights, graph: bool = False) -> tuple[Tensor, ...]:
-    """The gradient of a loss with respect to each of the weights; 0 for weights that it does not use.
+    """The gradient of a loss with respect to each of the weights; 0 for fixed ones, and for those it does not use.
 
     loss: a number.
     weights: of the network, by name.
@@ -363,7 +395,9 @@ def gradient_of(loss: Tensor, weights: Weights, graph: bool = False) -> tuple[Te
             f"The loss depends on none of the weights that should adapt: {', '.join(weights)}. Look for detach(),"
             " no_grad() or a forward that leaves them out."
         )
-    return torch.autograd.grad(loss, list(weights.values()), create_graph=graph, materialize_grads=True)
+    changing = [w for w in weights.values() if w.requires_grad]
+    found = iter(torch.autograd.grad(loss, changing, create_graph=graph, materialize_grads=True))
+    return tuple(next(found) if w.requires_grad else torch.zeros_like(w) for w in weights.values())
 
 
 def check_trainable(network: nn.Module) -> None:
@@ -432,7 +466,7 @@ def check_repeatable(network: nn.Module, x: Tensor) -> None:
     changed = [name for name, buffer in before.items() if not torch.equal(buffer, state[name])]
     if changed:
         why = f"every call changes its buffer '{changed[0]}'"
-    elif not torch.allclose(once, twice, rtol=1e-3, atol=1e-3 * float(once.abs().max()), equal_nan=True):
+    elif not torch.allclose(once, twice, rtol=1e-3, atol=1e-3 * float(once.nan_to_num().abs().max()), equal_nan=True):
         why = f"two calls on the same inputs differ by up to {float((once - twice).abs().max()):.2g}"
     else:
         return

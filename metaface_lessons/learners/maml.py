@@ -12,8 +12,8 @@ By the chain rule the gradient of one term is
 
     (I − αH(φ_0)) (I − αH(φ_1)) … (I − αH(φ_{k−1})) ∇L(φ_k; Q),    H(φ) the Hessian of L(φ; S)
 
-Autograd, or `fast/layers.py`, computes it by products of a Hessian and a vector; no Hessian is ever formed. Two
-variants cost less:
+Autograd, or `fast/layers.py`, computes it by products of a Hessian and a vector; no Hessian is ever formed.
+`meta_gradients` has ways to the same gradient that need less memory. Two variants cost less:
 
 - FOMAML (`first_order`) replaces every factor by I (paper, section 5.2): it treats the inner gradients as constants.
 - ANIL (`adapt="head"`; Raghu, Raghu, Bengio & Vinyals 2020) takes the inner steps on the head alone. Only the outer
@@ -48,9 +48,11 @@ from .inner_loop import (
     Weights,
     accuracy,
     final,
+    in_parts,
     plain,
     trainable,
 )
+from .meta_gradients import WAYS, check_way
 
 ADAPT = ("all", "head")
 RATES = ("fixed", "layer", "parameter")
@@ -64,9 +66,11 @@ class MAML(InnerLoop):
     test_steps: the inner steps of `adapt`; as many as `steps` if None.
     inner_rate: α; where rates are learned, the value that they start from.
     rates: "fixed", or learned by the outer loop: one for each "layer", or one for each "parameter", that is, for each
-        single weight (Meta-SGD). MAML++ (Antoniou, Edwards & Storkey 2019) has one for each layer and step.
+        single weight (Meta-SGD). `maml_plus_plus` has one for each layer and step.
     first_order: whether to leave out the Hessians (FOMAML).
     adapt: what the inner loop changes: "all" weights, or only the "head" of a `Classifier` (ANIL).
+    memory: what the meta-gradient keeps of the inner steps, a key of `meta_gradients.WAYS`: "all" of them, which is
+        fastest; or less, such as "steps" for many steps. The gradient is the same. First order keeps none of them.
     fast: whether to run the network by `fast.ChannelGroups` if that supports it; `formulation` says how it runs.
 
     Raises `MetaFaceError` for a network that cannot be adapted, an unknown choice, or a rate or number out of range.
@@ -84,8 +88,11 @@ class MAML(InnerLoop):
         adapt: str = "all",
         transductive: bool = False,
         loss: Loss = F.cross_entropy,
+        memory: str = "all",
         fast: bool = True,
     ) -> None:
+        check_way(memory)
+        fast = fast and memory != "forward"  # autograd has no forward derivative of `ChannelGroups`
         if adapt not in ADAPT:
             raise unknown("choice of what to adapt", adapt, ADAPT)
         if rates not in RATES:
@@ -99,7 +106,7 @@ class MAML(InnerLoop):
                 raise MetaFaceError('adapt="head" needs a network with a head: wrap the embedding into a Classifier.')
             network_per_task = HeadOnly(network)
         super().__init__(network, network_per_task, inner_rate, test_steps, loss, transductive)
-        self.steps, self.first_order = steps, first_order
+        self.steps, self.first_order, self.memory = steps, first_order, memory
 
         # A parameter's rates have its shape, or it shares the single rate of its layer ("head" for "head.weight").
         adapted = trainable(network_per_task.adapted)
@@ -123,6 +130,10 @@ class MAML(InnerLoop):
         parts = rates.split([shape.numel() for shape in self._shapes.values()])
         of = dict(zip(self._shapes, parts, strict=True))
         return {name: of[owner].view(self._shapes[owner]) for name, owner in self._owner.items()}
+
+    def rates_at(self, step: int) -> Weights:
+        """See `InnerLoop.rates_at`; the rates of all steps are the same."""
+        return self.by_weight(self.rates)
 
     def check(self, support: Examples) -> None:
         """See `InnerLoop.check`. Weights may have been frozen since the meta-learner was made, but not unfrozen."""
@@ -159,17 +170,17 @@ class MAML(InnerLoop):
     def adapt(self, support: Examples) -> AdaptedLearner:
         """Learn the people of each task, some tasks at a time because their inner loops need much memory."""
         self.check(support)
-        parts = zip(*(tensor.split(self.network_per_task.at_once) for tensor in support), strict=True)
-        learners = [super(MAML, self).adapt(Examples(x, y)) for x, y in parts]
-        weights = {name: torch.cat([learner.weights[name] for learner in learners]) for name in learners[0].weights}
-        return AdaptedLearner(self, support.x, weights)
+        return in_parts(self, super().adapt, support)
 
     def meta_gradient(self, episodes: Episodes) -> dict[str, float]:
         self.check(episodes.support)
         tasks, loss, right = len(episodes.support.x), 0.0, 0.0
         for part in episodes.split(self.network_per_task.at_once):
             theta = self.start(part.support)
-            phi = final(self.inner_loop(theta, part.support, self.steps, graph=not self.first_order))
+            if self.first_order:
+                phi = final(self.inner_loop(theta, part.support, self.steps))
+            else:
+                phi = WAYS[self.memory](self, theta, part.support, self.steps)
             outputs = self.query_outputs(phi, part.support.x, part.query.x)
             losses = self.losses(outputs, part.query.y)
             self.check_finite([losses], self.steps, first=self.steps)

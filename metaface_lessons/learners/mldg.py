@@ -39,6 +39,8 @@ class MLDG(MetaLearner):
     Raises `MetaFaceError` for a rate or weight below 0, or for an odd number of tasks.
     """
 
+    divisible = False  # ∇L(θ; S) belongs to all tasks of S together
+
     def __init__(self, net: ProtoNet, inner_rate: float = 0.1, weight: float = 1.0, first_order: bool = False) -> None:
         if inner_rate < 0 or weight < 0:
             raise MetaFaceError(f"inner_rate and weight must be 0 or more, but are {inner_rate} and {weight}.")

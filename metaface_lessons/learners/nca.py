@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from ..episodes import Episodes
 from ..errors import MetaFaceError
+from ..shares import gathered
 from .protonet import ProtoNet
 
 
@@ -75,7 +76,9 @@ class NCA(ProtoNet):
         episodes: a batch of images. Which are support and which are query does not matter.
         """
         x = torch.cat([episodes.support.x, episodes.query.x], dim=1).flatten(0, 1)
-        log_p = neighbours(self.embedding(x if self.augment is None else self.augment(x)), self.temperature)
+        # If several processes share the tasks, the images of all of them are compared.
+        points = gathered(self.embedding(x if self.augment is None else self.augment(x)))
+        log_p = neighbours(points, self.temperature)
         return nca_loss(log_p, _who(episodes)), log_p
 
     def meta_gradient(self, episodes: Episodes) -> dict[str, float]:
@@ -88,4 +91,5 @@ class NCA(ProtoNet):
 
 def _who(episodes: Episodes) -> Tensor:
     """The person on each image of the episodes, support first in each: `[M]`."""
-    return episodes.identities.gather(1, torch.cat([episodes.support.y, episodes.query.y], dim=1)).flatten()
+    who = episodes.identities.gather(1, torch.cat([episodes.support.y, episodes.query.y], dim=1)).flatten()
+    return gathered(who)

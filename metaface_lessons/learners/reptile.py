@@ -24,6 +24,7 @@ from torch.nn import functional as F
 
 from ..episodes import Episodes, Examples
 from ..errors import MetaFaceError, unknown
+from ..shares import rand
 from .inner_loop import InnerLoop, Loss, Weights, accuracy, gradient_of, plain, trainable
 
 OPTIMISERS = ("adam", "sgd")
@@ -85,7 +86,7 @@ class Reptile(InnerLoop):
         """
         batch = min(self.batch, examples)
         passes = -(-steps * batch // examples)  # over all examples, rounded up; each pass shuffles them again
-        order = torch.rand((tasks, passes, examples), generator=generator, dtype=torch.float64).argsort(dim=2)
+        order = rand((tasks, passes, examples), generator, torch.float64).argsort(dim=2)
         return order.flatten(1)[:, : steps * batch].unflatten(1, (steps, batch))
 
     def inner_loop(self, weights: Weights, support: Examples, steps: int, graph: bool = False) -> Iterator[Weights]:

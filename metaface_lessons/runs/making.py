@@ -13,8 +13,10 @@ from ..episodes import EpisodeSampler, Sampler, repeat_images
 from ..errors import MetaFaceError, unknown
 from ..faces import FaceSet
 from ..learners.base import MetaLearner
+from ..learners.implicit_maml import ImplicitMAML
 from ..learners.learn2learn_maml import Learn2LearnMAML
 from ..learners.maml import MAML
+from ..learners.maml_plus_plus import MAMLPlusPlus
 from ..learners.margin import Margin
 from ..learners.nca import NCA
 from ..learners.pretraining import Pretraining
@@ -82,14 +84,33 @@ def _maml(settings: Settings, shape: Shape, people: Tensor | None) -> MetaLearne
         rates="parameter" if settings.learner == "metasgd" else "layer",
         first_order=settings.learner == "fomaml",
         adapt="head" if settings.learner == "anil" else "all",
+        memory=settings.memory or "all",
         **_inner_loop(settings),
     )
 
 
+def _maml_plus_plus(settings: Settings, shape: Shape, people: Tensor | None) -> MetaLearner:
+    return MAMLPlusPlus(
+        _classifier(settings, shape),
+        rates="step" if settings.step_rates else "layer",
+        step_affine=bool(settings.step_affine),
+        step_statistics=bool(settings.step_statistics),
+        multi_step=settings.multi_step or 0,
+        first_order_steps=settings.first_order_steps or 0,
+        cosine_steps=settings.cosine_steps or 0,
+        **_inner_loop(settings),
+    )
+
+
+def _imaml(settings: Settings, shape: Shape, people: Tensor | None) -> MetaLearner:
+    solving: dict[str, Any] = {"proximal": settings.proximal, "cg_steps": settings.cg_steps}
+    return ImplicitMAML(_classifier(settings, shape), **_inner_loop(settings), **solving)
+
+
 def _protomaml(settings: Settings, shape: Shape, people: Tensor | None) -> MetaLearner:
     embedding = _embedding(settings, shape, norm="task")
-    temperature = cast(float, settings.temperature)
-    return ProtoMAML(embedding, embedding.features, temperature=temperature, rates="layer", **_inner_loop(settings))
+    how: dict[str, Any] = {"temperature": settings.temperature, "memory": settings.memory or "all"}
+    return ProtoMAML(embedding, embedding.features, rates="layer", **how, **_inner_loop(settings))
 
 
 def _learn2learn(settings: Settings, shape: Shape, people: Tensor | None) -> MetaLearner:
@@ -114,6 +135,8 @@ LEARNERS: dict[str, Maker] = {
     "fomaml": _maml,
     "anil": _maml,
     "metasgd": _maml,
+    "maml++": _maml_plus_plus,
+    "imaml": _imaml,
     "protomaml": _protomaml,
     "reptile": _reptile,
 }

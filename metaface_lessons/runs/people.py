@@ -26,7 +26,8 @@ def digests(faces: FaceSet) -> dict[str, str]:
     found: dict[str, list[str]] = {faces.name_of(int(person)): [] for person in faces.identities}
     if not faces.synthetic:
         shape = str(faces.shape).encode()
-        for image, person in zip(faces.images.cpu().numpy(), faces.identity.tolist(), strict=True):
+        images = (image for part in faces.images.split(1000) for image in part.cpu().numpy())
+        for image, person in zip(images, faces.identity.tolist(), strict=True):
             digest = hashlib.blake2b(shape + image.tobytes(), digest_size=DIGEST // 2)
             found[faces.name_of(person)].append(digest.hexdigest())
     return {name: "".join(sorted(pictures)) for name, pictures in found.items()}

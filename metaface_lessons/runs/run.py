@@ -12,7 +12,7 @@ import os
 import re
 import reprlib
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ import torch
 from torch import nn
 
 from ..checkpoints import load_weights
+from ..distributed import Group, digest, warn_of_idle
 from ..episodes import EpisodeSampler
 from ..errors import MetaFaceError
 from ..evaluation import Evaluation, evaluate, mean_over_seeds, paired, to_json
@@ -34,7 +35,7 @@ from ..names import visible
 from ..paths import locked, write_atomically
 from ..training import Trained, load_checkpoint, meta_train
 from ..verification import Comparer
-from .making import make_learner, training_sampler
+from .making import Shape, make_learner, training_sampler
 from .people import People, changes, digests, leaked, people_of
 from .recipes import Settings, fractions
 
@@ -48,8 +49,13 @@ def train(
     patience: int | None = None,
     device: torch.device | None = None,
     progress: bool = True,
+    on_start: Callable[[Shape, int], None] | None = None,
+    group: Group | None = None,
 ) -> Trained:
     """Train, or go on training, the run in the folder `out`; see `meta_train` for when it stops.
+
+    on_start: called before the first step with the shape of an image and the number of base people.
+    group: the processes that train together (see `distributed`); rank 0 writes the run. None for this one alone.
 
     If `run.json` cannot be written at the end, `Trained.unsaved` says so; the checkpoint may still be there.
 
@@ -59,15 +65,23 @@ def train(
     file = out / "run.json"
     advice = "Wait until it has ended, or train into another folder: --out."
     with ExitStack() as held:
-        try:
-            held.enter_context(locked(file, f"a training of {settings.learner}", advice, seconds=0))
-            write_atomically(file, b"a trial", trial=True)
-        except OSError as error:
-            raise MetaFaceError(
-                f"{out} cannot be written ({error.strerror or error}), so nothing was trained. Name a folder that you"
-                " may write to: --out."
-            ) from error
-        return _train(settings, out, steps, seconds, patience, device or best_device(), progress)
+
+        def hold() -> None:
+            try:
+                held.enter_context(locked(file, f"a training of {settings.learner}", advice, seconds=0))
+                write_atomically(file, b"a trial", trial=True)
+            except OSError as error:
+                raise MetaFaceError(
+                    f"{out} cannot be written ({error.strerror or error}), so nothing was trained. Name a folder that"
+                    " you may write to: --out."
+                ) from error
+
+        if group is None:
+            hold()
+        else:
+            group.from_first(hold)
+            device = group.device
+        return _train(settings, out, steps, seconds, patience, device or best_device(), progress, on_start, group)
 
 
 def _train(
@@ -78,13 +92,26 @@ def _train(
     patience: int | None,
     device: torch.device,
     progress: bool,
+    on_start: Callable[[Shape, int], None] | None,
+    group: Group | None,
 ) -> Trained:
-    faces = load_faces(settings.faces).to(device)
+    def load() -> FaceSet:
+        return load_faces(settings.faces)
+
+    faces = (load() if group is None else group.after_first(load)).to(device)
     split = faces.split(fractions(settings.faces), seed=settings.seed)
     people = people_of(split)
     about = asdict(settings)
-    if (out / "checkpoint.pt").exists():
-        about["faces"] = _unchanged(out, settings, people)
+
+    def called() -> str:
+        return _unchanged(out, settings, people) if (out / "checkpoint.pt").exists() else settings.faces
+
+    if group is None:
+        about["faces"] = called()
+    else:
+        group.check_same({"people and pictures": digest(people)})
+        about["faces"] = group.from_first(called)
+        warn_of_idle(group, settings.tasks)
     net = make_learner(settings, faces.shape, split.base.identities).to(device)
     sampler = training_sampler(settings, split.base)
     ways = settings.ways if settings.fixed_ways else min(5, len(split.validation.identities))
@@ -98,8 +125,11 @@ def _train(
         "settings": asdict(settings),
         "people": {part: list(names) for part, names in people.items()},
         "machine": {"device": device_name(device), "torch": str(torch.__version__), "threads": torch.get_num_threads()},
+        **({} if group is None else {"processes": group.size}),
         **_place_of(settings.faces, out),
     }
+    if on_start is not None:
+        on_start(faces.shape, len(split.base.identities))
     trained = meta_train(
         net,
         sampler,
@@ -114,7 +144,10 @@ def _train(
         about=about,
         facts=record | {"people": people},
         progress=progress,
+        group=group,
     )
+    if group is not None and not group.first:
+        return trained
     record["training"] = {
         "steps": trained.steps,
         "seconds": round(trained.seconds, 1),
@@ -317,7 +350,7 @@ def _where(faces: str, record: dict[str, Any], path: Path) -> str:
     if kind not in FOLDERS or not record.get("folder"):
         return faces
     places = [Path(record["folder"]), path / record.get("folder_from_run", "")]
-    found = next((place for place in places if place.is_dir()), None)
+    found = next((place for place in places if place.exists()), None)
     if found is None:
         raise MetaFaceError(
             f"The faces of {path} were in {visible(str(places[0]))}, and are not there any more. Put them back, or"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
 from functools import partial
+from itertools import permutations
 from typing import Any
 
 import pytest
@@ -16,8 +18,10 @@ from torch.optim.swa_utils import AveragedModel
 
 from metaface_lessons.episodes import Episodes, EpisodeSampler, Examples
 from metaface_lessons.errors import MetaFaceError
-from metaface_lessons.learners.inner_loop import AllAtOnce, HeadOnly, OneByOne, TaskNetwork, plain
+from metaface_lessons.learners.inner_loop import AllAtOnce, HeadOnly, InnerLoop, OneByOne, TaskNetwork, plain
 from metaface_lessons.learners.maml import MAML
+from metaface_lessons.learners.maml_plus_plus import MAMLPlusPlus
+from metaface_lessons.learners.protomaml import ProtoMAML
 from metaface_lessons.learners.reptile import Reptile
 from metaface_lessons.networks import Classifier, Conv4
 from metaface_lessons.sinusoids import SinusoidSampler, regressor
@@ -121,6 +125,71 @@ def test_what_is_no_label_has_no_accuracy() -> None:
     assert torch.isnan(torch.tensor(net.meta_gradient(episodes)["accuracy"]))
     assert (seen.support_loss[:, -1] < seen.support_loss[:, 0]).all()
     assert net.adapt(episodes.support).predict(episodes.query.x).shape == (3, 5, 1)
+
+
+# ------------------------------------------------------------------------------------------- the numbers of the labels
+
+ADAPTED: dict[str, Callable[[Classifier], InnerLoop]] = {
+    "MAML": lambda network: MAML(network, test_steps=3),
+    "FOMAML": lambda network: MAML(network, test_steps=3, first_order=True),
+    "ANIL": lambda network: MAML(network, test_steps=3, adapt="head"),
+    "Meta-SGD": lambda network: MAML(network, test_steps=3, rates="layer"),
+    "MAML++": lambda network: MAMLPlusPlus(network, steps=3, rates="step", step_affine=True, step_statistics=True),
+    "Reptile": lambda network: Reptile(network, test_steps=3, batch=4, optimiser="sgd", inner_rate=0.1),
+    "Reptile with Adam": lambda network: Reptile(network, test_steps=3, batch=4, inner_rate=0.01),
+}
+
+
+def renumbered(net: InnerLoop, ways: int = 5) -> Tensor:
+    """By how much a task's outputs for each person differ between the N! numberings of its labels: `[N!]`."""
+    episodes = EpisodeSampler(FACES, ways, shots=2, queries=1, seed=1).sample(1)
+    numbers = torch.tensor(list(permutations(range(ways))))  # person n gets label numbers[i, n]
+    together = 1 if isinstance(net, Reptile) else len(numbers)  # each task of a call has minibatches of its own
+    outputs = torch.cat(
+        [
+            net.adapt(Examples(episodes.support.x.expand(together, *[-1] * 4), some[:, episodes.support.y[0]])).predict(
+                episodes.query.x.expand(together, *[-1] * 4)
+            )
+            for some in numbers.split(together)
+        ]
+    )  # [N!, Q, N]
+    of_people = outputs.gather(2, numbers[:, None].expand_as(outputs))
+    return (of_people - of_people[0]).abs().amax((1, 2))
+
+
+@pytest.mark.parametrize("kind", ADAPTED)
+def test_a_head_of_equal_rows_does_not_see_the_numbers_of_the_labels(kind: str) -> None:
+    """The proof is in the docstring of `inner_loop`. All 120 numberings of five people."""
+    network = classifier(ways=5)
+    differ = renumbered(ADAPTED[kind](network))
+    assert len(differ) == 120
+    assert (differ[1:] > 1e-3).all(), "a random head sees them"
+    for row in (torch.zeros_like(network.head.weight[0]), network.head.weight[0].detach().clone()):
+        network.head.weight.data, network.head.bias.data = row.expand(5, -1).clone(), network.head.bias[:1].repeat(5)
+        assert (renumbered(ADAPTED[kind](network)) < 1e-8).all(), "Adam makes rounding errors larger, to 1e-10"
+
+
+def test_a_head_of_prototypes_does_not_see_the_numbers_of_the_labels() -> None:
+    """Its rows are unlike, but they are permuted with the labels."""
+    embedding = classifier().embedding
+    net = ProtoMAML(embedding, embedding.features, test_steps=3, temperature=10.0)
+    assert (renumbered(net) < 1e-11).all()
+
+
+@pytest.mark.parametrize("kind", ["MAML", "ANIL", "MAML++"])
+def test_the_meta_gradient_of_a_head_of_zeros_is_permuted_with_the_labels(kind: str) -> None:
+    episodes, found, order = images(), [], torch.tensor([2, 0, 3, 1])
+    support, query = (Examples(part.x, order[part.y]) for part in (episodes.support, episodes.query))
+    for tasks in (episodes, replace(episodes, support=support, query=query)):
+        network = classifier()
+        for parameter in network.head.parameters():
+            nn.init.zeros_(parameter)
+        ADAPTED[kind](network).meta_gradient(tasks)
+        found.append({name: w.grad for name, w in network.named_parameters() if w.grad is not None})
+    for name, gradient in found[0].items():
+        other = found[1][name][order] if name.startswith("head") else found[1][name]
+        assert torch.allclose(gradient, other, rtol=0, atol=1e-12)
+        assert gradient.abs().max() > 1e-6
 
 
 # ----------------------------------------------------------------------------------------------------------- statistics

@@ -422,6 +422,9 @@ def test_a_diverging_inner_loop_names_the_step_and_the_rate(steps: int, rates: s
 def test_what_is_not_finite_from_the_start_is_not_blamed_on_the_rate() -> None:
     net, tasks = MAML(linear(4), loss=half_square), regression(Examples(normal(2, 3, 4), normal(2, 3, 1)))
     tasks.support.x[1, 2, 3] = torch.nan
-    for use in (net.meta_gradient, net.trajectory, lambda tasks: net.adapt(tasks.support)):
-        with pytest.raises(MetaFaceError, match=r"before the first inner step.*NaN in the data.*outer learning rate"):
-            use(tasks)
+    broken = MAML(linear(4), loss=half_square)
+    broken.network.weight.data[0, 0] = torch.nan
+    for learner in (net, broken):
+        for use in (learner.meta_gradient, learner.trajectory, lambda tasks, of=learner: of.adapt(tasks.support)):
+            with pytest.raises(MetaFaceError, match=r"before the first inner step.*NaN in the data.*outer learning ra"):
+                use(tasks)

@@ -12,8 +12,10 @@ import torch
 from metaface_lessons import cli
 from metaface_lessons.episodes import EpisodeSampler
 from metaface_lessons.errors import MetaFaceError
+from metaface_lessons.learners.implicit_maml import ImplicitMAML
 from metaface_lessons.learners.learn2learn_maml import Learn2LearnMAML
 from metaface_lessons.learners.maml import MAML
+from metaface_lessons.learners.maml_plus_plus import MAMLPlusPlus
 from metaface_lessons.learners.margin import Margin
 from metaface_lessons.learners.nca import NCA
 from metaface_lessons.learners.pretraining import Pretraining
@@ -27,7 +29,8 @@ from tests.helpers import printed, random_faces
 from tests.needs import need
 
 
-@pytest.mark.parametrize("learner", ["maml", "fomaml", "anil", "metasgd", "reptile"])
+@pytest.mark.filterwarnings("ignore:H \\+ λI is not positive definite")  # iMAML's, after one step of training
+@pytest.mark.parametrize("learner", ["maml", "fomaml", "anil", "metasgd", "maml++", "imaml", "reptile"])
 def test_learners_with_an_inner_loop(
     learner: str, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -44,7 +47,7 @@ def test_learners_with_an_inner_loop(
     assert record["settings"]["temperature"] is None
     net = load_run(run).learner
     fast = "tasks as channel groups"
-    formulations = {"maml": fast, "metasgd": fast, "anil": "head only"}
+    formulations = {"maml": fast, "metasgd": fast, "imaml": fast, "anil": "head only"}
     assert record["training"]["formulation"] == formulations.get(learner, "one by one")
     assert (net.network_per_task.name == "head only") == (learner == "anil")
     assert getattr(net, "first_order", False) == (learner == "fomaml")
@@ -57,6 +60,25 @@ def test_learners_with_an_inner_loop(
     shown = capsys.readouterr().err
     assert "its head tells 5 people apart, not 4. Evaluate it with --ways 5" in shown
     assert f"metaface train {learner} --ways 4" in shown
+
+
+def test_each_switch_of_maml_plus_plus_is_an_option(photos: Path, tmp_path: Path) -> None:
+    run, off = tmp_path / "run", ["--step-rates=0", "--step-affine=0", "--step-statistics=0", "--cosine-steps=0"]
+    small = ["--shots=2", "--queries=3", "--width=8", "--tasks=1", "--inner-steps=2", "--test-steps=3", "--quiet"]
+    command = ["train", "maml++", "--faces", f"folder:{photos}", *small, "--steps=1"]
+    given = ["--multi-step=7", "--first-order-steps=4", *off]
+    assert cli.main([*command, *given, "--out", str(run)]) == 0
+    net = load_run(run).learner
+    assert isinstance(net, MAMLPlusPlus)
+    assert (net.multi_step, net.first_order_steps, net.cosine_steps, net.gammas, net.means) == (7, 4, 0, None, None)
+    assert net.rates.shape == (len(net.layers),)
+    assert (net.steps, net.test_steps) == (2, 3)
+    assert cli.main([*command, "--out", str(tmp_path / "all")]) == 0
+    net = load_run(tmp_path / "all").learner
+    assert (net.multi_step, net.first_order_steps, net.cosine_steps) == (100, 100, 1000)
+    assert net.rates.shape == (2, len(net.layers))
+    assert net.gammas.shape == net.means.shape
+    assert net.means.abs().max() > 0, "the averages of the training are stored"
 
 
 def test_protomaml_is_evaluated_with_any_number_of_people(
@@ -77,6 +99,29 @@ def test_protomaml_is_evaluated_with_any_number_of_people(
         few = ["--ways", ways, "--shots", "4", "--queries", "1", "--episodes", "4", "--no-baselines", "--json"]
         assert cli.main(["evaluate", str(run), *few]) == 0
         assert 0 <= printed(capsys)["accuracy"] <= 1
+
+
+def test_maml_trains_with_less_memory_if_it_is_asked_to(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = {}
+    for memory in (None, "steps"):
+        run = tmp_path / f"{memory}"
+        small = ["--width=8", "--tasks=1", "--inner-steps=3", "--steps=1", "--quiet", "--out", str(run)]
+        asked = [f"--memory={memory}"] * (memory is not None)
+        assert cli.main(["train", "maml", "--faces", f"folder:{photos}", *small, *asked]) == 0
+        learner = load_run(run).learner
+        assert learner.memory == (memory or "all")
+        weights[memory] = torch.cat([w.detach().flatten() for w in learner.parameters()])
+    assert torch.allclose(weights[None], weights["steps"], rtol=0, atol=1e-6)
+    capsys.readouterr()
+    assert cli.main(["train", "maml", "--faces", f"folder:{photos}", *small, "--memory", "all"]) == 1
+    assert "is of another training: it has {'memory': 'steps'}, this one {'memory': 'all'}" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        cli.main(["train", "maml", "--memory", "step"])
+    assert "it is 'step'. Give one of: all, segments, steps" in capsys.readouterr().err
+    assert cli.main(["train", "fomaml", "--faces", f"folder:{photos}", "--memory", "steps"]) == 1
+    assert "fomaml has no setting 'memory'" in capsys.readouterr().err
 
 
 def test_a_learner_of_a_library_that_is_missing_says_how_to_get_it(
@@ -100,6 +145,8 @@ KINDS = {
     "fomaml": MAML,
     "anil": MAML,
     "metasgd": MAML,
+    "maml++": MAMLPlusPlus,
+    "imaml": ImplicitMAML,
     "protomaml": ProtoMAML,
     "reptile": Reptile,
     "learn2learn": Learn2LearnMAML,
@@ -149,6 +196,15 @@ def test_the_embedding_of_a_margin_loss_can_point_anywhere(name: str) -> None:
     images = torch.rand(20, *SHAPE, generator=torch.Generator().manual_seed(0))
     points = torch.nn.functional.normalize(made.get_submodule("embedding")(images), dim=-1)
     assert (points @ points.T).min() < -0.2  # more than 90° apart, which coordinates above 0 cannot be
+
+
+@pytest.mark.parametrize("name", [name for name, recipe in RECIPES.items() if "memory" in recipe])
+def test_what_a_meta_gradient_keeps_is_as_set(name: str) -> None:
+    usual, less = (
+        making.make_learner(settings_of(name, width=8, **given), SHAPE) for given in ({}, {"memory": "nested"})
+    )
+    assert (usual.memory, less.memory) == ("all", "nested")
+    assert not less.first_order
 
 
 @pytest.mark.parametrize("name", ["maml", "reptile"])
