@@ -16,6 +16,7 @@ from .core import (
     as_tensor,
     exercise,
     expect,
+    explained,
     fresh_arguments,
     fresh_check,
     generator,
@@ -398,8 +399,11 @@ def check_frontier(answer: Callable[[Tensor, Tensor], Tensor]) -> None:
             wanted,
             case=f"For cost = {cost} and accuracy = {accuracy}{case}",
             slips={
-                "In order of cost you keep each method that is better than all before it. But of methods of the *same*"
-                " cost the best one dominates, and equals stay together.": _scan(c, a),
+                "Methods of the *same* cost are not compared here. The most accurate of them dominates the others, and"
+                " equals stay together.": _scan(c, a),
+                "Methods of the *same* accuracy are not compared here. The cheapest of them dominates the others.": ~(
+                    cheaper & strictly_better
+                ).any(dim=0),
                 "Two equal methods beat each other here. At least one of cost and accuracy must be strictly better.": ~(
                     cheaper & better & others
                 ).any(dim=0),
@@ -420,8 +424,8 @@ def check_frontier(answer: Callable[[Tensor, Tensor], Tensor]) -> None:
                 ).any(dim=0),
                 "Nobody is left, since every method dominates itself here. At least one of cost and accuracy must be"
                 " strictly better.": ~(cheaper & better).any(dim=0),
-                "A method must be strictly cheaper *and* strictly better here to dominate. One of the two is enough, if"
-                " the other is no worse.": ~(strictly_cheaper & strictly_better).any(dim=0),
+                "Here it is as if a method had to be strictly cheaper *and* strictly better to dominate. One of the two"
+                " is enough, if the other is no worse.": ~(strictly_cheaper & strictly_better).any(dim=0),
                 "Higher cost counts as better here. Lower cost is better.": _frontier(-c, a),
                 "Lower accuracy counts as better here. Higher accuracy is better.": _frontier(c, -a),
             },
@@ -490,6 +494,16 @@ def _(cost: Tensor, accuracy: Tensor) -> list[bool]:
 @wrong_answer("comparison.frontier", hint="of the *same* cost")
 def _(cost: Tensor, accuracy: Tensor) -> Tensor:
     return _scan(cost, accuracy)
+
+
+@wrong_answer("comparison.frontier", hint="of the *same* cost")
+def _(cost: Tensor, accuracy: Tensor) -> Tensor:
+    return ~((cost[:, None] < cost) & (accuracy[:, None] >= accuracy)).any(dim=0)
+
+
+@wrong_answer("comparison.frontier", hint="of the *same* accuracy")
+def _(cost: Tensor, accuracy: Tensor) -> Tensor:
+    return ~((cost[:, None] <= cost) & (accuracy[:, None] > accuracy)).any(dim=0)
 
 
 @wrong_answer("comparison.frontier", hint="beat each other here")
@@ -618,8 +632,10 @@ def check_break_even(answer: Callable[[float, float, float, float], float]) -> N
         (40.0, 0.05, 100.0),
         (40.0, 0.04, 100.0),
     ):
+        with explained("division by zero", "If a task costs the same in both, A saves nothing either: `>=`, not `>`."):
+            found = answer(train_a, adapt_a, train_b, 0.04)
         expect(
-            answer(train_a, adapt_a, train_b, 0.04),
+            found,
             math.inf,
             case=f"For A with {train_a:g} s and {adapt_a} s, B with {train_b:g} s and 0.04 s",
             slips={
@@ -647,9 +663,16 @@ def draw_cheaper(draw: torch.Generator) -> tuple[float, ...]:
 
 @fresh_arguments("comparison.break_even")
 def draw_never(draw: torch.Generator) -> tuple[float, ...]:
-    """A saves nothing on a task, and its training is cheaper; the tasks are equal in half of the draws."""
+    """A costs more on a task, and its training is cheaper."""
     train_a, more, adapt_b = (1 + torch.rand(3, generator=draw)).tolist()
-    return train_a, adapt_b + pick(draw, 0, 1), train_a + more, adapt_b
+    return train_a, adapt_b + 1, train_a + more, adapt_b
+
+
+@fresh_arguments("comparison.break_even")
+def draw_equal_tasks(draw: torch.Generator) -> tuple[float, ...]:
+    """A task costs the same in both, and the training of A more."""
+    train_b, more, adapt = (1 + torch.rand(3, generator=draw)).tolist()
+    return train_b + more, adapt, train_b, adapt
 
 
 @fresh_arguments("comparison.break_even")
@@ -678,6 +701,11 @@ def _(train_a: float, adapt_a: float, train_b: float, adapt_b: float) -> float:
 def _(train_a: float, adapt_a: float, train_b: float, adapt_b: float) -> Tensor:
     extra, saved = torch.tensor(train_a - train_b), torch.tensor(adapt_b - adapt_a)
     return torch.where(saved > 0, (extra / saved).clamp(min=0), torch.tensor(math.inf))
+
+
+@wrong_answer("comparison.break_even", hint="saves nothing either")
+def _(train_a: float, adapt_a: float, train_b: float, adapt_b: float) -> float:
+    return math.inf if adapt_a > adapt_b else max(0.0, (train_a - train_b) / (adapt_b - adapt_a))
 
 
 @wrong_answer("comparison.break_even", hint="The sign")

@@ -59,8 +59,10 @@ def check_outside(answer: Callable[[Tensor, Tensor], Tensor]) -> None:
         shared = images[:, :, ~inside].mean(dim=(1, 2))[:, None, None, None]
         everybody = images[:, :, ~inside].mean(dim=(0, 2))[None, :, None, None]
         inner = images[:, :, inside].mean(dim=2)[:, :, None, None]
+        found = answer(images, inside)
+        one_number = found[:, :, inside].flatten()[0] if images.shape == getattr(found, "shape", None) else 0.0
         expect(
-            answer(images, inside),
+            found,
             _outside(images, inside),
             case=case,
             slips={
@@ -82,6 +84,8 @@ def check_outside(answer: Callable[[Tensor, Tensor], Tensor]) -> None:
                 "You take one mean for all images, but a picture must not depend on the others. Each has its own.": (
                     torch.where(inside, everybody, images)
                 ),
+                "You fill with the same number in every picture. (8.2) fills with a mean of the picture's own pixels"
+                " outside.": torch.where(inside, one_number, images),
                 "Nothing was hidden.": images,
             },
         )
@@ -141,6 +145,11 @@ def _(images: Tensor, inside: Tensor) -> Tensor:
 @wrong_answer("domains.outside", hint="mean of the inner face")
 def _(images: Tensor, inside: Tensor) -> Tensor:
     return torch.where(inside, images[:, :, inside].mean(dim=2)[:, :, None, None], images)
+
+
+@wrong_answer("domains.outside", hint="the same number in every picture")
+def _(images: Tensor, inside: Tensor) -> Tensor:
+    return torch.where(inside, 128.0, images)
 
 
 @wrong_answer("domains.outside", hint="You fill with black")
@@ -544,6 +553,13 @@ def check_mldg(answer: Callable[[Loss, Loss, Tensor, float, float], Tensor]) -> 
                 ),
                 "The Hessian is right, but the gradient of L_V is taken at θ. Take it at θ′.": here
                 + beta * through_step(slope(loss_v, start)),
+                "The sign of the Hessian: going back from θ′ to θ multiplies by I − αH_S.": here
+                + beta * (2 * there - through_step(there)),
+                "The Hessian lacks its α: θ′ depends on the gradient of L_S by −α.": here
+                + beta * (there - (there - through_step(there)) / alpha),
+                "The Hessian's part is not multiplied by β. In (8.6) β stands before both parts of L_V.": here
+                + beta * there
+                - (there - through_step(there)),
                 "α and β are exchanged: α is the rate of the step, β the weight of L_V.": _mldg(
                     loss_s, loss_v, start.clone().requires_grad_(), beta, alpha
                 ),
@@ -654,6 +670,32 @@ def _(loss_s: Loss, loss_v: Loss, theta: Tensor, alpha: float, beta: float) -> T
 @wrong_answer("domains.mldg", hint="β is missing")
 def _(loss_s: Loss, loss_v: Loss, theta: Tensor, alpha: float, beta: float) -> Tensor:
     return _mldg(loss_s, loss_v, theta, alpha, 1.0)
+
+
+def _by_parts(loss_s: Loss, loss_v: Loss, theta: Tensor, alpha: float) -> tuple[Tensor, Tensor, Tensor]:
+    """∇L_S at θ, ∇L_V at θ′, and the product of H_S with the latter."""
+    (here,) = torch.autograd.grad(loss_s(theta), theta, create_graph=True)
+    moved = (theta - alpha * here).detach().requires_grad_()
+    (there,) = torch.autograd.grad(loss_v(moved), moved)
+    return here.detach(), there, torch.autograd.grad(here, theta, grad_outputs=there)[0]
+
+
+@wrong_answer("domains.mldg", hint="The sign of the Hessian")
+def _(loss_s: Loss, loss_v: Loss, theta: Tensor, alpha: float, beta: float) -> Tensor:
+    here, there, product = _by_parts(loss_s, loss_v, theta, alpha)
+    return here + beta * (there + alpha * product)
+
+
+@wrong_answer("domains.mldg", hint="lacks its α")
+def _(loss_s: Loss, loss_v: Loss, theta: Tensor, alpha: float, beta: float) -> Tensor:
+    here, there, product = _by_parts(loss_s, loss_v, theta, alpha)
+    return here + beta * (there - product)
+
+
+@wrong_answer("domains.mldg", hint="not multiplied by β")
+def _(loss_s: Loss, loss_v: Loss, theta: Tensor, alpha: float, beta: float) -> Tensor:
+    here, there, product = _by_parts(loss_s, loss_v, theta, alpha)
+    return here + beta * there - alpha * product
 
 
 @wrong_answer("domains.mldg", hint="changed places")
