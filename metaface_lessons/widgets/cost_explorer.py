@@ -121,6 +121,7 @@ def draw(state: State) -> Figure:
         totals = [one.seconds for one in found.values()]
         right.set(xscale="log", xlabel=f"seconds of training and of {state.tasks:,} tasks")
         right.set_xlim(min(totals) / 2, 2 * max(totals))
+        right.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}" if value >= 1 else f"{value:g}")
         figure.legend(*right.get_legend_handles_labels(), loc="outside right center")
     return figure
 

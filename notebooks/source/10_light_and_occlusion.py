@@ -505,12 +505,13 @@ changes = {
     "displaced, pixels of 64": (shifts, [moved_by(lit_aside, shift) for shift in shifts]),
     "enlarged": (zooms, [enlarged(lit_aside, zoom) for zoom in zooms]),
 }
+looks_of = {label: light_explorer.LOOK[name] for name, label in light_explorer.NAMES.items()}
 fig, axes = plt.subplots(1, 2, figsize=(10, 4), sharey=True)
 found = {}
 for ax, (what, (steps, changed)) in zip(axes, changes.items(), strict=True):
-    for place, (name, method) in enumerate(methods.items()):
+    for name, method in methods.items():
         found[what, name] = [all_episodes(method, query, front) for query in changed]
-        ax.plot(steps, found[what, name], "os^D"[place] + "-", color=COLOURS[place], label=name)
+        ax.plot(steps, found[what, name], label=name, **looks_of[name])
     ax.axhline(20, color="0.5", ls=":")
     ax.set(xlabel=f"query {what}", ylim=(0, 103))
     ax.set_xticks(steps)
