@@ -397,6 +397,8 @@ def test_every_number_is_found() -> None:
 COMMANDS = {
     "faces": ["faces", "folder:PHOTOS", "--out", "NEW"],
     "train": ["train", "LEARNER", "--faces", "folder:PHOTOS", "--out", "NEW", "--quiet"],
+    "cost": ["cost", "LEARNER", "--faces", "folder:PHOTOS"],
+    "search": ["search", "LEARNER", "--faces", "folder:PHOTOS", "--study", "NEW", "--quiet"],
     "evaluate": ["evaluate", "RUN", "--protocol", "PROTOCOL"],
     "enrol": ["enrol", "PHOTO", "--name", "Ada", "--run", "RUN", "--consent", "--gallery", "NEW"],
     "class grade": ["class", "grade", "02", "--course", "NEW"],
