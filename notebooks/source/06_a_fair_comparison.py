@@ -813,8 +813,9 @@ table(
 # | batch norm | `TaskNorm`, with `transductive` said | PyTorch's: transductive while training, and running averages that inner steps spoil unless you see to it |
 #
 # The meta-gradient, side by side: on the left ours, on the right the same with learn2learn, both as they are in the package. Read ours as the dozen
-# lines of lesson 03: a loop over tasks, adapt to the support set, differentiate the query loss. (`network_per_task.gradient`, below, is
-# `torch.autograd.grad` of the loss; for some networks `fast/` finds the same numbers sooner.)
+# lines of lesson 03: a loop over tasks, adapt to the support set, differentiate the query loss. (`final` takes the last weights of the inner loop.
+# `WAYS` also keeps the graph of the steps for the second order. `network_per_task.gradient`, below, is `torch.autograd.grad` of the loss;
+# for some networks `fast/` finds the same numbers sooner.)
 
 # %%
 import html
