@@ -648,7 +648,7 @@ show(forest(rows, "the first is better, after 30 minutes, one seed"), alt=forest
 
 # %% [markdown]
 # Two of them do. ANIL starts last and passes pre-training. After a minute you could not tell the two apart; after 30 minutes ANIL is ahead with one
-# shot, and by Holm this stands. (With four shots the interval alone would say so, too; by Holm it does not stand.) ProtoNet and NCA stay in front,
+# shot, and by Holm this stands. (With four shots the interval alone would say so as well; by Holm it does not stand.) ProtoNet and NCA stay in front,
 # and cannot be told apart. So a ranking after a minute is a ranking *of a minute*.
 #
 # Two limits. One seed has no interval over seeds: these bars are over people alone. So the differences hold for *these* trainings, and other first
