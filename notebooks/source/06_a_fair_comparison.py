@@ -184,7 +184,7 @@ check("comparison.seeds", my_seeds)
 # The docstring of `learners/nca.py` has the loss, in two lines.
 #
 # All networks in this section are a small Conv-4 on synthetic faces of 32×32 pixels, with the training episodes of their lessons. Each trains for
-# five to six seconds of an idle core; the times are printed.
+# four to six seconds of an idle core; the times are printed.
 
 # %% tags=["nbval-ignore-output"]
 from metaface_lessons.experiments.snapshots import snapshot_split
@@ -699,7 +699,8 @@ check("comparison.frontier", my_frontier)
 # ### Exercise 5: from how many tasks on?
 #
 # *2 points, 6 minutes.* Equation (6.7). Return n for A against B. There are three cases, in this order: `math.inf` if A saves nothing on a task
-# ($c_A \ge c_B$); else 0 if A's training is no more expensive ($C_A \le C_B$); else (6.7), not rounded.
+# ($c_A \ge c_B$); else 0 if A's training is no more expensive ($C_A \le C_B$); else (6.7), not rounded. (The question is from where on it pays that a
+# task costs *less* with A. So where both cost the same, the answer is `math.inf`, even if A's training is cheaper.)
 
 
 # %% exercise="comparison-break-even"

@@ -238,7 +238,7 @@ print(f"AUC {100 * found.auc:.1f} % ({100 * low:.1f} to {100 * high:.1f} over pe
 # *2 points, 10 minutes.* Equation (7.5), from the scores of the `genuine [G]` and `impostor [n]` pairs. At most k = `int(fmr * n)` impostor pairs
 # may be accepted. Sort the impostor scores downwards: the first k may be accepted, and the threshold lies just above number k + 1. Return the share
 # of genuine pairs that are *not* above that score. (Computers round: `int(0.29 * 100)` is 28. The package adds a billionth before it cuts off; you
-# need not.)
+# need not. An FMR of 1 would ask for number n + 1, which does not exist. `fmr` is below 1 here.)
 
 
 # %% exercise="recognition-fnmr-at-fmr"
@@ -862,7 +862,7 @@ for m in (0.0, 0.2, 0.4):
 # %% [markdown]
 # One detail decides whether the comparison is fair. Our `Conv4` ends in a ReLU, so that no coordinate is negative and no two faces are more than
 # 90° apart. Squared distances need no coordinate below 0. Angles do. The paper's network ends in batch norm, a *linear* layer and batch norm, and
-# so must ours: `LinearEmbedding`.
+# so must ours: `LinearEmbedding`. (The paper's also has dropout there. Ours leaves it out.)
 #
 # **Predict:** a small network, trained on the same images of the same people, about 15 seconds of an idle core each: once by episodes, once by a
 # margin with the ReLU at its end, once by a margin with a linear end. Which verifies strangers best?

@@ -555,6 +555,7 @@ show(
         columns=len(CAMERAS),
         titles=["same", "warm light", "soft", "noisy", "infrared", "webcam"] + [""] * 12,
         zoom=4,
+        rows=[f"stranger {number}" for number in (1, 2, 3)],
     ),
     alt="Three strangers by six cameras: the usual one, warm light, soft, noisy, near infrared,"
     " and a cheap webcam.",
