@@ -16,8 +16,8 @@ Three things of meta-learning are not made for that (tests/test_distributed.py s
 
 - Weights of a task go into the network by `functional_call`. If the wrapped network is called so, nothing is averaged,
   and nothing says so.
-- An inner step by `backward(create_graph=True)` raises an error (PyTorch's issue 63812). Issue 47562 has the same with
-  `autograd.grad`, whose result the hooks never see.
+- An inner step by `backward(create_graph=True)` raises an error where a network has more than one parameter (PyTorch's
+  issue 63812). Issue 47562 has the same with `autograd.grad`, whose result the hooks never see.
 - It takes the mean over ranks, not over tasks. A rank with fewer tasks counts as much as the others.
 """
 

@@ -647,9 +647,9 @@ standing(rows)
 show(forest(rows, "the first is better, after 30 minutes, one seed"), alt=forest_alt(rows))
 
 # %% [markdown]
-# Two of them do. ANIL starts last and passes pre-training. After a minute you could not tell the two apart; after 30 minutes ANIL is ahead with one
-# shot, and by Holm this stands. (With four shots the interval alone would say so as well; by Holm it does not stand.) ProtoNet and NCA stay in front,
-# and cannot be told apart. So a ranking after a minute is a ranking *of a minute*.
+# Two of them do, in their means: ANIL starts last and passes pre-training. After 30 minutes ANIL is ahead with one shot, and by Holm this stands.
+# (With four shots, which the curves show, the interval alone would say so as well; by Holm it does not stand.) ProtoNet and NCA stay in front, and
+# cannot be told apart. So a ranking after a minute may be a ranking *of a minute*.
 #
 # Two limits. One seed has no interval over seeds: these bars are over people alone. So the differences hold for *these* trainings, and other first
 # weights may give others. And the outer rate halves every 2,000 steps, as in the minute: after 10,000 of the 30,000 to 50,000 steps it is a 32nd of

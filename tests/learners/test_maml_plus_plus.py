@@ -459,6 +459,7 @@ def test_it_learns_to_learn_strangers() -> None:
         ({"cosine_steps": -5}, "cosine_steps must be at least 0, but is -5"),
         ({"test_steps": -2}, "steps and test_steps must be 0 or more"),
         ({"adapt": "head"}, r"MAML\+\+ adapts all weights"),
+        ({"memory": "steps"}, r"MAML\+\+ keeps all inner steps, but memory is 'steps'"),
     ],
 )
 def test_wrong_options_are_refused(options: dict, message: str) -> None:
